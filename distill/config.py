@@ -1,0 +1,163 @@
+"""The configuration loader: YAML, `key.path=value` overrides, pydantic, and errors that name the key and the remedy.
+
+Knows no room: each room owns its settings model, and the pipeline puts them together as `RunConfig`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distill.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of every room's settings: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, and reads 1e-4 as a number."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise ConfigError(f"line {key.start_mark.line + 1}: the key {key.value!r} stands twice; keep one")
+        seen.add(key.value)
+    loader.flatten_mapping(node)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The YAML mapping in a file. Raises ConfigError with file and line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; name the YAML file in it") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(value, dict):
+        found = "empty" if value is None else type(value).__name__
+        raise ConfigError(f"{path}: a configuration is a mapping of keys, this is {found}")
+    return value
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`key.path=value` on top of a mapping; the value is YAML, list items are addressed by number."""
+    for text in overrides:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"{text!r}: an override is key.path=value, such as sft.training.max_steps=100")
+        keys = path.split(".")
+        at: Any = raw
+        for depth, key in enumerate(keys):
+            last = depth == len(keys) - 1
+            if isinstance(at, list):
+                if not key.isdigit() or int(key) >= len(at):
+                    raise ConfigError(
+                        f"{path}: {'.'.join(keys[:depth])} is a list of {len(at)}; name an item by number"
+                    )
+                slot: Any = int(key)
+            elif isinstance(at, dict):
+                slot = key
+                if not last:
+                    at[slot] = at.get(slot) if at.get(slot) is not None else {}
+            else:
+                raise ConfigError(f"{path}: {'.'.join(keys[:depth])} holds a single value, so it has no key {key!r}")
+            if last:
+                try:
+                    at[slot] = yaml.load(value, Loader=_Loader)
+                except yaml.YAMLError:
+                    raise ConfigError(f"{path}: {value!r} is not YAML") from None
+            else:
+                at = at[slot]
+    return raw
+
+
+def validate(model: type[Model], raw: dict[str, Any], origin: str | Path) -> Model:
+    """The checked configuration. Raises ConfigError that lists every fault, one a line, nearest valid name included."""
+    try:
+        return model.model_validate(raw, context={"base": Path(origin).resolve().parent})
+    except ValidationError as error:
+        lines = [f"{origin}: {_explain(model, fault)}" for fault in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def load(model: type[Model], path: str | Path, overrides: Iterable[str] = ()) -> Model:
+    """Read, override and check a configuration file."""
+    return validate(model, apply_overrides(read_yaml(path), overrides), path)
+
+
+def _explain(model: type[BaseModel], fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"]) or "configuration"
+    if fault["type"] == "extra_forbidden":
+        names = _names_at(model, fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(names))}" if names else ""
+        return f"{where} is not a known key{hint}"
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    shown = fault.get("input")
+    got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) or shown is None else ""
+    return f"{where}: {message[0].lower() + message[1:]}{got}"
+
+
+def _names_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Field names of the model that stands at `loc`, looking through lists, unions and optionals."""
+    models: list[type[BaseModel]] = [model]
+    for part in loc:
+        if not isinstance(part, str):
+            continue
+        found: list[type[BaseModel]] = []
+        for candidate in models:
+            if part in candidate.model_fields:
+                found += _models_in(candidate.model_fields[part].annotation)
+        models = found or models
+    return sorted({name for candidate in models for name in candidate.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in get_args(annotation) for m in _models_in(part)]
+
+
+def resolve_path(base: Path, path: str) -> str:
+    """A path of the configuration: URLs and absolute paths as they are, others relative to the file's folder."""
+    if "://" in path or os.path.isabs(path):
+        return path
+    return str(base / path)
+
+
+def secret(variable: str, key: str) -> str:
+    """The value of an environment variable that holds a key. Raises ConfigError naming both, never the value."""
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise ConfigError(f"{key} names {variable}, which is not set in this environment; export {variable}=...")
+    return value

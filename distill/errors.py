@@ -1,0 +1,40 @@
+"""The one error hierarchy. What a user can mend is an `InputError` and is shown as one line, never as a traceback.
+
+Every class takes a single message, so that errors survive pickling between processes.
+"""
+
+from __future__ import annotations
+
+
+class DistillError(Exception):
+    """Base of all errors that this project raises on purpose; `exit_code` is what the command returns."""
+
+    exit_code = 1
+
+
+class InputError(DistillError, ValueError):
+    """The user's input is wrong: the message names the file, line or key, and the remedy."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A configuration that cannot be right; the message starts with the key's path."""
+
+
+class DataError(InputError):
+    """A data file that cannot be read as it is; the message starts with the file and the line."""
+
+
+class EndpointError(InputError):
+    """The teacher refuses before the first paid request: connection, key or model name."""
+
+
+class RunFolderError(InputError):
+    """The output folder holds something else, another run, or is in use."""
+
+
+class Stopped(DistillError):
+    """Work is left, nothing is lost, and a second call takes it up (budget reached, interrupt, teacher away)."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""What the numbers mean: runs, measures, intervals."""

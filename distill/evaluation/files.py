@@ -1,0 +1,78 @@
+"""Any runs against any judgements: `distill evaluate --qrels Q --run R ...`, without a configuration."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.errors import DataError
+from distill.evaluation.evaluate import evaluate
+from distill.evaluation.runs import read_run
+
+COLUMNS = {3: (0, 1, 2), 4: (0, 2, 3)}  # BEIR: query, passage, grade; TREC has an iteration after the query
+
+
+def evaluate_files(qrels: Path, runs: Sequence[Path], measures: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """What `evaluate` gives, systems named by their files; the first run is what the others are compared with.
+
+    Raises DataError with file and line, or where a run shares no query with the judgements.
+    """
+    judged = read_qrels(qrels)
+    found = {}
+    for path in runs:
+        name = path.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".txt")
+        if name in found:
+            raise DataError(f"{path}: a second run named {name!r}; rename one of the files")
+        found[name] = read_run(path)
+        if not set(judged) & set(found[name]):
+            raise DataError(f"{path}: has none of the queries of {qrels}; these are not judgements of this run")
+    return evaluate(judged, found, measures, seed)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The means as plain text, one system a line, with 95 % intervals; * where the difference to the first is sure."""
+    names = list(next(iter(result["measures"].values())))
+    lines = [["system", *names]]
+    for number, (system, values) in enumerate(result["measures"].items()):
+        cells = [system]
+        for name in names:
+            low, high = result["intervals"][system][name]
+            least, most = result["differences"][system][name]
+            sure = "*" if number and (least > 0 or most < 0) else " "
+            cells.append(f"{values[name]:.4f}{sure}[{low:.4f}, {high:.4f}]")
+        lines.append(cells)
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """{query: {passage: grade}} of a BEIR or TREC file, gzipped or not; grades below 0 are 0. Raises DataError."""
+    found: dict[str, dict[str, int]] = {}
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as source:
+            for number, line in enumerate(source, 1):
+                values = line.split()
+                if not values or (number == 1 and values[-1] in ("score", "label", "rel")):
+                    continue
+                if len(values) not in COLUMNS:
+                    raise DataError(f"{path}:{number}: {len(values)} columns; judgements have 3 (BEIR) or 4 (TREC)")
+                query_id, doc_id, grade = (values[at] for at in COLUMNS[len(values)])
+                if not grade.lstrip("+-").isdigit():
+                    raise DataError(f"{path}:{number}: the label {grade!r} is not an integer")
+                if doc_id in found.setdefault(query_id, {}):
+                    raise DataError(
+                        f"{path}:{number}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line"
+                    )
+                found[query_id][doc_id] = max(0, int(grade))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; name judgements in BEIR's or TREC's format") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    if not found:
+        raise DataError(f"{path}: is empty; it needs lines of query, passage, grade")
+    return found

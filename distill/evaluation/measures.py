@@ -1,0 +1,57 @@
+"""Measures by ir_measures, one value a query, and what only a student has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from distill.errors import ConfigError
+from distill.evaluation.runs import Rankings
+from distill.records import Judgement
+
+Qrels = Mapping[str, Mapping[str, int]]
+
+
+def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """{measure: {query: value}} over the queries of the qrels; a query that the run lacks counts as 0.
+
+    Raises ConfigError for a name that ir_measures does not know.
+    """
+    import ir_measures
+
+    measures = []
+    for name in names:
+        try:
+            measures.append(ir_measures.parse_measure(name))
+        except (NameError, SyntaxError, ValueError):
+            raise ConfigError(
+                f"{name!r} is not a measure that ir_measures knows; write nDCG@10, RR@10, AP, R@100"
+            ) from None
+    found = {str(measure): dict.fromkeys(sorted(qrels), 0.0) for measure in measures}
+    judged = {query: dict(labels) for query, labels in qrels.items()}
+    scored = {query: dict(run[query]) for query in run if query in qrels}
+    for metric in ir_measures.iter_calc(measures, judged, scored):
+        if metric.query_id in qrels:
+            found[str(metric.measure)][metric.query_id] = float(metric.value)
+    return found
+
+
+def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int = 1) -> dict[str, float]:
+    """What rankings do not show: verdict accuracy and ECE over judged pairs, tokens a pair, the share that was forced.
+
+    A passage counts as relevant from the grade `relevant_from` on (DL19: 2).
+    ECE is the expected calibration error with 10 equal-width bins of the score (Naeini et al. 2015).
+    """
+    known = [(j, int(qrels.get(j.query_id, {}).get(j.doc_id, -1) >= relevant_from)) for j in judgements
+             if j.doc_id in qrels.get(j.query_id, {})]  # fmt: skip
+    found = {
+        "tokens_per_pair": sum(j.tokens for j in judgements) / max(1, len(judgements)),
+        "unfinished": sum(j.finish_reason in ("length", "no_end") for j in judgements) / max(1, len(judgements)),
+    }
+    if known:
+        found["verdict_accuracy"] = sum(j.verdict == label for j, label in known) / len(known)
+        bins: list[list[tuple[float, int]]] = [[] for _ in range(10)]
+        for judgement, label in known:
+            bins[min(9, int(judgement.score * 10))].append((judgement.score, label))
+        gaps = [abs(sum(score for score, _ in b) - sum(label for _, label in b)) for b in bins]
+        found["ECE"] = sum(gaps) / len(known)
+    return {name: round(value, 4) for name, value in found.items()}

@@ -1,0 +1,1 @@
+"""Where pairs come from: sources read into collections, negatives mined, pairs built."""

@@ -1,0 +1,158 @@
+"""The rows that flow from stage to stage, and the two protocols by which one room uses another.
+
+Frozen slots dataclasses whose field types map one to one to Parquet columns (`distill.store.schema_of`).
+Reasoning and answer are always separate fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+def digest(*parts: str | None) -> str:
+    """A 16-byte hex hash of the parts; None and "" differ, and no two part lists share an encoding."""
+    encoded = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(encoded).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query (with its instruction, if any) and a passage, with what is known about their relevance.
+
+    `label` is the grade (>= 0), None where nobody judged. `label_origin` says who set it: `judged`, `assumed`
+    (mined negatives), or `teacher`, `vote`, `human` after a change, with the earlier grade in `label_before`.
+    """
+
+    pair_id: str
+    query_id: str
+    doc_id: str
+    query: str
+    passage: str
+    instruction: str | None = None
+    label: int | None = None
+    label_origin: str | None = None
+    label_before: int | None = None
+    source: str = "qrels"
+    split: str = "train"
+    language: str | None = None
+    duplicate: str | None = None
+
+
+def make_pair(
+    query_id: str, doc_id: str, query: str, passage: str, instruction: str | None = None, **rest: Any
+) -> Pair:
+    """A Pair with its id: the hash of query, instruction and passage, so equal texts are one pair."""
+    return Pair(digest(query, instruction, passage), query_id, doc_id, query, passage, instruction, **rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One thing to ask. `request_id` hashes the teacher's name, messages, sampling and sample index, nothing else."""
+
+    request_id: str
+    messages: list[dict[str, str]]
+    sampling: dict[str, Any]
+    sample: int = 0
+    purpose: str = "trace"
+
+
+def make_request(
+    teacher: str, messages: list[dict[str, str]], sampling: dict[str, Any], sample: int = 0, purpose: str = "trace"
+) -> Request:
+    """A Request with its id. `teacher` is the teacher's stable name, whatever alias an endpoint gives the model."""
+    key = digest(teacher, json.dumps(messages, sort_keys=True), json.dumps(sampling, sort_keys=True), str(sample))
+    return Request(key, messages, sampling, sample, purpose)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the teacher said. `error` is None, or `kind: message` of a permanent failure.
+
+    `cost_usd` and the token counts are what was billed, retries included; `estimated` marks counts that the
+    server did not report. `teacher` names model, endpoint host, sampling and prompt; never a key.
+    """
+
+    request_id: str
+    reasoning: str = ""
+    content: str = ""
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    latency_s: float = 0.0
+    teacher: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A pair's answer, understood. `verdict` is the grade said (1 true, 0 false), None when it cannot be read."""
+
+    pair_id: str
+    sample: int
+    request_id: str
+    reasoning: str
+    content: str
+    verdict: int | None
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    latency_s: float
+    teacher: str
+    error: str | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A trace that a filter put out: the trace, the filter's name, and a reason that a person understands."""
+
+    trace: Trace
+    filter: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training row: loss on `completion` only, weighted by `weight`."""
+
+    pair_id: str
+    prompt: str
+    completion: str
+    target: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A student's word on a pair: `score` in [0, 1] for thresholds, `margin` (log-odds) for ranking without ties."""
+
+    query_id: str
+    doc_id: str
+    score: float
+    margin: float
+    verdict: int | None
+    reasoning: str
+    mode: str
+    tokens: int
+    finish_reason: str
+
+
+Ask = Callable[[Iterable[Request]], Iterator[Answer]]
+"""Ask the teacher: one answer a request, in order of arrival; journalled before it is yielded."""
+
+Score = Callable[[Sequence[Pair]], list[Judgement]]
+"""Let a student judge pairs: one judgement a pair, in the order given."""
+
+
+def as_dict(row: Any) -> dict[str, Any]:
+    """The row's own fields, not copied deeper (dataclasses.asdict deep-copies, at ten times the cost)."""
+    return {f.name: getattr(row, f.name) for f in fields(row)}

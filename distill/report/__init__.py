@@ -1,0 +1,1 @@
+"""The report and the trace viewer: what a run did, from its folder on disk alone."""

@@ -1,0 +1,49 @@
+"""How to make it again: the configuration, and each stage's inputs, settings and package versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from distill.report.files import LINE, RunFiles
+from distill.report.words import clean, cut
+
+MAX_TEXT = 20_000
+
+
+def section(files: RunFiles) -> dict[str, Any]:
+    """Manifests in the line's order, versions, the configuration's text, and links to the files."""
+    stages = [(stage, files.manifests[stage.folder]) for stage in LINE if stage.folder in files.manifests]
+    versions: dict[str, str] = {}
+    for _, manifest in stages:
+        versions |= manifest.get("versions") or {}
+    links = ("config.yaml", "metrics.json", "log.jsonl")
+    return {
+        "versions": versions,
+        "config": cut(_text(files), MAX_TEXT),
+        "links": [(name, href) for name in links if (href := files.link(name))],
+        "stages": [
+            {
+                "title": stage.title,
+                "folder": stage.folder,
+                "href": files.link(stage.folder, "manifest.json"),
+                "written": manifest.get("written", ""),
+                "fingerprint": str(manifest.get("fingerprint", ""))[:12],
+                "inputs": [(clean(k), cut(v, 60)) for k, v in list((manifest.get("inputs") or {}).items())[:12]],
+                "settings": cut(_yaml(manifest.get("settings")), MAX_TEXT),
+            }
+            for stage, manifest in stages
+        ],
+    }
+
+
+def _text(files: RunFiles) -> str:
+    try:
+        return (files.run / "config.yaml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if value else ""

@@ -1,0 +1,51 @@
+"""Draw report.html from a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distill.errors import RunFolderError
+from distill.report import appendix, cost, funnel, page, queries, result, samples, systems, training
+from distill.report.evaluated import evaluation_sets
+from distill.report.files import RunFiles
+
+# (template and anchor, title): the order in the page; a section without anything to show is left out.
+SECTIONS = (
+    ("systems", "Systems"),
+    ("queries", "Query by query"),
+    ("training", "Training"),
+    ("funnel", "From pairs to traces"),
+    ("samples", "Traces to read"),
+    ("cost", "Cost and time"),
+    ("appendix", "How it was made"),
+)
+
+
+def build(run: Path) -> Path:
+    """Read everything from the run folder, write `run/report.html`, and return its path.
+
+    A run that was stopped half-way gets a partial report that says so. Raises RunFolderError where `run` is no folder.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise RunFolderError(f"{run}: no such run folder")
+    files = RunFiles(run)
+    sets = evaluation_sets(files)
+    made: dict[str, Any] = {
+        "systems": systems.section(files, sets),
+        "queries": queries.section(files, sets),
+        "training": training.section(files),
+        "funnel": funnel.section(files),
+        "samples": samples.section(files),
+        "cost": cost.section(files),
+        "appendix": appendix.section(files),
+    }
+    html = page.render(
+        "report.html.j2",
+        "report.css",
+        ("report.js",),
+        result=result.section(files, sets),
+        sections=[(name, title, made[name]) for name, title in SECTIONS if made[name] is not None],
+    )
+    return page.write(run / "report.html", html)

@@ -1,0 +1,158 @@
+"""What the report reads from a run folder. Whatever is missing or torn is empty, never an error: a run that was
+stopped half-way gets a report of what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from distill import store
+from distill.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class StageFolder:
+    """A stage of the line: its name in metrics.json, its folder, what the report calls it."""
+
+    name: str
+    folder: str
+    title: str
+
+
+LINE = (
+    StageFolder("pairs", "pairs", "Pairs"),
+    StageFolder("trace", "traces", "Teacher"),
+    StageFolder("filter", "kept", "Filters"),
+    StageFolder("dataset", "dataset", "Dataset"),
+    StageFolder("sft", "students", "Training"),
+    StageFolder("evaluate", "evaluation", "Evaluation"),
+)
+BY_NAME = {stage.name: stage for stage in LINE}
+
+
+class RunFiles:
+    """A run folder, read as it is needed."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        try:
+            value = yaml.safe_load((self.run / "config.yaml").read_bytes())
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
+        value = store.read_json(self.run / "metrics.json")
+        return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """The manifest of each folder that has one."""
+        found = {stage.folder: store.read_manifest(self.run / stage.folder) for stage in LINE}
+        return {folder: manifest for folder, manifest in found.items() if manifest is not None}
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.config.get("name") or self.metrics.get("name") or self.run.name)
+
+    def setting(self, *keys: str) -> Any:
+        """The configuration's value at a key path, None where there is none."""
+        at: Any = self.config
+        for key in keys:
+            at = at.get(key) if isinstance(at, dict) else None
+        return at
+
+    def counts(self, stage: str) -> dict[str, Any]:
+        """What metrics.json says of a stage, and over it what its manifest says where it is done."""
+        folder = BY_NAME[stage].folder
+        stages = self.metrics.get("stages") or {}
+        found = stages.get(stage) or stages.get(folder)
+        result = self.manifests.get(folder, {}).get("result")
+        return {**(found if isinstance(found, dict) else {}), **(result if isinstance(result, dict) else {})}
+
+    def state(self, stage: str) -> str:
+        """`done`; `outdated`, made from an input that has since changed or gone; `missing`."""
+        manifest = self.manifests.get(BY_NAME[stage].folder)
+        if manifest is None:
+            return "missing"
+        for folder, recorded in (manifest.get("inputs") or {}).items():
+            if folder not in {s.folder for s in LINE}:
+                continue
+            source = self.manifests.get(folder)
+            if source is None or recorded != source["result"].get("data_hash", source["fingerprint"]):
+                return "outdated"
+        return "done"
+
+    def rows_on_disk(self, folder: str) -> int | None:
+        """How many rows the folder's shards hold, None where there are no shards."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        shards = sorted((self.run / folder).glob("*.parquet"))
+        try:
+            return sum(pq.ParquetFile(shard).metadata.num_rows for shard in shards) if shards else None
+        except (pa.ArrowException, OSError):
+            return None
+
+    def rows(self, folder: str, row_type: type[Row]) -> Iterator[Row]:
+        """The folder's rows in order; none where it is missing, and no more after a shard that cannot be read."""
+        if (self.run / folder).is_dir():
+            try:
+                yield from store.read_rows(self.run / folder, row_type)
+            except DataError:
+                return
+
+    def tables(self, folder: str, columns: list[str], where: Any = None) -> Iterator[pa.Table]:
+        """The folder's shards as Arrow tables; one that cannot be read is left out. `where` is an Arrow expression."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for shard in sorted((self.run / folder).glob("*.parquet")):
+            try:
+                yield pq.read_table(shard, columns=columns, filters=where)
+            except (pa.ArrowException, OSError):
+                continue
+
+    def select(self, folder: str, row_type: type[Row], where: Any) -> list[Row]:
+        """The rows that meet the Arrow expression; Arrow filters the shards, and only what it finds becomes rows."""
+        names = store.schema_of(row_type).names
+        return [row_type(**row) for table in self.tables(folder, names, where) for row in table.to_pylist()]
+
+    def log(self) -> Iterator[dict[str, Any]]:
+        """The lines of log.jsonl; a torn line is left out."""
+        path = self.run / "log.jsonl"
+        if not path.is_file():
+            return
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    event = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if isinstance(event, dict):
+                    yield event
+
+    def link(self, *parts: str) -> str | None:
+        """A relative link to a file or folder of the run; None where it does not exist."""
+        from distill.report.words import href
+
+        return href(*parts) if self.run.joinpath(*parts).exists() else None

@@ -1,0 +1,180 @@
+"""From pairs to kept traces: the counts, what fell out and why, and whether it all adds up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from distill.report.files import RunFiles
+from distill.report.words import count
+
+TOP_REASONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The counts of the line, None where a stage has not said."""
+
+    pairs: int | None
+    due: int | None
+    answered: int | None
+    failed: int | None
+    not_asked: int | None
+    kept: int | None
+    rejected: int | None
+    by_filter: dict[str, dict[str, Any]]
+
+    @property
+    def kept_share(self) -> float | None:
+        """Kept of all traces that the filters saw."""
+        seen = (self.kept or 0) + (self.rejected or 0)
+        return self.kept / seen if self.kept is not None and seen else None
+
+    @property
+    def worst_filter(self) -> str | None:
+        """The filter that rejected most."""
+        counted = {name: int(found.get("rejected") or 0) for name, found in self.by_filter.items()}
+        return max(counted, key=lambda name: counted[name]) if any(counted.values()) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A sum that must hold, in words, and whether it does."""
+
+    text: str
+    holds: bool
+
+
+def flow(files: RunFiles) -> Flow:
+    """The counts of the stages that there are."""
+    pairs, asked, filtered = (files.counts(name) for name in ("pairs", "trace", "filter"))
+
+    def known(key: str, *sources: dict[str, Any]) -> int | None:
+        return next((int(s[key]) for s in sources if isinstance(s.get(key), int | float)), None)
+
+    by_filter = filtered.get("by_filter")
+    return Flow(
+        pairs=known("pairs", pairs) if "pairs" in pairs else known("rows", pairs),
+        due=known("samples_due", asked, filtered),
+        answered=known("answered", asked),
+        failed=known("failed", filtered, asked),
+        not_asked=known("not_asked", filtered, asked),
+        kept=known("kept", filtered),
+        rejected=known("rejected", filtered),
+        by_filter={n: f for n, f in by_filter.items() if isinstance(f, dict)} if isinstance(by_filter, dict) else {},
+    )
+
+
+def checks(files: RunFiles, found: Flow) -> list[Check]:
+    """Every sum that the counts allow to be checked, against one another and against the rows on disk."""
+    by_split = files.counts("pairs").get("by_split")
+    sums: list[tuple[str, int | None, list[tuple[int | None, str]]]] = [
+        ("pairs", found.pairs, [(n, f"in {s}") for s, n in by_split.items()] if isinstance(by_split, dict) else []),
+        (
+            "samples due",
+            found.due,
+            [(found.answered, "answered"), (found.failed, "failed"), (found.not_asked, "not asked")],
+        ),
+        (
+            "samples due",
+            found.due,
+            [
+                (found.kept, "kept"),
+                (found.rejected, "rejected"),
+                (found.failed, "failed"),
+                (found.not_asked, "not asked"),
+            ],
+        ),
+        ("rejected", found.rejected, [(f.get("rejected"), f"by {name}") for name, f in found.by_filter.items()]),
+    ]
+    made = [check for each in sums if (check := _check(*each))]
+    for name, each in found.by_filter.items():
+        reasons = sum(each["reasons"].values()) if isinstance(each.get("reasons"), dict) else 0
+        if reasons > int(each.get("rejected") or 0):  # fewer is right: only the most frequent reasons are listed
+            text = f"{count(each.get('rejected'))} rejected by {name}, and {count(reasons)} reasons"
+            made.append(Check(text, False))
+    for folder, expected in (("pairs", found.pairs), ("kept", found.kept), ("rejected", found.rejected)):
+        rows = files.rows_on_disk(folder)
+        if rows is not None and expected is not None and rows != expected:
+            made.append(Check(f"{folder}/ holds {count(rows)} rows, {count(expected)} were counted", False))
+    return made
+
+
+def _check(name: str, whole: int | None, parts: list[tuple[int | None, str]]) -> Check | None:
+    if whole is None or not parts or any(n is None for n, _ in parts):
+        return None
+    total = sum(int(n or 0) for n, _ in parts)
+    text = f"{count(whole)} {name} = " + " + ".join(f"{count(n)} {what}" for n, what in parts)
+    if total == whole:
+        return Check(text, True)
+    return Check(f"{text.replace(' = ', ' ≠ ', 1)}: these make {count(total)}, {count(abs(whole - total))} off", False)
+
+
+def section(files: RunFiles) -> dict[str, Any] | None:
+    """The steps with their shares, the losses by cause and reason, the sums; None before there are pairs."""
+    found = flow(files)
+    if found.pairs is None:
+        return None
+    pairs = files.counts("pairs")
+    by_split = pairs.get("by_split") if isinstance(pairs.get("by_split"), dict) else {}
+    samples = files.setting("teacher", "samples")
+    steps = [
+        ("Pairs", found.pairs, _list(by_split), "pairs"),
+        ("Samples due", found.due, f"{samples} per pair of the train split" if samples else "", "pairs"),
+        ("Answered", found.answered, "journalled as they arrived", "traces"),
+        ("Kept", found.kept, "passed every filter; what the students learn from", "kept"),
+    ]
+    known = [n for _, n, _, _ in steps if n is not None]
+    widest = max(known, default=0) or 1
+    failures = files.counts("trace").get("failures")
+    kinds = {kind: n for kind, n in failures.items() if kind != "not_asked"} if isinstance(failures, dict) else None
+    losses: list[dict[str, Any]] = [
+        {"name": "Not asked", "n": found.not_asked or 0, "what": "budget reached or interrupted", "reasons": []},
+        {
+            "name": "Failed",
+            "n": (n := found.failed or 0),
+            "what": "refused for good by the endpoint",
+            "reasons": _reasons({"reasons": kinds}, n),
+        },
+    ]
+    losses += [
+        {"name": name, "n": (n := int(each.get("rejected") or 0)), "what": "filter", "reasons": _reasons(each, n)}
+        for name, each in found.by_filter.items()
+    ]
+    fell = [loss for loss in losses if loss["n"]]
+    return {
+        "steps": [
+            {"name": name, "n": n, "note": note, "width": 100 * n / widest, "href": files.link(folder)}
+            for name, n, note, folder in steps
+            if n is not None
+        ],
+        "losses": fell,
+        "nothing": [str(loss["name"]) for loss in losses if not loss["n"]] if found.kept is not None else [],
+        "due": found.due or 0,
+        "checks": checks(files, found),
+        "sources": _sources(pairs.get("by_source")),
+        "rejected_href": files.link("rejected"),
+    }
+
+
+def _reasons(each: dict[str, Any], rejected: int) -> list[tuple[str, int]]:
+    """The most frequent reasons, the rest as one line."""
+    reasons = each.get("reasons")
+    if not isinstance(reasons, dict):
+        return []
+    ranked = sorted(((str(reason), int(n)) for reason, n in reasons.items()), key=lambda item: -item[1])[:TOP_REASONS]
+    rest = rejected - sum(n for _, n in ranked)
+    return ranked + ([("other reasons", rest)] if rest > 0 else [])
+
+
+def _sources(by_source: Any) -> list[tuple[str, int]]:
+    """Pairs by source; `bm25:7` and `bm25:8`, which name a rank, are one."""
+    total: Counter[str] = Counter()
+    for name, n in by_source.items() if isinstance(by_source, dict) else ():
+        total[str(name).partition(":")[0]] += int(n)
+    return total.most_common()
+
+
+def _list(counted: Any) -> str:
+    return ", ".join(f"{count(n)} {name}" for name, n in counted.items()) if isinstance(counted, dict) else ""

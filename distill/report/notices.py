@@ -1,0 +1,71 @@
+"""What a reader must know before believing the numbers."""
+
+from __future__ import annotations
+
+from distill.report.evaluated import EvaluationSet
+from distill.report.files import LINE, RunFiles
+from distill.report.funnel import Flow, checks
+from distill.report.words import count, percent, system_label
+
+FEW_KEPT = 0.5
+FEW_QUERIES = 30
+MANY_FAILED = 0.05
+MANY_UNFINISHED = 0.05
+
+
+def notices(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
+    """(level, title, text) of each notice; level is `warn` or `note`."""
+    made: list[tuple[str, str, str]] = []
+    states = {stage.title: files.state(stage.name) for stage in LINE}
+    missing = [title for title, state in states.items() if state == "missing"]
+    outdated = [title for title, state in states.items() if state == "outdated"]
+    if missing:
+        text = f"Not finished: {', '.join(missing)}. The same command goes on from there."
+        made.append(("warn", "This report is partial", text))
+    if outdated:
+        text = f"{', '.join(outdated)}: made from inputs that have changed since. Run again before quoting them."
+        made.append(("warn", "Some numbers are of an earlier state", text))
+    broken = [check.text for check in checks(files, found) if not check.holds]
+    if broken:
+        made.append(("warn", "The counts do not add up", "; ".join(broken) + "."))
+    if found.kept_share is not None and found.kept_share < FEW_KEPT:
+        made.append(("warn", "Few traces were kept", _few_kept(found)))
+    if found.due and found.failed and found.failed / found.due > MANY_FAILED:
+        text = f"{count(found.failed)} of {count(found.due)} requests failed for good; the samples below show why."
+        made.append(("warn", "Many requests failed", text))
+    for each in sets:
+        cut_off = {name: each.value(name, "unfinished") or 0.0 for name in each.students}
+        for name, share in cut_off.items():
+            if share > MANY_UNFINISHED:
+                text = (
+                    f"{system_label(name)} was cut off in {percent(share, 1)} of its answers on {each.name}, and its "
+                    "verdict forced. Raise evaluation.max_new_tokens, or train longer."
+                )
+                made.append(("warn", "Reasoning was cut off", text))
+        queries = len(each.detail.get("queries") or {})
+        if 0 < queries < FEW_QUERIES:
+            text = f"{each.name} has {queries} queries: differences smaller than the intervals mean nothing."
+            made.append(("warn", "Few test queries", text))
+    if files.setting("pairs", "source") == "example":
+        text = (
+            "The embedded example is a small invented world with a rule-based teacher and tiny students. It shows that "
+            "the line works from end to end; it says nothing about your domain."
+        )
+        made.append(("note", "This is a miniature", text))
+    return made
+
+
+def _few_kept(found: Flow) -> str:
+    seen = (found.kept or 0) + (found.rejected or 0)
+    text = f"{count(found.kept)} of {count(seen)} ({percent(found.kept or 0, seen)}) passed the filters."
+    worst = found.worst_filter
+    if worst is None:
+        return text
+    share = percent(int(found.by_filter[worst]["rejected"]), found.rejected or 0)
+    text += f" {share} of the rejected fell to {worst}."
+    if worst == "verdict_matches_label":
+        text += (
+            " The teacher's verdicts seldom agree with the labels: the teacher, the prompt or the labels do not fit "
+            "this data, and what a student learns from the rest is doubtful."
+        )
+    return text

@@ -1,0 +1,169 @@
+"""Query by query: where one system wins and where it loses, with both rankings and the student's reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distill.records import Judgement
+from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
+from distill.report.files import RunFiles
+from distill.report.words import colours, count, cut, safe_name
+
+MAX_QUERIES = 60
+MAX_SYSTEMS = 4
+TOP = 10
+QUERY, PASSAGE, REASONING = 400, 400, 1200  # characters shown of each
+
+
+def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
+    """Waterfalls and the list of queries by set; None where no set has per-query values."""
+    shown = [each for each in sets if each.students and each.per_query(each.students[0])]
+    found = [_one(files, each, max(10, MAX_QUERIES // len(shown))) for each in shown]
+    return {"sets": found, "top": TOP} if found else None
+
+
+def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
+    right = each.students[0]
+    left = each.rivals[-1] if each.rivals else right
+    systems = _systems(each, left, right)
+    values = {system: each.per_query(system) for system in systems}
+    difference = each.difference(left, right)
+    order = sorted(difference.values, key=lambda q: -difference.values[q]) if difference else sorted(values[right])
+    chosen, rule = _chosen(order, limit)
+    rankings = {system: _ranking(files.run, each.name, system, set(chosen)) for system in systems}
+    reasons = {system: _judgements(files, each.name, system, chosen) for system in systems if system != "first_stage"}
+    paint = colours(list(each.measures))
+    graded = max((g for q in (each.detail.get("qrels") or {}).values() for g in q.values()), default=1) > 1
+    return {
+        "name": each.name,
+        "primary": each.primary,
+        "left": left,
+        "right": right,
+        "systems": [(system, paint.get(system, 9)) for system in systems],
+        "waterfalls": [w for rival in each.rivals if (w := _waterfall(each, rival, right))],
+        "left_out": rule,
+        "queries": [
+            {
+                "id": query,
+                "text": cut((each.detail.get("queries") or {}).get(query, query), QUERY),
+                "values": {system: values[system].get(query) for system in systems},
+                "difference": difference.values.get(query, 0.0) if difference else 0.0,
+                "rankings": [
+                    (system, paint.get(system, 9), _rows(each, query, system, rankings, reasons, graded))
+                    for system in systems
+                ],
+            }
+            for query in chosen
+        ],
+    }
+
+
+def _systems(each: EvaluationSet, left: str, right: str) -> list[str]:
+    """At most four: the two compared, the first stage, the best others; the untrained one only for want of others."""
+    wanted = [left, right, "first_stage", *each.students, "untrained"]
+    found = [s for s in dict.fromkeys(wanted) if s in each.measures and each.per_query(s)][:MAX_SYSTEMS]
+    return sorted(found, key=[*NOT_STUDENTS, *reversed(each.students)].index)
+
+
+def _chosen(order: list[str], limit: int) -> tuple[list[str], str]:
+    """The queries that are embedded, and what is said of those that are not."""
+    if len(order) <= limit:
+        return order, ""
+    third = limit // 3
+    middle = order[third:-third]
+    step = len(middle) / (limit - 2 * third)
+    between = [middle[int(at * step)] for at in range(limit - 2 * third)]
+    rule = (
+        f"Shown are {limit} of {count(len(order))} queries: the {third} largest gains, the {third} largest losses and "
+        f"{limit - 2 * third} evenly spaced between. The others are in the run files."
+    )
+    return [*order[:third], *between, *order[-third:]], rule
+
+
+def _waterfall(each: EvaluationSet, left: str, right: str) -> dict[str, Any] | None:
+    """All queries' differences, largest first, as (place, top, height, won) in percent of the plot; `zero` likewise."""
+    difference = each.difference(left, right)
+    if difference is None:
+        return None
+    values = sorted(difference.values.values(), reverse=True)
+    size = max(1, -(-len(values) // 400))  # more than 400 bars are thinner than a pixel
+    bars = [values[at] for at in range(0, len(values), size)]
+    top, bottom = max(values[0], 0.0), min(values[-1], 0.0)
+    unit = 100 / ((top - bottom) or 1.0)
+    return {
+        "left": left,
+        "right": right,
+        "difference": difference,
+        "n": len(bars),
+        "zero": top * unit,
+        "bars": [
+            (at, round((top - max(value, 0)) * unit, 1), round(abs(value) * unit, 1), value > 0)
+            for at, value in enumerate(bars)
+            if value
+        ],
+    }
+
+
+def _ranking(run: Path, set_name: str, system: str, queries: set[str]) -> dict[str, list[tuple[str, float]]]:
+    """{query: [(document, score)]}, best first, out of a TREC run; all documents, since ranks are compared."""
+    path = run / "evaluation" / f"{set_name}.{system}.trec"
+    found: dict[str, list[tuple[str, float]]] = {}
+    if not safe_name(f"{set_name}.{system}") or not path.is_file():
+        return found
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            query, _, rest = line.partition(" ")
+            if query in queries and len(fields := rest.split()) == 5:
+                try:
+                    found.setdefault(query, []).append((fields[1], float(fields[3])))
+                except ValueError:
+                    continue
+    return {query: sorted(ranked, key=lambda item: -item[1]) for query, ranked in found.items()}
+
+
+def _judgements(files: RunFiles, set_name: str, system: str, queries: list[str]) -> dict[tuple[str, str], Judgement]:
+    name = f"{set_name}.{system}"
+    if not safe_name(name):
+        return {}
+    import pyarrow.compute as pc
+
+    rows = files.select(f"evaluation/{name}", Judgement, pc.field("query_id").isin(queries))
+    return {(row.query_id, row.doc_id): row for row in rows}
+
+
+def _rows(
+    each: EvaluationSet,
+    query: str,
+    system: str,
+    rankings: dict[str, dict[str, list[tuple[str, float]]]],
+    judged: dict[str, dict[tuple[str, str], Judgement]],
+    graded: bool,
+) -> list[dict[str, Any]]:
+    passages, qrels = each.detail.get("passages") or {}, (each.detail.get("qrels") or {}).get(query) or {}
+    first = {doc: at for at, (doc, _) in enumerate(rankings.get("first_stage", {}).get(query, []), 1)}
+    rows = []
+    for rank, (doc, _) in enumerate(rankings[system].get(query, [])[:TOP], 1):
+        judgement = judged.get(system, {}).get((query, doc))
+        grade = qrels.get(doc)
+        rows.append(
+            {
+                "rank": rank,
+                "doc": doc,
+                "moved": first[doc] - rank if system != "first_stage" and doc in first else None,
+                "grade": grade,
+                "said": "unjudged" if grade is None else grade_text(grade, graded),
+                "score": judgement.score if judgement else None,
+                "passage": cut(passages.get(doc, "(its text is not in the run folder)"), PASSAGE),
+                "reasoning": cut(judgement.reasoning, REASONING) if judgement else "",
+                "unfinished": judgement is not None and judgement.finish_reason == "length",
+            }
+        )
+    return rows
+
+
+def grade_text(grade: int, graded: bool) -> str:
+    """A label in words: the grade where there are several, else relevant or not."""
+    if graded:
+        return f"grade {grade}"
+    return "relevant" if grade > 0 else "not relevant"

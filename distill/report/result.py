@@ -1,0 +1,124 @@
+"""The top of the report: what was run, the result in a sentence that the numbers bear out, and what to be wary of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill.report.evaluated import EvaluationSet
+from distill.report.files import LINE, RunFiles
+from distill.report.funnel import Flow, flow
+from distill.report.notices import notices
+from distill.report.words import count, duration, measure, percent, signed, system_label, system_phrase, usd
+
+
+def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
+    """Title, sentences, tiles, the state of each stage, and notices."""
+    found = flow(files)
+    title, sentences = headline(files, sets)
+    written = [m.get("written", "") for m in files.manifests.values()]
+    return {
+        "name": files.name,
+        "written": max(written, default=""),
+        "title": title,
+        "sentences": [*sentences, *_what_was_run(files, found)],
+        "tiles": _tiles(files, found, sets),
+        "stages": [
+            {"title": stage.title, "state": files.state(stage.name), "seconds": files.counts(stage.name).get("seconds")}
+            for stage in LINE
+        ],
+        "notices": notices(files, found, sets),
+    }
+
+
+def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]]:
+    """The result as a title, and what qualifies it; says that there is none where nothing was evaluated."""
+    main = _main(sets)
+    if main is None:
+        done = sum(files.state(stage.name) == "done" for stage in LINE)
+        return f"No result yet: {done} of {len(LINE)} stages are done.", []
+    best, primary = main.students[0], main.primary or ""
+    value, first = measure(main.value(best)), measure(main.value("first_stage"))
+    gain = main.difference("first_stage", best)
+    subject = _capital(system_phrase(best))
+    if main.value("first_stage") is None:
+        title = f"{subject} reaches {primary} {value} on {main.name}."
+    elif gain is None:
+        title = f"{subject} reaches {primary} {value} on {main.name}; the first stage has {first}."
+    elif gain.low > 0:
+        title = f"{subject} lifts {primary} on {main.name} from {first} to {value}."
+    elif gain.high < 0:
+        title = f"No student beats the first stage on {main.name}: {primary} {value} at best, against {first}."
+    else:
+        title = f"No clear gain on {main.name}: {primary} {value} at best, against {first} of the first stage."
+    said = [text for rival in main.rivals if (text := _compared(main, rival, best))]
+    if not said:
+        return title, []
+    queries = count(max(len(d.values) for rival in main.rivals if (d := main.difference(rival, best))))
+    return title, [f"{subject} is {' and '.join(said)}, over {queries} queries (95\u00a0% intervals in brackets)."]
+
+
+def _main(sets: list[EvaluationSet]) -> EvaluationSet | None:
+    """The set that the headline speaks of."""
+    return next((each for each in sets if each.students and each.primary), None)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _compared(main: EvaluationSet, left: str, right: str) -> str | None:
+    gain = main.difference(left, right)
+    if gain is None:
+        return None
+    interval = f"[{signed(gain.low)} to {signed(gain.high)}]"
+    if gain.low > 0:
+        return f"{measure(gain.mean)} ahead of {system_phrase(left)} {interval}"
+    if gain.high < 0:
+        return f"{measure(-gain.mean)} behind {system_phrase(left)} {interval}"
+    return f"within chance of {system_phrase(left)} ({signed(gain.mean)} {interval})"
+
+
+def _what_was_run(files: RunFiles, found: Flow) -> list[str]:
+    """One sentence on teacher, traces and students."""
+    parts = []
+    if found.kept is not None and found.due:
+        parts.append(f"{count(found.kept)} of {count(found.due)} reasoning traces were kept for training")
+    elif found.answered is not None:
+        parts.append(f"the teacher answered {count(found.answered)} times")
+    base = files.setting("sft", "base")
+    students = files.counts("sft").get("students")
+    if isinstance(students, dict) and students:
+        made = "made from scratch" if base == "scratch" else f"trained from {base}"
+        noun = "student was" if len(students) == 1 else "students were"
+        parts.append(f"{len(students)} {noun} {made}")
+    if not parts:
+        return []
+    return [_capital(", and ".join(parts)) + "."]
+
+
+def _tiles(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
+    """(value, label, note) of the few numbers that stand large."""
+    tiles: list[tuple[str, str, str]] = []
+    main = _main(sets)
+    if main:
+        best = main.students[0]
+        interval = main.interval(best, main.primary or "")
+        note = f"{system_label(best)}, {main.name}"
+        note += f" · {measure(interval[0])} to {measure(interval[1])}" if interval else ""
+        tiles.append((measure(main.value(best)), main.primary or "", note))
+        for rival in main.rivals:
+            if gain := main.difference(rival, best):
+                words = f"{count(gain.wins)} better, {count(gain.losses)} worse, {count(gain.ties)} equal"
+                tiles.append((signed(gain.mean), f"over {system_label(rival).lower()}", words))
+    if found.kept_share is not None and found.kept is not None and found.rejected is not None:
+        seen = found.kept + found.rejected
+        tiles.append((percent(found.kept, seen), "of traces kept", f"{count(found.kept)} of {count(seen)}"))
+    cost = files.counts("trace").get("cost_usd")
+    if isinstance(cost, int | float):
+        per = f"{usd(1000 * cost / found.kept)} per 1,000 kept" if found.kept and cost else "teacher, as billed"
+        tiles.append((usd(cost), "teacher cost", per))
+    seconds = [files.counts(stage.name).get("seconds") for stage in LINE]
+    if any(seconds):
+        total = sum(s for s in seconds if isinstance(s, int | float))
+        tiles.append((duration(total), "from pairs to result", "sum over the stages"))
+    return tiles

@@ -1,0 +1,93 @@
+"""Traces to read: some that were kept, some of each reason that others were not, beside query, passage and label."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import Any
+
+from distill.records import Pair, Trace
+from distill.report.files import RunFiles
+from distill.report.reasons import filters_and_reasons, grouped
+from distill.report.words import clean, count, cut
+from distill.store import schema_of
+
+PER_GROUP = 6
+MAX_GROUPS = 12
+QUERY, PASSAGE, REASONING = 600, 1200, 2400  # characters shown of each
+
+
+def section(files: RunFiles) -> dict[str, Any] | None:
+    """Groups of samples: kept, failed, and one for each filter and reason; None before there are traces.
+
+    Rows are sorted by a hash, so the first six of a group are a fair draw.
+    """
+    import pyarrow.compute as pc
+
+    groups: dict[tuple[str, str], tuple[int, list[Trace]]] = {}
+    kept = list(islice(files.rows("kept", Trace), PER_GROUP))
+    if kept:
+        groups["Kept", ""] = (files.rows_on_disk("kept") or len(kept), kept)
+    groups |= _rejected(files)
+    failed = files.select(
+        "traces", Trace, pc.field("error").is_valid() & ~pc.starts_with(pc.field("error"), "not_asked")
+    )
+    if failed:
+        groups["Failed", ""] = (len(failed), failed[:PER_GROUP])
+    if not groups:
+        return None
+    ranked = sorted(groups.items(), key=lambda item: (item[0][0] != "Kept", item[0][0] == "Failed", -item[1][0]))
+    shown, rest = ranked[:MAX_GROUPS], ranked[MAX_GROUPS:]
+    wanted = {trace.pair_id for _, (_, traces) in shown for trace in traces}
+    pairs = {pair.pair_id: pair for pair in files.select("pairs", Pair, pc.field("pair_id").isin(sorted(wanted)))}
+    left_out = sum(n for _, (n, _) in rest)
+    return {
+        "groups": [
+            {
+                "id": f"sample-{at}",
+                "name": clean(name),
+                "reason": clean(reason),
+                "n": n,
+                "samples": [_sample(trace, pairs.get(trace.pair_id)) for trace in traces],
+            }
+            for at, ((name, reason), (n, traces)) in enumerate(shown)
+        ],
+        "left_out": f"{len(rest)} rarer reasons with {count(left_out)} traces are in rejected/." if rest else "",
+    }
+
+
+def _rejected(files: RunFiles) -> dict[tuple[str, str], tuple[int, list[Trace]]]:
+    """{(filter, reason): (how many, the first six)}; only these six are built as rows."""
+    counted: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], list[Trace]] = {}
+    names = schema_of(Trace).names
+    tables = list(files.tables("rejected", [*names, "filter", "reason"]))
+    keys = iter(grouped([pair for table in tables for pair in filters_and_reasons(table)]))
+    for table in tables:
+        for at, key in zip(range(table.num_rows), keys, strict=False):
+            counted[key] += 1
+            if counted[key] <= PER_GROUP:
+                row = table.select(names).slice(at, 1).to_pylist()[0]
+                first.setdefault(key, []).append(Trace(**row))
+    return {key: (n, first[key]) for key, n in counted.items()}
+
+
+def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:
+    return {
+        "pair_id": trace.pair_id,
+        "query": cut(pair.query, QUERY) if pair else None,
+        "instruction": cut(pair.instruction, QUERY) if pair and pair.instruction else None,
+        "passage": cut(pair.passage, PASSAGE) if pair else "",
+        "label": pair.label if pair else None,
+        "origin": pair.label_origin if pair else None,
+        "source": pair.source if pair else None,
+        "verdict": trace.verdict,
+        "reasoning": cut(trace.reasoning, REASONING),
+        "content": cut(trace.content, 400),
+        "finish_reason": trace.finish_reason,
+        "tokens": trace.completion_tokens,
+        "error": cut(trace.error, 400) if trace.error else None,
+        "agrees": None
+        if pair is None or pair.label is None or trace.verdict is None
+        else (trace.verdict > 0) == (pair.label > 0),
+    }

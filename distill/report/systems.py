@@ -1,0 +1,142 @@
+"""The systems side by side: dot and whisker for each measure that has an interval, and the table of all measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from distill.report.chart import Tick, nice_ticks, number
+from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
+from distill.report.files import RunFiles
+from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, measure, safe_name
+
+JUDGED_BY_STUDENT = ("tokens_per_pair", "verdict_accuracy", "pairs_per_s", "ECE", "Brier")
+JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
+MAX_PANELS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Whisker:
+    """One system on a panel's axis; all positions in percent."""
+
+    system: str
+    colour: int
+    dot: float
+    low: float
+    high: float
+    text: str
+    interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One measure's plot."""
+
+    measure: str
+    ticks: list[Tick]
+    whiskers: list[Whisker]
+
+
+def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
+    """Panels and tables by set; None before anything was evaluated."""
+    if not sets:
+        return None
+    return {"sets": [_one(files, each) for each in sets]}
+
+
+def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
+    order = _order(each)
+    paint = colours(order)
+    names = list(dict.fromkeys(m for system in order for m in each.measures[system]))
+    names.sort(key=lambda name: (name != each.primary, name in JUDGED_BY_STUDENT))
+    counted = ((files.counts("evaluate").get("sets") or {}).get(each.name)) or {}
+    size = [f"{count(n)} {what}" for what in ("queries", "pairs") if isinstance(n := counted.get(what), int)]
+    return {
+        "name": each.name,
+        "size": ", ".join(size),
+        "panels": [panel for name in names if (panel := _panel(each, name, order, paint))][:MAX_PANELS],
+        "measures": names,
+        "rows": [
+            {
+                "system": system,
+                "meaning": _meaning(files, each, system),
+                "colour": paint[system],
+                "cells": [_cell(files, each, system, name, order) for name in names],
+            }
+            for system in order
+        ],
+        "picked": len(each.students) > 1,
+        "metrics_href": files.link("metrics.json"),
+    }
+
+
+def _order(each: EvaluationSet) -> list[str]:
+    """First stage and untrained, then the students up to the best; whatever has no primary value before them."""
+    first = [name for name in NOT_STUDENTS if name in each.measures]
+    rest = [name for name in each.measures if name not in each.students]
+    return list(dict.fromkeys([*first, *rest, *reversed(each.students)]))
+
+
+def _meaning(files: RunFiles, each: EvaluationSet, system: str) -> str:
+    if system != "first_stage":
+        return MEANINGS.get(system, "")
+    for one in files.setting("evaluation", "sets") or []:
+        if isinstance(one, dict) and one.get("name") == each.name:
+            depth = f", the top {one['depth']} of each query" if "depth" in one else ""
+            return f"{one.get('first_stage') or 'given'}{depth}"
+    return ""
+
+
+def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str, order: list[str]) -> dict[str, Any]:
+    """A value with its interval, whether it is the best, and the file that it was computed from."""
+    value, interval = each.value(system, name), each.interval(system, name)
+    values = [v for other in order if (v := each.value(other, name)) is not None]
+    best = len(set(values)) > 1 and value == (min(values) if name in LOWER_IS_BETTER else max(values))
+    return {
+        "text": measure(value),
+        "interval": f"{measure(interval[0])} – {measure(interval[1])}" if interval else "",
+        "best": best and (name in JUDGED_QUALITY or (interval is not None and not name.startswith("Judged@"))),
+        "href": _evidence(files, each.name, system, name) if value is not None else None,
+    }
+
+
+def _evidence(files: RunFiles, set_name: str, system: str, name: str) -> str | None:
+    """The run file behind a value: the ranking, or the student's judgements."""
+    stem = f"{set_name}.{system}"
+    if not safe_name(stem):
+        return None
+    if name in JUDGED_BY_STUDENT:
+        shards = sorted((files.run / "evaluation" / stem).glob("*.parquet"))
+        return href("evaluation", stem, shards[0].name) if shards else None
+    return files.link("evaluation", f"{stem}.trec")
+
+
+def _panel(each: EvaluationSet, name: str, order: list[str], paint: dict[str, int]) -> Panel | None:
+    """The plot of one measure, None where no system has an interval for it, or none of any width."""
+    values = [(system, value) for system in order if (value := each.value(system, name)) is not None]
+    found = [(system, value, each.interval(system, name) or (value, value)) for system, value in values]
+    if all(low == high for _, _, (low, high) in found):
+        return None
+    low, high = min(i[0] for _, _, i in found), max(i[1] for _, _, i in found)
+    ticks = nice_ticks(0 if 0 <= low < high / 2 else low, high, 4)
+    start, span = ticks[0], ticks[-1] - ticks[0] or 1.0
+
+    def at(value: float) -> float:
+        return round(100 * (value - start) / span, 2)
+
+    return Panel(
+        name,
+        [Tick(at(value), number(value)) for value in ticks],
+        [
+            Whisker(
+                system,
+                paint[system],
+                at(value),
+                at(interval[0]),
+                at(interval[1]),
+                measure(value),
+                f"{measure(interval[0])} to {measure(interval[1])}" if each.interval(system, name) else "",
+            )
+            for system, value, interval in found
+        ],
+    )

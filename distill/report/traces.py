@@ -1,0 +1,144 @@
+"""All traces of a run with their pairs and outcomes, for the viewer: an index of small numbers, and texts by row.
+
+Held in memory as Arrow columns, about as large as the texts themselves; a run that exceeds the memory is not covered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.records import Pair, Trace
+from distill.report.files import RunFiles
+from distill.report.reasons import filters_and_reasons, grouped
+from distill.report.words import cut
+from distill.store import schema_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_TEXT = 20_000  # characters of a text that the viewer gets
+KEPT, FAILED, NOT_ASKED, UNFILTERED = "kept", "failed", "not asked", "not filtered yet"
+PAIR_COLUMNS = (
+    "query_id",
+    "doc_id",
+    "query",
+    "instruction",
+    "passage",
+    "label",
+    "label_origin",
+    "label_before",
+    "source",
+)
+TRACE_COLUMNS = ("pair_id", "sample", "reasoning", "content", "verdict", "finish_reason", "completion_tokens", "error")
+SEARCHED = ("query", "instruction", "passage", "reasoning", "content")
+
+
+class Traces:
+    """The traces of the run folder, rows numbered from 0: kept ones first, then the rejected, then the unanswered."""
+
+    def __init__(self, run: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self.files = RunFiles(run)
+        names = schema_of(Trace).names
+        self.outcomes: list[tuple[str, str]] = []
+        tables = []
+        for folder in ("kept", "rejected"):
+            extra = ["filter", "reason"] if folder == "rejected" else []
+            for table in self.files.tables(folder, [*names, *extra]):
+                tables.append(table.select(names))
+                self.outcomes += filters_and_reasons(table) if extra else [(KEPT, "")] * table.num_rows
+        filtered = bool(tables)
+        self.outcomes = grouped(self.outcomes)
+        for table in self.files.tables("traces", names, pc.field("error").is_valid() if filtered else None):
+            tables.append(table)
+            self.outcomes += [_unanswered(error) for error in table["error"].to_pylist()]
+        traces = pa.concat_tables(tables) if tables else schema_of(Trace).empty_table()
+        pairs = pa.concat_tables([*self.files.tables("pairs", schema_of(Pair).names), schema_of(Pair).empty_table()])
+        place = pc.index_in(traces["pair_id"], value_set=pairs["pair_id"].combine_chunks())
+        known = place.is_valid()
+        self.lost = traces.num_rows - int(pc.sum(known).as_py() or 0)  # traces of pairs that are not there any more
+        self.traces: pa.Table = traces.filter(known).select(TRACE_COLUMNS)
+        self.outcomes = [o for o, there in zip(self.outcomes, known.to_pylist(), strict=True) if there]
+        self.pairs: pa.Table = pairs.select(["pair_id", *PAIR_COLUMNS])
+        self.place: list[int] = place.drop_null().to_pylist()
+
+    def __len__(self) -> int:
+        return int(self.traces.num_rows)
+
+    def index(self) -> dict[str, Any]:
+        """Columns of equal length: `pair` (its id), `sample`, `query` (a number); facets as {name: {values, rows}}."""
+        label, source = self._of_pair("label"), self._of_pair("source")
+        verdict = self.traces["verdict"].to_pylist()
+        facets = {
+            "agreement": [_agreement(v, g) for v, g in zip(verdict, label, strict=True)],
+            "outcome": [name for name, _ in self.outcomes],
+            "reason": [reason for _, reason in self.outcomes],
+            "verdict": ["none" if v is None else {0: "false", 1: "true"}.get(v, str(v)) for v in verdict],
+            "label": ["none" if g is None else str(g) for g in label],
+            "source": [str(s).partition(":")[0] for s in source],
+        }
+        queries = self.pairs.select(["query_id", "query", "instruction"]).take(self.place).to_pylist()
+        numbers: dict[tuple[Any, ...], int] = {}
+        return {
+            "name": self.files.name,
+            "lost": self.lost,
+            "pair": self.traces["pair_id"].to_pylist(),
+            "sample": self.traces["sample"].to_pylist(),
+            "query": [numbers.setdefault(tuple(q.values()), len(numbers)) for q in queries],
+            "facets": {name: _numbered(values) for name, values in facets.items()},
+        }
+
+    def texts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """All about these rows, texts cut at 20,000 characters. Raises IndexError for a row that is not there."""
+        if any(not 0 <= row < len(self) for row in rows):
+            raise IndexError(f"the traces have rows 0 to {len(self) - 1}")
+        traces = self.traces.take(list(rows)).to_pylist()
+        pairs = self.pairs.take([self.place[row] for row in rows]).to_pylist()
+        found = []
+        for row, trace, pair in zip(rows, traces, pairs, strict=True):
+            outcome, reason = self.outcomes[row]
+            one = {**pair, **trace, "row": row, "outcome": outcome, "reason": reason}
+            found.append({k: cut(v, MAX_TEXT) if isinstance(v, str) else v for k, v in one.items()})
+        return found
+
+    def search(self, words: str) -> list[int]:
+        """The rows in which every word stands, in query, instruction, passage, reasoning or answer; case is ignored."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        hit = pa.array([True] * len(self))
+        for word in words.split():
+            here = pa.array([False] * len(self))
+            for name in SEARCHED:
+                table = self.pairs if name in PAIR_COLUMNS else self.traces
+                found = pc.match_substring(table[name], word, ignore_case=True).combine_chunks().fill_null(False)
+                here = pc.or_(here, found.take(pa.array(self.place, pa.int64())) if table is self.pairs else found)
+            hit = pc.and_(hit, here)
+        return [row for row, there in enumerate(hit.to_pylist()) if there]
+
+    def _of_pair(self, name: str) -> list[Any]:
+        return list(self.pairs[name].take(self.place).to_pylist()) if self.place else []
+
+
+def _unanswered(error: str | None) -> tuple[str, str]:
+    if error is None:
+        return UNFILTERED, ""
+    kind = error.partition(":")[0][:60]
+    return (NOT_ASKED, "") if kind == "not_asked" else (FAILED, kind)
+
+
+def _agreement(verdict: int | None, label: int | None) -> str:
+    if verdict is None or label is None:
+        return "cannot be compared"
+    return "agrees" if (verdict > 0) == (label > 0) else "differs"
+
+
+def _numbered(values: list[str]) -> dict[str, Any]:
+    """{"values": the different ones, "rows": the number of each row's value}."""
+    numbers: dict[str, int] = {}
+    rows = [numbers.setdefault(value, len(numbers)) for value in values]
+    return {"values": list(numbers), "rows": rows}

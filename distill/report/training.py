@@ -1,0 +1,71 @@
+"""How the students were trained: one row a student, and the curves out of log.jsonl."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill.report.chart import Chart, line_chart
+from distill.report.files import RunFiles
+from distill.report.words import colours, compact, count, duration, measure, system_label
+
+CURVES = (
+    ("loss", "Training loss"),
+    ("token_accuracy", "Token accuracy in training"),
+    ("eval_loss", "Loss on held-out rows"),
+    ("eval_accuracy", "Accuracy on held-out rows"),
+)
+COLUMNS = (
+    ("steps", "steps", count),
+    ("seconds", "time", duration),
+    ("tokens", "tokens", compact),
+    ("tokens_per_s", "tokens/s", count),
+    ("final_loss", "final loss", measure),
+    ("parameters", "parameters", compact),
+)
+
+
+def section(files: RunFiles) -> dict[str, Any] | None:
+    """Charts and a table; None before training has said anything."""
+    lines = curves(files)
+    students = files.counts("sft").get("students")
+    students = {n: s for n, s in students.items() if isinstance(s, dict)} if isinstance(students, dict) else {}
+    names = list(dict.fromkeys([*students, *(name for series in lines.values() for name in series)]))
+    if not names:
+        return None
+    paint = colours(names)
+    charts: list[Chart] = []
+    for key, title in CURVES:
+        labelled = {system_label(name): points for name, points in lines.get(key, {}).items()}
+        chart = line_chart(title, "step", labelled, {system_label(name): at for name, at in paint.items()})
+        if chart:
+            charts.append(chart)
+    columns = [(key, title, show) for key, title, show in COLUMNS if any(key in s for s in students.values())]
+    return {
+        "charts": charts,
+        "columns": [title for _, title, _ in columns],
+        "students": [
+            (name, paint[name], [show(values.get(key)) for key, _, show in columns], files.link("students", name))
+            for name, values in students.items()
+        ],
+        "log_href": files.link("log.jsonl"),
+    }
+
+
+def curves(files: RunFiles) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """{measure: {student: [(step, value)]}}. Steps that were repeated after a resumption or a new start count once,
+    as they were last."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {key: {} for key, _ in CURVES}
+    for event in files.log():
+        name = event.get("student") or event.get("target")
+        step = event.get("step")
+        if event.get("stage") != "sft" or not isinstance(name, str) or not isinstance(step, int | float):
+            continue
+        for key, series in found.items():
+            value = event.get(key)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            points = series.setdefault(name, [])
+            while points and points[-1][0] >= step:
+                points.pop()
+            points.append((float(step), float(value)))
+    return found

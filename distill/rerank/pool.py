@@ -1,0 +1,89 @@
+"""Many pairs, several students, on every core: worker processes of one thread each on a CPU, one process on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distill.processes import cores, die_with_parent
+from distill.records import Judgement, Pair
+
+CHUNK = 256
+_loaded: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Judge `pairs` with the student at `model`, in `mode`; `name` is the system's name in the report."""
+
+    name: str
+    model: str
+    mode: str
+    pairs: Sequence[Pair]
+
+
+def judge(
+    tasks: Sequence[Task], notify: Callable[[dict[str, Any]], None], batch: int = 128, max_new_tokens: int = 8192
+) -> Iterator[tuple[str, list[Judgement], float]]:
+    """(system, judgements in the order of its pairs, seconds of compute) for each task, as each is complete.
+
+    Several processes, since one thread a process uses small models' cores better than two threads in one.
+    """
+    import multiprocessing
+    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+
+    import torch
+
+    workers = 1 if torch.cuda.is_available() else cores()
+    chunks: list[tuple[int, list[int]]] = []
+    for at, task in enumerate(tasks):
+        order = sorted(range(len(task.pairs)), key=lambda i: len(task.pairs[i].passage) + len(task.pairs[i].query))
+        chunks += [(at, order[i : i + CHUNK]) for i in range(0, len(order), CHUNK)]
+    found: list[list[Judgement | None]] = [[None] * len(task.pairs) for task in tasks]
+    left = [sum(1 for at, _ in chunks if at == i) for i in range(len(tasks))]
+    seconds = [0.0] * len(tasks)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, max(1, len(chunks))), context, _start, (max(1, cores() // workers),)) as pool:
+        running: dict[Future[Any], tuple[int, list[int]]] = {}
+        for at, rows in chunks:
+            task = tasks[at]
+            arguments = (task.model, task.mode, [task.pairs[i] for i in rows], batch, max_new_tokens)
+            running[pool.submit(_chunk, *arguments)] = (at, rows)
+        try:
+            while running:
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    at, rows = running.pop(future)
+                    judgements, took = future.result()
+                    seconds[at] += took
+                    for i, judgement in zip(rows, judgements, strict=True):
+                        found[at][i] = judgement
+                    left[at] -= 1
+                    ready = sum(1 for j in found[at] if j is not None)
+                    notify({"stage": "evaluation", "system": tasks[at].name, "done": ready, "of": len(tasks[at].pairs)})
+                    if left[at] == 0:
+                        yield tasks[at].name, [j for j in found[at] if j is not None], seconds[at]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start(threads: int) -> None:
+    die_with_parent()
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _chunk(model: str, mode: str, pairs: list[Pair], batch: int, max_new_tokens: int) -> tuple[list[Judgement], float]:
+    import time
+
+    from distill.rerank.reranker import Reranker
+    from distill.rerank.student import load
+
+    if model not in _loaded:
+        _loaded.clear()  # one student at a time: chunks come in the order of their tasks
+        _loaded[model] = load(model)
+    started = time.monotonic()
+    reranker = Reranker(_loaded[model], mode, batch, max_new_tokens)  # type: ignore[arg-type]
+    return reranker.predict(pairs), time.monotonic() - started

@@ -1,0 +1,261 @@
+"""Rows on disk: Parquet shards with a manifest written last, and the lease that keeps a second process out.
+
+A stage's folder without a manifest is not done, whatever else lies in it. Paths go through fsspec (a local folder,
+`s3://`, `gs://`); the lease needs a local folder, since object stores have no lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+
+from distill.errors import DataError, RunFolderError
+from distill.records import SCHEMA_VERSION, Judgement, Rejected, Trace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = TypeVar("Row")
+MANIFEST = "manifest.json"
+SHARD_ROWS = 50_000
+PACKAGES = ("rerank-distill", "pyarrow", "datasets", "torch", "transformers", "trl", "peft", "ray", "openai", "vllm")
+
+
+def filesystem(path: str | Path) -> tuple[Any, str]:
+    """(fsspec filesystem, path within it); `file` for a plain path."""
+    import fsspec
+
+    fs, inner = fsspec.core.url_to_fs(str(path))
+    return fs, inner
+
+
+def schema_of(row_type: type) -> pa.Schema:
+    """The Arrow schema of a row type; dictionaries and lists of dictionaries are JSON text."""
+    import pyarrow as pa
+
+    if row_type is Rejected:
+        base = schema_of(Trace)
+        return base.append(pa.field("filter", pa.string())).append(pa.field("reason", pa.string()))
+    plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    hints = get_type_hints(row_type)
+    columns = []
+    for f in fields(row_type):
+        kind = hints[f.name]
+        kinds = [k for k in get_args(kind) if k is not type(None)] or [kind]
+        columns.append(pa.field(f.name, plain.get(kinds[0], pa.string())))
+    return pa.schema(columns)
+
+
+def _flat(row: Any, names: list[str]) -> tuple[Any, ...]:
+    if isinstance(row, Rejected):
+        return (*_flat(row.trace, names[:-2]), row.filter, row.reason)
+    values = (getattr(row, name) for name in names)
+    return tuple(json.dumps(v, sort_keys=True) if isinstance(v, dict | list) else v for v in values)
+
+
+def _sort_key(row: Any) -> tuple[Any, ...]:
+    row = row.trace if isinstance(row, Rejected) else row
+    if isinstance(row, Judgement):
+        return (row.query_id, row.doc_id)
+    return (row.pair_id, getattr(row, "sample", 0), getattr(row, "target", ""))
+
+
+def write_rows(folder: str | Path, rows: Iterable[Any], row_type: type, *, presorted: bool = False) -> dict[str, Any]:
+    """Replace `folder`'s shards by `rows`, sorted by (pair_id, sample), judgements
+    by (query_id, doc_id); returns {"rows", "data_hash", "files"}.
+
+    The manifest of an earlier write is removed first and is not written here: `write_manifest` does, last.
+    `presorted` streams rows that come in order, holding one shard in memory.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fs, inner = filesystem(folder)
+    fs.makedirs(inner, exist_ok=True)
+    for old in sorted(fs.ls(inner, detail=False), key=lambda p: not p.endswith(MANIFEST)):
+        if old.endswith((MANIFEST, ".parquet")):
+            fs.rm_file(old)
+    schema = schema_of(row_type)
+    stream: Iterable[Any] = rows if presorted else sorted(rows, key=_sort_key)
+    total, hashes = 0, hashlib.sha256()
+    files: list[str] = []
+    shard: list[tuple[Any, ...]] = []
+
+    def flush() -> None:
+        nonlocal shard
+        columns = list(zip(*shard, strict=True)) or [() for _ in schema]
+        table = pa.table([pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+        name = f"part-{len(files):05d}.parquet"
+        with fs.open(f"{inner}/{name}", "wb") as out:
+            pq.write_table(table, out, compression="zstd")
+        hashes.update(fs.cat_file(f"{inner}/{name}"))
+        files.append(name)
+        shard = []
+
+    for row in stream:
+        shard.append(_flat(row, schema.names))
+        total += 1
+        if len(shard) == SHARD_ROWS:
+            flush()
+    if shard or not files:
+        flush()
+    return {"rows": total, "data_hash": hashes.hexdigest(), "files": files}
+
+
+def read_rows(folder: str | Path, row_type: type[Row]) -> Iterator[Row]:
+    """The rows of a finished or unfinished folder, shard by shard, in order.
+
+    Raises DataError where a column is missing or a file cannot be read as Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fs, inner = filesystem(folder)
+    names = schema_of(row_type).names
+    hints = get_type_hints(Trace if row_type is Rejected else row_type)
+    nested = {n for n in names if n in hints and getattr(hints[n], "__origin__", None) in (dict, list)}
+    for path in sorted(p for p in fs.ls(inner, detail=False) if p.endswith(".parquet")):
+        with fs.open(path, "rb") as source:
+            try:
+                parquet = pq.ParquetFile(source)
+                missing = set(names) - set(parquet.schema_arrow.names)
+                if missing:
+                    raise DataError(
+                        f"{path}: no column {sorted(missing)[0]!r}; it was not written as {row_type.__name__} rows"
+                    )
+                for batch in parquet.iter_batches(batch_size=8192, columns=names):
+                    for values in zip(*(batch.column(n).to_pylist() for n in names), strict=True):
+                        row = dict(zip(names, values, strict=True))
+                        for name in nested:
+                            row[name] = json.loads(row[name])
+                        if row_type is Rejected:
+                            name, reason = row.pop("filter"), row.pop("reason")
+                            yield Rejected(Trace(**row), name, reason)  # type: ignore[misc]
+                        else:
+                            yield row_type(**row)
+            except pa.ArrowException as error:
+                raise DataError(f"{path}: not a readable Parquet file ({error})") from None
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    fs, inner = filesystem(path)
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+    if fs.protocol == "file" or "file" in fs.protocol:
+        temporary = f"{inner}.{os.getpid()}.tmp"
+        with open(temporary, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, inner)
+    else:
+        fs.pipe_file(inner, text.encode())
+
+
+def read_json(path: str | Path) -> Any | None:
+    """The JSON value at `path`, or None where there is no such file or it is torn."""
+    fs, inner = filesystem(path)
+    try:
+        return json.loads(fs.cat_file(inner))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def fingerprint(value: Any) -> str:
+    """A hash of settings: equal values, equal hash, whatever the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_manifest(
+    folder: str | Path, stage: str, inputs: dict[str, Any], settings: Any, result: dict[str, Any]
+) -> None:
+    """Say that `folder` is done: what it was made from, by which settings and versions, and what it holds."""
+    fs, inner = filesystem(folder)
+    fs.makedirs(inner, exist_ok=True)
+    write_json(
+        f"{folder}/{MANIFEST}",
+        {
+            "stage": stage,
+            "schema_version": SCHEMA_VERSION,
+            "fingerprint": stage_fingerprint(stage, inputs, settings),
+            "inputs": inputs,
+            "settings": settings,
+            "result": result,
+            "versions": versions(),
+            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+    )
+
+
+def stage_fingerprint(stage: str, inputs: dict[str, Any], settings: Any) -> str:
+    """What must be unchanged for a stage not to run again."""
+    return fingerprint({"stage": stage, "schema": SCHEMA_VERSION, "inputs": inputs, "settings": settings})
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any] | None:
+    """The manifest, or None where the stage is not done."""
+    manifest = read_json(f"{folder}/{MANIFEST}")
+    return manifest if isinstance(manifest, dict) else None
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what shapes the results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, remote or local."""
+    fs, inner = filesystem(path)
+    total = hashlib.sha256()
+    with fs.open(inner, "rb") as source:
+        while block := source.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def clear(folder: Path) -> None:
+    """Remove a stage's folder, its manifest first, so that a kill half-way leaves it not done."""
+    if folder.exists():
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def lease(folder: Path) -> Iterator[None]:
+    """Hold the run folder; raises RunFolderError while another live process holds it.
+
+    The lock is the kernel's (flock), so it dies with its owner, however that ends. Not covered: two machines on a
+    network file system without flock.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lease"
+    with open(path, "a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            owner = handle.read().strip() or "another process"
+            raise RunFolderError(f"{folder}: in use by {owner}; wait for it, or end it, then run again") from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(f"process {os.getpid()} on {platform.node()}")
+        handle.flush()
+        yield

@@ -1,0 +1,1 @@
+"""What a student may learn from: one file a filter, and the funnel that runs them."""

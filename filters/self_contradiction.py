@@ -1,0 +1,82 @@
+"""Self-contradiction."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from distill.records import Pair, Trace
+from filters.base import Rule
+
+_SUBJECT = (
+    r"(?:passage|document|paragraph|text|article|content|excerpt|snippet|it|this|that|information|answer|verdict)"
+)
+_ADVERB = (
+    r"(?:\w+ly |very |quite |not only |indeed |still |also |thus |considered |deemed |judged |to be |be |at all )*"
+)
+_MATCH = r"a (?:good |strong |perfect |direct |clear )?match"
+_GOOD = rf"(?:relevant|true|helpful|useful|pertinent|suitable|satisfactory|a fit|{_MATCH})"
+_NOT = r"(?:is|are|was|be|seems?|appears?|would|should|does|do|can|could)(?:n't|n’t| not|not)"
+_DOES = r"(?:count|qualify|answer|address|satisfy|meet|match|fit|contain|provide|mention)"
+_ANSWER_IS = (
+    r"\b(?:answer|verdict|judge?ment|conclusion|response)(?: here)?(?: should| must| would| will)?"
+    r"(?: be| is|:) (?:therefore |thus )?['\"“*]{0,3}"
+)
+_NEGATIVE = re.compile(
+    rf"\b{_NOT} {_ADVERB}(?:\w+ )?(?:{_GOOD}|{_DOES})\b"
+    rf"|\b(?:irrelevant|non-relevant|nonrelevant|unrelated|off-topic|off topic|unhelpful|not (?:\w+ )?{_GOOD})\b"
+    rf"|\bfails? to {_DOES}\b|\bno relevance\b|{_ANSWER_IS}(?:false|no)\b"
+)
+_POSITIVE = re.compile(
+    rf"\b{_SUBJECT} (?:\w+ )?(?:is|seems|appears|would be|should be|can be|must be) {_ADVERB}{_GOOD}\b"
+    r"|\b(?:making|makes|make|so|hence|thus|and|therefore,?) (?:it |this |the passage |the document )?(?:is )?"
+    rf"{_ADVERB}(?:relevant|{_MATCH})\b"
+    r"|\b(?:directly|fully|clearly|completely|thoroughly|does|indeed) "
+    rf"(?:answers?|address(?:es)?|satisf(?:y|ies)|meets?|match(?:es)?)\b|{_ANSWER_IS}(?:true|yes)\b"
+)
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|so,|so (?:the|it|this|that|my|i)\b"
+    r"|in (?:conclusion|summary)|to (?:conclude|sum up)|overall,"
+    r"|conclusion|consequently|as a result|for these reasons|(?:final |my |correct )answer"
+    r"|answer (?:is|should|must|would|here)|verdict|judge?ment (?:is|should))"
+)
+_TWO_SIDED = re.compile(
+    r"\b(?:if|unless|might|may|partial(?:ly)?|somewhat|whether|although|though|while|could|however|but|other|further|also"
+    r"|not (?:entirely|fully|completely|enough)|only|comprehensive\w*|except|would (?!be |have to be )\w+|assuming)\b"
+)
+_NEGATED = re.compile(r"\b(?:no|not|none|nor|never|without|neither|rather than|unlikely|cannot|lacks?)\b|n[’']t\b")
+TAIL = 500  # characters
+
+
+class SelfContradiction(Rule):
+    """Drops traces whose own conclusion opposes the verdict: the student would learn that reasons do not matter.
+
+    Reads the last sentence that concludes ("therefore", "so the passage", "the answer is") and says plainly which way;
+    what is hedged, two-sided or negated twice does not count. Figures in docs/filters.md.
+    """
+
+    name: ClassVar[str] = "self_contradiction"
+
+    def __call__(self, pair: Pair, trace: Trace) -> str | None:
+        """The sentence and the verdict that it opposes."""
+        if trace.verdict is None:
+            return None
+        found = conclusion(trace.reasoning)
+        if found is None or found[0] == (trace.verdict > 0):
+            return None
+        said = "relevant" if found[0] else "not relevant"
+        return f"concludes {said} and answers {'true' if trace.verdict else 'false'}: “{found[1][-120:]}”"
+
+
+def conclusion(reasoning: str) -> tuple[bool, str] | None:
+    """(whether the reasoning itself concludes that the passage is relevant, the sentence); None where none is plain."""
+    tail = reasoning[-TAIL:].lower()
+    sentences = tail.replace("\n", ". ").replace("? ", ". ").replace("! ", ". ").split(". ")
+    for sentence in reversed(sentences[1:] if len(reasoning) > TAIL else sentences):
+        if not _CONCLUDES.search(sentence) or _TWO_SIDED.search(sentence):
+            continue
+        if _NEGATIVE.search(sentence):
+            return False, sentence
+        if not _NEGATED.search(sentence) and _POSITIVE.search(sentence):
+            return True, sentence
+    return None

@@ -1,0 +1,1 @@
+"""Training: targets, packing, TRL, Ray Train, merge and export."""

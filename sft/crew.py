@@ -1,0 +1,81 @@
+"""The training processes: started before there is work, so that imports cost no time, and ended with the stage."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from distill.errors import DistillError, InputError
+from distill.store import read_json
+
+Notify = Callable[[dict[str, Any]], None]
+
+
+class Crew:
+    """Processes of `threads` threads each; every one trains one student. Safe to use from several threads."""
+
+    def __init__(self, threads: int, notify: Notify) -> None:
+        self._threads, self._notify = threads, notify
+        self._ready: queue.SimpleQueue[tuple[subprocess.Popen[str], IO[str]]] = queue.SimpleQueue()
+        self._all: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process in self._all:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def warm(self, count: int) -> None:
+        """Start `count` processes, which import what they need and wait for a job."""
+        for _ in range(count):
+            self._ready.put(self._start())
+
+    def _start(self) -> tuple[subprocess.Popen[str], IO[str]]:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "TOKENIZERS_PARALLELISM": "false"}
+        errors = tempfile.TemporaryFile("w+", encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sft.train"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            text=True,
+        )
+        self._all.append(process)
+        return process, errors
+
+    def train(self, folder: Path) -> dict[str, Any]:
+        """Do the job in `folder`/job.json and return its result.
+
+        Raises InputError for what the user can mend, DistillError for what broke; then `folder`/stderr.txt has it all.
+        """
+        try:
+            process, errors = self._ready.get_nowait()
+        except queue.Empty:
+            process, errors = self._start()
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(f"{folder / 'job.json'}\n")
+        process.stdin.close()
+        for line in process.stdout:
+            if line.startswith("{"):
+                self._notify(json.loads(line))
+        status = process.wait()
+        errors.seek(0)
+        (folder / "stderr.txt").write_text(errors.read(), encoding="utf-8")
+        result = read_json(folder / "result.json")
+        if result is None:
+            raise DistillError(f"training {folder.name} ended with status {status}; see {folder / 'stderr.txt'}")
+        if "error" in result:
+            raise (InputError if result["exit_code"] == 2 else DistillError)(result["error"])
+        return dict(result)

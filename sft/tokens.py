@@ -1,0 +1,63 @@
+"""Rows to token ids, and what is checked before a step is taken.
+
+Prompt and completion are encoded apart, as at inference, where the prompt is encoded and the rest generated. So what
+is trained is what is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distill.errors import DataError
+from distill.prompts import END_THINK, prompt_ids, suffix_ids
+from distill.records import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of one example; `prompt_tokens` of them carry no loss. Ends in the tokenizer's end-of-text."""
+
+    pair_id: str
+    input_ids: list[int]
+    prompt_tokens: int
+
+    @property
+    def labels(self) -> list[int]:
+        """-100 on the prompt, the ids on the completion."""
+        return [-100] * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
+
+
+def encode(tokenizer: Any, rows: Sequence[Example], max_length: int) -> tuple[list[Encoded], list[tuple[str, str]]]:
+    """(encoded rows, [(pair_id, reason)] of those that cannot be trained on whole).
+
+    Nothing is cut: a row longer than `max_length` tokens is returned with a reason. So is a row whose completion
+    holds a control token of this tokenizer, beyond the format's own closing tag. Raises DataError where the tokenizer
+    cannot carry the verdicts (`distill.prompts.suffix_ids`).
+    """
+    try:
+        suffix_ids(tokenizer)
+    except ValueError as error:
+        raise DataError(f"sft.base: {error}; no student can be scored with it") from None
+    control = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    end = tokenizer.encode(END_THINK, add_special_tokens=False)[-1]
+    allowed = {end}
+    if not rows:
+        return [], []
+    prompts = prompt_ids(tokenizer, [row.prompt for row in rows])
+    completions = tokenizer([row.completion for row in rows], add_special_tokens=False)["input_ids"]
+    good, bad = [], []
+    for row, prompt, answer in zip(rows, prompts, completions, strict=True):
+        length = len(prompt) + len(answer) + 1
+        stray = [token for token in answer if token in control and token not in allowed]
+        if end in control:
+            stray += [end] * (answer.count(end) - 1)
+        if stray:
+            name = tokenizer.convert_ids_to_tokens(stray[0])
+            bad.append((row.pair_id, f"its text holds the control token {name!r}"))
+        elif length > max_length:
+            bad.append((row.pair_id, f"{length} tokens, more than sft.max_length {max_length}"))
+        else:
+            good.append(Encoded(row.pair_id, [*prompt, *answer, tokenizer.eos_token_id], len(prompt)))
+    return good, bad

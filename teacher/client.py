@@ -1,0 +1,160 @@
+"""One request to one OpenAI-compatible endpoint: what came back, or a `Fault`.
+
+The openai client carries it (connections, headers, aiohttp transport); its own retries are off, since they know no
+budget, and the body is read as JSON, not as its models: half the CPU, and `reasoning` has no place in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distill.prompts import split_reasoning
+from teacher.faults import Course, Fault, from_exception, scrubbed, shorten, usage_of
+from teacher.settings import Endpoint
+
+if TYPE_CHECKING:
+    import openai
+
+CHARACTERS_A_TOKEN = 4.0
+PROBE = [{"role": "user", "content": "Answer only with 'true' or 'false': is water wet?"}]
+_JSON: Any = {"headers": {"Content-Type": "application/json"}}
+PROBE_SAMPLING = {"max_tokens": 16}
+
+
+@dataclass(slots=True)
+class Reply:
+    """What an endpoint said to one request. `estimated` says that the server reported no token counts."""
+
+    reasoning: str
+    content: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    latency_s: float
+    estimated: bool
+    cached_tokens: int = 0
+    said_usd: float | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Neither reasoning nor answer, and not for want of room."""
+        return not self.content and not self.reasoning and self.finish_reason != "length"
+
+
+def guess_tokens(text: str) -> int:
+    """Tokens of a text where no tokenizer is at hand: a quarter of its UTF-8 bytes."""
+    return int(len(text.encode("utf-8", "replace")) / CHARACTERS_A_TOKEN) + 1
+
+
+def guess_prompt(messages: list[dict[str, str]]) -> int:
+    """Tokens of a prompt, guessed."""
+    return sum(guess_tokens(message["content"]) + 4 for message in messages)
+
+
+class Client:
+    """An endpoint's connection. `key` is the secret itself ("" where none is needed)."""
+
+    def __init__(self, endpoint: Endpoint, key: str, deadline_s: float, connections: int) -> None:
+        self.endpoint, self._key, self.deadline_s = endpoint, key, deadline_s
+        self._connections = connections
+        self._openai: openai.AsyncOpenAI | None = None
+
+    def _client(self) -> openai.AsyncOpenAI:
+        if self._openai is None:
+            import httpx2
+            import openai
+
+            limits = httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections)
+            self._openai = openai.AsyncOpenAI(
+                base_url=self.endpoint.base_url,
+                api_key=self._key or "none",
+                max_retries=0,
+                timeout=self.deadline_s,
+                http_client=openai.DefaultAioHttpClient(limits=limits, timeout=self.deadline_s),
+            )
+        return self._openai
+
+    async def ask(self, messages: list[dict[str, str]], sampling: dict[str, Any]) -> Reply:
+        """Ask once. Raises Fault, with its message free of the key, for everything but an answer."""
+        client = self._client()  # the import and the connection pool are not the server's time
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                response = await self._send(client, messages, sampling)
+            reply = read_body(response, messages, time.perf_counter() - started)
+            reply.cost_usd = self._cost(
+                reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens, reply.said_usd
+            )
+            return reply
+        except Exception as error:
+            fault = from_exception(error, self.deadline_s)
+            fault.message = scrubbed(fault.message, [self._key])
+            raise fault from None
+
+    def billed(self, fault: Fault, messages: list[dict[str, str]]) -> tuple[int, int, float]:
+        """(prompt tokens, completion tokens, dollars) that a fault probably cost: guessed, nobody reports it."""
+        if fault.billed_text is None:
+            return 0, 0, 0.0
+        prompt = guess_prompt(messages)
+        completion = guess_tokens(fault.billed_text) if fault.billed_text else 0
+        return prompt, completion, self._cost(prompt, 0, completion, None)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._openai is not None:
+            await self._openai.close()
+
+    async def _send(
+        self, client: openai.AsyncOpenAI, messages: list[dict[str, str]], sampling: dict[str, Any]
+    ) -> bytes:
+        import httpx2
+
+        body = {"model": self.endpoint.model, "messages": messages, **sampling, **self.endpoint.extra_body}
+        raw = json.dumps(body).encode()  # as bytes: the client copies a dictionary, deeply and more than once
+        response = await client.post("/chat/completions", cast_to=httpx2.Response, content=raw, options=_JSON)
+        return response.content
+
+    def _cost(self, prompt: int, cached: int, completion: int, said_usd: float | None) -> float:
+        price = self.endpoint.price
+        if price is None:
+            return said_usd or 0.0
+        cached_price = price.input if price.cached_input is None else price.cached_input
+        return ((prompt - cached) * price.input + cached * cached_price + completion * price.output) / 1e6
+
+
+def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> Reply:
+    """A chat completion's body as a Reply, without its cost. Raises Fault where it is none."""
+    try:
+        body = json.loads(raw)
+        choice = body["choices"][0]
+        message = choice["message"]
+        texts = message.get("reasoning") or message.get("reasoning_content"), message.get("content")
+        reasoning, content = split_reasoning(*(t if isinstance(t, str) else None for t in texts))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError, AttributeError):
+        text = raw.decode("utf-8", "replace")
+        if '"error"' in text[:200]:  # OpenRouter and others: an error under status 200
+            raise Fault("server_error", shorten(text), Course.RETRY) from None
+        said = shorten(text, 120)
+        raise Fault("malformed", f"not a chat completion: {said}", Course.RETRY, billed_text=text) from None
+    reasoning, content = _storable(reasoning), _storable(content)
+    finish = str(choice.get("finish_reason") or "stop")
+    if finish == "content_filter" and not content:
+        raise Fault("content_filter", "finish_reason content_filter", Course.ROW, billed_text=reasoning)
+    counted = usage_of(body)
+    guessed = guess_prompt(messages), 0, guess_tokens(reasoning + content) if reasoning or content else 0
+    prompt, cached, completion = counted or guessed
+    reply = Reply(reasoning, content, finish, prompt, completion, 0.0, latency_s, counted is None, cached)
+    said_usd = (body.get("usage") or {}).get("cost") if counted else None
+    if isinstance(said_usd, int | float):  # some providers (OpenRouter) say what it cost, in dollars
+        reply.said_usd = float(said_usd)
+    return reply
+
+
+def _storable(text: str) -> str:
+    """`text` with lone surrogates replaced, which JSON can carry and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,92 @@
+"""What it would take, before anything is asked: samples, tokens, dollars and time, with what each figure rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from distill.prompts import teacher_prompt
+from distill.records import Pair, make_request
+from teacher.asking import Asking
+from teacher.settings import TeacherSettings
+from teacher.tokens import Counting
+
+TRACE_TOKENS = 350  # Rank1's traces are 270 tokens in the mean; answer and markup around them
+TOKENS_PER_S = 40.0  # one stream of a hosted R1-class model
+
+
+def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> dict[str, Any]:
+    """Counts of what `teacher.stage.trace` would ask; nothing is sent, nothing is written but the journal's folder.
+
+    Output tokens and seconds a request are the means of the journal where it has answers, else assumed; `basis` says
+    which. `samples_then` is what `samples.then` could add at most.
+    """
+    count = Counting(settings)
+    due = known = prompt_tokens = no_room = seen = 0
+    with Asking(settings, folder, endpoints=[]) as asking:
+        for pair in pairs:
+            seen += 1
+            content = teacher_prompt(pair.query, pair.passage, pair.instruction)
+            if not count.has_room(content):
+                no_room += 1
+                continue
+            tokens = 0
+            for sample in range(settings.sampled.first):
+                messages = [{"role": "user", "content": content}]
+                request = make_request(settings.teacher_name, messages, settings.sampling(sample), sample)
+                due += 1
+                if asking.index.has(request.request_id):
+                    known += 1
+                else:
+                    tokens = tokens or count.tokens(content)
+                    prompt_tokens += tokens
+        mean = asking.index.means()
+        spent = asking.index.spent_usd
+    output, seconds = (mean["completion_tokens"], mean["latency_s"]) if mean else (TRACE_TOKENS, None)
+    output = min(output, settings.max_tokens)
+    seconds = seconds or output / TOKENS_PER_S
+    ask = due - known
+    prices = [each.price for each in settings.endpoints if each.price is not None]
+    share = settings.batch.discount if settings.source == "batch" else 1.0
+    costs = [share * (prompt_tokens * p.input + ask * output * p.output) / 1e6 for p in prices]
+    return {
+        "pairs": seen,
+        "samples_due": due,
+        "in_journal": known,
+        "to_ask": ask,
+        "samples_then": seen * settings.sampled.then,
+        "no_room": no_room,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": round(ask * output),
+        "cost_usd": round(max(costs), 4) if costs else None,
+        "spent_usd": round(spent, 4),
+        "seconds": round(ask * seconds / settings.concurrency, 1),
+        "hosts": sorted({each.host for each in settings.endpoints}),
+        "basis": {
+            "prompt_tokens": settings.tokenizer if count.exact else "a quarter of the bytes",
+            "completion_tokens": "mean of the journal" if mean else f"assumed {TRACE_TOKENS} a trace",
+            "seconds": "mean of the journal" if mean else f"assumed {TOKENS_PER_S:g} tokens/s a stream",
+        },
+    }
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """The estimate as lines for a person."""
+    basis = found["basis"]
+    cost = (
+        "unknown: the endpoints have no price" if found["cost_usd"] is None else f"about {found['cost_usd']:,.2f} USD"
+    )
+    lines = [
+        f"pairs {found['pairs']:,}; samples {found['samples_due']:,}, {found['in_journal']:,} of them in the journal, "
+        f"{found['to_ask']:,} to ask" + (f", {found['no_room']:,} pairs leave no room" if found["no_room"] else ""),
+        f"prompt tokens {found['prompt_tokens']:,} ({basis['prompt_tokens']}), "
+        f"completion tokens {found['completion_tokens']:,} ({basis['completion_tokens']})",
+        f"cost {cost}, {found['spent_usd']:,.2f} USD already spent",
+        f"time about {found['seconds'] / 60:,.1f} minutes ({basis['seconds']}, all streams busy)",
+    ]
+    if found["samples_then"]:
+        lines.append(f"pairs in doubt are asked again: at most {found['samples_then']:,} samples more")
+    if found["hosts"]:
+        lines.append(f"passages would be sent to {', '.join(found['hosts'])}")
+    return lines

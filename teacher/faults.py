@@ -1,0 +1,144 @@
+"""What can go wrong with one request, by kind, and what is done about it.
+
+`RETRY` faults are tried again within the budget of attempts; `THROTTLED` ones wait their turn and cost no attempt;
+`ROW` faults are the request's own and are recorded at once; `ENDPOINT` faults put the endpoint out (key, credit,
+model name), and the request goes to another.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Course(Enum):
+    """What follows from a fault."""
+
+    RETRY = "retry"
+    THROTTLED = "throttled"
+    ROW = "row"
+    ENDPOINT = "endpoint"
+
+
+@dataclass(eq=False)
+class Fault(Exception):
+    """`kind` is one word for tables, `message` what the server said (keys taken out), `wait_s` its Retry-After.
+
+    `billed_text` holds what had arrived of an answer that could not be used: it is billed by most providers.
+    """
+
+    kind: str
+    message: str
+    course: Course
+    wait_s: float | None = None
+    billed_text: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+_CONTEXT = re.compile(
+    r"context.{0,20}(?:length|window|limit)|maximum.{0,30}(?:tokens|length)|too (?:long|many tokens)|max_model_len",
+    re.I,
+)
+_FILTER = re.compile(r"content.?(?:filter|policy|management)|moderation|flagged|safety|content exists risk", re.I)
+_CREDIT = re.compile(r"insufficient.{0,3}(?:quota|balance|credit)|exceeded your current quota|billing", re.I)
+_MODEL = re.compile(r"model.{0,60}(?:not exist|not found|does not exist|unknown)|unknown model|invalid model", re.I)
+
+
+def from_status(status: int, body: str, headers: Mapping[str, str]) -> Fault:
+    """The fault that an HTTP status other than 200 means."""
+    said = f"HTTP {status}: {shorten(body)}"
+    wait = retry_after(headers)
+    if status == 429:
+        if _CREDIT.search(body):
+            return Fault("no_credit", said, Course.ENDPOINT)
+        return Fault("rate_limited", said, Course.THROTTLED, wait)
+    if status in (401, 402):
+        return Fault("unauthorized" if status == 401 else "no_credit", said, Course.ENDPOINT)
+    if status == 404 or (status in (400, 422) and _MODEL.search(body)):
+        return Fault("no_such_model", said, Course.ENDPOINT)
+    if status == 413 or (status in (400, 422) and _CONTEXT.search(body)):
+        return Fault("context_too_long", said, Course.ROW)
+    if status in (400, 403, 451) and _FILTER.search(body):
+        return Fault("content_filter", said, Course.ROW)
+    if status == 403:
+        return Fault("forbidden", said, Course.ENDPOINT)
+    if status in (408, 409, 425) or status >= 500:
+        return Fault("overloaded" if status in (502, 503, 504, 529) else "server_error", said, Course.RETRY, wait)
+    return Fault("bad_request", said, Course.ROW)
+
+
+def from_exception(error: Exception, deadline_s: float) -> Fault:
+    """The fault that an exception of the client means. What nobody foresaw is tried again, too."""
+    import openai
+
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, openai.APIStatusError):
+        return from_status(error.status_code, error.response.text, error.response.headers)
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    # The transport calls every lost connection a timeout; what stands behind it knows better.
+    if isinstance(error, TimeoutError) or isinstance(chain[-1], TimeoutError | openai.APITimeoutError):
+        return Fault("deadline", f"no answer within {deadline_s:g} s", Course.RETRY, billed_text="")
+    text = shorten(" < ".join(f"{type(each).__name__}: {each}" for each in chain[1:] or chain))
+    if isinstance(error, openai.APIConnectionError):
+        if re.search(r"PayloadError|ReadError|RemoteProtocol|ContentLength", text):
+            return Fault("broken_off", text, Course.RETRY, billed_text="")
+        refused = re.search(r"refused|cannot connect|name or service|resolve|unreachable|no route", text, re.I)
+        return Fault("refused" if refused else "disconnected", text, Course.RETRY)
+    return Fault("unexpected", text, Course.RETRY)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` as seconds or a date."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        value = headers.get("retry-after")
+        if value is None:
+            return None
+        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
+            return float(value)
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def shorten(text: str, most: int = 300) -> str:
+    """One line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def scrubbed(text: str, keys: list[str]) -> str:
+    """`text` without any of the keys: servers like to quote them back."""
+    for key in keys:
+        if key:
+            text = text.replace(key, "[key]")
+    return re.sub(r"\bsk-[A-Za-z0-9_*-]{6,}", "[key]", text)
+
+
+def as_error(fault: Fault, attempts: int) -> str:
+    """How a permanent failure is recorded in a row."""
+    return f"{fault} (after {attempts} attempts)" if attempts > 1 else str(fault)
+
+
+def usage_of(body: dict[str, Any]) -> tuple[int, int, int] | None:
+    """(prompt, cached, completion) tokens as the server counts them, None where it does not."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
+        return None
+    completion = usage.get("completion_tokens")
+    if not isinstance(completion, int):
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
+    return usage["prompt_tokens"], cached if isinstance(cached, int) else 0, completion

@@ -1,0 +1,74 @@
+"""One tiny request to each endpoint before the first paid one, so that a wrong key, URL or model costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from pydantic import SecretStr
+
+from distill.errors import EndpointError
+from teacher.client import PROBE, PROBE_SAMPLING, Client, Reply
+from teacher.faults import Course, Fault
+from teacher.settings import Endpoint
+
+TRIES, PAUSE_S, LONGEST_S = 3, 1.0, 60.0
+
+
+def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float) -> list[bytes]:
+    """Journal lines (bills) of what it cost. Raises EndpointError when a key or a model is refused, or all are away.
+
+    An endpoint that is away while others answer is left to the run, which rests it and tries it again; one that is
+    throttled or says that it is overloaded is alive.
+    """
+    found = asyncio.run(_ask_all(endpoints, keys, min(deadline_s, LONGEST_S)))
+    faults: list[tuple[int, Fault]] = [(n, f) for n, f in enumerate(found) if isinstance(f, Fault)]
+    for number, fault in faults:
+        if fault.course in (Course.ENDPOINT, Course.ROW) and fault.kind != "content_filter":
+            raise EndpointError(_refusal(endpoints[number], number, fault))
+    away = [(n, f) for n, f in faults if f.course is Course.RETRY]
+    if away and len(away) == len(endpoints):
+        raise EndpointError("\n".join(_refusal(endpoints[n], n, f) for n, f in away))
+    return [_bill(reply) for reply in found if isinstance(reply, Reply)]
+
+
+async def _ask_all(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float) -> list[Reply | Fault]:
+    clients = [Client(e, k.get_secret_value(), deadline_s, 1) for e, k in zip(endpoints, keys, strict=True)]
+    try:
+        return list(await asyncio.gather(*(_ask(client) for client in clients)))
+    finally:
+        for client in clients:
+            await client.close()
+
+
+async def _ask(client: Client) -> Reply | Fault:
+    last: Fault | None = None
+    for number in range(TRIES):
+        try:
+            return await client.ask(PROBE, PROBE_SAMPLING)
+        except Fault as fault:
+            last = fault
+            if fault.course is not Course.RETRY:
+                return fault
+            if number < TRIES - 1:
+                await asyncio.sleep(PAUSE_S)
+    assert last is not None
+    return last
+
+
+def _refusal(endpoint: Endpoint, number: int, fault: Fault) -> str:
+    remedy = {
+        "unauthorized": f"check the key in {endpoint.api_key_env}" if endpoint.api_key_env else "set api_key_env",
+        "forbidden": "check what the key may do",
+        "no_credit": "top up the account",
+        "no_such_model": f"check base_url and the model name {endpoint.model!r}",
+        "refused": "is the server running, and the URL right?",
+        "deadline": "is the server alive, and the URL right?",
+    }.get(fault.kind, "check base_url, model and extra_body")
+    return f"teacher.endpoints.{number} ({endpoint.base_url}): {fault.kind}: {fault.message}; {remedy}"
+
+
+def _bill(reply: Reply) -> bytes:
+    line = {"bill": "preflight", "kind": "preflight", "prompt_tokens": reply.prompt_tokens}
+    rest = {"completion_tokens": reply.completion_tokens, "cost_usd": reply.cost_usd, "estimated": reply.estimated}
+    return json.dumps({**line, **rest}).encode()

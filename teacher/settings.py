@@ -1,0 +1,222 @@
+"""What a user may say about the teacher. Imports nothing heavy.
+
+Only `identity()` decides which answers there are: the teacher's name, the sampling settings and the number of samples.
+Where it is asked, at what price, how fast and within what budget may change between two calls without buying again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from distill.config import Settings, resolve_path
+from distill.store import fingerprint
+
+
+def _beside(value: str | None, info: ValidationInfo) -> str | None:
+    """A path of the configuration as seen from its file; a hub's model name stays as it is."""
+    base = (info.context or {}).get("base")
+    return value if value is None or base is None else resolve_path(base, value)
+
+
+def _beside_if_there(value: str | None, info: ValidationInfo) -> str | None:
+    found = _beside(value, info)
+    return found if found is not None and "://" not in found and Path(found).exists() else value
+
+
+PathBeside = Annotated[str, AfterValidator(_beside)]
+NameOrPath = Annotated[str, AfterValidator(_beside_if_there)]
+
+
+class Price(Settings):
+    """US dollars per million tokens; `cached_input` where the provider bills cached prompt tokens apart."""
+
+    input: float = Field(0.0, ge=0)
+    output: float = Field(0.0, ge=0)
+    cached_input: float | None = Field(None, ge=0)
+
+
+class Endpoint(Settings):
+    """One OpenAI-compatible URL. Limits are the provider's for the whole run; workers share them out."""
+
+    base_url: str = Field(description="up to and with /v1, such as http://127.0.0.1:8000/v1")
+    model: str
+    api_key_env: str | None = Field(None, description="the environment variable that holds the key")
+    price: Price | None = None
+    in_flight: int | None = Field(None, ge=1, description="most requests at once; default: teacher.concurrency")
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together")
+    extra_body: dict[str, Any] = Field({}, description="fields of the request's body beside OpenAI's")
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("a URL such as https://api.deepseek.com/v1 is needed")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("keys do not belong in the URL; name their variable in api_key_env")
+        return value.rstrip("/")
+
+    @property
+    def host(self) -> str:
+        """Host and port: where the passages go."""
+        return urlsplit(self.base_url).netloc
+
+
+class Samples(Settings):
+    """`first` samples of every pair, then as many more as `then` says of those that a sample disagrees about.
+
+    A pair is in doubt when one of its first samples says something else than its label, says nothing readable, or
+    fails; a pair without a label when its first samples differ from one another.
+    """
+
+    first: int = Field(1, ge=1)
+    then: int = Field(0, ge=0)
+
+
+class Actor(Settings):
+    """What Ray sets aside for each worker, and by which it places them on nodes."""
+
+    num_cpus: float = Field(1, ge=0)
+    num_gpus: float | None = Field(None, ge=0, description="default: none; source vllm: tensor_parallel_size")
+    resources: dict[str, float] = {}
+
+
+class Engine(Settings):
+    """`source: vllm`: each worker owns an engine; every other argument of vLLM goes into `args`."""
+
+    model: NameOrPath
+    tensor_parallel_size: int = Field(1, ge=1)
+    args: dict[str, Any] = {}
+    env: dict[str, str] = Field({}, description="environment of the engine, such as VLLM_CPU_KVCACHE_SPACE")
+
+
+class Batch(Settings):
+    """`source: batch`: through the first endpoint's Batch API, or, with `folder`, files for `vllm run-batch`."""
+
+    folder: PathBeside | None = Field(
+        None, description="write the files here and read NAME.out.jsonl beside them; no upload"
+    )
+    lines: int = Field(50_000, ge=1, le=50_000, description="requests a file (OpenAI's limit is 50,000)")
+    poll_s: float = Field(60, gt=0)
+    completion_window: str = "24h"
+    discount: float = Field(0.5, gt=0, le=1, description="what a batch costs, as a share of the endpoint's price")
+
+
+class Import(Settings):
+    """`source: import`: traces that exist. `columns` names them where they are not found by themselves.
+
+    Found by themselves: `query`, `passage`, `instruction`, `reasoning`, `content`; or Rank1's `prompt` and
+    `completion`, with the prompt's frame around query and passage.
+    """
+
+    path: PathBeside = Field(description="a Parquet or JSONL file, or a folder of them")
+    columns: dict[str, str] = {}
+
+
+class TeacherSettings(Settings):
+    """Who is asked, how, how fast and for how much."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    source: Literal["endpoints", "example", "vllm", "batch", "import"] = "endpoints"
+    endpoints: list[Endpoint] = []
+    example: dict[str, Any] = Field({}, description="source example: the embedded teacher's own settings")
+    engine: Engine | None = Field(None, description="source vllm")
+    batch: Batch = Batch()
+    import_: Import | None = Field(None, alias="import")
+    name: str | None = Field(None, description="the teacher's name in request ids; default: the first model's")
+
+    samples: Annotated[int, Field(ge=1)] | Samples = 1
+    temperature: float = Field(0.6, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, description="sample i is asked with seed + i")
+    max_tokens: int = Field(4096, ge=1, description="reasoning and answer together")
+    context: int | None = Field(None, ge=1, description="the teacher's window; a prompt without room is not asked")
+    tokenizer: NameOrPath | None = Field(None, description="a folder or hub name, to count prompts; else estimated")
+    require_reasoning: bool = Field(True, description="stop when the first answers hold no reasoning at all")
+
+    concurrency: int = Field(256, ge=1, description="requests in flight, all workers and endpoints together")
+    workers: int = Field(1, ge=1, description="Ray actors; one sends about a thousand requests a second")
+    actor: Actor = Actor()
+    deadline_s: float = Field(600, gt=0, description="a request that takes longer is given up and tried again")
+    attempts: int = Field(6, ge=1, description="tries of one request before it is recorded as failed")
+    give_up_after_s: float = Field(600, ge=0, description="stop when no endpoint has answered for so long")
+    budget_usd: float | None = Field(None, gt=0)
+    budget_tokens: int | None = Field(None, gt=0)
+    journal: PathBeside | None = Field(
+        None, description="a folder or URL for the journal; default: in the run's folder"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_key_in_file(cls, raw: Any) -> Any:
+        for number, each in enumerate(raw.get("endpoints") or [] if isinstance(raw, dict) else []):
+            if isinstance(each, dict) and "api_key" in each:
+                raise ValueError(f"endpoints.{number}.api_key: name an environment variable in api_key_env instead")
+        return raw
+
+    @model_validator(mode="after")
+    def _possible(self) -> TeacherSettings:
+        needs = {"endpoints": self.endpoints, "batch": self.endpoints, "vllm": self.engine, "import": self.import_}
+        if self.source in needs and not needs[self.source]:
+            key = {"vllm": "engine", "import": "import"}.get(self.source, "endpoints")
+            if not (self.source == "batch" and self.batch.folder and self.name):
+                raise ValueError(f"source {self.source} needs the key {key}")
+        if len({each.model for each in self.endpoints}) > 1 and self.name is None:
+            raise ValueError("endpoints of different model names need a common name: set teacher.name")
+        budgeted = self.budget_usd is not None and self.source in ("endpoints", "batch")
+        unpriced = [n for n, each in enumerate(self.endpoints) if each.price is None]
+        if budgeted and unpriced:
+            raise ValueError(f"budget_usd needs endpoints.{unpriced[0]}.price, by which spending is counted")
+        if self.context is not None and self.context <= self.max_tokens:
+            raise ValueError(f"context {self.context} leaves no prompt beside max_tokens {self.max_tokens}")
+        return self
+
+    @property
+    def teacher_name(self) -> str:
+        """The stable name that request ids hash, whatever alias an endpoint gives the model."""
+        if self.name:
+            return self.name
+        if self.source == "example":
+            return f"example-{fingerprint(self.example)[:8]}" if self.example else "example"
+        if self.engine and self.source == "vllm":
+            return self.engine.model
+        return self.endpoints[0].model if self.endpoints else self.source
+
+    @property
+    def sampled(self) -> Samples:
+        """`samples` with its defaults filled in."""
+        return self.samples if isinstance(self.samples, Samples) else Samples(first=self.samples)
+
+    def sampling(self, sample: int) -> dict[str, Any]:
+        """The sampling settings of a pair's sample number `sample`, as they go into the request and its id."""
+        found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        if self.top_p is not None:
+            found["top_p"] = self.top_p
+        if self.seed is not None:
+            found["seed"] = self.seed + sample
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which answers there are; a change here asks anew, any other change asks nothing."""
+        found = {
+            "teacher": self.teacher_name,
+            "sampling": self.sampling(0),
+            "samples": self.sampled.model_dump(),
+            "context": [self.context, self.tokenizer] if self.context else None,
+        }
+        if self.source == "import" and self.import_:
+            found["import"] = {**self.import_.model_dump(), "files": _stamps(self.import_.path)}
+        return found
+
+
+def _stamps(path: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of local files, by which a changed file is noticed."""
+    root = Path(path)
+    files = sorted(root.iterdir()) if root.is_dir() else [root] if root.exists() else []
+    return [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files]

@@ -1,0 +1,210 @@
+"""The stage `trace`: every pair and sample asked once, and one Trace row for each, whatever became of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from distill.errors import RunFolderError
+from distill.prompts import PROMPT_NAME, parse_verdict, teacher_prompt
+from distill.records import Answer, Pair, Request, Trace, make_request
+from distill.store import write_rows
+from teacher.asking import Asking, answer_of
+from teacher.settings import Endpoint, Price, TeacherSettings
+from teacher.tokens import Counting
+
+Notify = Callable[[dict[str, Any]], None]
+NOT_ASKED = "not_asked"
+_UPLOAD = "/runtime_resources/working_dir_files/"
+
+
+def trace(
+    pairs: Iterable[Pair],
+    settings: TeacherSettings,
+    folder: Path,
+    *,
+    endpoints: list[Endpoint] | None = None,
+    base_url: str | None = None,
+    notify: Notify | None = None,
+    total: int | None = None,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Ask for `pairs` and write the Trace rows of `folder` (the manifest is the caller's); returns the counts.
+
+    Answers of earlier sessions, journalled in `folder/journal`, are not asked again. `base_url` or `endpoints` stand
+    in for the settings' endpoints without changing what was asked. `total` is the number of pairs, where it is known.
+    Raises EndpointError (preflight refused, or no reasoning in any answer), ConfigError (a key's variable is not
+    set), RunFolderError (a Ray job's upload), Stopped (budget reached, teacher away: the same call goes on from there).
+    """
+    from teacher.progress import Progress
+
+    refuse_upload(folder)
+    if base_url is not None:
+        endpoints = [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
+    began = time.monotonic()
+    if settings.source == "import":
+        return _import(pairs, settings, folder, began)
+    due = settings.sampled.first * total if total else None
+    watcher = Progress(notify, due, quiet)
+    with Asking(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as asking:
+        plan = Plan(settings, asking)
+        requests = plan.requests(pairs)
+        if settings.source == "batch":
+            from teacher.batch import finished
+
+            done = finished(asking, requests)
+        else:
+            done = asking.finished(requests, reasoning=True)
+        for request_id in done:
+            plan.finished(request_id)
+        rows = Tally(settings)
+        written = write_rows(folder, rows.traces(asking.index.expected()), Trace, presorted=True)
+        asked = {
+            "asked_now": asking.asked_now,
+            "cost_usd": round(asking.index.spent_usd, 6),
+            "unusable_cost_usd": round(asking.index.unusable_usd, 6),
+            "unusable_tokens": asking.index.unusable_tokens,
+            "faults": dict(asking.faults.most_common()),
+            "hosts": sorted({endpoint.host for endpoint in asking.endpoints}),
+            "seconds": round(time.monotonic() - began, 2),
+        }
+    return {"pairs": plan.pairs, **rows.counts(), **asked, **written}
+
+
+def _import(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path, began: float) -> dict[str, Any]:
+    from teacher.importing import imported
+
+    assert settings.import_ is not None
+    rows, seen = Tally(settings), Counter[str]()
+    unknown = f"{NOT_ASKED}: {settings.import_.path} holds no trace of this pair"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def traces() -> Iterator[Trace]:
+        for pair, sample, answer in imported(pairs, settings, folder / ".import.sqlite"):
+            seen["pairs"] += sample == 0
+            yield rows.trace(pair.pair_id, sample, answer or Answer("", finish_reason="error", error=unknown))
+
+    written = write_rows(folder, traces(), Trace, presorted=True)
+    asked = {"asked_now": 0, "cost_usd": 0.0, "unusable_cost_usd": 0.0, "faults": {}, "hosts": []}
+    return {**seen, **rows.counts(), **asked, "seconds": round(time.monotonic() - began, 2), **written}
+
+
+def refuse_upload(folder: str | Path) -> None:
+    """Raise RunFolderError for a folder within Ray's temporary copy of a job's working directory."""
+    if "://" not in str(folder) and _UPLOAD in str(Path(folder).resolve()):
+        raise RunFolderError(
+            f"{folder}: lies in Ray's temporary copy of the working directory, which goes with the job; "
+            "name a folder on storage that all nodes share, as --out /shared/runs/NAME"
+        )
+
+
+class Plan:
+    """Which samples of which pairs are asked: the first ones, then more of those in doubt."""
+
+    def __init__(self, settings: TeacherSettings, asking: Asking) -> None:
+        self._settings, self._asking = settings, asking
+        self._samples = settings.sampled
+        self._count = Counting(settings)
+        self._open: dict[str, tuple[Pair, set[str]]] = {}
+        self._pairs_of: dict[str, list[str]] = {}
+        self._more: deque[Request] = deque()
+        self.pairs = 0
+
+    def requests(self, pairs: Iterable[Pair]) -> Iterator[Request | None]:
+        """The requests of all pairs, follow-ups between them; None while a follow-up may still come."""
+        for pair in pairs:
+            self.pairs += 1
+            yield from self._ask(pair, range(self._samples.first))
+            while self._more:
+                yield self._more.popleft()
+        while self._open or self._more:
+            yield self._more.popleft() if self._more else None
+
+    def finished(self, request_id: str) -> None:
+        """Take note of an answer; the last of a pair's first samples decides whether more are asked."""
+        for pair_id in self._pairs_of.pop(request_id, ()):
+            pair, left = self._open[pair_id]
+            left.discard(request_id)
+            if left:
+                continue
+            del self._open[pair_id]
+            if self._in_doubt(pair):
+                more = range(self._samples.first, self._samples.first + self._samples.then)
+                self._more.extend(self._ask(pair, more, follow=False))
+
+    def _ask(self, pair: Pair, samples: range, follow: bool = True) -> list[Request]:
+        content = teacher_prompt(pair.query, pair.passage, pair.instruction)
+        requests = [self._request(content, sample) for sample in samples]
+        note = None if self._count.has_room(content) else f"{NOT_ASKED}: the prompt leaves no room for reasoning"
+        self._asking.index.expect((pair.pair_id, r.sample, r.request_id, note) for r in requests)
+        if note:
+            return []
+        if follow and self._samples.then:
+            self._open[pair.pair_id] = pair, {r.request_id for r in requests}
+            for each in requests:
+                self._pairs_of.setdefault(each.request_id, []).append(pair.pair_id)
+        return requests
+
+    def _request(self, content: str, sample: int) -> Request:
+        messages = [{"role": "user", "content": content}]
+        return make_request(self._settings.teacher_name, messages, self._settings.sampling(sample), sample)
+
+    def _in_doubt(self, pair: Pair) -> bool:
+        content = teacher_prompt(pair.query, pair.passage, pair.instruction)
+        lines = [
+            self._asking.index.line(self._request(content, s).request_id) or {} for s in range(self._samples.first)
+        ]
+        said = {parse_verdict(line.get("content", "")) for line in lines}
+        return len(said) > 1 or None in said or (pair.label is not None and said != {int(pair.label > 0)})
+
+
+class Tally:
+    """Answers as rows, counted."""
+
+    def __init__(self, settings: TeacherSettings) -> None:
+        self._name = settings.teacher_name
+        self._kinds: Counter[str] = Counter()
+        self._sums: Counter[str] = Counter()
+
+    def traces(self, expected: Iterable[tuple[str, int, str, str | None, dict[str, Any] | None]]) -> Iterator[Trace]:
+        """One Trace for every expected (pair, sample)."""
+        for pair_id, sample, request_id, note, line in expected:
+            missing = Answer(request_id, finish_reason="error", error=note or f"{NOT_ASKED}: no answer was found")
+            yield self.trace(pair_id, sample, missing if line is None else answer_of(line, self._name))
+
+    def trace(self, pair_id: str, sample: int, answer: Answer) -> Trace:
+        """An answer as the row of a pair's sample, its verdict read."""
+        kind = "answered"
+        if answer.error is not None:
+            self._kinds[answer.error.split(":")[0]] += 1
+            kind = NOT_ASKED if answer.error.startswith(NOT_ASKED) else "failed"
+        self._sums.update(
+            {"samples_due": 1, kind: 1, "prompt_tokens": answer.prompt_tokens}
+            | {"completion_tokens": answer.completion_tokens, "estimated": int(answer.estimated)}
+        )
+        return Trace(
+            pair_id,
+            sample,
+            answer.request_id,
+            answer.reasoning,
+            answer.content,
+            None if answer.error is not None else parse_verdict(answer.content),
+            answer.finish_reason,
+            answer.prompt_tokens,
+            answer.completion_tokens,
+            answer.cost_usd,
+            answer.latency_s,
+            json.dumps({**answer.teacher, "prompt": PROMPT_NAME}, sort_keys=True),
+            answer.error,
+            answer.estimated,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """What metrics.json says of the stage."""
+        names = ("samples_due", "answered", "failed", NOT_ASKED, "prompt_tokens", "completion_tokens", "estimated")
+        return {**{name: self._sums[name] for name in names}, "failures": dict(self._kinds.most_common())}

@@ -1,0 +1,107 @@
+"""Measures are trec_eval's, intervals cover what they should, files are read and written without loss."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from distill.errors import ConfigError, DataError
+from distill.evaluation.evaluate import evaluate
+from distill.evaluation.measures import per_query, student_measures
+from distill.evaluation.runs import ranked, read_run, write_run
+from distill.records import Judgement
+
+QRELS = {"q1": {"a": 1, "b": 0}, "q2": {"a": 2, "c": 1}, "q3": {"d": 1}}
+
+
+def test_a_query_without_a_run_counts_as_nought() -> None:
+    values = per_query(QRELS, {"q1": {"a": 1.0, "b": 0.5}}, ["nDCG@10"])["nDCG@10"]
+    assert values == {"q1": 1.0, "q2": 0.0, "q3": 0.0}
+
+
+def test_known_values_by_hand() -> None:
+    run = {"q2": {"c": 2.0, "x": 1.5, "a": 1.0}}
+    found = evaluate(QRELS, {"one": run}, ["nDCG@10", "RR@10", "Judged@2"], 0)
+    dcg, ideal = 1 + 2 / 2, 2 + 1 / 1.584962500721156
+    assert found["per_query"]["one"]["nDCG@10"]["q2"] == pytest.approx(dcg / ideal)
+    assert found["per_query"]["one"]["Judged@2"]["q2"] == 0.5
+    assert found["measures"]["one"]["RR@10"] == pytest.approx(1 / 3)
+
+
+def test_an_unknown_measure_is_named() -> None:
+    with pytest.raises(ConfigError, match="'nDGC@10' is not a measure"):
+        per_query(QRELS, {}, ["nDGC@10"])
+
+
+def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
+    rng = random.Random(0)
+    covered = 0
+    for trial in range(60):
+        qrels = {f"q{i}": {"a": 1} for i in range(80)}
+        run = {q: {"a": 1.0} if rng.random() < 0.7 else {"b": 1.0} for q in qrels}
+        low, high = evaluate(qrels, {"one": run}, ["nDCG@10"], trial)["intervals"]["one"]["nDCG@10"]
+        covered += low <= 0.7 <= high
+    assert covered >= 51
+
+
+def test_differences_are_paired() -> None:
+    rng = random.Random(1)
+    qrels = {f"q{i}": {"a": 1} for i in range(50)}
+    worse = {q: {"a": 1.0, "b": rng.choice([0.5, 2.0])} for q in qrels}
+    better = {q: dict(scores) for q, scores in worse.items()}
+    for q in sorted(qrels)[:10]:
+        better[q]["b"] = 0.5
+    found = evaluate(qrels, {"first_stage": worse, "student": better}, ["nDCG@10"], 0)
+    assert found["differences"]["first_stage"]["nDCG@10"] == [0.0, 0.0]
+    assert found["differences"]["student"]["nDCG@10"][0] >= 0.0
+
+
+def test_runs_come_back_with_every_digit_and_in_order(tmp_path: Path) -> None:
+    runs = {"q1": {"a": 0.1 + 0.2, "b": 0.30000000000000004, "c": -7.5}, "q2": {"x": 1e-17}}
+    write_run(tmp_path / "one.trec", runs, "one")
+    assert read_run(tmp_path / "one.trec") == runs
+    assert [d for d, _ in ranked(runs["q1"])] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("q1 Q0 a 1 0.5\n", r"run.trec:1: 5 columns"),
+        ("q1 Q0 a 1 high tag\n", r"run.trec:1: the score 'high' is not a number"),
+        ("q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t\n", r"run.trec:2: passage 'a' stands twice"),
+        ("", r"run.trec: is empty"),
+    ],
+)
+def test_wrong_runs_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.trec").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_run(tmp_path / "run.trec")
+
+
+def test_the_dl19_bm25_run_exactly(shared: Path) -> None:
+    from distill.pairs.beir import read_qrels
+
+    qrels, _ = read_qrels(shared / "dl19-passage" / "qrels" / "test.tsv")
+    path = next((shared / "dl19-passage" / "runs").glob("*[bB][mM]25.*"))
+    found = evaluate(qrels, {"bm25": read_run(path)}, ["nDCG@10"], 0)
+    assert round(found["measures"]["bm25"]["nDCG@10"], 4) == 0.5058
+
+
+def judgement(doc: str, score: float, tokens: int = 10, finish: str = "stop") -> Judgement:
+    return Judgement("q", doc, score, 0.0, int(score > 0.5), "", "think", tokens, finish)
+
+
+def test_what_only_a_student_has() -> None:
+    rows = [judgement("a", 0.9), judgement("b", 0.8), judgement("c", 0.1), judgement("hole", 1.0, 30, "length")]
+    found = student_measures(rows, {"q": {"a": 1, "b": 0, "c": 0}})
+    assert found["verdict_accuracy"] == round(2 / 3, 4)
+    assert found["tokens_per_pair"] == 15.0 and found["unfinished"] == 0.25
+    assert found["ECE"] == round((abs(0.9 - 1) + 0.8 + 0.1) / 3, 4)
+
+
+def test_a_threshold_says_which_grades_a_true_verdict_fits() -> None:
+    rows, qrels = [judgement("a", 0.9), judgement("b", 0.9)], {"q": {"a": 2, "b": 1}}
+    assert student_measures(rows, qrels)["verdict_accuracy"] == 1.0
+    assert student_measures(rows, qrels, relevant_from=2)["verdict_accuracy"] == 0.5

@@ -1,0 +1,80 @@
+"""Runs from anywhere: trec_eval's order, the published figures, and wrong files named."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import ir_measures
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.errors import DataError
+from distill.evaluation.files import evaluate_files, read_qrels, table
+from distill.evaluation.runs import ranked
+
+near = st.builds(lambda base, nudge: base + nudge * 1e-9, st.sampled_from([0.0, 1.0, 16.5]), st.integers(-3, 3))
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "c", "d10", "d9", "é"]), st.one_of(near, st.floats(-50, 50)), min_size=2)
+)
+def test_our_order_is_trec_evals(scores: dict[str, float]) -> None:
+    """Scores that differ by less than a 32-bit float can say are ties for trec_eval."""
+    run = [ir_measures.ScoredDoc("q", doc, score) for doc, score in scores.items()]
+    for rank, (doc, _) in enumerate(ranked(scores), 1):
+        found = ir_measures.calc_aggregate([ir_measures.RR], [ir_measures.Qrel("q", doc, 1)], run)
+        assert found[ir_measures.RR] == pytest.approx(1 / rank)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_several_runs_side_by_side(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    qrels = write(
+        tmp_path / "qrels.tsv", "query-id\tcorpus-id\tscore\n" + "".join(f"q{n}\td1\t{1 + n % 2}\n" for n in range(60))
+    )
+    good = "".join(f"q{n} Q0 d1 1 2 a\nq{n} Q0 d2 2 1 a\n" for n in range(60))
+    bad = "".join(f"q{n} Q0 d1 1 {rng.choice([0, 0, 3])} b\nq{n} Q0 d2 2 1 b\n" for n in range(60))
+    found = evaluate_files(
+        qrels, [write(tmp_path / "bad.trec", bad), write(tmp_path / "good.trec", good)], ["RR@10", "P@1"]
+    )
+    assert found["measures"]["good"]["RR@10"] == 1.0 and found["differences"]["good"]["P@1"][0] > 0
+    lines = table(found).splitlines()
+    assert lines[0].split() == ["system", "RR@10", "P@1"] and "1.0000*" in lines[2] and "*" not in lines[1]
+
+
+def test_trec_and_beir_judgements_read_alike(tmp_path: Path) -> None:
+    beir = write(tmp_path / "a.tsv", "query-id\tcorpus-id\tscore\nq\td\t-1\nq\te\t3\n")
+    trec = write(tmp_path / "a.qrels", "q 0 d -1\nq 0 e 3\n")
+    assert read_qrels(beir) == read_qrels(trec) == {"q": {"d": 0, "e": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("q d\n", "q.tsv:1: 2 columns"),
+        ("q d high\n", "q.tsv:1: the label 'high' is not an integer"),
+        ("q d 1\nq d 2\n", "q.tsv:2: the pair 'q', 'd' is judged twice"),
+        ("", "q.tsv: is empty"),
+        ("other d 1\n", "run.trec: has none of the queries"),
+    ],
+)
+def test_wrong_judgements_are_named(tmp_path: Path, text: str, message: str) -> None:
+    run = write(tmp_path / "run.trec", "q Q0 d 1 1.0 t\n")
+    with pytest.raises(DataError, match=message):
+        evaluate_files(write(tmp_path / "q.tsv", text), [run], ["RR@10"])
+
+
+def test_published_figures_of_dl19(shared: Path) -> None:
+    """As each README has them. RepLLaMA's file rounds its scores: with ties broken as trec_eval does
+    it gives 0.7384, in the order of its rank column 0.7439."""
+    folder = shared / "dl19-passage"
+    runs = sorted((folder / "runs").glob("*.trec"))
+    found = evaluate_files(folder / "qrels" / "test.tsv", runs, ["nDCG@10"])["measures"]
+    values = [round(found[run.name.removesuffix(".trec")]["nDCG@10"], 4) for run in runs]
+    assert values == [0.5058, 0.5216, 0.7210, 0.7035, 0.7384, 0.7308]

@@ -1,0 +1,91 @@
+"""Numbers, texts, ticks and differences, as the report writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.report import words
+from distill.report.chart import line_chart, nice_ticks
+from distill.report.compare import paired
+from distill.report.page import embedded
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(1, 3, "33 %"), (0, 5, "0 %"), (5, 5, "100 %"), (9999, 10000, "99.9 %"), (1, 100000, "0.1 %"), (1, 0, "–")],
+)
+def test_percent_never_rounds_to_all_or_nothing(part: int, whole: int, text: str) -> None:
+    assert words.percent(part, whole).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.21, "3.2 s"), (59.4, "59 s"), (59.7, "1 min 00 s"), (61, "1 min 01 s"), (7260, "2 h 01 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.12345, "0.123"), (1, "1.000"), (41.26, "41.3"), (21493.2, "21,493"), (math.nan, "–"), (None, "–"), (True, "–")],
+)
+def test_measure(value: object, text: str) -> None:
+    assert words.measure(value) == text
+
+
+def test_a_difference_too_small_to_show_has_no_sign() -> None:
+    assert words.signed(0.0001) == "0.000" and words.signed(-0.25) == "−0.250" and words.signed(0.25) == "+0.250"
+
+
+def test_colours_belong_to_systems_not_to_their_order() -> None:
+    assert words.colours(["think", "x", "direct"])["direct"] == words.colours(["direct"])["direct"]
+    assert len(set(words.colours(["think", "direct", "a", "b", "c"]).values())) == 5
+
+
+@given(st.text(), st.integers(1, 50))
+def test_cut_texts_are_bounded_and_printable(text: str, length: int) -> None:
+    shown = words.cut(text, length)
+    assert len(shown) <= length + 40
+    assert shown.encode("utf-8").decode("utf-8") == shown
+    assert not any(ord(c) < 32 and c not in "\n\t\r" for c in shown)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(0, 1e9))
+def test_ticks_cover_the_range_and_rise(low: float, width: float) -> None:
+    high = low + width
+    ticks = nice_ticks(low, high, 4)
+    slack = 1e-6 * max(abs(low), abs(high), 1e-9) + 1e-11
+    assert 2 <= len(ticks) <= 12 and ticks == sorted(ticks)
+    assert ticks[0] <= low + slack and ticks[-1] >= high - slack
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(allow_nan=True, width=32)), max_size=900))
+def test_charts_hold_within_their_box(points: list[tuple[float, float]]) -> None:
+    chart = line_chart("t", "x", {"a": sorted(points)}, {"a": 3})
+    if chart is None:
+        assert not any(math.isfinite(y) for _, y in points)
+        return
+    numbers = [float(n) for pair in chart.lines[0].raw[1:].split("L") for n in pair.split()]
+    assert len(numbers) <= 2 * 400 and all(-0.5 <= n <= 1000.5 for n in numbers)
+
+
+def test_paired_differences_know_certainty_from_chance() -> None:
+    left = {f"q{n}": (n * 37 % 101) / 101 for n in range(100)}
+    sure = paired(left, {query: value + 0.1 for query, value in left.items()})
+    assert sure is not None and sure.low == pytest.approx(0.1) == pytest.approx(sure.high) and sure.wins == 100
+    chance = paired(left, {query: value + (0.1 if n % 2 else -0.1) for n, (query, value) in enumerate(left.items())})
+    assert chance is not None and chance.low < 0 < chance.high and chance.wins == chance.losses == 50
+    assert paired(left, {"other": 1.0}) is None
+
+
+@given(st.text())
+def test_embedded_json_cannot_leave_its_script(text: str) -> None:
+    shown = embedded({"a": text})
+    assert not set("<>&\u2028\u2029") & set(shown)
+    assert json.loads(shown)["a"] == text.encode("utf-8", "replace").decode()

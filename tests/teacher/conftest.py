@@ -1,0 +1,47 @@
+"""A misbehaving teacher as its own process, and one Ray for all tests of the room."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.teacher.helpers import SERVER, Server
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers: serve(faults="429=0.1", mean=0.01); ended after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(faults: str = "", mean: float = 0.01, sigma: float = 0.0, tokens: int = 40, port: int = 0) -> Server:
+        given = ["--faults", faults, "--mean", str(mean), "--sigma", str(sigma), "--tokens", str(tokens)]
+        process = subprocess.Popen(
+            [sys.executable, str(SERVER), "--port", str(port), *given], stdout=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        assert process.stdout is not None
+        return Server(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1")
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """A Ray of our own, shared by the tests; teacher.crew uses it when it finds one."""
+    import ray
+
+    ray.init(
+        address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
+        object_store_memory=100 * 1024 * 1024,
+    )  # fmt: skip
+    yield
+    ray.shutdown()

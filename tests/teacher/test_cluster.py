@@ -1,0 +1,157 @@
+"""A real cluster of two nodes on this machine, and a real `ray job submit`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.teacher.helpers import SERVER, Server
+
+pytestmark = pytest.mark.slow
+Serve = Callable[..., Server]
+CHAOS = SERVER.parent / "chaos.py"
+ROOT = SERVER.parents[2]
+RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Cluster:
+    """Nodes started by `ray start --block`, ended by their own process ids only."""
+
+    def __init__(self, folder: Path, *, dashboard: bool = False) -> None:
+        self.port, self.dashboard = free_port(), free_port()
+        token = folder / "token"
+        token.write_text("0123456789abcdef" * 4)
+        self.environment = {
+            **os.environ,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_ADDRESS": f"127.0.0.1:{self.port}",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+            "RAY_DISABLE_USAGE_STATS": "1",
+        }
+        self.nodes: list[subprocess.Popen[bytes]] = []
+        board = (
+            ["--include-dashboard=true", f"--dashboard-port={self.dashboard}"]
+            if dashboard
+            else ["--include-dashboard=false"]
+        )
+        self.start("--head", f"--port={self.port}", *board)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a node with one CPU."""
+        environment = {k: v for k, v in self.environment.items() if k != "RAY_ADDRESS"}
+        command = [*RAY, "start", "--block", "--num-cpus=1", "--object-store-memory=100000000", *arguments]
+        node = subprocess.Popen(
+            command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert node.stdout is not None
+        for line in node.stdout:
+            if b"Ray runtime started" in line:
+                break
+        self.nodes.append(node)
+        return node
+
+    def end(self, node: subprocess.Popen[bytes]) -> None:
+        """SIGKILL a node, all of it."""
+        import psutil
+
+        family = (
+            [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
+            if node.poll() is None
+            else []
+        )
+        for process in family:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.Error:
+                continue
+        node.wait()
+        assert node.stdout is not None
+        node.stdout.close()
+
+    def close(self) -> None:
+        """End every node."""
+        for node in reversed(self.nodes):
+            self.end(node)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+    """Make clusters; ended after the test."""
+    made: list[Cluster] = []
+
+    def make(dashboard: bool = False) -> Cluster:
+        made.append(Cluster(tmp_path, dashboard=dashboard))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_node_killed_half_way_costs_no_row(serve: Serve, cluster: Callable[..., Cluster], tmp_path: Path) -> None:
+    server = serve(mean=0.2)
+    nodes = cluster()
+    second = nodes.start(f"--address=127.0.0.1:{nodes.port}")
+    count = 1500
+    with open(tmp_path / "driver.txt", "wb") as said:
+        driver = subprocess.Popen(
+            [sys.executable, str(CHAOS), "--drive", server.url, str(tmp_path), str(count)],
+            env=nodes.environment, stdout=said, stderr=said,
+        )  # fmt: skip
+        while sum(server.answers().values()) < count and driver.poll() is None:
+            time.sleep(0.1)
+        busy = server.get("/stats")["peak"]
+        nodes.end(second)
+        assert driver.wait(timeout=180) == 0, (tmp_path / "driver.txt").read_text()[-2000:]
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert (counts["rows"], counts["answered"]) == (2 * count, 2 * count)
+    assert busy > 32  # both nodes' workers were at it: one alone has half of 64 in flight
+    assert sum(times - 1 for times in server.answers().values()) <= 32
+
+
+def test_a_submitted_job_runs_and_a_second_submission_resumes(
+    serve: Serve, cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    server = serve(mean=0.02)
+    nodes = cluster(dashboard=True)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+
+    def submit(folder: str, count: int) -> str:
+        entry = [sys.executable, "benchmarks/teacher/chaos.py", "--drive", server.url, folder, str(count)]
+        command = [*RAY, "job", "submit", f"--address=http://127.0.0.1:{nodes.dashboard}", "--working-dir=."]
+        excludes = '--runtime-env-json={"excludes": [".git", ".venv", "runs", "/data"]}'
+        done = subprocess.run(
+            [*command, excludes, "--", *entry],
+            cwd=ROOT,
+            env=nodes.environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        return done.stdout + done.stderr
+
+    said = submit(str(shared), 100)
+    assert json.loads((shared / "counts.json").read_text())["asked_now"] == 200, said[-3000:]
+    submit(str(shared), 150)
+    assert json.loads((shared / "counts.json").read_text())["asked_now"] == 100
+    refused = submit("runs/relative", 10)
+    assert re.search(r"runs/relative.*temporary copy of the working directory", refused), refused[-3000:]

@@ -1,0 +1,30 @@
+"""The estimate says what would be asked, and asks nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from teacher.estimate import describe, estimate
+from teacher.stage import trace
+from tests.teacher.helpers import Server, make_pairs, settings_for
+
+
+def test_before_and_after_some_answers(serve: Callable[..., Server], ray_here: None, tmp_path: Path) -> None:
+    server = serve(mean=0.05)
+    settings = settings_for(server, samples=2, context=2048, concurrency=10)
+    long = dataclasses.replace(make_pairs(1)[0], pair_id="f" * 32, passage="word " * 4000)
+    before = estimate([*make_pairs(20), long], settings, tmp_path)
+    assert not server.get("/log")
+    assert (before["samples_due"], before["to_ask"], before["no_room"]) == (40, 40, 1)
+    assert before["completion_tokens"] == 40 * 350
+    assert before["cost_usd"] == pytest.approx((before["prompt_tokens"] * 1 + 40 * 350 * 2) / 1e6, abs=1e-4)
+    trace(make_pairs(10), settings, tmp_path, quiet=True)
+    after = estimate([*make_pairs(20), long], settings, tmp_path)
+    assert (after["in_journal"], after["to_ask"], after["completion_tokens"]) == (20, 20, 20 * 40)
+    assert after["seconds"] == pytest.approx(20 * 0.05 / 10, rel=0.6) and after["spent_usd"] > 0
+    said = "\n".join(describe(after))
+    assert "20 to ask" in said and server.url.split("/")[2] in said and "mean of the journal" in said
