@@ -22,13 +22,14 @@ from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
 from sft.tokens import Encoded, encode
 
+COMPLETE = "complete"  # the file that is written last into a checkpoint
 # What the trainer does where the configuration says nothing. Sources: TRL's own defaults, save where a reason stands.
 DEFAULTS: dict[str, Any] = {
     "logging_steps": 10,
     "report_to": "none",
     "save_strategy": "steps",
-    "save_steps": 0.2,  # five checkpoints a run, the last one kept: a killed run loses at most a fifth
-    "save_total_limit": 1,
+    "save_steps": 0.2,  # five checkpoints a run: a killed run loses at most a fifth
+    "save_total_limit": 2,  # the newest may be half written when the process is killed; then the one before it counts
     "disable_tqdm": True,
     "logging_nan_inf_filter": False,  # a loss that is no number must be seen, not averaged away
     "lr_scheduler_type": "cosine",  # Rank1
@@ -47,7 +48,6 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     """
     import torch
     from datasets import Dataset, disable_progress_bars
-    from transformers.trainer_utils import get_last_checkpoint
     from transformers.utils import logging
     from trl import SFTConfig
 
@@ -80,8 +80,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         **arguments,
     )
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, Dataset, started)
-    checkpoint = get_last_checkpoint(config.output_dir) if (out / "checkpoints").is_dir() else None
-    outcome = trainer.train(resume_from_checkpoint=checkpoint)
+    checkpoint = last_checkpoint(out / "checkpoints")
+    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not math.isfinite(outcome.training_loss):
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower sft.training.learning_rate")
     parameters = sum(p.numel() for p in trainer.model.parameters())
@@ -106,6 +106,17 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; one that a kill cut short has no `COMPLETE` and is removed."""
+    whole = []
+    for each in folder.glob("checkpoint-*"):
+        if (each / COMPLETE).exists():
+            whole.append(each)
+        else:
+            shutil.rmtree(each)
+    return max(whole, key=lambda each: int(each.name.rpartition("-")[2]), default=None)
+
+
 def _trainer(
     job: dict[str, Any],
     settings: SftSettings,
@@ -121,10 +132,13 @@ def _trainer(
     from sft.trainer import StudentTrainer
 
     class Log(TrainerCallback):
-        """Training lines for log.jsonl, and an end to a run whose loss is no number."""
+        """Training lines for log.jsonl, a mark on whole checkpoints, an end to a run whose loss is no number."""
 
         def __init__(self) -> None:
             self.tokens, self.at = 0, time.monotonic()
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not logs or "loss" not in logs:

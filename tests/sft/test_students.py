@@ -23,6 +23,7 @@ from sft.stage import train_students
 from sft.student import load_base, make_scratch
 from sft.targets import drawn, examples, shuffled
 from sft.tokens import encode
+from sft.train import last_checkpoint
 from sft.train import train as train_job
 from sft.trainer import PairOrder
 
@@ -166,17 +167,29 @@ def test_a_student_killed_half_way_ends_like_one_that_was_not(tmp_path: Path) ->
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "killed" / "students" / "think" / "checkpoints"
     deadline = time.monotonic() + 90
-    while not list(checkpoints.glob("checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
+    while not list(checkpoints.glob("checkpoint-*/complete")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "students" / "think" / "manifest.json").exists()
-    time.sleep(1.5)  # its training process notices and ends
+    time.sleep(3)  # its training process notices and ends
     resumed, _ = train(tmp_path / "killed", {"training": {**TRAINING, "max_steps": 40}}, ["think"])
     assert resumed["think"]["resumed"] and resumed["think"]["steps"] == whole["think"]["steps"] == 40
     undisturbed = weights(tmp_path / "whole" / "students" / "think")
     for name, tensor in weights(tmp_path / "killed" / "students" / "think").items():
         assert torch.equal(tensor, undisturbed[name]), name
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path: Path) -> None:
+    for step, whole in ((10, True), (9, True), (20, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text("{")
+        if whole:
+            (folder / "complete").touch()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert not (tmp_path / "checkpoint-20").exists()
+    assert last_checkpoint(tmp_path / "nothing") is None
 
 
 def train_here(folder: Path, base: Path, **settings: Any) -> dict[str, Any]:
