@@ -6,23 +6,24 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
-from pydantic import SecretStr
-
-from distill.config import secret
 from distill.errors import EndpointError, Stopped
+from distill.processes import in_background
 from distill.records import Answer, Request
-from teacher.crew import Crew, Sheet
-from teacher.index import Index
+from distill.store import lease
+from teacher.crew import Crew
+from teacher.index import TRACE, Index, Spent, answer_of
 from teacher.journal import Journal
-from teacher.settings import Endpoint, TeacherSettings
-from teacher.slips import Delivery
+from teacher.preflight import demand_reasoning, preflight
+from teacher.settings import Endpoint, StageName, TeacherSettings
+from teacher.slips import Call, Delivery, Sheet
 
 PULL = 2_000
-ENOUGH_TO_JUDGE = 20
 
 
 class Watcher(Protocol):
@@ -39,7 +40,8 @@ class Asking:
 
     `folder` is where the journal lies (`folder/journal`), unless the settings name another place. `endpoints` stands
     in for the settings' own (the embedded teacher's port), which changes no request's id. With `retry_failed` what
-    failed for good is asked again.
+    failed for good is asked again. `stage` says on whose account it goes. Raises RunFolderError while another session
+    has the journal.
     """
 
     def __init__(
@@ -50,20 +52,30 @@ class Asking:
         endpoints: list[Endpoint] | None = None,
         retry_failed: bool = False,
         watcher: Watcher | None = None,
+        stage: StageName = TRACE,
     ) -> None:
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder, self.stage = settings, folder, stage
         self.endpoints = list(settings.endpoints if endpoints is None else endpoints)
         self.retry_failed = retry_failed
         self._watcher = watcher
-        folder.mkdir(parents=True, exist_ok=True)
+        self.crew: Crew | None = None
+        self._held = ExitStack()  # the journal's lease, and before it the workers
+        self._held.enter_context(lease(folder))
+        self._held.callback(self._dismiss)
         self._scratch = folder / ".index.sqlite"
-        self.journal = Journal(settings.journal or folder / "journal", folder / ".journal")
-        self.index = Index(self.journal, self._scratch)
+        try:
+            self.journal = Journal(settings.journal or folder / "journal", folder / ".journal")
+            self.index = Index(self.journal, self._scratch)
+        except BaseException:
+            self._held.close()
+            raise
         self.asked_now = self.known = self.answered_now = self.failed_now = 0
         self.in_flight = self.window = self.tokens_now = 0
         self.faults: Counter[str] = Counter()
         self.started: float | None = None
-        self.crew: Crew | None = None
+        self._calls: list[Call] = []
+        self._waiting: deque[Sheet] = deque()
+        self._open: set[str] = set()  # ids that wait or are with a worker
         self._states: dict[int, Delivery] = {}
         self._warned: set[int] = set()
         self._told: set[int] = set()  # actors that know that the budget is spent, and
@@ -80,7 +92,7 @@ class Asking:
         finally:
             self.index.close()
             self._scratch.unlink(missing_ok=True)
-            self._dismiss()
+            self._held.close()
 
     def ask(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """One answer a request, in order of arrival, journalled before it is yielded (`records.Ask`)."""
@@ -93,16 +105,23 @@ class Asking:
         """The id of each request once it is answered or has failed for good, those of earlier sessions included.
 
         A None among the requests says that there is none just now. With `reasoning`, answers are expected to hold
-        some. Raises EndpointError (nobody to ask; no reasoning at all), Stopped (budget reached; teacher away).
+        some. Several of these may be under way at once, one within another; what the one takes in for the other waits
+        there. Raises EndpointError (nobody to ask; no reasoning at all), Stopped (budget reached; teacher away).
         """
-        source = iter(requests)
-        waiting: deque[Sheet] = deque()
-        copies: Counter[str] = Counter()
+        call = Call()
+        self._calls.append(call)
+        try:
+            yield from self._answered(call, iter(requests), reasoning)
+        finally:
+            self._calls.remove(call)
+            self._drop({key for key in call.copies if not any(key in other.copies for other in self._calls)})
+
+    def _answered(self, call: Call, source: Iterator[Request | None], reasoning: bool) -> Iterator[str]:
         exhausted = False
         while True:
             room = (self.crew.room if self.crew else 2 * self.settings.concurrency) * self.settings.workers
             for _ in range(PULL):
-                if exhausted or len(copies) >= room + PULL // 2:
+                if exhausted or len(call.copies) >= room + PULL // 2:
                     break
                 try:
                     request = next(source)
@@ -111,47 +130,59 @@ class Asking:
                     break
                 if request is None:
                     break
-                if request.request_id in copies:
-                    copies[request.request_id] += 1
-                elif self.index.has(request.request_id, self.retry_failed):
+                key = request.request_id
+                if key in call.copies:
+                    call.copies[key] += 1
+                elif self.index.has(key, self.retry_failed):
                     self.known += 1
-                    yield request.request_id
+                    yield key
                 else:
-                    copies[request.request_id] = 1
-                    waiting.append((request.request_id, request.messages, request.sampling))
-            if not copies:
-                if exhausted:
-                    break
-                continue
-            for request_id in self._turn(waiting, reasoning):
-                for _ in range(copies.pop(request_id, 0)):
-                    yield request_id
+                    call.copies[key] = 1
+                    if key not in self._open:
+                        self._open.add(key)
+                        self._waiting.append((key, request.messages, request.sampling, request.purpose))
+            if exhausted and not call.copies:
+                return
+            if call.copies and not call.news:
+                self._turn(reasoning)
+            while call.news:
+                key = call.news.popleft()
+                for _ in range(call.copies.pop(key)):
+                    yield key
 
-    def _turn(self, waiting: deque[Sheet], reasoning: bool) -> list[str]:
-        """Hand out work, take in what has come; returns the ids that are done with."""
+    def _drop(self, unwanted: set[str]) -> None:
+        """Forget requests that nobody waits for any more, as far as they have not been handed out."""
+        if unwanted:
+            self._open -= {sheet[0] for sheet in self._waiting if sheet[0] in unwanted}
+            self._waiting = deque(sheet for sheet in self._waiting if sheet[0] not in unwanted)
+
+    def _turn(self, reasoning: bool) -> None:
+        """Hand out work, take in what has come."""
         crew = self.crew or self._assemble()
-        self._hand(crew, waiting)
+        self._hand(crew)
         deliveries, left = crew.collect(0.25)
-        waiting.extendleft(left)
+        self._waiting.extendleft(left)
         self.asked_now -= len(left)
-        done: list[str] = []
         for number, delivery in deliveries:
             self._states[number] = delivery
             if number in self._told and delivery.in_flight == 0:
                 self._closed.add(number)
             self.take(delivery.lines)
             self.faults.update(delivery.faults)
-            done += delivery.done
-        self._hand(crew, waiting)  # before anything else: it tells the actor that its answers are journalled
+            for key in delivery.done:
+                self._open.discard(key)
+                for call in self._calls:
+                    if key in call.copies:
+                        call.news.append(key)
+        self._hand(crew)  # before anything else: it tells the actor that its answers are journalled
         self.journal.tick()
         self.in_flight = sum(state.in_flight for state in self._states.values())
         self.window = sum(state.window for state in self._states.values())
         self._check(crew, reasoning)
         if self._watcher:
             self._watcher.turn(self)
-        return done
 
-    def _hand(self, crew: Crew, waiting: deque[Sheet]) -> None:
+    def _hand(self, crew: Crew) -> None:
         usd, tokens = self.left()
         for number in crew.idle():
             sheets: list[Sheet] = []
@@ -159,7 +190,7 @@ class Asking:
                 pass
             elif usd > 0 and tokens > 0:
                 free = crew.room - len(crew.held[number])
-                sheets = [waiting.popleft() for _ in range(min(free, len(waiting)))]
+                sheets = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
             else:
                 self._told.add(number)
             self.asked_now += len(sheets)
@@ -169,6 +200,9 @@ class Asking:
         """Journal lines, and count them."""
         if not lines:
             return
+        if self.stage != TRACE:
+            mark = f',"stage":{json.dumps(self.stage)}}}'.encode()
+            lines = [line[:-1] + mark for line in lines]
         for place, raw in zip(self.journal.append(lines), lines, strict=True):
             line = json.loads(raw)
             self.index.add(place, line)
@@ -183,12 +217,17 @@ class Asking:
             self._watcher.say(text)
 
     def left(self) -> tuple[float, float]:
-        """Dollars and tokens that may still be spent."""
-        usd, tokens = self.settings.budget_usd, self.settings.budget_tokens
-        return (
-            float("inf") if usd is None else usd - self.index.spent_usd,
-            float("inf") if tokens is None else tokens - self.index.spent_tokens,
-        )
+        """Dollars and tokens that may still be spent: of the run's budget, or of the stage's where that is less."""
+        return (min(left for left, *_ in self._purses("usd")), min(left for left, *_ in self._purses("tokens")))
+
+    def _purses(self, unit: str) -> list[tuple[float, str, float | None, Spent]]:
+        """(what is left, the setting's key, its value, what was billed) for the run and for the stage."""
+        own = self.settings.budgets.get(self.stage)
+        found = [
+            (f"teacher.budget_{unit}", getattr(self.settings, f"budget_{unit}"), self.index.spent()),
+            (f"teacher.budgets.{self.stage}.{unit}", getattr(own, unit, None), self.index.spent(self.stage)),
+        ]
+        return [(inf if most is None else most - getattr(spent, unit), key, most, spent) for key, most, spent in found]
 
     def _check(self, crew: Crew, reasoning: bool) -> None:
         states = [state for number, state in self._states.items() if number in crew.ready]
@@ -216,60 +255,37 @@ class Asking:
                 f"teacher: no endpoint has answered for {min(away):.0f} s (teacher.give_up_after_s; {common}); "
                 "nothing is lost, run again when it is back"
             )
-        if reasoning and self.settings.require_reasoning:
-            answered = sum(state.answered for state in states)
-            if answered >= ENOUGH_TO_JUDGE and not any(state.reasoned for state in states):
-                raise EndpointError(
-                    f"teacher: the first {answered} answers hold no reasoning (no reasoning, reasoning_content or "
-                    "<think>); switch it on at the server (vLLM: --reasoning-parser), choose a model that thinks, or "
-                    "set teacher.require_reasoning: false"
-                )
+        if reasoning:
+            demand_reasoning(
+                self.settings, sum(each.answered for each in states), sum(each.reasoned for each in states)
+            )
 
     def _assemble(self) -> Crew:
-        from teacher.preflight import preflight
-
         if min(self.left()) <= 0:
             raise self._budget_reached()
-        keys = [secret_of(endpoint, number) for number, endpoint in enumerate(self.endpoints)]
+        keys = [endpoint.secret(number) for number, endpoint in enumerate(self.endpoints)]
         if self._watcher:
             self._watcher.begin(self.endpoints, self)
-        self.take(preflight(self.endpoints, keys, self.settings.deadline_s))
+        # Ray takes seconds to start: the preflight goes on beside it.
+        asked = in_background(lambda: preflight(self.endpoints, keys, self.settings.deadline_s))
         self.crew = Crew(self.settings, self.endpoints, keys)
+        try:
+            self.take(asked())
+        except EndpointError:
+            self._dismiss()
+            raise
         self.started = time.monotonic()
         return self.crew
 
     def _budget_reached(self) -> Stopped:
-        key = "budget_usd" if self.left()[0] <= 0 else "budget_tokens"
+        purses = [*self._purses("usd"), *self._purses("tokens")]
+        _, key, most, spent = min(purses, key=lambda purse: purse[0] > 0)
         return Stopped(
-            f"teacher.{key} {getattr(self.settings, key):,} is reached: {self.index.spent_usd:,.2f} USD and "
-            f"{self.index.spent_tokens:,} tokens were billed; raise it and run again, nothing is asked twice"
+            f"{key} {most:,} is reached: {spent.usd:,.2f} USD and {spent.tokens:,} tokens were billed; "
+            "raise it and run again, nothing is asked twice"
         )
 
     def _dismiss(self) -> None:
         if self.crew is not None:
             self.crew.close()
             self.crew = None
-
-
-def secret_of(endpoint: Endpoint, number: int) -> SecretStr:
-    """An endpoint's key from the environment. Raises ConfigError that names the variable."""
-    if endpoint.api_key_env is None:
-        return SecretStr("")
-    return SecretStr(secret(endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env"))
-
-
-def answer_of(line: dict[str, Any], name: str) -> Answer:
-    """A journal line as an Answer."""
-    return Answer(
-        line["id"],
-        line.get("reasoning", ""),
-        line.get("content", ""),
-        line.get("finish_reason", "error" if line.get("error") else "stop"),
-        line["prompt_tokens"],
-        line["completion_tokens"],
-        line["cost_usd"],
-        line.get("latency_s", 0.0),
-        {"name": name, "model": line.get("model"), "endpoint": line.get("host"), "sampling": line.get("sampling")},
-        line.get("error"),
-        line.get("estimated", False),
-    )

@@ -20,6 +20,7 @@ from distill.records import Request
 from distill.store import read_json, write_json
 from teacher.client import guess_prompt, read_body
 from teacher.faults import Course, Fault, as_error, from_status, scrubbed
+from teacher.preflight import demand_reasoning
 from teacher.settings import Endpoint, Price, TeacherSettings
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ OVER = ("completed", "failed", "expired", "cancelled")
 MARK = "rerank-distill"
 
 
-def finished(asking: Asking, requests: Iterable[Request | None]) -> Iterator[str]:
+def finished(asking: Asking, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
     """The id of each request once it is answered or has failed for good (see Asking.finished).
 
     Raises Stopped when files wait to be answered elsewhere or the budget is reached, EndpointError when the API
-    refuses the upload.
+    refuses the upload, or the answers hold no `reasoning` where they should.
     """
-    office = Office(asking)
+    office = Office(asking, reasoning)
     source = iter(requests)
     yield from office.collect()
     while True:
@@ -65,8 +66,9 @@ def finished(asking: Asking, requests: Iterable[Request | None]) -> Iterator[str
 class Office:
     """Writes, submits, polls and reads batch files; `batch/` beside the journal holds them and their state."""
 
-    def __init__(self, asking: Asking) -> None:
-        self._asking = asking
+    def __init__(self, asking: Asking, reasoning: bool) -> None:
+        self._asking, self._reasoning = asking, reasoning
+        self._answered = self._reasoned = 0
         self.settings: TeacherSettings = asking.settings
         batch = self.settings.batch
         self._folder = Path(batch.folder) if batch.folder else asking.folder / "batch"
@@ -147,6 +149,8 @@ class Office:
             for line in text.splitlines():
                 if line.strip():
                     yield from self._take(line)
+            if self._reasoning:
+                demand_reasoning(self.settings, self._answered, self._reasoned)
         self._asking.journal.tick(force=True)
         done.touch()
 
@@ -192,6 +196,7 @@ class Office:
                 [_line({"bill": request_id, "kind": "empty", **_counted(reply), "cost_usd": answer["cost_usd"]})]
             )
             return
+        self._answered, self._reasoned = self._answered + 1, self._reasoned + bool(reply.reasoning)
         self._asking.take([_line(answer)])
         yield request_id
 
@@ -231,9 +236,7 @@ class Office:
     def _client(self, endpoint: Endpoint) -> openai.OpenAI:
         import openai
 
-        from teacher.asking import secret_of
-
-        self._key = secret_of(endpoint, 0).get_secret_value()
+        self._key = endpoint.secret(0).get_secret_value()
         return openai.OpenAI(base_url=endpoint.base_url, api_key=self._key or "none", max_retries=5)
 
     def _submitted(self, client: openai.OpenAI, path: Path) -> Any:

@@ -10,18 +10,22 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import SecretStr
 
 from distill.errors import DistillError, Stopped
+from distill.processes import cores
 from teacher.desk import Desk
 from teacher.settings import Endpoint, TeacherSettings
-from teacher.slips import Delivery
+from teacher.slips import Delivery, Sheet
 
-Sheet = tuple[str, list[dict[str, str]], dict[str, Any]]
 DEATHS_IN_A_ROW = 5
+STARTS, LOOK_S = 3, 5.0
+# A Ray of one machine has nobody to replace a node that is only slow: it is given time.
+PATIENT = {"health_check_timeout_ms": 60_000, "worker_register_timeout_seconds": 300}
 
 
 class Worker:
@@ -66,7 +70,11 @@ def make_desk(settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Se
 
 
 def connect(workers: int) -> bool:
-    """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start Ray on this machine; whether it was started."""
+    """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start Ray on this machine; whether it was started.
+
+    On a busy machine Ray gives its processes too little time, or two Rays that start at once take the same port: it
+    is started again, up to `STARTS` times. Raises Stopped when it does not start or cannot be reached.
+    """
     import ray
 
     if ray.is_initialized():
@@ -74,12 +82,20 @@ def connect(workers: int) -> bool:
     before = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+        arguments, starts = quiet, 1
     else:
-        cpus = max(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        ray.init(
-            address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=200 * 1024 * 1024, **quiet
-        )
+        local = {"address": "local", "include_dashboard": False, "object_store_memory": 200 << 20}
+        arguments, starts = {**quiet, **local, "num_cpus": max(workers, cores()), "_system_config": PATIENT}, STARTS
+    for number in range(1, starts + 1):
+        try:
+            ray.init(**arguments)
+            break
+        except Exception as error:  # Ray raises a plain Exception when its node is slow to start
+            ray.shutdown()
+            if number == starts:
+                where = os.environ.get("RAY_ADDRESS")
+                failed = f"the Ray of RAY_ADDRESS {where} is not reached" if where else "Ray does not start here"
+                raise Stopped(f"teacher: {failed} ({_first_line(error)}); nothing is lost, run again") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray's own would end the driver with status 15
     return True
@@ -113,6 +129,7 @@ class Crew:
         self.ready: set[int] = set()  # those that Ray has placed: a pending actor must not sit on work
         self._calls: dict[Any, int] = {}
         self._deaths = 0
+        self._looked = time.monotonic()
 
     @property
     def room(self) -> int:
@@ -132,11 +149,15 @@ class Crew:
     def collect(self, timeout_s: float) -> tuple[list[tuple[int, Delivery]], list[Sheet]]:
         """Deliveries that have come, and the requests that dead actors have left.
 
-        Raises Stopped when actors die one after another without a single delivery.
+        Raises Stopped when actors die one after another without a single delivery, or Ray's last node is gone.
         """
         ready, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         if not ready:
             ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        if ready or self.ready:
+            self._looked = time.monotonic()
+        elif time.monotonic() - self._looked > LOOK_S:  # nobody is at work and nothing comes: is Ray still there?
+            self._need_a_node()
         deliveries: list[tuple[int, Delivery]] = []
         left: list[Sheet] = []
         for call in ready:
@@ -164,12 +185,16 @@ class Crew:
         if self._started_ray:
             self._ray.shutdown()
 
+    def _need_a_node(self) -> None:
+        self._looked = time.monotonic()
+        if not any(node["Alive"] for node in self._ray.nodes()):
+            raise Stopped("teacher: Ray has lost its last node; nothing is lost, run again")
+
     def _replace(self, number: int, error: Exception) -> list[Sheet]:
         self._deaths += 1
         if self._deaths > DEATHS_IN_A_ROW * len(self.actors):
             raise Stopped(f"teacher: its workers die one after another ({_first_line(error)}); nothing is lost")
-        if not any(node["Alive"] for node in self._ray.nodes()):
-            raise Stopped("teacher: Ray has lost its last node; nothing is lost, run again")
+        self._need_a_node()
         self._ray.kill(self.actors[number])
         self.ready.discard(number)
         left = list(self.held[number].values())

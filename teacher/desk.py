@@ -18,10 +18,10 @@ from typing import Any
 from teacher.client import PROBE, PROBE_SAMPLING, Client, Reply, guess_prompt
 from teacher.faults import Course, Fault, as_error
 from teacher.gauge import Gauge
-from teacher.slips import Delivery, Slip
+from teacher.slips import Delivery, Sheet, Slip
 
 THROTTLES = 200
-LINGER_S, PATIENCE_S, GROUPS = 0.01, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 10 ms
+LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 5 ms
 LONGEST_BACKOFF_S = 60.0
 BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline": 0.1}  # nobody asked us to slow down
 USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (gauge.py)
@@ -45,7 +45,7 @@ class Desk:
 
     async def exchange(
         self,
-        requests: Sequence[tuple[str, list[dict[str, str]], dict[str, Any]]],
+        requests: Sequence[Sheet],
         usd: float = float("inf"),
         tokens: float = float("inf"),
         patience_s: float = PATIENCE_S,
@@ -251,6 +251,8 @@ class Desk:
 
     def _deliver(self, slip: Slip, line: dict[str, Any], client: Client) -> None:
         line |= {"model": client.endpoint.model, "host": client.endpoint.host, "sampling": slip.sampling}
+        if slip.purpose != "trace":
+            line["purpose"] = slip.purpose
         self._out.lines.append(_encode(line))
         self._out.done.append(slip.request_id)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from distill.prompts import teacher_prompt
 from distill.records import Pair, make_request
-from teacher.asking import Asking
+from teacher.index import Index
+from teacher.journal import Journal
 from teacher.settings import TeacherSettings
 from teacher.tokens import Counting
 
@@ -17,17 +20,17 @@ TOKENS_PER_S = 40.0  # one stream of a hosted R1-class model
 
 
 def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> dict[str, Any]:
-    """Counts of what `teacher.stage.trace` would ask; nothing is sent, nothing is written but the journal's folder.
+    """Counts of what `teacher.stage.trace` would ask; nothing is sent and nothing is written.
 
     Output tokens and seconds a request are the means of the journal where it has answers, else assumed; `basis` says
     which. `samples_then` is what `samples.then` could add at most.
     """
     count = Counting(settings)
     due = known = prompt_tokens = no_room = seen = 0
-    with Asking(settings, folder, endpoints=[]) as asking:
+    with journal_of(settings, folder) as index:
         for pair in pairs:
             seen += 1
-            content = teacher_prompt(pair.query, pair.passage, pair.instruction)
+            content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt)
             if not count.has_room(content):
                 no_room += 1
                 continue
@@ -36,13 +39,13 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
                 messages = [{"role": "user", "content": content}]
                 request = make_request(settings.teacher_name, messages, settings.sampling(sample), sample)
                 due += 1
-                if asking.index.has(request.request_id):
+                if index.has(request.request_id):
                     known += 1
                 else:
                     tokens = tokens or count.tokens(content)
                     prompt_tokens += tokens
-        mean = asking.index.means()
-        spent = asking.index.spent_usd
+        mean = index.means()
+        spent = index.spent_usd
     output, seconds = (mean["completion_tokens"], mean["latency_s"]) if mean else (TRACE_TOKENS, None)
     output = min(output, settings.max_tokens)
     seconds = seconds or output / TOKENS_PER_S
@@ -69,6 +72,22 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
             "seconds": "mean of the journal" if mean else f"assumed {TOKENS_PER_S:g} tokens/s a stream",
         },
     }
+
+
+@contextmanager
+def journal_of(settings: TeacherSettings, folder: Path) -> Iterator[Index]:
+    """The journal's index to look things up in, made aside: a run that is under way is not disturbed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        place = settings.journal or str(folder / "journal")
+        if "://" not in place and not Path(place).exists():
+            place = f"{scratch}/journal"
+        journal = Journal(place, Path(scratch) / "mirror")
+        index = Index(journal, Path(scratch) / "index.sqlite")
+        try:
+            yield index
+        finally:
+            index.close()
+            journal.close()
 
 
 def describe(found: dict[str, Any]) -> list[str]:

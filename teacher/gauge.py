@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-REFUSED_MUCH, REFUSED_LITTLE = 0.10, 0.02
+REFUSED_MUCH, REFUSED_LITTLE = 0.20, 0.05  # with 0.10, two kinds of 429 at 5 % each starved a run (diary)
 NEAR_DEADLINE = 1 / 3
 REST_S, LONGEST_REST_S = 1.0, 30.0
 
@@ -90,7 +90,9 @@ class Gauge:
         self._turn()
 
     def alive(self) -> None:
-        """The endpoint has shown that it works."""
+        """The endpoint has shown that it works: a rest for its failures is over."""
+        if self.rests:
+            self.rests_until = 0.0
         self.failures = self.rests = 0
         self.must_probe = False
         self.failing_since = None
@@ -99,7 +101,7 @@ class Gauge:
         """A 429: when most of a round is refused, the endpoint rests as long as it asks."""
         self._refused += 1
         self.failing_since = self.failing_since or now
-        if wait_s and self._refused > len(self._round) and self._refused >= 3:
+        if wait_s and self._refused > len(self._round) and self._refused >= max(3, self.window / 8):
             self.rests_until = max(self.rests_until, now + min(wait_s, 3600.0))
         self._turn()
 
@@ -107,7 +109,8 @@ class Gauge:
         """A fault that may be the endpoint's. Returns whether the endpoint, not the request, is to blame."""
         self.failures += 1
         self.failing_since = self.failing_since or now
-        if self.failures <= max(8, self.most // 8):
+        # Of a burst of requests the quick ones fail first: with many still in flight that says little.
+        if self.failures <= max(8, self.most // 8, self.in_flight // 2):
             return False
         if now >= self.rests_until:
             rest = min(LONGEST_REST_S, REST_S * 2**self.rests) * random.uniform(0.75, 1.25)

@@ -63,9 +63,10 @@ def imported(
 def _of_pair(
     pair: Pair, settings: TeacherSettings, base: sqlite3.Connection
 ) -> Iterator[tuple[Pair, int, Answer | None]]:
-    content = teacher_prompt(pair.query, pair.passage, pair.instruction)
-    keys = (digest(content), digest("ids", pair.query_id, pair.doc_id))
-    rows = base.execute("SELECT answer FROM found WHERE key IN (?, ?) ORDER BY rowid", keys).fetchall()
+    content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt)
+    plain = teacher_prompt(pair.query, pair.passage, pair.instruction)  # what a row of texts is keyed by (`_key`)
+    keys = (digest(content), digest(plain), digest("ids", pair.query_id, pair.doc_id))
+    rows = base.execute("SELECT answer FROM found WHERE key IN (?, ?, ?) ORDER BY rowid", keys).fetchall()
     if not rows:
         yield pair, 0, None
     messages = [{"role": "user", "content": content}]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from distill.records import Answer
 from teacher.journal import Journal
 
 _TABLES = """
@@ -19,6 +21,17 @@ CREATE TABLE said(id TEXT PRIMARY KEY, part INTEGER, offset INTEGER, length INTE
 CREATE TABLE due(pair TEXT, sample INTEGER, id TEXT, note TEXT, PRIMARY KEY(pair, sample)) WITHOUT ROWID;
 CREATE TABLE bill(id TEXT PRIMARY KEY, usd REAL, prompt INTEGER, completion INTEGER) WITHOUT ROWID;
 """
+
+
+TRACE: Literal["trace"] = "trace"  # on whose account a line goes that names no stage
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was billed, unusable answers included."""
+
+    usd: float = 0.0
+    tokens: int = 0
 
 
 class Index:
@@ -32,7 +45,7 @@ class Index:
         self._db.executescript(_TABLES)
         self._db.execute("BEGIN")
         self._parts: list[str] = []
-        self.spent_usd, self.spent_tokens = 0.0, 0
+        self._spent: dict[str | None, Spent] = {None: Spent()}
         self.unusable_usd, self.unusable_tokens = 0.0, 0
         self._answers, self._output, self._seconds = 0, 0, 0.0
         for part in journal.parts:
@@ -46,8 +59,9 @@ class Index:
             line.get("prompt_tokens", 0),
             line.get("completion_tokens", 0),
         )
-        self.spent_usd += usd
-        self.spent_tokens += prompt + completion
+        for account in (None, line.get("stage", TRACE)):
+            spent = self._spent.setdefault(account, Spent())
+            spent.usd, spent.tokens = spent.usd + usd, spent.tokens + prompt + completion
         if "bill" in line:
             self._waste(line["bill"], usd, prompt, completion)
             return
@@ -66,6 +80,20 @@ class Index:
         if failed:
             self.unusable_usd += usd
             self.unusable_tokens += prompt + completion
+
+    @property
+    def spent_usd(self) -> float:
+        """Dollars billed, whoever asked."""
+        return self._spent[None].usd
+
+    @property
+    def spent_tokens(self) -> int:
+        """Tokens billed, whoever asked."""
+        return self._spent[None].tokens
+
+    def spent(self, stage: str | None = None) -> Spent:
+        """What was billed to one stage, or in all."""
+        return self._spent.get(stage) or Spent()
 
     def has(self, request_id: str, retry_failed: bool = False) -> bool:
         """Whether the request need not be asked: answered, or failed for good."""
@@ -123,3 +151,20 @@ class Index:
         if not self._parts or self._parts[-1] != part:
             self._parts.append(part)
         return len(self._parts) - 1
+
+
+def answer_of(line: dict[str, Any], name: str) -> Answer:
+    """A journal line as an Answer."""
+    return Answer(
+        line["id"],
+        line.get("reasoning", ""),
+        line.get("content", ""),
+        line.get("finish_reason", "error" if line.get("error") else "stop"),
+        line["prompt_tokens"],
+        line["completion_tokens"],
+        line["cost_usd"],
+        line.get("latency_s", 0.0),
+        {"name": name, "model": line.get("model"), "endpoint": line.get("host"), "sampling": line.get("sampling")},
+        line.get("error"),
+        line.get("estimated", False),
+    )

@@ -10,9 +10,10 @@ from pydantic import SecretStr
 from distill.errors import EndpointError
 from teacher.client import PROBE, PROBE_SAMPLING, Client, Reply
 from teacher.faults import Course, Fault
-from teacher.settings import Endpoint
+from teacher.settings import Endpoint, TeacherSettings
 
 TRIES, PAUSE_S, LONGEST_S = 3, 1.0, 60.0
+ENOUGH_TO_JUDGE = 20
 
 
 def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float) -> list[bytes]:
@@ -30,6 +31,16 @@ def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: floa
     if away and len(away) == len(endpoints):
         raise EndpointError("\n".join(_refusal(endpoints[n], n, f) for n, f in away))
     return [_bill(reply) for reply in found if isinstance(reply, Reply)]
+
+
+def demand_reasoning(settings: TeacherSettings, answered: int, reasoned: int) -> None:
+    """Raise EndpointError when enough answers have come to see that this teacher shows no reasoning."""
+    if settings.require_reasoning and answered >= ENOUGH_TO_JUDGE and not reasoned:
+        raise EndpointError(
+            f"teacher: the first {answered} answers hold no reasoning (no reasoning, reasoning_content or <think>); "
+            "switch it on at the server (vLLM: --reasoning-parser), choose a model that thinks, or set "
+            "teacher.require_reasoning: false"
+        )
 
 
 async def _ask_all(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float) -> list[Reply | Fault]:

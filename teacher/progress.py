@@ -17,8 +17,14 @@ LINE_S, BAR_S = 5.0, 0.5
 class Progress:
     """Tells `notify` (the run's log) and, unless `quiet`, the terminal. `due` is the number of samples, if known."""
 
-    def __init__(self, notify: Callable[[dict[str, Any]], None] | None, due: int | None, quiet: bool = False) -> None:
-        self._notify, self._due, self._quiet = notify, due, quiet
+    def __init__(
+        self,
+        notify: Callable[[dict[str, Any]], None] | None,
+        due: int | None,
+        quiet: bool = False,
+        stage: str = "trace",
+    ) -> None:
+        self._notify, self._due, self._quiet, self._stage = notify, due, quiet, stage
         self._said = 0.0
         self._live: Any = None
 
@@ -60,7 +66,7 @@ class Progress:
         left = None if self._due is None else max(0, self._due - asking.known - done)
         rate = done / seconds
         return {
-            "stage": "trace",
+            "stage": self._stage,
             "event": "progress",
             "answered": asking.known + asking.answered_now,
             "due": self._due,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from distill.config import Settings, resolve_path
+from distill.config import Settings, resolve_path, secret
+from distill.prompts import PROMPT_NAME
 from distill.store import fingerprint
 
 
@@ -28,6 +29,7 @@ def _beside_if_there(value: str | None, info: ValidationInfo) -> str | None:
 
 
 PathBeside = Annotated[str, AfterValidator(_beside)]
+StageName = Literal["pairs", "trace", "filter", "evaluate"]  # the stages that may ask
 NameOrPath = Annotated[str, AfterValidator(_beside_if_there)]
 
 
@@ -65,6 +67,11 @@ class Endpoint(Settings):
     def host(self) -> str:
         """Host and port: where the passages go."""
         return urlsplit(self.base_url).netloc
+
+    def secret(self, number: int) -> SecretStr:
+        """The key from the environment, "" where none is needed. Raises ConfigError that names the variable."""
+        key = f"teacher.endpoints.{number}.api_key_env"
+        return SecretStr(secret(self.api_key_env, key) if self.api_key_env else "")
 
 
 class Samples(Settings):
@@ -107,6 +114,13 @@ class Batch(Settings):
     discount: float = Field(0.5, gt=0, le=1, description="what a batch costs, as a share of the endpoint's price")
 
 
+class Budget(Settings):
+    """What one stage may spend, within the budget of the run."""
+
+    usd: float | None = Field(None, gt=0)
+    tokens: int | None = Field(None, gt=0)
+
+
 class Import(Settings):
     """`source: import`: traces that exist. `columns` names them where they are not found by themselves.
 
@@ -130,6 +144,7 @@ class TeacherSettings(Settings):
     batch: Batch = Batch()
     import_: Import | None = Field(None, alias="import")
     name: str | None = Field(None, description="the teacher's name in request ids; default: the first model's")
+    prompt: str = Field(PROMPT_NAME, description="set by the run's own `prompt`")
 
     samples: Annotated[int, Field(ge=1)] | Samples = 1
     temperature: float = Field(0.6, ge=0)
@@ -148,6 +163,9 @@ class TeacherSettings(Settings):
     give_up_after_s: float = Field(600, ge=0, description="stop when no endpoint has answered for so long")
     budget_usd: float | None = Field(None, gt=0)
     budget_tokens: int | None = Field(None, gt=0)
+    budgets: dict[StageName, Budget] = Field(
+        {}, description="of single stages, such as {filter: {usd: 5}}, within the run's"
+    )
     journal: PathBeside | None = Field(
         None, description="a folder or URL for the journal; default: in the run's folder"
     )
@@ -169,7 +187,8 @@ class TeacherSettings(Settings):
                 raise ValueError(f"source {self.source} needs the key {key}")
         if len({each.model for each in self.endpoints}) > 1 and self.name is None:
             raise ValueError("endpoints of different model names need a common name: set teacher.name")
-        budgeted = self.budget_usd is not None and self.source in ("endpoints", "batch")
+        dollars = [self.budget_usd, *(each.usd for each in self.budgets.values())]
+        budgeted = any(dollars) and self.source in ("endpoints", "batch")
         unpriced = [n for n, each in enumerate(self.endpoints) if each.price is None]
         if budgeted and unpriced:
             raise ValueError(f"budget_usd needs endpoints.{unpriced[0]}.price, by which spending is counted")

@@ -1,10 +1,12 @@
-"""What passes over a worker's desk: a slip for each request, a delivery for each group of answers."""
+"""What passes between driver and desks: a slip for each request, a delivery for each group of answers, a call."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
+
+Sheet = tuple[str, list[dict[str, str]], dict[str, Any], str]  # id, messages, sampling, purpose
 
 
 @dataclass(slots=True)
@@ -14,6 +16,7 @@ class Slip:
     request_id: str
     messages: list[dict[str, str]]
     sampling: dict[str, Any]
+    purpose: str = "trace"
     attempts: int = 0
     throttles: int = 0
     empties: int = 0
@@ -40,3 +43,11 @@ class Delivery:
     reasoned: int = 0
     usd: float = 0.0
     tokens: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One caller's requests that are not done with, how often each is wanted, and those done that it has yet to see."""
+
+    copies: Counter[str] = field(default_factory=Counter)
+    news: deque[str] = field(default_factory=deque)

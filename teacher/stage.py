@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import RunFolderError
-from distill.prompts import PROMPT_NAME, parse_verdict, teacher_prompt
+from distill.prompts import is_relevant, parse_verdict, teacher_prompt
 from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
-from teacher.asking import Asking, answer_of
+from teacher.asking import Asking
+from teacher.index import answer_of
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
 
@@ -57,7 +58,7 @@ def trace(
         if settings.source == "batch":
             from teacher.batch import finished
 
-            done = finished(asking, requests)
+            done = finished(asking, requests, reasoning=True)
         else:
             done = asking.finished(requests, reasoning=True)
         for request_id in done:
@@ -138,7 +139,7 @@ class Plan:
                 self._more.extend(self._ask(pair, more, follow=False))
 
     def _ask(self, pair: Pair, samples: range, follow: bool = True) -> list[Request]:
-        content = teacher_prompt(pair.query, pair.passage, pair.instruction)
+        content = teacher_prompt(pair.query, pair.passage, pair.instruction, self._settings.prompt)
         requests = [self._request(content, sample) for sample in samples]
         note = None if self._count.has_room(content) else f"{NOT_ASKED}: the prompt leaves no room for reasoning"
         self._asking.index.expect((pair.pair_id, r.sample, r.request_id, note) for r in requests)
@@ -155,19 +156,22 @@ class Plan:
         return make_request(self._settings.teacher_name, messages, self._settings.sampling(sample), sample)
 
     def _in_doubt(self, pair: Pair) -> bool:
-        content = teacher_prompt(pair.query, pair.passage, pair.instruction)
+        content = teacher_prompt(pair.query, pair.passage, pair.instruction, self._settings.prompt)
         lines = [
             self._asking.index.line(self._request(content, s).request_id) or {} for s in range(self._samples.first)
         ]
-        said = {parse_verdict(line.get("content", "")) for line in lines}
-        return len(said) > 1 or None in said or (pair.label is not None and said != {int(pair.label > 0)})
+        said = {parse_verdict(line.get("content", ""), self._settings.prompt) for line in lines}
+        if len(said) > 1 or None in said:
+            return True
+        calls = {is_relevant(verdict, self._settings.prompt) for verdict in said if verdict is not None}
+        return pair.label is not None and calls != {pair.relevant}
 
 
 class Tally:
     """Answers as rows, counted."""
 
     def __init__(self, settings: TeacherSettings) -> None:
-        self._name = settings.teacher_name
+        self._name, self._prompt = settings.teacher_name, settings.prompt
         self._kinds: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
 
@@ -193,13 +197,13 @@ class Tally:
             answer.request_id,
             answer.reasoning,
             answer.content,
-            None if answer.error is not None else parse_verdict(answer.content),
+            None if answer.error is not None else parse_verdict(answer.content, self._prompt),
             answer.finish_reason,
             answer.prompt_tokens,
             answer.completion_tokens,
             answer.cost_usd,
             answer.latency_s,
-            json.dumps({**answer.teacher, "prompt": PROMPT_NAME}, sort_keys=True),
+            json.dumps({**answer.teacher, "prompt": self._prompt}, sort_keys=True),
             answer.error,
             answer.estimated,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,13 +34,21 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """A Ray of our own, shared by the tests; teacher.crew uses it when it finds one."""
+def _ray_of_all() -> Iterator[None]:
+    """Ends the Ray of these tests at their end."""
+    yield
     import ray
 
-    ray.init(
-        address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
-        object_store_memory=100 * 1024 * 1024,
-    )  # fmt: skip
-    yield
     ray.shutdown()
+
+
+@pytest.fixture
+def ray_here(_ray_of_all: None) -> None:
+    """A Ray of our own, shared by the tests; teacher.crew uses it when it finds one. Started anew when it was lost."""
+    import ray
+
+    from teacher.crew import connect
+
+    if ray.is_initialized() and not any(node["Alive"] for node in ray.nodes()):
+        ray.shutdown()
+    connect(4)

@@ -56,3 +56,22 @@ def settings_for(*servers: Server, **more: Any) -> TeacherSettings:
     endpoints = [{"base_url": server.url, "model": "bench", "price": price} for server in servers]
     values = {"endpoints": endpoints, "deadline_s": 2.0, "concurrency": 32, "max_tokens": 512, **more}
     return TeacherSettings.model_validate(values)
+
+
+def own_run(folder: Path, server: Server, **endpoint: Any) -> Path:
+    """A configuration and data of its own: nine queries and passages, asked at this server."""
+    (folder / "data" / "qrels").mkdir(parents=True)
+    for name, mark, word in (("corpus", "d", "text"), ("queries", "q", "query")):
+        rows = (json.dumps({"_id": f"{mark}{n}", "text": f"{word} number {n} of nine"}) for n in range(9))
+        (folder / "data" / f"{name}.jsonl").write_text("\n".join(rows))
+    judged = "".join(f"q{n}\td{n}\t1\n" for n in range(9))
+    (folder / "data" / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    values = {
+        "name": "own",
+        "pairs": {"source": "beir", "path": "data", "split": "train"},
+        "teacher": {"endpoints": [{"base_url": server.url, "model": "bench", **endpoint}], "concurrency": 4},
+        "evaluation": {"sets": []},
+    }
+    config = folder / "own.yaml"
+    config.write_text(json.dumps(values))
+    return config

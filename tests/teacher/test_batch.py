@@ -160,6 +160,24 @@ def test_a_refused_key_is_exit_2(api: tuple[type[Api], TeacherSettings], tmp_pat
         trace(make_pairs(3), settings, tmp_path, quiet=True)
 
 
+def test_a_model_without_reasoning_is_told_after_the_first_file(
+    api: tuple[type[Api], TeacherSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, settings = api
+    plain = answer
+
+    def without(line: dict[str, Any]) -> dict[str, Any]:
+        found = plain(line)
+        del found["response"]["body"]["choices"][0]["message"]["reasoning_content"]
+        return found
+
+    monkeypatch.setattr(f"{__name__}.answer", without)
+    settings = settings.model_copy(update={"batch": settings.batch.model_copy(update={"lines": 100})})
+    with pytest.raises(EndpointError, match="hold no reasoning"):
+        trace(make_pairs(300), settings, tmp_path, quiet=True)
+    assert len(handler.batches) == 1
+
+
 def test_a_budget_bounds_what_is_submitted(api: tuple[type[Api], TeacherSettings], tmp_path: Path) -> None:
     handler, settings = api
     tight = settings.model_copy(update={"budget_tokens": 5_000})

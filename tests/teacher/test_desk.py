@@ -28,7 +28,7 @@ def ask(
     async def work() -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[Delivery]]:
         desk = make_desk(settings, settings.endpoints, [SecretStr("")] * len(settings.endpoints))
         requests = [make_request("t", [{"role": "user", "content": f"prompt {n}"}], {}) for n in range(count)]
-        todo = [(r.request_id, r.messages, r.sampling) for r in requests]
+        todo = [(r.request_id, r.messages, r.sampling, r.purpose) for r in requests]
         deliveries = [await desk.exchange(todo, usd)]
         while desk.busy and (usd == float("inf") or deliveries[-1].in_flight):
             left = usd - sum(delivery.usd for delivery in deliveries)
@@ -162,7 +162,7 @@ def test_an_endpoint_that_comes_back_is_used_again_and_no_row_pays_for_its_absen
         settings = settings_for(server, attempts=2)
         desk = make_desk(settings, settings.endpoints, [SecretStr("")])
         requests = [make_request("t", [{"role": "user", "content": f"prompt {n}"}], {}) for n in range(100)]
-        lines = (await desk.exchange([(r.request_id, r.messages, r.sampling) for r in requests])).lines
+        lines = (await desk.exchange([(r.request_id, r.messages, r.sampling, r.purpose) for r in requests])).lines
         server.change(faults={})
         while desk.busy:
             lines += (await desk.exchange([])).lines

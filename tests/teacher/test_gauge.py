@@ -29,6 +29,8 @@ def test_a_refusal_now_and_then_is_no_reason_to_starve() -> None:
     gauge = Gauge(256, 60, None, None)
     turn(gauge, 9_500, 500)
     assert gauge.window == 256
+    turn(gauge, 9_000, 1_000)  # two kinds of 429 in twenty each
+    assert gauge.window == 256
 
 
 def test_latency_counts_when_it_comes_near_the_deadline() -> None:
@@ -40,7 +42,8 @@ def test_latency_counts_when_it_comes_near_the_deadline() -> None:
 
 def test_when_most_is_refused_it_rests_as_long_as_it_asks() -> None:
     gauge = Gauge(64, 60, None, None)
-    for _ in range(3):
+    for _ in range(8):  # an eighth of the window, without an answer between
+        assert gauge.wait(100.0) == 0
         gauge.refused(7.0, 100.0)
     assert gauge.wait(100.0) == pytest.approx(7.0) and gauge.wait(107.5) == 0
 
@@ -53,6 +56,22 @@ def test_many_failures_in_a_row_are_the_endpoints_and_an_answer_ends_them() -> N
     assert waits is not None and 0 < waits < 2 and gauge.must_probe
     gauge.answered(0.1, 0, 0)
     assert not gauge.must_probe and not gauge.failed(10.0)
+
+
+def test_the_quick_failures_of_a_burst_are_no_reason_to_rest_and_an_answer_ends_a_rest() -> None:
+    gauge = Gauge(256, 60, None, None)
+    for _ in range(256):
+        gauge.started(1)
+    for _ in range(60):
+        gauge.in_flight -= 1
+        assert not gauge.failed(0.0)
+    assert gauge.wait(0.0) == 0
+    for _ in range(60):
+        gauge.in_flight -= 1
+        gauge.failed(0.0)
+    assert gauge.wait(0.0)
+    gauge.answered(0.1, 0, 0)
+    assert gauge.wait(0.0) == 0
 
 
 def test_a_dead_endpoint_and_a_full_one_have_no_room() -> None:

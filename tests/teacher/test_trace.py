@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from distill.errors import ConfigError, EndpointError, Stopped
-from distill.records import Pair, Trace, make_request
+from distill.errors import ConfigError, EndpointError, RunFolderError, Stopped
+from distill.records import Pair, Request, Trace, make_request
 from distill.store import read_rows
-from teacher.asking import Asking
+from teacher.asking import PULL, Asking
 from teacher.stage import trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
 
@@ -157,11 +156,12 @@ def test_a_teacher_without_reasoning_is_noticed_at_once(serve: Serve, tmp_path: 
     "fault, told", [("auth=1", "unauthorized"), ("model=1", "no_such_model"), ("down=1", "overloaded")]
 )
 def test_a_refusal_before_the_first_pair_names_the_endpoint(
-    serve: Serve, tmp_path: Path, fault: str, told: str
+    serve: Serve, tmp_path: Path, fault: str, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server = serve(fault)
     with pytest.raises(EndpointError, match=rf"teacher\.endpoints\.0 \({server.url}\): {told}"):
-        trace(make_pairs(5), settings_for(server), tmp_path / "traces", quiet=True)
+        trace(make_pairs(5), settings_for(server), tmp_path / "traces")
+    assert f"passages are sent to {server.url.split('/')[2]}" in capfd.readouterr().err  # before anything is paid
 
 
 def test_nobody_listening_is_exit_2(tmp_path: Path) -> None:
@@ -188,23 +188,76 @@ def test_a_teacher_that_goes_away_stops_the_run_and_loses_nothing(serve: Serve, 
     assert max(server.answers().values()) == 1
 
 
-def test_a_key_is_sent_and_shows_nowhere(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_one_endpoint_away_at_the_start_and_one_put_out_later_leave_the_work_to_the_others(
+    serve: Serve, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PLANTED", "sk-planted-0123456789")
-    server = serve("500=0.2")
-    endpoint = {"base_url": server.url, "model": "bench", "api_key_env": "PLANTED"}
-    settings = settings_for(server, endpoints=[endpoint])
-    events: list[dict[str, Any]] = []
-    trace(make_pairs(40), settings, tmp_path / "traces", notify=events.append)
-    assert set(server.get("/stats")["keys"]) == {"Bearer sk-planted-0123456789"}
-    server.change(faults={"auth": 1})
-    with pytest.raises(EndpointError) as refused:
-        trace(make_pairs(60), settings, tmp_path / "traces")
-    assert "PLANTED" in str(refused.value)
-    shown = "".join([*capfd.readouterr(), str(refused.value), str(events), settings.model_dump_json()])
-    files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert "sk-planted" not in shown and b"sk-planted" not in files
+    good, going, nobody = serve(mean=0.03), serve(mean=0.03), Server("http://127.0.0.1:9/v1")
+    with Asking(settings_for(good, going, nobody, concurrency=16), tmp_path) as asking:
+        said = asking.ask([make_request("bench", [{"role": "user", "content": f"p {n}"}], {}) for n in range(400)])
+        answers = [next(said) for _ in range(50)]
+        going.change(faults={"auth": 1})
+        answers += said
+        assert any("put out: unauthorized" in fault for fault in asking.faults)
+    assert len(answers) == 400 and not any(answer.error for answer in answers)
+    assert sum(good.answers().values()) > sum(going.answers().values()) > 0
+    assert max((good.answers() + going.answers()).values()) == 1
+
+
+def test_when_every_endpoint_is_put_out_the_run_stops_and_can_go_on(serve: Serve, tmp_path: Path) -> None:
+    server = serve(mean=0.03)
+    requests = [make_request("bench", [{"role": "user", "content": f"p {n}"}], {}) for n in range(300)]
+    with Asking(settings_for(server, concurrency=8), tmp_path) as asking:
+        said = asking.ask(requests)
+        next(said)
+        server.change(faults={"auth": 1})
+        with pytest.raises(Stopped, match="no endpoint is left .*unauthorized"):
+            list(said)
+    server.change(faults={})
+    with Asking(settings_for(server, concurrency=8), tmp_path) as asking:
+        assert not any(answer.error for answer in asking.ask(requests))
+
+
+def test_pairs_are_read_as_there_is_room(serve: Serve, tmp_path: Path) -> None:
+    server = serve(mean=0.02)
+    read = 0
+
+    def source() -> Iterator[Request]:
+        nonlocal read
+        for number in range(20_000):
+            read += 1
+            yield make_request("bench", [{"role": "user", "content": f"p {number}"}], {})
+
+    with Asking(settings_for(server, concurrency=8), tmp_path) as asking:
+        said = asking.ask(source())
+        for got in range(1, 101):
+            next(said)
+            assert read - got <= PULL  # however many there are, no more than this is held
+        said.close()
+
+
+def test_more_samples_later_ask_only_the_new_ones(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    first = trace(make_pairs(15), settings_for(server, seed=1), tmp_path, quiet=True)
+    more = trace(make_pairs(15), settings_for(server, seed=1, samples=3), tmp_path, quiet=True)
+    assert (first["asked_now"], more["asked_now"], more["rows"]) == (15, 30, 45)
+    fewer = trace(make_pairs(15), settings_for(server, seed=1), tmp_path, quiet=True)
+    assert (fewer["asked_now"], fewer["data_hash"]) == (0, first["data_hash"])
+
+
+def test_a_journal_on_a_url_is_found_again_by_another_folder(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    settings = settings_for(server, journal=f"memory://{tmp_path.name}/journal")
+    first = trace(make_pairs(20), settings, tmp_path / "one", quiet=True)
+    again = trace(make_pairs(25), settings, tmp_path / "two", quiet=True)
+    assert (first["asked_now"], again["asked_now"], again["answered"]) == (20, 5, 25)
+    assert not list((tmp_path / "two").glob("journal/*"))
+
+
+def test_a_folder_in_rays_upload_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    upload = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    upload.mkdir(parents=True)
+    with pytest.raises(RunFolderError, match="temporary copy of the working directory.*--out /shared"):
+        trace(make_pairs(1), settings_for(Server("http://127.0.0.1:9/v1")), upload / "runs", quiet=True)
 
 
 def test_an_unset_key_is_told_by_its_name(serve: Serve, tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Asking in general: grades, instructions, synthetic queries, a judge's word; what is no trace of a pair.
+
+The journal, the budget and the workers are those of the stage `trace`; so an answer that any stage has paid for is
+never bought again by another. Rooms that ask know `distill.records.Ask` only; the pipeline hands them an `Asker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distill.errors import ConfigError
+from distill.records import Answer, Request, make_request
+from teacher.asking import Asking
+from teacher.index import answer_of
+from teacher.settings import Endpoint, Price, StageName, TeacherSettings
+from teacher.stage import Notify, refuse_upload
+
+
+class Asker:
+    """The teacher as a callable: `distill.records.Ask`. Made by `asking`."""
+
+    def __init__(self, settings: TeacherSettings, session: Asking) -> None:
+        self._settings, self._session = settings, session
+
+    def request(self, content: str, *, purpose: str, sample: int = 0, **sampling: Any) -> Request:
+        """A Request of one user message. `sampling` goes on top of the configuration's (temperature, max_tokens, ...).
+
+        `purpose` is a word for the journal (`grade`, `instruction`, `query`, `judge`, ...); it is not part of the id.
+        Texts of queries and passages belong through `distill.prompts.as_data` first.
+        """
+        messages = [{"role": "user", "content": content}]
+        settings = {**self._settings.sampling(sample), **sampling}
+        return make_request(self._settings.teacher_name, messages, settings, sample, purpose)
+
+    def __call__(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """One answer a request, in order of arrival, journalled before it is yielded; those of the journal at once.
+
+        `requests` is read as there is room, so it may be endless. A request that failed for good is an answer with
+        its `error` set. Raises EndpointError (nobody to ask), ConfigError (a key's variable is not set), Stopped
+        (budget reached, teacher away): the same requests later go on from there.
+        """
+        if self._settings.source != "batch":
+            yield from self._session.ask(requests)
+            return
+        from teacher.batch import finished
+
+        for request_id in finished(self._session, requests):
+            line = self._session.index.line(request_id)
+            assert line is not None
+            yield answer_of(line, self._settings.teacher_name)
+
+    def counts(self) -> dict[str, Any]:
+        """What a stage reports: requests asked now and answered before, and what this stage has been billed in all."""
+        session = self._session
+        spent = session.index.spent(session.stage)
+        return {
+            "asked_now": session.asked_now,
+            "known": session.known,
+            "failed_now": session.failed_now,
+            "tokens": spent.tokens,
+            "cost_usd": round(spent.usd, 6),
+            "faults": dict(session.faults.most_common()),
+            "hosts": sorted({endpoint.host for endpoint in session.endpoints}),
+        }
+
+
+@contextmanager
+def asking(
+    settings: TeacherSettings,
+    folder: Path,
+    *,
+    stage: StageName,
+    base_url: str | None = None,
+    notify: Notify | None = None,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> Iterator[Asker]:
+    """A session with the teacher for as long as the context lasts; nothing is sent, and no Ray started, before it is
+    asked for something that the journal does not hold.
+
+    `folder` holds the journal: the run's `traces`, so that every stage shares journal and budget. `stage` is on whose
+    account it goes (`teacher.budgets`). `base_url` stands in for the settings' endpoints (the embedded teacher), as
+    in `teacher.stage.trace`. One session at a time has a journal: RunFolderError while another has it. ConfigError
+    where the settings' teacher cannot be asked (`source: import`).
+    """
+    from teacher.progress import Progress
+
+    refuse_upload(folder)
+    if settings.source == "import":
+        raise ConfigError(
+            f"teacher.source: import holds traces and can answer nothing else, and {stage} has something to ask; "
+            "name endpoints, or switch off what asks"
+        )
+    watcher = Progress(notify, None, quiet, stage)
+    endpoints = None if base_url is None else [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
+    with Asking(
+        settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher, stage=stage
+    ) as session:
+        yield Asker(settings, session)

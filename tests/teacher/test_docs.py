@@ -1,0 +1,39 @@
+"""What the guides show is what the settings take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill.config import validate
+from teacher.settings import TeacherSettings
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+BLOCKS = [
+    pytest.param(text, id=f"{name}-{number}")
+    for name in ("teacher.md", "cluster.md")
+    for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```$", (DOCS / name).read_text("utf-8"), re.M | re.S))
+    if text.startswith("teacher:")
+]
+
+
+@pytest.mark.parametrize("text", BLOCKS)
+def test_a_guides_settings_are_taken(text: str) -> None:
+    settings = validate(TeacherSettings, yaml.safe_load(text)["teacher"], "guide.yaml")
+    assert settings.teacher_name
+
+
+def test_every_source_has_an_example() -> None:
+    shown = "".join(str(block.values[0]) for block in BLOCKS)
+    assert {"vllm", "batch", "import"} == set(re.findall(r"source: (\w+)", shown)) and "endpoints:" in shown
+
+
+def test_the_manifest_for_kuberay_is_yaml() -> None:
+    manifest = re.findall(r"^```yaml\n(apiVersion.*?)^```$", (DOCS / "cluster.md").read_text("utf-8"), re.M | re.S)
+    spec = yaml.safe_load(manifest[0])["spec"]
+    assert spec["entrypoint"].startswith("distill run") and "--out /shared" in spec["entrypoint"]
+    groups = spec["rayClusterSpec"]["workerGroupSpecs"]
+    assert groups[0]["template"]["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]

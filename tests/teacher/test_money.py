@@ -1,0 +1,100 @@
+"""What is paid, and what is shown of it while it goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distill.errors import ConfigError
+from teacher.client import Client, read_body
+from teacher.estimate import estimate
+from teacher.progress import Progress
+from teacher.settings import Endpoint
+from tests.teacher.helpers import Server, make_pairs, settings_for
+
+NOBODY = Server("http://127.0.0.1:9/v1")
+
+
+def body(message: dict[str, Any], **usage: Any) -> bytes:
+    """A chat completion."""
+    return json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_reasoning_is_read_from_either_field(field: str) -> None:
+    reply = read_body(body({"content": "true", field: "because"}, prompt_tokens=3, completion_tokens=2), [], 0.0)
+    assert (reply.reasoning, reply.content, reply.prompt_tokens, reply.completion_tokens) == ("because", "true", 3, 2)
+
+
+@pytest.mark.parametrize(
+    "usage, price, usd",
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 600}}, {"cached_input": 100.0}, 0.4 * 1 + 0.6 * 0.1 + 0.5 * 2),
+        ({"prompt_cache_hit_tokens": 600}, {"cached_input": 100.0}, 0.4 * 1 + 0.6 * 0.1 + 0.5 * 2),  # DeepSeek
+        ({"prompt_cache_hit_tokens": 600}, {}, 1 + 0.5 * 2),
+        ({}, {"cached_input": 100.0}, 1 + 0.5 * 2),
+    ],
+)
+def test_cached_prompt_tokens_have_their_own_price(usage: dict[str, Any], price: dict[str, Any], usd: float) -> None:
+    values = {"base_url": NOBODY.url, "model": "m", "price": {"input": 1000.0, "output": 2000.0, **price}}
+    reply = read_body(body({"content": "true"}, prompt_tokens=1000, completion_tokens=500, **usage), [], 0.0)
+    client = Client(Endpoint.model_validate(values), "", 1.0, 1)
+    cost = client._cost(reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens, reply.said_usd)
+    assert cost == pytest.approx(usd)
+
+
+def test_an_unpriced_endpoint_that_says_what_it_cost_is_believed() -> None:
+    raw = body({"content": "true"}, prompt_tokens=10, completion_tokens=5, cost=0.125)
+    reply = read_body(raw, [], 0.0)
+    client = Client(Endpoint(base_url=NOBODY.url, model="m"), "", 1.0, 1)
+    assert client._cost(reply.prompt_tokens, 0, reply.completion_tokens, reply.said_usd) == 0.125
+
+
+def test_the_estimate_counts_by_the_teachers_tokenizer_where_it_is_at_hand(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(str(tmp_path / "tokenizer"))
+    named = settings_for(NOBODY, tokenizer=str(tmp_path / "tokenizer"))
+    exact, guessed = (estimate(make_pairs(10), each, tmp_path) for each in (named, settings_for(NOBODY)))
+    task = "Determine if the following passage is relevant to the query. Answer only with 'true' or 'false'."
+    words_each = len(f"{task}\nQuery: query 1\nPassage: passage 1 of a text".split())
+    assert exact["prompt_tokens"] == 10 * (words_each + 8)  # and the chat's frame
+    assert exact["basis"]["prompt_tokens"] == named.tokenizer
+    assert guessed["basis"]["prompt_tokens"] == "a quarter of the bytes"
+    with pytest.raises(ConfigError, match=r"teacher\.tokenizer: .*nowhere cannot be loaded"):
+        estimate(make_pairs(1), settings_for(NOBODY, tokenizer=str(tmp_path / "nowhere")), tmp_path)
+
+
+def test_on_a_terminal_a_bar_shows_how_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    index = SimpleNamespace(spent_tokens=140_000, spent_usd=1.25)
+    asking: Any = SimpleNamespace(
+        known=100, answered_now=50, failed_now=3, in_flight=32, window=32, tokens_now=7000, index=index, faults={},
+        started=None, crew=SimpleNamespace(ready={0}),
+    )  # fmt: skip
+    from collections import Counter
+
+    asking.faults = Counter({"rate_limited": 7})
+    events: list[dict[str, Any]] = []
+    progress = Progress(events.append, 1000)
+    progress.turn(asking)
+    progress.end(asking)
+    for part in ("answered 150/1,000", "in flight 32", "failed 3", "tokens/s", "1.25 USD", "s left", "rate_limited 7"):
+        assert part in screen.getvalue()
+    assert events[-1]["answered"] == 150 and events[-1]["cost_usd"] == 1.25
