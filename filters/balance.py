@@ -34,7 +34,7 @@ class Balance(Rule):
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
         """Reasons for what is beyond a cap."""
-        facts = sorted((self._draw(t), p.query_id, p.source.partition(":")[0], _side(p.label)) for p, t in rows)
+        facts = sorted((self._draw(t), p.query_id, p.source.partition(":")[0], _side(p.relevant)) for p, t in rows)
         out: dict[Key, str | Pair] = {}
         caps = ((1, self.per_query, "query"), (2, self.per_source, "source"), (3, self.per_label, "label"))
         for column, cap, what in caps:
@@ -65,5 +65,5 @@ class Balance(Rule):
         return hashlib.blake2b(lot, digest_size=12).digest(), (trace.pair_id, trace.sample)
 
 
-def _side(label: int | None) -> str:
-    return "unlabelled" if label is None else "relevant" if label else "not relevant"
+def _side(relevant: bool | None) -> str:
+    return "unlabelled" if relevant is None else "relevant" if relevant else "not relevant"

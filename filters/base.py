@@ -7,7 +7,7 @@ replaces the trace's pair (its label was changed). Whatever it does not name is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -42,24 +42,31 @@ class GroupFilter(Protocol):
 class Tools:
     """What a filter may need from other rooms; the pipeline hands it over.
 
-    `score` judges pairs with a student of an earlier round; `ask` asks the teacher; `count_tokens` gives the student's
-    token counts of texts; `held_out` gives, by evaluation set, the texts that training must not see (read once);
+    `score` judges pairs with a student of an earlier round; `ask` asks the teacher; `row_tokens` says how many tokens
+    of the student a trace's training row has; `held_out` gives, by evaluation set, the texts that training must not see
+    (read once); `decided` are the decisions of the trace viewer, {(pair_id, sample): {action, label, note, time}};
     `base` is the folder that paths of the configuration are relative to; `out` is where a filter may write.
+
+    `identity` says of each tool what it is made of (a hash by the tool's name) and of `rows` which pairs and traces are
+    filtered: what was said with other tools of other rows is not taken over (`filters.memory`).
     """
 
     score: Score | None = None
     ask: Ask | None = None
-    count_tokens: Callable[[Sequence[str]], list[int]] | None = None
+    row_tokens: Callable[[Pair, Trace], int] | None = None
     held_out: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    decided: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
     base: Path = Path()
     out: Path | None = None
     seed: int = 0
+    identity: Mapping[str, str] = field(default_factory=dict)
 
 
 class Rule(Settings):
     """Base of our own filters: thresholds are fields, checked when the configuration is read.
 
-    One that needs a tool overrides `bind` and returns a filter that holds it; `group` says which interface it has.
+    One that needs a tool overrides `bind` and returns a filter that holds it, and names the tool in `uses`; `group`
+    says which interface it has.
     """
 
     name: ClassVar[str]
@@ -68,6 +75,10 @@ class Rule(Settings):
     def bind(self, tools: Tools) -> Any:
         """The filter with its tools. Raises ConfigError where one is missing."""
         return self
+
+    def uses(self) -> tuple[str, ...]:
+        """The tools that decide what it says, by their names in `Tools`."""
+        return ()
 
 
 def need(tool: Any, name: str, remedy: str) -> Any:

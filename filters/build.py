@@ -12,15 +12,20 @@ from typing_extensions import TypeIs
 
 from distill.config import validate
 from distill.errors import ConfigError
+from filters.adjudicated import Adjudicated
 from filters.base import GroupFilter, RowFilter, Rule, Tools
 from filters.settings import KNOWN, FilterSettings
 
 
 def build(settings: FilterSettings, tools: Tools | None = None) -> list[RowFilter | GroupFilter]:
-    """The filters that the settings name, with their tools. Raises ConfigError where a tool is missing."""
+    """The filters that the settings name, with their tools; before them, where there are any, a person's decisions.
+
+    Raises ConfigError where a tool is missing.
+    """
     tools = tools or Tools()
     made = [make(name, thresholds, tools.base) for entry in settings.root for name, thresholds in entry.items()]
-    return [each.bind(tools) if hasattr(each, "bind") else each for each in made]
+    named = [each.bind(tools) if hasattr(each, "bind") else each for each in made]
+    return [Adjudicated(tools.decided), *named] if tools.decided else named
 
 
 def is_group(given: RowFilter | GroupFilter) -> TypeIs[GroupFilter]:

@@ -1,4 +1,10 @@
-"""The row filters on a Ray cluster: one task a shard, the same functions as in local processes, so the same outcome."""
+"""The row filters on a Ray cluster: shards through Ray Data, the same functions as in local processes, so the same
+outcome.
+
+A row of the Ray Data set is a shard's place, not its traces: each worker reads its shard from the storage that all
+share and writes what comes of it there, so that no trace passes through the object store, and files, order and hashes
+are those of a run on one machine.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +14,40 @@ from typing import Any
 
 
 class OnRay(Executor):
-    """`Executor.map` by Ray tasks, for `filter_folders(..., executor=OnRay())`. Ray must run and see the folders.
-
-    At most `ahead` shards are in flight, so that a cluster's memory does not decide how many there may be.
-    """
-
-    def __init__(self, ahead: int = 64) -> None:
-        self.ahead = ahead
+    """`Executor.map` by Ray Data, for `filter_folders(..., executor=OnRay())`. Ray must run and see the folders."""
 
     def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
-        """Results in order. Raises what a task raised."""
+        """Results in order. Raises what a worker raised."""
         import ray
-        from ray.exceptions import RayTaskError
+        from ray import cloudpickle
 
-        task = ray.remote(fn)
-        waiting: list[Any] = []
-        try:
-            for arguments in zip(*iterables, strict=True):
-                waiting.append(task.remote(*arguments))
-                if len(waiting) >= self.ahead:
-                    yield ray.get(waiting.pop(0))
-            while waiting:
-                yield ray.get(waiting.pop(0))
-        except RayTaskError as error:
-            raise error.cause from None
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        work = [{"at": at, "work": cloudpickle.dumps(given)} for at, given in enumerate(zip(*iterables, strict=True))]
+        call = cloudpickle.dumps(fn)
+
+        def run(row: dict[str, Any]) -> dict[str, Any]:
+            try:
+                said: Any = cloudpickle.loads(call)(*cloudpickle.loads(row["work"]))
+            except Exception as error:  # travels as a value: Ray Data would wrap it and try again
+                said = _Raised(error)
+            return {"at": row["at"], "said": cloudpickle.dumps(said)}
+
+        early: dict[int, Any] = {}
+        wanted = 0
+        for row in ray.data.from_items(work, override_num_blocks=len(work)).map(run).iter_rows():
+            early[row["at"]] = cloudpickle.loads(row["said"])
+            while wanted in early:
+                said = early.pop(wanted)
+                if isinstance(said, _Raised):
+                    raise said.error
+                wanted += 1
+                yield said
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Nothing: Ray belongs to whoever started it."""
+
+
+class _Raised:
+    def __init__(self, error: Exception) -> None:
+        self.error = error

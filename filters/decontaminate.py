@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from distill.overlap import HeldOutTexts
 from distill.records import Pair
 from filters.base import Key, Row, Rule, Tools, need
-
-LONG = 20  # words; longer texts are compared by 3-grams of words, shorter ones by 4-grams of letters within words
-COMMON = 200  # pieces that more held-out texts share say nothing about one of them
-_WORD = re.compile(r"\w+")
-_EMPTY = frozenset(  # words without a meaning of their own
-    {"a", "an", "the", "of", "in", "on", "at", "to", "for", "and", "or", "is", "are", "was", "were", "be", "do", "does"}
-    | {"did", "what", "which", "who", "how", "when", "where", "why", "with", "by", "from", "it", "this", "that", "as"}
-    | {"can", "i", "my", "me", "you", "your", "there", "their", "its", "not", "no"}
-)
 
 
 class Decontaminate(Rule):
@@ -39,6 +29,9 @@ class Decontaminate(Rule):
     overlap: float = Field(0.5, gt=0, le=1, description="for texts of 20 words and more")
     overlap_short: float = Field(0.65, gt=0, le=1, description="for shorter texts, both ways (Jaccard)")
 
+    def uses(self) -> tuple[str, ...]:
+        return ("held_out",)
+
     def bind(self, tools: Tools) -> Any:
         """With the held-out texts. Raises ConfigError where a set is not known, or there are none."""
         remedy = f"needs evaluation sets to compare with; known are: {', '.join(tools.held_out) or 'none'}"
@@ -56,15 +49,7 @@ class _Bound:
 
     def __init__(self, rule: Decontaminate, held_out: Mapping[str, Iterable[str]]) -> None:
         self.rule = rule
-        self.texts: list[tuple[str, str, int]] = []  # set, beginning, how many pieces
-        self.found_in: defaultdict[int, list[int]] = defaultdict(list)
-        for name, texts in held_out.items():
-            for text in dict.fromkeys(texts):
-                pieces = _pieces(text)
-                for piece in pieces:
-                    if len(self.found_in[piece]) <= COMMON:
-                        self.found_in[piece].append(len(self.texts))
-                self.texts.append((name, text[:60], len(pieces)))
+        self.held_out = HeldOutTexts(held_out, rule.overlap, rule.overlap_short)
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
         known: dict[tuple[str, str], str | None] = {}
@@ -73,32 +58,8 @@ class _Bound:
             for what in self.rule.of:
                 asked = (what, pair.query_id if what == "query" else pair.doc_id)
                 if asked not in known:
-                    known[asked] = self.twin(pair.query if what == "query" else pair.passage)
+                    known[asked] = self.held_out.twin(pair.query if what == "query" else pair.passage)
                 if twin := known[asked]:
                     out[trace.pair_id, trace.sample] = f"the {what} is in the evaluation set {twin}"
                     break
         return out
-
-    def twin(self, text: str) -> str | None:
-        """The evaluation set, and the beginning of the held-out text that this one copies."""
-        pieces = _pieces(text)
-        shared: Counter[int] = Counter()
-        for piece in pieces:
-            places = self.found_in.get(piece, ())
-            if len(places) <= COMMON:
-                shared.update(places)
-        long = len(_WORD.findall(text)) >= LONG
-        for at, count in shared.most_common(3):
-            name, beginning, size = self.texts[at]
-            both = len(pieces) + size - count
-            if count >= (self.rule.overlap * min(len(pieces), size) if long else self.rule.overlap_short * both):
-                return f"{name!r}: “{beginning}”"
-        return None
-
-
-def _pieces(text: str) -> set[int]:
-    words = _WORD.findall(text.lower())
-    if len(words) >= LONG:
-        return {hash(gram) for gram in zip(words, words[1:], words[2:], strict=False)}
-    said = [word for word in words if word not in _EMPTY] or words
-    return {hash(f" {word} "[i : i + 4]) for word in said for i in range(max(1, len(word) - 1))}

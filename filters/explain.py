@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from distill.errors import DataError
 from distill.records import Pair, Trace
+from filters.adjudicated import Adjudicated, accepted
 from filters.base import Tools
 from filters.build import build, is_group
-from filters.funnel import decide
+from filters.funnel import Fate, walk
 from filters.settings import FilterSettings
 
 
@@ -29,22 +30,21 @@ def explain(
     if not ours:
         raise DataError(f"{pair_id}: no answered trace has this pair_id; `traces/` lists them")
     steps = build(settings, tools)
-    rows = []
-    whole = any(is_group(step) for step in steps)
-    for at in ours:
-        trace = everything[at]
-        for number, step in enumerate(steps):
+    spared = accepted((tools or Tools()).decided)
+    if not any(is_group(step) for step in steps):
+        everything, ours = [everything[at] for at in ours], list(range(len(ours)))
+    fates: list[Fate] = [None] * len(everything)
+    changed: dict[str, Pair] = {}
+    said: dict[int, list[tuple[int, str, str]]] = {at: [] for at in ours}
+    for step in walk(pairs, everything, steps, spared, fates, changed):
+        for at in ours:
+            trace, fate, pair = everything[at], fates[at], changed.get(pair_id)
+            word = f"keeps it, label now {pair.label}" if pair else "keeps it"
             if not is_group(step):
-                reason = step(pairs[pair_id], trace)
-                rows.append((trace.sample, step.name, reason or "keeps it"))
-                continue
-            fates, changed = decide(pairs, everything, steps[: number + 1]) if whole else ([], {})
-            fate = fates[at]
-            if fate is None:
-                pair = changed.get(pair_id)
-                rows.append((trace.sample, step.name, f"keeps it, label now {pair.label}" if pair else "keeps it"))
-            else:
-                rows.append(
-                    (trace.sample, step.name, fate[1] if fate[0] == step.name else f"did not see it ({fate[0]})")
-                )
-    return rows
+                word = step(pair or pairs[pair_id], trace) or "keeps it"
+            elif fate is not None:
+                word = fate[1] if fate[0] == step.name else f"did not see it ({fate[0]})"
+            elif isinstance(step, Adjudicated) and (pair_id, trace.sample) in spared and trace.verdict is not None:
+                word = "accepted by a person: kept whatever the filters say"
+            said[at].append((trace.sample, step.name, word))
+    return [row for at in ours for row in said[at]]

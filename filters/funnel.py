@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from distill.errors import DataError
 from distill.records import Pair, Rejected, Trace
+from filters.adjudicated import accepted
 from filters.base import GroupFilter, Key, RowFilter, Tools
 from filters.build import build, is_group
 from filters.settings import FilterSettings
@@ -96,7 +97,7 @@ def sift(
             name = unanswered(trace.error)
             tally.samples[name] += 1
             outcome[trace.pair_id] = better(name, outcome.get(trace.pair_id))
-    fates, changed = decide(pairs, answered, steps)
+    fates, changed = decide(pairs, answered, steps, accepted((tools or Tools()).decided))
     kept, rejected = [], []
     for trace, fate in zip(answered, fates, strict=True):
         if fate is None:
@@ -112,38 +113,44 @@ def sift(
 
 
 def decide(
-    pairs: Mapping[str, Pair], traces: Sequence[Trace], steps: Sequence[RowFilter | GroupFilter]
+    pairs: Mapping[str, Pair],
+    traces: Sequence[Trace],
+    steps: Sequence[RowFilter | GroupFilter],
+    spared: frozenset[Key] = frozenset(),
 ) -> tuple[list[Fate], dict[str, Pair]]:
-    """(each trace's fate, the pairs that were changed)."""
+    """(each trace's fate, the pairs that were changed); what is `spared` and has a verdict stays whatever they say."""
     fates: list[Fate] = [None] * len(traces)
     changed: dict[str, Pair] = {}
+    for _ in walk(pairs, traces, steps, spared, fates, changed):
+        pass
+    return fates, changed
+
+
+def walk(
+    pairs: Mapping[str, Pair],
+    traces: Sequence[Trace],
+    steps: Sequence[RowFilter | GroupFilter],
+    spared: frozenset[Key],
+    fates: list[Fate],
+    changed: dict[str, Pair],
+) -> Iterator[RowFilter | GroupFilter]:
+    """Each filter, once its word is entered into `fates` and `changed`."""
 
     def pair_of(trace: Trace) -> Pair:
         return changed.get(trace.pair_id) or pairs[trace.pair_id]
 
     for step in steps:
         left = [at for at, fate in enumerate(fates) if fate is None]
-        if is_group(step):
-            said = step((pair_of(traces[at]), traces[at]) for at in left)
-            changed |= apply(step.name, said, [(traces[at].pair_id, traces[at].sample) for at in left], left, fates)
-        else:
-            for at in left:
-                reason = step(pair_of(traces[at]), traces[at])
-                if reason is not None:
-                    fates[at] = (step.name, reason)
-    return fates, changed
-
-
-def apply(name: str, said: Any, keys: Sequence[Key], places: Sequence[int], fates: list[Fate]) -> dict[str, Pair]:
-    """Enter a group filter's word into `fates`; returns the pairs that it changed."""
-    changed: dict[str, Pair] = {}
-    for key, at in zip(keys, places, strict=True):
-        word = said.get(key)
-        if isinstance(word, Pair):
-            changed[key[0]] = word
-        elif word is not None:
-            fates[at] = (name, word)
-    return changed
+        said = step((pair_of(traces[at]), traces[at]) for at in left) if is_group(step) else None
+        for at in left:
+            trace = traces[at]
+            key = (trace.pair_id, trace.sample)
+            word: Any = step(pair_of(trace), trace) if said is None else said.get(key)  # type: ignore[arg-type, call-arg]
+            if isinstance(word, Pair):
+                changed[trace.pair_id] = word
+            elif word is not None and not (key in spared and trace.verdict is not None):
+                fates[at] = (step.name, word)
+        yield step
 
 
 def unanswered(error: str) -> str:

@@ -15,6 +15,7 @@ from distill.errors import ConfigError, DataError
 from distill.records import Pair, Trace
 from filters.base import Key, Row, Rule, Tools
 from filters.sheet import write_sheet
+from filters.verdicts import says_relevant
 
 DECISIONS = ("accept", "reject", "relabel")
 
@@ -24,7 +25,8 @@ class LabelDispute(Rule):
 
     `drop` rejects them; `relabel` gives the pair the teacher's verdict, by the vote, with the earlier label in
     `label_before` (rlhn: +0.7 to 1.4 nDCG over dropping); `review` writes them to `disputes.csv` and an HTML sheet and
-    rejects them until `decisions` (that CSV, filled in, or the viewer's file) says accept, reject or relabel.
+    rejects them until `decisions` (that CSV, filled in) says accept, reject or relabel, or the trace viewer's decisions
+    do (`filters.adjudicated`).
     `origins` limits it: `[assumed]` disputes mined negatives only and never a person's judgement.
     """
 
@@ -78,19 +80,20 @@ class _Bound:
     def _disputed(self, pair: Pair, traces: list[Trace]) -> bool:
         if pair.label is None or pair.label_origin not in self.rule.origins:
             return False
-        said = [trace.verdict for trace in traces if trace.verdict is not None]
-        against = sum((verdict > 0) != (pair.label > 0) for verdict in said)
+        said = [says_relevant(trace) for trace in traces if trace.verdict is not None]
+        against = sum(relevant != pair.relevant for relevant in said)
         return against >= self.rule.samples and against == len(said)
 
     def _outcome(self, pair: Pair, trace: Trace, decision: str, samples: int) -> str | Pair | None:
-        label = "relevant" if pair.label else "not relevant"
+        label = "relevant" if pair.relevant else "not relevant"
         if decision == "reject":
             return f"the label ({label}, {pair.label_origin}) is disputed by {samples} of {samples} samples"
         if decision == "review":
             return "the label is disputed and waits for review"
         origin = "human" if pair.pair_id in self.decided else "vote"
         if decision == "relabel" and trace.verdict is not None:
-            return replace(pair, label=trace.verdict, label_origin=origin, label_before=pair.label)
+            grade = pair.grade_of(int(bool(says_relevant(trace))))
+            return replace(pair, label=grade, label_origin=origin, label_before=pair.label)
         return None  # accept: the label stands, and a filter after this one says what becomes of the trace
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from distill.prompts import completion, rank1_prompt
 from distill.records import Pair, Trace
 from filters.base import Rule, Tools, need
 
@@ -30,12 +29,15 @@ class Length(Rule):
             raise ValueError("give max_tokens (of the answer) or max_length (of the training row), or both")
         return self
 
+    def uses(self) -> tuple[str, ...]:
+        return ("row_tokens",) if self.max_length is not None else ()
+
     def bind(self, tools: Tools) -> Any:
-        """With the student's tokenizer, where it is needed. Raises ConfigError where there is none."""
+        """With the student's counts, where they are needed. Raises ConfigError where there are none."""
         if self.max_length is None:
             return self
-        remedy = "with max_length needs the student's tokenizer, and there is none; use max_tokens"
-        return _Bound(self, self.max_length, need(tools.count_tokens, self.name, remedy))
+        remedy = "with max_length needs the student's tokenizer, and there is none yet; use max_tokens"
+        return _Bound(self, self.max_length, need(tools.row_tokens, self.name, remedy))
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         """That the answer is too long."""
@@ -45,18 +47,14 @@ class Length(Rule):
 
 class _Bound:
     name = Length.name
-    bound = True  # stays in the process that has the tokenizer
+    bound = True
 
-    def __init__(self, rule: Length, most: int, count: Callable[[Sequence[str]], list[int]]) -> None:
-        self.rule, self.most, self.count = rule, most, count
+    def __init__(self, rule: Length, most: int, tokens: Callable[[Pair, Trace], int]) -> None:
+        self.rule, self.most, self.tokens = rule, most, tokens
+        self.travels = bool(getattr(tokens, "travels", False))
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         said = self.rule(pair, trace)
-        if said or trace.verdict is None:
+        if said or trace.verdict is None or self.tokens(pair, trace) <= self.most:
             return said
-        row = rank1_prompt(pair.query, pair.passage, pair.instruction) + completion(
-            "think", trace.reasoning, trace.verdict
-        )
-        if len(row) <= self.most or self.count([row])[0] <= self.most:  # a token has at least one character
-            return None
         return f"prompt, reasoning and verdict are longer than {self.most} tokens of the student"

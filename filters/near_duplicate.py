@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from hashlib import blake2b
-from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from distill.minhash import near_duplicates
 from distill.records import Pair
 from filters.base import Key, Row, Rule
-
-BANDS, ROWS = 14, 8  # a pair of texts of similarity s meets in a band with 1 - (1 - s^8)^14: 0.92 at 0.8, 0.21 at 0.55
-CHUNK = 5000
-NGRAM = 5
 
 
 class NearDuplicate(Rule):
@@ -58,83 +53,3 @@ class NearDuplicate(Rule):
             for key in (keys[later], *samples.get(keys[later][0], ())):
                 out[key] = reason
         return out
-
-
-def near_duplicates(texts: Iterable[str], similarity: float) -> dict[int, int]:
-    """{position: the first position whose text is at least so similar}, for those that have one. Read once."""
-    import numpy as np
-
-    signatures = _signatures(texts)
-    if not len(signatures):
-        return {}
-    bands = signatures.reshape(len(signatures), BANDS, ROWS)
-    factors = np.random.default_rng(0).integers(1, 2**63, ROWS, dtype=np.uint64) | np.uint64(1)
-    found: dict[int, int] = {}
-    for band in range(BANDS):
-        bucket = (bands[:, band].astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
-        order = np.argsort(bucket, kind="stable")
-        met = bucket[order]
-        starts = np.flatnonzero(np.r_[True, met[1:] != met[:-1]])
-        sizes = np.diff(np.r_[starts, len(met)])
-        first = np.repeat(order[starts], sizes)  # stable: the earliest text of each bucket
-        before = np.r_[order[:1], order[:-1]]
-        for there in (first, before):
-            near = (there < order) & (met == bucket[there])
-            here, other = order[near], there[near]
-            alike = (signatures[here] == signatures[other]).mean(axis=1) >= similarity
-            for later, earlier in zip(here[alike].tolist(), other[alike].tolist(), strict=True):
-                found[later] = min(earlier, found.get(later, earlier))
-    for later in sorted(found):  # a chain ends at its first
-        found[later] = found.get(found[later], found[later])
-    return found
-
-
-class _Hashes(dict[str, int]):
-    """Words to 64 bits, the same in every process."""
-
-    def __missing__(self, word: str) -> int:
-        value = int.from_bytes(blake2b(word.encode("utf-8", "replace"), digest_size=8).digest(), "little")
-        if len(self) < 2_000_000:
-            self[word] = value
-        return value
-
-
-def _signatures(texts: Iterable[str]) -> Any:
-    """(texts, 112) uint32. Texts shorter than a 5-gram are one shingle; empty ones are never alike."""
-    import numpy as np
-
-    hashes = _Hashes()
-    parts: list[Any] = []
-    rows = iter(texts)
-    done = 0
-    while chunk := list(islice(rows, CHUNK)):
-        words = [list(map(hashes.__getitem__, text.lower().split())) for text in chunk]
-        for row, text in enumerate(words):
-            if not text:
-                text.append(done + row)  # a shingle of its own
-            if len(text) < NGRAM:
-                text.extend([1] * (NGRAM - len(text)))
-        parts.append(_digests(words))
-        done += len(chunk)
-    return np.concatenate(parts) if parts else np.empty((0, BANDS * ROWS), np.uint32)
-
-
-def _digests(words: list[list[int]]) -> Any:
-    """MinHash of each text's 5-grams; a 5-gram's hash is a polynomial of its words', modulo 2^64."""
-    import numpy as np
-    from rensa import RMinHash
-
-    lengths = np.array([len(text) for text in words])
-    flat = np.fromiter((word for text in words for word in text), np.uint64, lengths.sum())
-    grams = np.zeros(len(flat) - NGRAM + 1, np.uint64)
-    for at in range(NGRAM):
-        grams = grams * np.uint64(0x9E3779B97F4A7C15) + flat[at : at + len(grams)]
-    grams ^= grams >> np.uint64(29)
-    ends = np.cumsum(lengths)
-    counts = lengths - NGRAM + 1
-    keep = np.ones(len(flat), bool)
-    for back in range(1, NGRAM):  # windows that would reach into the next text
-        keep[ends - back] = False
-    offsets = np.r_[0, np.cumsum(counts)].astype(np.uint64)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(grams[keep[: len(grams)]], offsets, BANDS * ROWS, 1)
-    return np.array(matrix.to_rows(), dtype=np.uint32)

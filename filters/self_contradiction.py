@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
-from distill.records import Pair, Trace
-from filters.base import Rule
+from pydantic import Field
+
+from distill.prompts import as_data, parse_verdict
+from distill.records import Ask, Pair, Request, Trace
+from filters.base import Key, Row, Rule, Tools, need
+from filters.verdicts import says_relevant, words
 
 _SUBJECT = (
     r"(?:passage|document|paragraph|text|article|content|excerpt|snippet|it|this|that|information|answer|verdict)"
@@ -52,20 +57,68 @@ class SelfContradiction(Rule):
     """Drops traces whose own conclusion opposes the verdict: the student would learn that reasons do not matter.
 
     Reads the last sentence that concludes ("therefore", "so the passage", "the answer is") and says plainly which way;
-    what is hedged, two-sided or negated twice does not count. Figures in docs/filters.md.
+    what is hedged, two-sided or negated twice does not count. Figures in docs/filters.md. With `judge` the teacher is
+    asked what the other traces conclude; an answer that is neither true nor false, or none, drops nothing.
     """
 
     name: ClassVar[str] = "self_contradiction"
+    judge: bool = Field(False, description="ask the teacher where no rule reads a conclusion; costs what asking costs")
+
+    def uses(self) -> tuple[str, ...]:
+        return ("ask",) if self.judge else ()
+
+    def bind(self, tools: Tools) -> Any:
+        """With the teacher, where it is to judge. Raises ConfigError where there is none."""
+        return _Judged(self, need(tools.ask, self.name, "with judge needs a teacher to ask")) if self.judge else self
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         """The sentence and the verdict that it opposes."""
         if trace.verdict is None:
             return None
         found = conclusion(trace.reasoning)
-        if found is None or found[0] == (trace.verdict > 0):
+        if found is None or found[0] == says_relevant(trace):
             return None
         said = "relevant" if found[0] else "not relevant"
-        return f"concludes {said} and answers {'true' if trace.verdict else 'false'}: “{found[1][-120:]}”"
+        return f"concludes {said} and answers {words(trace)}: “{found[1][-120:]}”"
+
+
+class _Judged:
+    """The rules first, then the teacher about what they leave open: a group filter, since it asks all at once."""
+
+    name = SelfContradiction.name
+
+    def __init__(self, rule: SelfContradiction, ask: Ask) -> None:
+        self.rule, self.ask = rule, ask
+
+    def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
+        out: dict[Key, str | Pair] = {}
+        waiting: dict[str, list[tuple[Key, bool, str]]] = {}
+
+        def requests() -> Iterator[Request]:
+            for pair, trace in rows:
+                key, relevant = (trace.pair_id, trace.sample), says_relevant(trace)
+                if reason := self.rule(pair, trace):
+                    out[key] = reason
+                elif relevant is not None and conclusion(trace.reasoning) is None:
+                    content = _QUESTION.format(reasoning=as_data(trace.reasoning))
+                    request = self.ask.request(content, purpose="judge", temperature=0.0)
+                    waiting.setdefault(request.request_id, []).append((key, relevant, words(trace)))
+                    yield request
+
+        for answer in self.ask(requests()):
+            concludes = parse_verdict(answer.content) if answer.error is None else None
+            for key, relevant, said in waiting.pop(answer.request_id, ()):
+                if concludes is not None and bool(concludes) != relevant:
+                    word = "relevant" if concludes else "not relevant"
+                    out[key] = f"the teacher reads the conclusion {word}, the trace answers {said}"
+        return out
+
+
+_QUESTION = (
+    "Below is a chain of thought about whether a passage is relevant to a query. Say what it concludes itself, whether "
+    "or not you agree: answer only 'true' if it concludes that the passage is relevant, 'false' if it concludes that "
+    "it is not, 'unclear' if it concludes neither.\n\n{reasoning}"
+)
 
 
 def conclusion(reasoning: str) -> tuple[bool, str] | None:

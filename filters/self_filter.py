@@ -10,8 +10,9 @@ from pydantic import Field
 
 from distill.records import Pair, Score, Trace
 from filters.base import Key, Row, Rule, Tools, need
+from filters.verdicts import says_relevant
 
-CHUNK = 4096
+CHUNK = 32_768  # pairs handed to the student at once: loading it takes seconds
 
 
 class SelfFilter(Rule):
@@ -27,6 +28,9 @@ class SelfFilter(Rule):
     certainty: float = Field(0.5, ge=0.5, lt=1, description="of the student: its score, or one minus it")
     spare: list[str] = []
 
+    def uses(self) -> tuple[str, ...]:
+        return ("score",)
+
     def bind(self, tools: Tools) -> Any:
         """With the student. Raises ConfigError where there is none."""
         return _Bound(self, need(tools.score, self.name, "needs the student of a first round; set rounds: 2"))
@@ -39,7 +43,7 @@ class SelfFilter(Rule):
     def spares(self, pair: Pair) -> bool:
         """Whether the pair is never dropped."""
         origin = pair.label_origin or "unlabelled"
-        return origin in self.spare or (bool(pair.label) and f"{origin}+" in self.spare)
+        return origin in self.spare or (bool(pair.relevant) and f"{origin}+" in self.spare)
 
 
 class _Bound:
@@ -63,6 +67,6 @@ class _Bound:
 
     def _opposed(self, trace: Trace, score: float) -> str | None:
         relevant = score > 0.5
-        if relevant == bool(trace.verdict) or max(score, 1 - score) < self.rule.certainty:
+        if relevant == says_relevant(trace) or max(score, 1 - score) < self.rule.certainty:
             return None
         return f"the first round's student says {'true' if relevant else 'false'}, the teacher the opposite"

@@ -1,63 +1,53 @@
-"""Throughput of the filters: `python benchmarks/filters/run.py DIR [N]`.
+"""Throughput of the filters: `python benchmarks/filters/run.py DIR N [CASE...]`, one JSON line a case.
 
-Prints wall and processor seconds, traces a second, and the peak memory of the largest process. Processor time of all
-processes over two cores is what the wall clock would show on two cores that nothing else uses.
+Wall and processor seconds, traces a second and peak memory; Parquet is read and written within the time. The case with
+tokens counts them beforehand, as the trace stage does, with a byte-level BPE trained on the first 5,000 traces; what
+that took is a line of its own.
 """
 
 from __future__ import annotations
 
 import json
-import resource
+import multiprocessing
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cases
 import make
+import predicate
 
+from filters.base import Tools
 from filters.files import filter_folders
-from filters.settings import DEFAULT, FilterSettings
-
-ROW = ["finished", "parses", "has_reasoning", {"length": {"max_tokens": 2048}}, "degenerate", "language", "leak",
-       "self_contradiction", "verdict_matches_label"]  # fmt: skip
-CASES = {
-    "row filters": ROW,
-    "default filters": DEFAULT,
-    "row filters and language identification": [*ROW, {"language": {"expect": "en"}}],
-    "near duplicates of pairs": ["near_duplicate"],
-    "consensus and balance": ["consensus", {"balance": {"per_query": 4}}],
-}
-
-
-def seconds() -> float:
-    """Processor seconds of this process and of those that it waited for."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    )
+from filters.settings import FilterSettings
+from filters.tokens import RowTokens, count_rows
 
 
 def main() -> None:
-    """All cases, one JSON line each."""
-    folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 500_000
+    """The cases that are named, or all."""
+    folder, count = Path(sys.argv[1]), int(sys.argv[2])
     make.make(folder, count)
-    for name, given in CASES.items():
+    for case in sys.argv[3:] or list(cases.CASES):
+        tools = Tools()
+        if case.endswith("tokens"):
+            counts = predicate.Count(predicate.tokenizer(folder))
+            wall, processor = time.monotonic(), cases.seconds()
+            with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+                count_rows(str(folder / "pairs"), str(folder / "traces"), folder / "tokens.npy", counts, pool)
+            wall, processor = time.monotonic() - wall, cases.seconds() - processor
+            print(json.dumps(cases.line("ours", "counting tokens", count, count, wall, processor)), flush=True)
+            tools = Tools(row_tokens=RowTokens(folder / "tokens.npy"))
         with tempfile.TemporaryDirectory() as out:
-            wall, processor = time.monotonic(), seconds()
-            counts = filter_folders(
+            wall, processor = time.monotonic(), cases.seconds()
+            found = filter_folders(
                 str(folder / "pairs"), str(folder / "traces"), f"{out}/kept", f"{out}/rejected", f"{out}/changed",
-                FilterSettings.model_validate(given),
+                FilterSettings.model_validate(cases.CASES[case]), tools,
             )  # fmt: skip
-            wall, processor = time.monotonic() - wall, seconds() - processor
-        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1e6
-        line = {
-            "case": name, "traces": counts["samples"], "kept": counts["kept"], "wall_s": round(wall, 1),
-            "processor_s": round(processor, 1), "traces_per_s": round(count / wall),
-            "traces_per_s_on_two_cores": round(2 * count / processor), "peak_gb": round(peak, 2),
-            "rejected": {k: v["rejected"] for k, v in counts["by_filter"].items()},
-        }  # fmt: skip
-        print(json.dumps(line), flush=True)
+            wall, processor = time.monotonic() - wall, cases.seconds() - processor
+        print(json.dumps(cases.line("ours", case, found["samples"], found["kept"], wall, processor)), flush=True)
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def _rejects(by_filter: Mapping[str, Any]) -> list[tuple[str, int, list[tuple[st
 
 def _filters(settings: Any) -> list[str]:
     """The filters in words: the name, with its thresholds where it has any."""
+    settings = settings.get("filters") if isinstance(settings, Mapping) else settings
     entries = [each for each in settings if isinstance(each, Mapping)] if isinstance(settings, list) else []
     return [
         name + (f" ({', '.join(f'{key} {value}' for key, value in thresholds.items())})" if thresholds else "")
@@ -166,7 +167,8 @@ COLUMNS = {
     "query, instruction, passage": "what was judged; instruction may be null",
     "label": "grade of relevance (0 = not relevant), null where nobody judged",
     "label_origin, label_before": "who set the label: judged, assumed (a mined negative), teacher, vote or human, the "
-    "last three with the earlier grade",
+    "last three with the earlier grade, where there was one",
+    "relevant_from": "the lowest grade that counts as relevant",
     "reasoning, answer": "the teacher's words, its reasoning and its answer apart",
     "verdict": "what is trained: 1 true, 0 false",
     "prompt, completion": "the text that a thinking student reads and writes, byte for byte",

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from distill.dataset.shapes import Seen
-from distill.prompts import END_THINK, THINK, as_data, completion, rank1_prompt
+from distill.prompts import END_THINK, FIELDS, PROMPTS, THINK, as_data, completion, parts_of, student_prompt
 
 Length = Callable[[str], int]
 Fault = tuple[str, str]
@@ -32,7 +32,8 @@ def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iter
             yield f"empty {name}", "no text"
     if (token := control_token(row.reasoning)) is not None:
         yield "control token in reasoning", _shown(token)
-    if row.prompt and (token := control_token(row.prompt.rstrip().removesuffix(THINK))) is not None:
+    own = "".join(part for part in parts_of(row.prompt or "") if part not in FIELDS)  # without its marks
+    if (token := control_token(own.rstrip().removesuffix(THINK))) is not None:
         yield "control token in prompt", _shown(token)
     yield from _columns_agree(row)
     if max_length is not None and (written := trained(row)) is not None:
@@ -43,12 +44,12 @@ def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iter
 
 def notes(row: Seen) -> Iterator[str]:
     """What is worth knowing and breaks nothing."""
-    if row.verdict is not None and row.label is not None and bool(row.verdict) != bool(row.label):
+    if row.verdict is not None and row.label is not None and bool(row.verdict) != (row.label >= row.relevant_from):
         yield "the verdict is not the label's"
     if row.query is not None and row.passage is not None and row.prompt is not None:
-        if row.prompt != rank1_prompt(row.query, row.passage, row.instruction):
+        if row.prompt not in (student_prompt(row.query, row.passage, row.instruction, name) for name in PROMPTS):
             yield "the prompt is not Rank1's of this query and passage"
-    elif row.prompt is not None and not row.prompt.startswith(rank1_prompt("", "").partition("\n")[0]):
+    elif row.prompt is not None and not row.prompt.startswith(tuple(each.task for each in PROMPTS.values())):
         yield "the prompt does not begin as Rank1's"
     if "\ufffd" in row.reasoning:
         yield "the reasoning holds U+FFFD: it was once decoded wrongly"

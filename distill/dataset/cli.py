@@ -12,15 +12,18 @@ FORMATS = ("dataset", "trl", "llama-factory", "messages", "rank1", "sentence-tra
 
 def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add both commands; `main` runs what was parsed."""
-    text = "the kept traces of a run in another tool's format, with a dataset card"
+    text = "the kept traces of a run in another tool's format, or a student as a model, with its card"
     sub = commands.add_parser("export", help=text, description=text)
     sub.add_argument("run", metavar="RUN", help="a run folder whose filter stage is done")
     sub.add_argument("--to", metavar="FORMAT", choices=FORMATS, default="dataset", help=", ".join(FORMATS))
     sub.add_argument(
+        "--model", metavar="STUDENT", nargs="?", const="", help="a student instead: weights, tokenizer, model card"
+    )
+    sub.add_argument(
         "--out", metavar="DIR", help="where to (default: RUN/export/FORMAT); an earlier export is replaced"
     )
     sub.add_argument(
-        "--push-to-hub", metavar="NAME", help="then upload it as the dataset NAME, with the token in HF_TOKEN"
+        "--push-to-hub", metavar="NAME", help="then upload it as the dataset or model NAME, with the token in HF_TOKEN"
     )
     sub.add_argument("--public", action="store_true", help="with --push-to-hub: visible to all; else private")
     sub.add_argument("--dry-run", action="store_true", help="with --push-to-hub: say what would be sent, send nothing")
@@ -55,6 +58,8 @@ def _export(parsed: argparse.Namespace) -> int:
         hub.check_name(name)
     elif parsed.public or parsed.dry_run:
         raise InputError("--public and --dry-run say how to push; name the dataset with --push-to-hub NAME")
+    if parsed.model is not None:
+        return _export_model(parsed)
     out = Path(parsed.out) if parsed.out else Path(parsed.run) / "export" / parsed.to
     made = export(Path(parsed.run), parsed.to, out, hub_name=name)
     print(f"{out}: {', '.join(f'{n:,} {split}' for split, n in made['rows'].items())} rows", flush=True)
@@ -64,6 +69,25 @@ def _export(parsed: argparse.Namespace) -> int:
         print("\n".join(hub.plan(out, name, parsed.public)))
     elif name:
         print(hub.push(out, name, parsed.public))
+    return 0
+
+
+def _export_model(parsed: argparse.Namespace) -> int:
+    from distill.dataset import hub
+    from distill.dataset.model import export_model
+    from distill.errors import InputError
+
+    run = Path(parsed.run)
+    if parsed.to != "dataset":
+        raise InputError("--to is a format of traces; leave it out beside --model")
+    out = Path(parsed.out) if parsed.out else run / "export" / f"model-{parsed.model or 'student'}"
+    made = export_model(run, parsed.model, out)
+    print(f"{out}: student {made['student']}, {made['files']} files, {made['bytes']:,} bytes", flush=True)
+    name = parsed.push_to_hub
+    if name and parsed.dry_run:
+        print("\n".join(hub.plan(out, name, parsed.public, "model")))
+    elif name:
+        print(hub.push(out, name, parsed.public, "model"))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Push a folder to the Hugging Face hub as a dataset: private unless told otherwise.
+"""Push a folder to the Hugging Face hub as a dataset or a model: private unless told otherwise.
 
 The token comes from the environment variable HF_TOKEN only (a login on this machine is not used), and is never shown.
 Not covered: a token that the hub itself puts into an error's text, which no hub is known to do; it is taken out anyway.
@@ -27,21 +27,27 @@ def check_name(name: str) -> None:
         )
 
 
-def plan(folder: Path, name: str, public: bool) -> list[str]:
+def _place(kind: str, name: str) -> str:
+    """A repository's path on the hub: models stand at its top."""
+    return f"datasets/{name}" if kind == "dataset" else name
+
+
+def plan(folder: Path, name: str, public: bool, kind: str = "dataset") -> list[str]:
     """What `push` would send, in lines; asks nobody."""
     check_name(name)
+    place = _place(kind, name)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     total = sum(path.stat().st_size for path in files)
     told = "set" if os.environ.get(TOKEN, "").strip() else f"not set; export {TOKEN}=... before the push"
     return [
-        f"would push {len(files)} files, {total:,} bytes, to datasets/{name} ({_visible(public)}) at {_endpoint()}",
+        f"would push {len(files)} files, {total:,} bytes, to {place} ({_visible(public)}) at {_endpoint()}",
         *(f"  {path.relative_to(folder).as_posix()}  {path.stat().st_size:,}" for path in files),
         f"  {TOKEN} is {told}",
     ]
 
 
-def push(folder: Path, name: str, public: bool) -> str:
-    """Upload the folder, making the dataset where there is none; returns its address.
+def push(folder: Path, name: str, public: bool, kind: str = "dataset") -> str:
+    """Upload the folder, making the dataset (or, by `kind`, the model) where there is none; returns its address.
 
     Shards of an earlier push that this one does not have are removed; other files on the hub stay. Raises ConfigError
     without a token, InputError where the dataset exists and is public but `public` was not said, or the hub refuses
@@ -54,23 +60,23 @@ def push(folder: Path, name: str, public: bool) -> str:
     api = HfApi(endpoint=_endpoint(), token=token)
 
     def work() -> str:
-        made = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)
+        made = api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
         repo = made.repo_id
-        if not public and not api.repo_info(repo, repo_type="dataset").private:
-            raise InputError(f"datasets/{repo} is public on the hub; add --public, or choose another name")
+        if not public and not api.repo_info(repo, repo_type=kind).private:
+            raise InputError(f"{_place(kind, repo)} is public on the hub; add --public, or choose another name")
         api.upload_folder(
             repo_id=repo,
-            repo_type="dataset",
+            repo_type=kind,
             folder_path=folder,
             commit_message="Upload with rerank-distill",
-            delete_patterns=["data/*.parquet", "data/*/*.parquet"],
+            delete_patterns=["data/*.parquet", "data/*/*.parquet"] if kind == "dataset" else ["*.safetensors"],
         )
-        return f"{_endpoint()}/datasets/{repo}"
+        return f"{_endpoint()}/{_place(kind, repo)}"
 
-    return _told(work, token, name)
+    return _told(work, token, _place(kind, name))
 
 
-def _told(work: Callable[[], str], token: str, name: str) -> str:
+def _told(work: Callable[[], str], token: str, place: str) -> str:
     """Run the work; the hub's errors become one line each, without the token."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -81,10 +87,10 @@ def _told(work: Callable[[], str], token: str, name: str) -> str:
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 403):
-            raise InputError(f"the hub refused (HTTP {status}): {TOKEN} may not write to datasets/{name}") from None
+            raise InputError(f"the hub refused (HTTP {status}): {TOKEN} may not write to {place}") from None
         said = _first_line(error).replace(token, "***")
         kind: type[DistillError] = InputError if status and 400 <= status < 500 else EndpointError
-        raise kind(f"the hub refused datasets/{name} (HTTP {status}): {said}") from None
+        raise kind(f"the hub refused {place} (HTTP {status}): {said}") from None
     except Exception as error:
         # The hub's client stands on httpx or httpx2, by its version; both call a failed connection a TransportError.
         if not isinstance(error, OSError) and "TransportError" not in {c.__name__ for c in type(error).__mro__}:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distill import store
 from distill.errors import DataError, RunFolderError
-from distill.prompts import completion, rank1_prompt
+from distill.prompts import PROMPT_NAME, PROMPTS, completion, student_prompt
 from distill.records import Pair, Trace
 
 CHANGED = "changed"  # beside pairs/: those that a filter or a person gave another label
@@ -33,6 +33,7 @@ class KeptRow:
     label: int | None
     label_origin: str | None
     label_before: int | None
+    relevant_from: int
     reasoning: str
     answer: str
     verdict: int
@@ -49,7 +50,7 @@ class KeptRow:
 
 def trained_verdict(pair: Pair, trace: Trace) -> int | None:
     """The label where a filter or a person has changed it, else the teacher's verdict, as 1 or 0; None without one."""
-    said = pair.label if pair.label_before is not None and pair.label is not None else trace.verdict
+    said = pair.relevant if pair.label_before is not None and pair.label is not None else trace.verdict
     return None if said is None else int(bool(said))
 
 
@@ -120,10 +121,11 @@ def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
         label=pair.label,
         label_origin=pair.label_origin,
         label_before=pair.label_before,
+        relevant_from=pair.relevant_from,
         reasoning=trace.reasoning,
         answer=trace.content,
         verdict=verdict,
-        prompt=rank1_prompt(pair.query, pair.passage, pair.instruction),
+        prompt=student_prompt(pair.query, pair.passage, pair.instruction, prompt_name(trace.teacher)),
         completion=completion("think", trace.reasoning, verdict),
         source=pair.source,
         split=pair.split,
@@ -133,6 +135,17 @@ def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
         prompt_tokens=trace.prompt_tokens,
         completion_tokens=trace.completion_tokens,
     )
+
+
+@lru_cache(maxsize=64)
+def prompt_name(teacher: str) -> str:
+    """The prompt that a trace was asked with, which its student is trained with; Rank1's where it does not say."""
+    try:
+        found = json.loads(teacher)
+    except ValueError:
+        return PROMPT_NAME
+    name = found.get("prompt") if isinstance(found, dict) else None
+    return name if name in PROMPTS else PROMPT_NAME
 
 
 @lru_cache(maxsize=64)

@@ -27,6 +27,7 @@ ALIASES = {
     "input": ("input",),
     "output": ("output",),
     "label": ("label",),
+    "relevant_from": ("relevant_from",),
     "finish_reason": ("finish_reason",),
     "target": ("target",),
 }
@@ -49,6 +50,7 @@ class Seen:
     passage: str | None = None
     instruction: str | None = None
     label: int | None = None
+    relevant_from: int = 1
     finish_reason: str | None = None
     target: str | None = None
     unclosed: bool = False
@@ -68,8 +70,10 @@ def find_columns(columns: set[str], named: Mapping[str, str]) -> dict[str, str]:
 def understand(values: Mapping[str, Any], columns: Mapping[str, str]) -> Seen | str:
     """The row, or which columns are missing in it. `columns` is what `find_columns` returned."""
     got = {ours: values.get(theirs) for ours, theirs in columns.items()}
-    context = {name: _text(got.get(name)) for name in ("query", "passage", "instruction", "finish_reason", "target")}
+    texts = ("query", "passage", "instruction", "finish_reason", "target")
+    context: dict[str, Any] = {name: _text(got.get(name)) for name in texts}
     context["label"] = got["label"] if isinstance(got.get("label"), int) else None
+    context["relevant_from"] = got["relevant_from"] if isinstance(got.get("relevant_from"), int) else 1
     if "reasoning" in got and ("answer" in got or "verdict" in got):
         return _columns(got, context)
     if "reasoning" not in got and "think>" in (answer := _text(got.get("answer")) or ""):

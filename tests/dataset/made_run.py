@@ -69,7 +69,8 @@ def write_run(folder: Path, pairs: list[Pair], kept: list[Trace], rejected: list
         "kept": {**filtered, "by_filter": by_filter, **store.write_rows(folder / "kept", kept, Trace)},
     }
     store.write_rows(folder / "rejected", rejected, Rejected)
-    for name, settings in (("pairs", {}), ("traces", SETTINGS), ("kept", [{"finished": {}}, {"length": {"max": 9}}])):
+    chosen = {"filters": [{"finished": {}}, {"length": {"max": 9}}], "files": {}, "seed": 0, "tools": {}}
+    for name, settings in (("pairs", {}), ("traces", SETTINGS), ("kept", chosen)):
         store.write_manifest(folder / name, name, {}, settings, results[name])
     stages = {"pairs": results["pairs"], "trace": results["traces"], "filter": results["kept"]}
     store.write_json(folder / "metrics.json", {"name": "my-run", "stages": stages})

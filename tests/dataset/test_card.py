@@ -57,6 +57,7 @@ def test_the_numbers_are_the_runs(run: Path) -> None:
     assert table(text, "pairs") == ["pairs", "20"] and table(text, "samples due") == ["samples due", "16"]
     assert table(text, "kept")[1] == "15" and table(text, "finished")[1] == "1"
     assert table(text, "label changed")[1] == "1" and table(text, "with an instruction")[1] == "5"
+    assert "length (max 9)" in text
     assert table(text, "sampling.temperature") == ["sampling.temperature", "0.6"]
     assert table(text, "source")[1] == "qrels: 8, bm25: 7"
     assert "7 rows have an assumed label" in text

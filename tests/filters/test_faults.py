@@ -138,3 +138,18 @@ def test_what_query_and_passage_say_is_not_a_fault() -> None:
     assert (
         Degenerate()(listed, trace(listed, reasoning="It lists the numbers from one to four, many times over.")) is None
     )
+
+
+def test_the_words_that_leak_looks_for_are_in_every_leak() -> None:
+    """The glance at a whole column passes over no trace that the filter would put out."""
+    import pyarrow as pa
+
+    rows = [*faults.seeded("leak"), *faults.sound(100)]
+    column = pa.chunked_array(
+        [[t.reasoning.swapcase() if n % 3 == 0 else t.reasoning for n, (_, t) in enumerate(rows)]]
+    )
+    rule = Leak.model_validate({"of": ["label", "model", "prompt"]})
+    looked = rule.suspects(column)
+    for (one, each), text, look in zip(rows, column.to_pylist(), looked, strict=True):
+        assert look or rule(one, trace(one, reasoning=text)) is None, each.reasoning
+    assert 0 < sum(looked) < len(rows)

@@ -134,7 +134,7 @@ def test_a_cluster_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     here = through_folders(tmp_path / "here", pairs, traces, given_settings)
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
-        there = through_folders(tmp_path / "there", pairs, traces, given_settings, executor=OnRay(ahead=2))
+        there = through_folders(tmp_path / "there", pairs, traces, given_settings, executor=OnRay())
         with pytest.raises(DataError, match="is not among the pairs"):
             through_folders(tmp_path / "no", pairs[:5], traces, given_settings, executor=OnRay())
     finally:
@@ -227,7 +227,7 @@ def test_length_counts_the_whole_training_row(tmp_path: Path) -> None:
     rule = FilterSettings.model_validate([{"length": {"max_length": 60}}])
     with pytest.raises(ConfigError, match="needs the student's tokenizer"):
         sift({one.pair_id: one}, [trace(one)], rule)
-    tools = Tools(count_tokens=lambda texts: [len(text.split()) for text in texts])
-    short, long = trace(one, 0), trace(one, 1, reasoning="word " * 60)
+    tools = Tools(row_tokens=lambda pair, trace: len(trace.reasoning.split()))
+    short, long = trace(one, 0), trace(one, 1, reasoning="word " * 61)
     found = sift({one.pair_id: one}, [short, long], rule, tools)
     assert found.kept == [short] and found.rejected[0].reason.endswith("longer than 60 tokens of the student")

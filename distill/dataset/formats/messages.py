@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distill.dataset.formats.base import Row, Written, by_split, config
 from distill.dataset.rows import Kept, KeptRow
-from distill.prompts import FALSE, TRUE, teacher_prompt
+from distill.prompts import FALSE, THINK, TRUE
 
 USE = """\
 Each row's `messages` are the user's prompt and the assistant's answer; its reasoning is the field `reasoning_content`
@@ -25,7 +25,7 @@ def _messages(row: KeptRow) -> Row:
     answer = (TRUE if row.verdict else FALSE).strip()
     return {
         "messages": [
-            {"role": "user", "content": teacher_prompt(row.query, row.passage, row.instruction)},
+            {"role": "user", "content": row.prompt.removesuffix(f"\n{THINK}")},
             {"role": "assistant", "reasoning_content": row.reasoning, "content": answer},
         ],
         "pair_id": row.pair_id,
