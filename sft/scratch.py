@@ -6,17 +6,17 @@ loaded, trained and served like any Qwen2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from distill.prompts import END_THINK, FALSE, THINK, TRUE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 END_OF_TEXT = "<|endoftext|>"
-THINK, END_THINK = "<think>", "</think>"
-TRUE, FALSE = " true", " false"
 
 # Qwen2's pre-tokenisation: contractions, words with their leading space, digits one by one, punctuation, newlines.
 QWEN2_SPLIT = (
@@ -45,16 +45,21 @@ class ScratchSettings(BaseModel):
     seed: int = 0
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on `texts`, with `<think>` and `</think>` as ordinary added tokens.
+def train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int = 1024,
+    tags: Sequence[str] = (THINK, END_THINK),
+    verdicts: Sequence[str] = (FALSE, TRUE),
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on `texts`, with `tags` as ordinary added tokens.
 
-    Every text can be encoded, since all bytes are in the vocabulary. `" true"` and `" false"` become
+    Every text can be encoded, since all bytes are in the vocabulary. The `verdicts` become
     single tokens whatever the texts hold. Raises ValueError where `vocab_size` leaves no room.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    added = 3
+    added = 1 + len(tags)
     smallest = 256 + 32 + added
     if vocab_size < smallest:
         raise ValueError(f"vocab_size is {vocab_size}; the bytes, the verdicts and the tags need {smallest}")
@@ -72,40 +77,41 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> PreTrainedT
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_with_verdicts(texts), trainer)
+    tokenizer.train_from_iterator(_with_verdicts(texts, verdicts), trainer)
     tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in (THINK, END_THINK)])
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT, clean_up_tokenization_spaces=False
     )
-    check_verdicts(fast)
+    if END_THINK in tags:  # else whoever adds them checks (`distill.prompts.verdict_ids`)
+        check_verdicts(fast, verdicts)
     return fast
 
 
-def _with_verdicts(texts: Iterable[str]) -> Iterable[str]:
+def _with_verdicts(texts: Iterable[str], verdicts: Sequence[str]) -> Iterable[str]:
     """The texts, and the verdicts often enough that their merges are learnt first."""
     count = 0
     for text in texts:
         yield text
         count += 1
     for _ in range(max(count, 100)):
-        yield f"{TRUE}{FALSE}"
+        yield "".join(reversed(verdicts))
 
 
-def check_verdicts(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
-    """The ids of `" true"` and `" false"` after `</think>`; ValueError where they are not single tokens there."""
+def check_verdicts(tokenizer: PreTrainedTokenizerFast, verdicts: Sequence[str] = (FALSE, TRUE)) -> list[int]:
+    """The ids of the verdicts after `</think>`, in their order; ValueError where they are not single tokens there."""
     end = tokenizer.encode(END_THINK, add_special_tokens=False)
     if len(end) != 1:
         raise ValueError(f"{END_THINK!r} is {len(end)} tokens; add it to the tokenizer as one")
     ids = []
-    for word in (TRUE, FALSE):
+    for word in verdicts:
         tokens = tokenizer.encode(END_THINK + word, add_special_tokens=False)
         if tokens[:1] != end or len(tokens) != 2:
             raise ValueError(
                 f"{word!r} after {END_THINK!r} is {tokenizer.convert_ids_to_tokens(tokens[1:])}, not one token"
             )
         ids.append(tokens[1])
-    return ids[0], ids[1]
+    return ids
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, settings: ScratchSettings | None = None) -> Qwen2ForCausalLM:

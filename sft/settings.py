@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
-from distill.prompts import TARGETS
+from distill.prompts import PROMPT_NAME, TARGETS
 from sft.scratch import ScratchSettings
 from sft.trl_fields import TRL_FIELDS
 
@@ -23,7 +23,11 @@ OWN = {
     "packing_strategy": "only 'bfd' keeps documents apart; it is always used with packing: true",
     "truncation_mode": "nothing is ever truncated",
     "dataset_text_field": "the rows are made here",
-    "eval_strategy": "there is no second loop during training yet",
+    "eval_strategy": "sft.dev says what is measured during training, and how often",
+    "eval_steps": "set sft.dev.every",
+    "load_best_model_at_end": "with sft.dev the best checkpoint is always the student",
+    "metric_for_best_model": "set sft.dev.best_by",
+    "fsdp": "set sft.ray.shard",
     "remove_unused_columns": "the rows are made here",
 }
 
@@ -38,6 +42,59 @@ class LoraSettings(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str | list[str] = "all-linear"
     dora: bool = False
+    bits: Literal[4] | None = Field(None, description="4: QLoRA, the base in NF4 (needs bitsandbytes and a GPU)")
+
+
+class AssumeSettings(Settings):
+    """What `--dry-run` takes for granted where it cannot look; training reads none of it."""
+
+    device: str | None = Field(None, description="a name of sft/shapes.json, such as H100-80GB; default: what is found")
+    devices: int | None = Field(None, ge=1, description="how many train one student; default: ray.workers, else 1")
+    usd_per_hour: float | None = Field(None, ge=0, description="rent of one device; default: a rough price")
+    examples: int | None = Field(None, ge=1, description="pairs to train on, where there is no data yet")
+    prompt_tokens: float | None = Field(None, gt=0, description="mean; default: the histogram in sft/lengths.json")
+    trace_tokens: float | None = Field(None, gt=0, description="mean; default: 270, Rank1's")
+    utilisation: float = Field(0.45, gt=0, le=1, description="share of the device's peak, recomputation counted")
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, name: str | None) -> str | None:
+        from sft.shapes import known_devices
+
+        if name is not None and name not in known_devices():
+            raise ValueError(f"{name!r} is not in the table; known: {', '.join(known_devices())}")
+        return name
+
+
+class DevSettings(Settings):
+    """Pairs of whole queries that are kept out of training and judged during it; the best checkpoint is the student.
+
+    A think student reasons for every pair that it judges, so that is what `score` and `every` are weighed against.
+    """
+
+    pairs: int = Field(200, ge=8, description="held out, in whole queries, of those that were kept")
+    score: int | None = Field(None, ge=8, description="of these, how many are judged each time; default: all")
+    every: float = Field(0.1, gt=0, le=1, description="share of the steps between two looks")
+    best_by: Literal["auc", "ndcg", "accuracy"] = "auc"
+    max_new_tokens: int = Field(512, ge=1, description="bound on the reasoning; longer is closed by force")
+    batch: int = Field(32, ge=1)
+
+
+class RaySettings(Settings):
+    """Train each student on several workers of Ray Train; without it training needs no Ray."""
+
+    workers: int = Field(2, ge=1)
+    gpus_per_worker: float | None = Field(None, ge=0, description="default: 1 where there are GPUs")
+    cpus_per_worker: float = Field(1, gt=0)
+    shard: bool = Field(False, description="FSDP2: weights and optimiser split over the workers; else DDP, each whole")
+    failures: int = Field(3, ge=0, description="how often lost workers are replaced; they go on from a checkpoint")
+
+
+class WeightSettings(Settings):
+    """Weights of a pair's loss by its verdict; over the dataset their mean is brought to 1, so the rate stays."""
+
+    relevant: float = Field(1.0, ge=0)
+    not_relevant: float = Field(1.0, ge=0)
 
 
 class StudentSettings(Settings):
@@ -78,20 +135,35 @@ class SftSettings(Settings):
         "added", description="<think> and </think> as added tokens, as Rank1 has them, or as plain text"
     )
     max_length: int = Field(2500, ge=16, description="prompt and completion in tokens; longer is rejected, never cut")
+    pack_length: int | None = Field(
+        None, ge=16, description="with training.packing: tokens of a packed row; default: max_length"
+    )
+    order_by: Literal["trace", "prompt"] = Field(
+        "trace",
+        description="rows side by side are alike in the length of prompt and trace, or of the prompt alone, the same "
+        "for every target but mixed. By trace, 97 % of positions are real where traces differ (docs/speed.md)",
+    )
     optimizer: Literal["trl", "muon"] = Field(
         "trl", description="trl: what training.optim says; muon: Muon for the layers' matrices, for small models"
     )
     seed: int | None = None
+    prompt: str = Field(PROMPT_NAME, description="set by the run's own `prompt`")
     parallel: int | None = Field(
         None, ge=1, description="students trained side by side; default: cores on a CPU, 1 else"
     )
     training: dict[str, Any] = Field(default_factory=dict, description="TRL's own SFTConfig names")
+    weights: WeightSettings = WeightSettings()
+    dev: DevSettings | None = None
+    ray: RaySettings | None = None
+    assume: AssumeSettings = AssumeSettings()
 
     @field_validator("targets")
     @classmethod
     def _targets(cls, students: list[StudentSettings]) -> list[StudentSettings]:
         names = [student.name for student in students]
         for student in students:
+            if student.name in ("dev", "untrained"):
+                raise ValueError(f"a student cannot be named {student.name!r}: its folder has another use")
             if names.count(student.name) > 1:
                 raise ValueError(f"two students are named {student.name!r}; give one a name of its own")
             if student.time_of is not None and (student.time_of not in names or student.target not in names):
@@ -122,6 +194,16 @@ class SftSettings(Settings):
             raise ValueError("lora adapts a trained base; with base: scratch there is none, so leave lora out")
         if self.optimizer == "muon" and self.lora is not None:
             raise ValueError("optimizer muon is for full training from nothing; leave it out, or lora")
+        if self.pack_length is not None and not self.training.get("packing"):
+            raise ValueError("pack_length is for packed rows; set training.packing: true, or leave it out")
+        if self.pack_length is not None and self.pack_length < self.max_length:
+            raise ValueError(
+                f"pack_length {self.pack_length} is below max_length {self.max_length}: rows would not fit"
+            )
+        if self.optimizer == "muon" and self.ray is not None and self.ray.shard:
+            raise ValueError("optimizer muon needs whole matrices; leave it out, or ray.shard")
+        if self.weights.relevant + self.weights.not_relevant == 0:
+            raise ValueError("weights are all 0: nothing would be trained")
         if self.base == "scratch" and self.think_tokens == "text":
             raise ValueError("base: scratch makes its own tokenizer, with added tokens; leave think_tokens out")
         return self

@@ -15,6 +15,11 @@ from distill.store import read_json, read_manifest, stage_fingerprint, write_jso
 from sft.crew import Crew, Notify
 from sft.settings import SftSettings, StudentSettings
 
+LENGTHS = "lengths.json"  # {pair_id: characters of prompt and trace}, by which all targets order their rows
+DEV = "dev"  # the folder of held-out pairs beside the students' examples
+# What decides how a student is trained, and not which one comes out.
+NOT_THE_STUDENTS = {"targets", "parallel", "assume", "ray"}
+
 
 def train_students(
     settings: SftSettings,
@@ -63,7 +68,7 @@ def _gpu() -> bool:
 def _scratch(settings: SftSettings, out: Path, seed: int, texts_hash: str, texts: Callable[[], Iterable[str]]) -> Path:
     """The untrained student that all others start from."""
     folder = out / "untrained"
-    shape = {**settings.scratch.model_dump(), "seed": seed}
+    shape = {**settings.scratch.model_dump(), "seed": seed, "prompt": settings.prompt}
     inputs = {"texts": texts_hash}
     manifest = read_manifest(folder)
     if manifest is None or manifest["fingerprint"] != stage_fingerprint("untrained", inputs, shape):
@@ -94,9 +99,13 @@ class _Stage:
         The steps of a student with `time_of` follow the machine's speed: another measurement is not another student.
         """
         inputs = {"examples": self.data_hashes[student.name]}
+        if self.settings.order_by == "trace" and "lengths" in self.data_hashes:
+            inputs["lengths"] = self.data_hashes["lengths"]
+        if self.settings.dev is not None:
+            inputs["dev"] = self.data_hashes[DEV]
         if self.settings.base == "scratch":
             inputs["texts"] = self.texts_hash
-        shared = self.settings.model_dump(mode="json", exclude={"targets", "parallel"})
+        shared = self.settings.model_dump(mode="json", exclude=NOT_THE_STUDENTS)
         return inputs, {"target": student.target, "seed": self.seed, "time_of": student.time_of, **shared}
 
     def found(self, student: StudentSettings) -> dict[str, Any] | None:
@@ -129,7 +138,9 @@ class _Stage:
             "out": str(folder),
             "seed": self.seed,
             "threads": self.threads,
-            "settings": self.settings.model_dump(mode="json", exclude={"targets", "parallel"}),
+            "settings": self.settings.model_dump(mode="json", exclude={"targets", "parallel", "assume"}),
+            "dev": str(self.dataset / DEV),
+            "lengths": str(self.dataset / LENGTHS),
             "training": training,
             "fingerprint": fingerprint,
         }

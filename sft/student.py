@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from distill.errors import ConfigError
-from distill.prompts import END_THINK, THINK
+from distill.errors import ConfigError, DistillError
+from distill.prompts import PROMPTS, control_tokens
 from sft.settings import LoraSettings, SftSettings
 
 
@@ -19,43 +19,64 @@ def make_scratch(settings: SftSettings, texts: Iterable[str], seed: int, folder:
 
     logging.disable_progress_bar()
     shape = settings.scratch.model_copy(update={"seed": seed})
-    tokenizer = train_tokenizer(texts, shape.vocab_size)
+    tokenizer = train_tokenizer(
+        texts, shape.vocab_size, control_tokens(settings.prompt), PROMPTS[settings.prompt].verdicts
+    )
     model = new_model(tokenizer, shape)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def load_base(base: str, settings: SftSettings) -> tuple[Any, Any]:
+def load_base(base: str, settings: SftSettings, quantized: bool = True) -> tuple[Any, Any]:
     """(model, tokenizer) of the base, tags added where the settings say so. Raises ConfigError naming the remedy.
 
     Added tags are `special=False`, so that no reader drops them when it decodes; a tokenizer that already has them is
-    left as it is.
+    left as it is. With `lora.bits` the base is loaded in 4 bits, unless `quantized` is false.
     """
     import torch
-    from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    dtype = settings.training.get("model_init_kwargs", {}).get("dtype") or (
-        torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    )
-    extra = {k: v for k, v in settings.training.get("model_init_kwargs", {}).items() if k != "dtype"}
+    tokenizer = load_tokenizer(base, settings)
+    given = settings.training.get("model_init_kwargs") or {}
+    # LoRA leaves the base as it is, so bf16 is enough; trained themselves, bf16 weights lose small updates.
+    narrow = torch.cuda.is_available() and settings.lora is not None
+    dtype = given.get("dtype") or (torch.bfloat16 if narrow else torch.float32)
+    extra = {k: v for k, v in given.items() if k != "dtype"}
+    if quantized and settings.lora is not None and settings.lora.bits:
+        extra["quantization_config"] = _four_bit()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base, revision=settings.revision)
         model = AutoModelForCausalLM.from_pretrained(base, revision=settings.revision, dtype=dtype, **extra)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"sft.base: {base!r} could not be loaded as a causal language model ({first})") from None
+    if len(tokenizer) > model.config.get_text_config().vocab_size:
+        model.resize_token_embeddings(len(tokenizer))
+    return model, tokenizer
+
+
+def load_tokenizer(base: str, settings: SftSettings) -> Any:
+    """The base's tokenizer, tags added where the settings say so. Raises ConfigError naming the remedy."""
+    from transformers import AddedToken, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, revision=settings.revision)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"sft.base: the tokenizer of {base!r} could not be loaded ({first})") from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.eos_token is None:
         raise ConfigError(f"sft.base: the tokenizer of {base!r} has no end-of-text token; choose another base")
     if settings.think_tokens == "added":
         known = tokenizer.get_vocab()
-        new = [AddedToken(tag, special=False, normalized=False) for tag in (THINK, END_THINK) if tag not in known]
+        new = [
+            AddedToken(tag, special=False, normalized=False)
+            for tag in control_tokens(settings.prompt)
+            if tag not in known
+        ]
         if new:
             tokenizer.add_tokens(new)
-        if len(tokenizer) > model.config.get_text_config().vocab_size:
-            model.resize_token_embeddings(len(tokenizer))
-    return model, tokenizer
+    return tokenizer
 
 
 def lora_config(lora: LoraSettings, model: Any, tags_added: bool) -> Any:
@@ -83,10 +104,64 @@ def lora_config(lora: LoraSettings, model: Any, tags_added: bool) -> Any:
     )
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Merge an adapter if there is one, and write safetensors and tokenizer."""
+def _four_bit() -> Any:
+    """QLoRA's base: NF4, constants quantised too, computing in bf16 (arXiv 2305.14314)."""
+    import importlib.util
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "sft.lora.bits: 4 needs the package bitsandbytes; pip install bitsandbytes, or leave bits out"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def save(trainer: Any, tokenizer: Any, folder: Path, base: str, settings: SftSettings) -> None:
+    """Merge an adapter if there is one, and write safetensors, generation settings and tokenizer to `folder`.
+
+    What several workers hold in parts is gathered, and the first writes; every worker has to call this. An adapter of
+    a 4-bit base is merged into the base as it was before it was quantised.
+    """
+    model = trainer.model
+    if trainer.is_fsdp_enabled:
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        if not trainer.is_world_process_zero():
+            return
+        model = _whole(base, settings, state)
+    elif not trainer.is_world_process_zero():
+        return
+    elif settings.lora is not None and settings.lora.bits:
+        adapted = {name: value for name, value in model.state_dict().items() if _is_adapter(name)}
+        model = _whole(base, settings, adapted)
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model.config.use_cache = True
+    model.generation_config.do_sample = False  # students are read greedily, as Rank1's are
+    model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _is_adapter(name: str) -> bool:
+    return "lora_" in name or "modules_to_save" in name
+
+
+def _whole(base: str, settings: SftSettings, state: dict[str, Any]) -> Any:
+    """The base again, unsharded and unquantised on the CPU, with the trained `state` in it."""
+    from peft import get_peft_model
+
+    model, _ = load_base(base, settings, quantized=False)
+    if settings.lora is not None:
+        model = get_peft_model(model, lora_config(settings.lora, model, settings.think_tokens == "added"))
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    lost = [name for name in missing if _is_adapter(name)] + list(unexpected)
+    if lost:
+        raise DistillError(f"the trained weights do not fit the base any more: {', '.join(lost[:3])}")
+    return model

@@ -7,27 +7,47 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from distill.prompts import completion, rank1_prompt
+from distill.prompts import PROMPT_NAME, PROMPTS, completion, is_relevant, student_prompt
 from distill.records import Example, Pair, Trace
 
 
-def examples(pairs: Mapping[str, Pair], kept: Iterable[Trace], target: str) -> list[Example]:
+def examples(
+    pairs: Mapping[str, Pair],
+    kept: Iterable[Trace],
+    target: str,
+    prompt: str = PROMPT_NAME,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> list[Example]:
     """One Example a trace, in the traces' order; `mixed` gives two of one pair, think and then direct.
 
     The verdict written is the pair's label where a filter or a person has changed it (`label_before` is set), else
-    the teacher's; a trace without either is left out. Raises KeyError where a trace's pair is missing.
+    the teacher's; a trace without either is left out. `weights` are those of (not relevant, relevant) by the verdict
+    written. Raises KeyError where a trace's pair is missing.
     """
     rows = []
     for trace in kept:
         pair = pairs[trace.pair_id]
-        verdict = pair.label if pair.label_before is not None and pair.label is not None else trace.verdict
+        verdict = _verdict(pair, trace, prompt)
         if verdict is None:
             continue
-        prompt = rank1_prompt(pair.query, pair.passage, pair.instruction)
+        text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
+        weight = weights[is_relevant(verdict, prompt)]
         for each in ("think", "direct") if target == "mixed" else (target,):
-            text = completion(each, trace.reasoning, 1 if verdict else 0)
-            rows.append(Example(trace.pair_id, prompt, text, target=each))
+            answer = completion(each, trace.reasoning, verdict, prompt)
+            rows.append(Example(trace.pair_id, text, answer, target=each, weight=weight))
     return rows
+
+
+def _verdict(pair: Pair, trace: Trace, prompt: str) -> int | None:
+    """The grade to write: a changed label, relevant or not, moves the teacher's to that side of the scale."""
+    if pair.label_before is None or pair.relevant is None:
+        return trace.verdict
+    scale = PROMPTS[prompt]
+    if trace.verdict is None:
+        return len(scale.verdicts) - 1 if pair.relevant else 0
+    if pair.relevant:
+        return max(trace.verdict, scale.relevant_from)
+    return min(trace.verdict, scale.relevant_from - 1)
 
 
 def shuffled(kept: list[Trace], seed: int) -> list[Trace]:
@@ -56,3 +76,38 @@ def drawn(kept: list[Trace], size: int | None, seed: int) -> list[Trace]:
     random.Random(seed).shuffle(order)
     chosen = {(trace.pair_id, trace.sample) for trace in order[:size]}
     return [trace for trace in kept if (trace.pair_id, trace.sample) in chosen]
+
+
+def hold_out(
+    pairs: Mapping[str, Pair], kept: list[Trace], count: int, seed: int, prompt: str = PROMPT_NAME
+) -> tuple[list[Trace], list[Pair]]:
+    """(traces to train on, held-out pairs): whole queries drawn with the seed until `count` pairs are held out.
+
+    A pair that nobody judged gets the teacher's verdict for its label. At most half of the traces are held out.
+    """
+    by_query: dict[str, list[Trace]] = defaultdict(list)
+    for trace in kept:
+        by_query[pairs[trace.pair_id].query_id].append(trace)
+    order = sorted(by_query)
+    random.Random(f"dev:{seed}").shuffle(order)
+    held: dict[str, Pair] = {}
+    for query in order:
+        fresh = {trace.pair_id: trace for trace in by_query[query]}
+        if len(held) >= count or len(held) + len(fresh) > len(kept) // 2:
+            break
+        for pair_id, trace in fresh.items():
+            pair = pairs[pair_id]
+            if pair.relevant is None and trace.verdict is not None:
+                pair = replace(pair, label=pair.grade_of(is_relevant(trace.verdict, prompt)), label_origin="teacher")
+            held[pair_id] = pair
+    return [trace for trace in kept if trace.pair_id not in held], [held[pair_id] for pair_id in sorted(held)]
+
+
+def order_lengths(pairs: Mapping[str, Pair], kept: Iterable[Trace], prompt: str = PROMPT_NAME) -> dict[str, int]:
+    """{pair_id: characters of its prompt and its longest trace}: what every target orders its rows by."""
+    found: dict[str, int] = {}
+    for trace in kept:
+        pair = pairs[trace.pair_id]
+        text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
+        found[pair.pair_id] = max(found.get(pair.pair_id, 0), len(text) + len(trace.reasoning))
+    return found

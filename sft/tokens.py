@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.errors import DataError
-from distill.prompts import END_THINK, prompt_ids, suffix_ids
+from distill.prompts import END_THINK, PROMPT_NAME, prompt_ids, verdict_ids
 from distill.records import Example
 
 
@@ -22,6 +22,7 @@ class Encoded:
     pair_id: str
     input_ids: list[int]
     prompt_tokens: int
+    weight: float = 1.0
 
     @property
     def labels(self) -> list[int]:
@@ -29,15 +30,17 @@ class Encoded:
         return [-100] * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
 
 
-def encode(tokenizer: Any, rows: Sequence[Example], max_length: int) -> tuple[list[Encoded], list[tuple[str, str]]]:
+def encode(
+    tokenizer: Any, rows: Sequence[Example], max_length: int, prompt: str = PROMPT_NAME
+) -> tuple[list[Encoded], list[tuple[str, str]]]:
     """(encoded rows, [(pair_id, reason)] of those that cannot be trained on whole).
 
     Nothing is cut: a row longer than `max_length` tokens is returned with a reason. So is a row whose completion
     holds a control token of this tokenizer, beyond the format's own closing tag. Raises DataError where the tokenizer
-    cannot carry the verdicts (`distill.prompts.suffix_ids`).
+    cannot carry the verdicts (`distill.prompts.verdict_ids`).
     """
     try:
-        suffix_ids(tokenizer)
+        verdict_ids(tokenizer, prompt)
     except ValueError as error:
         raise DataError(f"sft.base: {error}; no student can be scored with it") from None
     control = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
@@ -48,8 +51,8 @@ def encode(tokenizer: Any, rows: Sequence[Example], max_length: int) -> tuple[li
     prompts = prompt_ids(tokenizer, [row.prompt for row in rows])
     completions = tokenizer([row.completion for row in rows], add_special_tokens=False)["input_ids"]
     good, bad = [], []
-    for row, prompt, answer in zip(rows, prompts, completions, strict=True):
-        length = len(prompt) + len(answer) + 1
+    for row, asked, answer in zip(rows, prompts, completions, strict=True):
+        length = len(asked) + len(answer) + 1
         stray = [token for token in answer if token in control and token not in allowed]
         if end in control:
             stray += [end] * (answer.count(end) - 1)
@@ -59,5 +62,20 @@ def encode(tokenizer: Any, rows: Sequence[Example], max_length: int) -> tuple[li
         elif length > max_length:
             bad.append((row.pair_id, f"{length} tokens, more than sft.max_length {max_length}"))
         else:
-            good.append(Encoded(row.pair_id, [*prompt, *answer, tokenizer.eos_token_id], len(prompt)))
+            good.append(Encoded(row.pair_id, [*asked, *answer, tokenizer.eos_token_id], len(asked), row.weight))
     return good, bad
+
+
+def token_weights(encoded: Sequence[Encoded]) -> list[list[float]] | None:
+    """A weight a token, whose mean over all tokens with a loss is 1; None where all examples weigh the same.
+
+    Raises DataError where they add up to nothing.
+    """
+    if len({row.weight for row in encoded}) <= 1:
+        return None
+    counts = [len(row.input_ids) - row.prompt_tokens for row in encoded]
+    total = sum(row.weight * count for row, count in zip(encoded, counts, strict=True))
+    if total <= 0:
+        raise DataError("the examples' weights add up to 0: nothing would be trained")
+    scale = sum(counts) / total
+    return [[row.weight * scale] * len(row.input_ids) for row in encoded]

@@ -6,23 +6,25 @@ and the memory goes back to the machine. Everything it needs is in the job; what
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import os
 import shutil
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.errors import DataError, DistillError
+from distill.errors import ConfigError, DataError, DistillError
 from distill.processes import die_with_parent
-from distill.records import Example
-from distill.store import read_rows, write_json
+from distill.prompts import PROMPTS
+from distill.records import Example, Pair
+from distill.store import read_json, read_rows, write_json
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
-from sft.tokens import Encoded, encode
+from sft.tokens import Encoded, encode, token_weights
 
-COMPLETE = "complete"  # the file that is written last into a checkpoint
 # What the trainer does where the configuration says nothing. Sources: TRL's own defaults, save where a reason stands.
 DEFAULTS: dict[str, Any] = {
     "logging_steps": 10,
@@ -36,7 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "warmup_steps": 0.05,  # Rank1; a share where below 1
     "dataloader_pin_memory": False,
 }
-# A CPU has no fast bf16 matmul to win and memory to spare (STACK measurements in docs/speed.md).
+# A CPU has no fast bf16 matmul to win and memory to spare (measured: docs/speed.md).
 CPU_DEFAULTS: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 
 
@@ -44,53 +46,43 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     """Train the student that the job describes, into `job["out"]`; returns what goes into metrics.json.
 
     Resumes from the newest checkpoint there. Raises DataError where nothing is left to train on, DistillError where
-    the loss stops being a number.
+    the loss stops being a number or grows beyond where it began. On several workers each calls it, and the first saves.
     """
     import torch
-    from datasets import Dataset, disable_progress_bars
+    from datasets import disable_progress_bars
     from transformers.utils import logging
-    from trl import SFTConfig
+
+    from sft.watch import Watch, teller
 
     disable_progress_bars()
     logging.disable_progress_bar()
     torch.set_num_threads(job["threads"])
     settings = SftSettings.model_validate(job["settings"])
     out = Path(job["out"])
-    started = time.monotonic()
     model, tokenizer = load_base(job["base"], settings)
     rows = list(read_rows(job["examples"], Example))
-    encoded, rejected = encode(tokenizer, rows, settings.max_length)
-    write_json(out / "rejected.json", [{"pair_id": p, "reason": r} for p, r in rejected])
+    encoded, rejected = encode(tokenizer, rows, settings.max_length, settings.prompt)
+    if _first():
+        write_json(out / "rejected.json", [{"pair_id": p, "reason": r} for p, r in rejected])
     if not encoded:
         reason = f"; the first was put out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
-    arguments = {
-        **DEFAULTS,
-        **({} if torch.cuda.is_available() else CPU_DEFAULTS),
-        **settings.training,
-        **job.get("training", {}),
-    }
-    arguments.pop("model_init_kwargs", None)
-    config = SFTConfig(
-        output_dir=str(out / "checkpoints"),
-        max_length=settings.max_length,
-        seed=job["seed"],
-        data_seed=job["seed"],
-        remove_unused_columns=True,
-        **arguments,
-    )
-    trainer = _trainer(job, settings, config, model, tokenizer, encoded, Dataset, started)
+    config = _config(job, settings, out)
+    watch = Watch(job, teller(job.get("events")), _relevant_share(rows, settings.prompt))
+    trainer = _trainer(job, settings, config, model, tokenizer, encoded, watch)
     checkpoint = last_checkpoint(out / "checkpoints")
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not math.isfinite(outcome.training_loss):
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower sft.training.learning_rate")
     parameters = sum(p.numel() for p in trainer.model.parameters())
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    save(trainer.model, tokenizer, out)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    save(trainer, tokenizer, out, job["base"], settings)
+    if _first():
+        write_json(out / "distill.json", {"prompt": settings.prompt, "target": job["target"]})
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
     seconds = outcome.metrics["train_runtime"]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {
+    found = {
         "target": job["target"],
         "examples": len(encoded),
         "rejected": len(rejected),
@@ -99,20 +91,89 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "tokens": trainer._total_train_tokens,
         "tokens_per_s": round(trainer._total_train_tokens / max(seconds, 1e-9), 1),
+        "real_share": round(trainer.real_share(), 4),
         "final_loss": losses[-1] if losses else outcome.training_loss,
         "parameters": parameters,
         "trainable": trainable,
         "resumed": checkpoint is not None,
+        "warnings": watch.warnings,
     }
+    if settings.dev is not None:
+        measured = [entry for entry in trainer.state.log_history if "eval_spread" in entry]
+        best = trainer.state.best_global_step
+        chosen = next((entry for entry in measured if entry["step"] == best), measured[-1] if measured else {})
+        found["dev"] = {key.removeprefix("eval_"): v for key, v in chosen.items() if key.startswith("eval_")}
+        found["best_step"] = best
+    if torch.cuda.is_available():
+        found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    return found
+
+
+def _first() -> bool:
+    """Whether this is the only process, or the first of several workers."""
+    import torch
+
+    ranked = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not ranked or torch.distributed.get_rank() == 0
+
+
+def _relevant_share(rows: Sequence[Example], prompt: str) -> float:
+    scale = PROMPTS[prompt]
+    words = scale.verdicts[scale.relevant_from :]
+    ends = [row.completion.split("</think>", 1)[1].split("\n")[0] for row in rows if "</think>" in row.completion]
+    return sum(end in words for end in ends) / max(1, len(ends))
+
+
+def _config(job: dict[str, Any], settings: SftSettings, out: Path) -> Any:
+    import torch
+    from trl import SFTConfig
+
+    arguments = {
+        **DEFAULTS,
+        **({} if torch.cuda.is_available() else CPU_DEFAULTS),
+        **settings.training,
+        **job.get("training", {}),
+    }
+    arguments.pop("model_init_kwargs", None)
+    _check_reporters(arguments["report_to"])
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out / "tensorboard"))  # else it goes with the checkpoints
+    if settings.dev is not None:
+        every = min(settings.dev.every, 0.99999)  # 1 would be every step; a share just below it is the last one
+        arguments |= {
+            "eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every,
+            "load_best_model_at_end": True, "metric_for_best_model": f"eval_{settings.dev.best_by}",
+            "greater_is_better": True, "eval_packing": False,
+        }  # fmt: skip
+    if settings.ray is not None and settings.ray.shard:
+        arguments |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
+    return SFTConfig(
+        output_dir=str(out / "checkpoints"),
+        max_length=settings.pack_length or settings.max_length,
+        seed=job["seed"],
+        data_seed=job["seed"],
+        remove_unused_columns=True,
+        **arguments,
+    )
+
+
+def _check_reporters(named: Any) -> None:
+    """Raises ConfigError for a tracker that is not installed; transformers would end in a traceback."""
+    modules = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
+    for name in [named] if isinstance(named, str) else list(named or ()):
+        wanted = modules.get(name, ())
+        if wanted and not any(importlib.util.find_spec(each) for each in wanted):
+            raise ConfigError(f"sft.training.report_to: {name} is not installed; pip install {wanted[0]}")
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; one that a kill cut short has no `COMPLETE` and is removed."""
+    """The newest whole checkpoint; one that a kill cut short has no mark and is removed."""
+    from sft.watch import COMPLETE
+
     whole = []
     for each in folder.glob("checkpoint-*"):
         if (each / COMPLETE).exists():
             whole.append(each)
-        else:
+        elif _first():
             shutil.rmtree(each)
     return max(whole, key=lambda each: int(each.name.rpartition("-")[2]), default=None)
 
@@ -124,60 +185,48 @@ def _trainer(
     model: Any,
     tokenizer: Any,
     encoded: list[Encoded],
-    dataset_class: Any,
-    started: float,
+    watch: Any,
 ) -> Any:
-    from transformers import PrinterCallback, TrainerCallback
+    from datasets import Dataset
+    from transformers import PrinterCallback
 
+    from sft.dev import DevSet
     from sft.trainer import StudentTrainer
 
-    class Log(TrainerCallback):
-        """Training lines for log.jsonl, a mark on whole checkpoints, an end to a run whose loss is no number."""
-
-        def __init__(self) -> None:
-            self.tokens, self.at = 0, time.monotonic()
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not logs or "loss" not in logs:
-                return
-            now, tokens = time.monotonic(), int(logs.get("num_tokens", 0))
-            line = {
-                "stage": "sft",
-                "student": job["name"],
-                "target": job["target"],
-                "step": state.global_step,
-                "steps": state.max_steps,
-                "loss": logs["loss"],
-                "learning_rate": logs.get("learning_rate"),
-                "token_accuracy": logs.get("mean_token_accuracy"),
-                "tokens_per_s": round((tokens - self.tokens) / max(now - self.at, 1e-9), 1),
-                "seconds": round(now - started, 2),
-            }
-            self.tokens, self.at = tokens, now
-            print(json.dumps(line), flush=True)
-            if not math.isfinite(float(logs["loss"])):
-                raise DistillError(
-                    f"{job['name']}: the loss is {logs['loss']} at step {state.global_step}; "
-                    "lower sft.training.learning_rate, or look for broken rows in the dataset"
-                )
-
-    rows = dataset_class.from_dict({"input_ids": [e.input_ids for e in encoded], "labels": [e.labels for e in encoded]})
-    lora = lora_config(settings.lora, model, settings.think_tokens == "added") if settings.lora else None
+    columns: dict[str, list[Any]] = {"input_ids": [e.input_ids for e in encoded], "labels": [e.labels for e in encoded]}
+    weights = token_weights(encoded)
+    if weights is not None:
+        columns["token_weights"] = weights
+    rows = Dataset.from_dict(columns)
+    dev = None
+    if settings.dev is not None:
+        held_out = list(read_rows(job["dev"], Pair))
+        mode = "think" if job["target"] == "think" else "direct"
+        dev = DevSet(tokenizer, held_out, settings.dev, settings.prompt, mode)
     trainer = StudentTrainer(
         model=model,
         args=config,
         train_dataset=rows,
+        eval_dataset=rows.select([0]) if dev is not None else None,  # the trainer wants one; `dev` is what is measured
         processing_class=tokenizer,
-        peft_config=lora,
-        callbacks=[Log()],
-        order_lengths=[e.prompt_tokens for e in encoded],
+        peft_config=lora_config(settings.lora, model, settings.think_tokens == "added") if settings.lora else None,
+        callbacks=[watch],
+        order_lengths=_order(job, settings, encoded),
         muon=settings.optimizer == "muon",
+        dev=dev,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _order(job: dict[str, Any], settings: SftSettings, encoded: list[Encoded]) -> list[int]:
+    """The lengths by which rows are put side by side; the pairs' own, which all targets share, where they are known."""
+    if settings.order_by == "prompt":
+        return [row.prompt_tokens for row in encoded]
+    shared = read_json(job["lengths"]) if job.get("lengths") and job["target"] != "mixed" else None
+    if shared is None:
+        return [len(row.input_ids) for row in encoded]
+    return [int(shared[row.pair_id]) for row in encoded]
 
 
 def main() -> int:
@@ -194,7 +243,12 @@ def main() -> int:
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     result = Path(job["out"]) / "result.json"
     try:
-        write_json(result, train(job))
+        if job["settings"].get("ray"):
+            from sft.cluster import train_on_ray
+
+            write_json(result, train_on_ray(job))
+        else:
+            write_json(result, train(job))
     except DistillError as error:
         write_json(result, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Sampler
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer, pack_dataset
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from sft.dev import DevSet
 
 
 class PairOrder(Sampler[int]):
     """A seeded shuffle, then rows of like length side by side within 32 batches, the batches shuffled again.
 
-    `lengths` are prompt tokens, which all targets share, so `think` and `direct` students see the same pairs in the
-    same order. Less padding is the gain: 1.5 times the tokens a second on a CPU against a plain shuffle.
+    `lengths` are the pairs', which all targets share, so `think` and `direct` students see the same pairs in the same
+    order. Less padding is the gain: of Rank1's lengths, 97 % of positions are real in batches of 16, shuffled 52 %.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
@@ -43,18 +47,41 @@ class PairOrder(Sampler[int]):
         yield from (i for b in whole + short for i in b)
 
 
-class StudentTrainer(SFTTrainer):
-    """SFTTrainer that, off the GPU, computes logits only from the first target position on.
+class WeightedCollator(DataCollatorForLanguageModeling):
+    """TRL's collator, which also carries `token_weights`, padded or joined as the tokens are."""
 
-    TRL's fused head scores every position where there is no Triton. Rows are padded on the right and attention is
-    causal, so the padding needs no mask and sdpa keeps its fast path; packed rows and GPUs take TRL's own way.
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The batch as TRL makes it, and the weights beside it."""
+        weights = [torch.tensor(example.pop("token_weights")) for example in examples]
+        batch: dict[str, Any] = super().torch_call(examples)
+        if self.padding_free:
+            weights = [torch.cat(weights)]
+        batch["token_weights"] = torch.zeros(batch["input_ids"].shape)
+        for row, values in zip(batch["token_weights"], weights, strict=True):
+            row[: len(values)] = values
+        return batch
+
+
+class StudentTrainer(SFTTrainer):
+    """SFTTrainer that, off the GPU, computes logits only where there are targets, and that knows weights and a dev set.
+
+    TRL's fused head scores every position where there is no Triton. Padded rows are padded on the right and attention
+    is causal, so the padding needs no mask and sdpa keeps its fast path. GPUs take TRL's own way.
     """
 
     args: SFTConfig
 
-    def __init__(self, *args: Any, order_lengths: Sequence[int], muon: bool = False, **kwargs: Any) -> None:
-        self.order_lengths, self.use_muon = order_lengths, muon
+    def __init__(
+        self, *args: Any, order_lengths: Sequence[int], muon: bool = False, dev: DevSet | None = None, **kwargs: Any
+    ) -> None:
+        self.order_lengths, self.use_muon, self.dev = order_lengths, muon, dev
+        self._real = self._computed = 0
         super().__init__(*args, **kwargs)
+        if "token_weights" in getattr(self.train_dataset, "column_names", ()):
+            given: Any = self.data_collator
+            self.data_collator = WeightedCollator(
+                given.pad_token_id, padding_free=given.padding_free, pad_to_multiple_of=given.pad_to_multiple_of
+            )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """TRL's own, or Muon where the settings say so."""
@@ -67,34 +94,108 @@ class StudentTrainer(SFTTrainer):
         self.optimizer = MuonAdamW(self.model, given.learning_rate, betas, given.adam_epsilon, given.weight_decay)
         return self.optimizer
 
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
+        """TRL's, which drops any column of its own choosing when it packs: weights are packed here."""
+        if packing and "token_weights" in dataset.column_names:
+            return pack_dataset(dataset, args.max_length, args.packing_strategy)
+        return super()._prepare_dataset(dataset, processing_class, args, packing, *rest)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns: list[str] = list(self._signature_columns or ())
+        self._signature_columns: Any = [*dict.fromkeys([*columns, "token_weights"])]
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.packing:
             return super()._get_train_sampler(train_dataset)
-        per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return PairOrder(self.order_lengths, per_step, self.args.data_seed or self.args.seed)
+        shape = self.args.train_batch_size, self.args.gradient_accumulation_steps, self.args.world_size
+        return PairOrder(self.order_lengths, math.prod(shape), self.args.data_seed or self.args.seed)
+
+    def real_share(self) -> float:
+        """Of the positions that this process computed, the share that were tokens and not padding or empty room.
+
+        In packed training a row that is not full is no work, but room that was paid for: it counts as empty.
+        """
+        return self._real / self._computed if self._computed else 1.0
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """What the student does on the held-out pairs, as `eval_…`; TRL's own evaluation where there are none."""
+        if self.dev is None:
+            return dict(super().evaluate(*args, **kwargs))
+        with self.autocast_smart_context_manager():
+            found = self.dev.measure(self.model)
+        metrics = {f"eval_{key}": value for key, value in found.items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean cross-entropy over the completion tokens of the whole (accumulated) batch."""
+        """Mean cross-entropy over the completion tokens of the whole (accumulated) batch, weighted where asked."""
+        weights = inputs.pop("token_weights", None)
+        if model.training:
+            self._count(inputs)
         labels = inputs["labels"]
-        if labels.is_cuda or self.args.packing or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        first = int((labels != -100).int().argmax(dim=1).min())
-        targets = labels[:, first:]
-        logits = model(
-            input_ids=inputs["input_ids"], logits_to_keep=labels.shape[1] - first + 1, use_cache=False
-        ).logits[:, :-1]
-        mask = targets != -100
-        chosen, wanted = logits[mask], targets[mask]
-        count = mask.sum() if num_items_in_batch is None else num_items_in_batch
-        loss = torch.nn.functional.cross_entropy(chosen.float(), wanted, reduction="sum") / count
-        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes
-        mode = "train" if model.training else "eval"
+        if labels.is_cuda or return_outputs:
+            if weights is None:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return self._fused(model, inputs, weights, num_items_in_batch)
+        if self.args.packing:  # one row; documents are kept apart by their positions
+            kept: Any = (labels[0, 1:] != -100).nonzero().flatten()
+            given = {"position_ids": inputs["position_ids"]}
+            wanted = labels[0, 1:][kept]
+            logits = model(input_ids=inputs["input_ids"], logits_to_keep=kept, use_cache=False, **given).logits[0]
+            weight = None if weights is None else weights[0, 1:][kept]
+        else:
+            first = int((labels != -100).int().argmax(dim=1).min())
+            keep = labels.shape[1] - first + 1
+            mask = labels[:, first:] != -100
+            wanted = labels[:, first:][mask]
+            logits = model(input_ids=inputs["input_ids"], logits_to_keep=keep, use_cache=False).logits[:, :-1][mask]
+            weight = None if weights is None else weights[:, first:][mask]
+        count = wanted.numel() if num_items_in_batch is None else num_items_in_batch
+        if weight is None:
+            total = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+        else:
+            total = (torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none") * weight).sum()
         with torch.no_grad():
-            self._metrics[mode]["mean_token_accuracy"].append((chosen.argmax(-1) == wanted).float().mean().item())
-        if mode == "train":
-            self._total_train_tokens += int(inputs["attention_mask"].sum())
-        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+            self._note((logits.argmax(-1) == wanted).float().mean().item(), model.training, inputs)
+        return self._shared(total / count, num_items_in_batch)
+
+    def _fused(
+        self, model: Any, inputs: dict[str, Any], weights: torch.Tensor, num_items_in_batch: Any
+    ) -> torch.Tensor:
+        """With weights on a GPU: TRL's fused head gives the log-probability of every target."""
+        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        count = outputs.label_mask.sum() if num_items_in_batch is None else num_items_in_batch
+        scored = outputs.label_mask.sum().clamp(min=1)
+        self._note((outputs.is_top1.sum() / scored).item(), model.training, inputs)
+        return self._shared(-(outputs.log_probs * weights[:, 1:]).sum() / count, num_items_in_batch)
+
+    def _shared(self, loss: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        """DDP averages gradients over workers; the count is of all their tokens."""
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            return loss * self.accelerator.num_processes
         return loss
+
+    def _note(self, accuracy: float, training: bool, inputs: dict[str, Any]) -> None:
+        mode = "train" if training else "eval"
+        self._metrics[mode]["mean_token_accuracy"].append(accuracy)
+        if training:
+            tokens = torch.tensor(self._tokens(inputs), device=inputs["input_ids"].device)
+            self._total_train_tokens += int(self.accelerator.gather(tokens).sum())
+        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+
+    @staticmethod
+    def _tokens(inputs: dict[str, Any]) -> int:
+        mask = inputs.get("attention_mask")
+        return int(inputs["input_ids"].numel() if mask is None else mask.sum())
+
+    def _count(self, inputs: dict[str, Any]) -> None:
+        """Room is what the batch computes; packed, rows of max_length each."""
+        self._real += self._tokens(inputs)
+        if self.args.packing:
+            self._computed += self.args.per_device_train_batch_size * int(self.args.max_length or 0)
+        else:
+            self._computed += inputs["input_ids"].numel()

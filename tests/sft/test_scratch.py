@@ -14,7 +14,7 @@ def tokenizer():
 
 
 def test_verdicts_are_single_tokens_after_the_end_of_thought(tokenizer):
-    true, false = check_verdicts(tokenizer)
+    false, true = check_verdicts(tokenizer)
     assert true != false
     for text in ("\nso it is.\n</think> true", "\n</think> false"):
         ids = tokenizer.encode(text, add_special_tokens=False)

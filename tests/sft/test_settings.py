@@ -26,6 +26,13 @@ from sft.settings import SftSettings
         ({"lora": {"r": 8}}, "lora adapts a trained base"),
         ({"base": "x", "lora": {}, "optimizer": "muon"}, "optimizer muon is for full training"),
         ({"think_tokens": "text"}, "makes its own tokenizer"),
+        ({"pack_length": 4000}, "pack_length is for packed rows"),
+        ({"pack_length": 64, "training": {"packing": True}}, "rows would not fit"),
+        ({"assume": {"device": "H1000"}}, "'H1000' is not in the table"),
+        ({"optimizer": "muon", "ray": {"shard": True}}, "optimizer muon needs whole matrices"),
+        ({"weights": {"relevant": 0, "not_relevant": 0}}, "nothing would be trained"),
+        ({"training": {"eval_steps": 10}}, "set sft.dev.every"),
+        ({"targets": [{"target": "think", "name": "dev"}]}, "cannot be named 'dev'"),
     ],
 )
 def test_what_cannot_be_is_refused(values: dict, message: str) -> None:

@@ -1,0 +1,155 @@
+"""How a student does on held-out pairs while it trains: it judges them as it will at work, at the verdict's place."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from distill.prompts import END_THINK, PROMPTS, prompt_ids, student_prompt, verdict_ids
+from distill.records import Pair
+from sft.settings import DevSettings
+
+ALIKE = 0.02  # scores whose middle nine tenths span less than this say the same of every pair
+
+
+class DevSet:
+    """Held-out pairs, encoded once. `mode` is think (reason first) or direct (the empty block prefilled)."""
+
+    def __init__(self, tokenizer: Any, pairs: Sequence[Pair], settings: DevSettings, prompt: str, mode: str) -> None:
+        chosen = list(pairs)
+        if settings.score is not None and settings.score < len(chosen):
+            chosen = random.Random("dev").sample(chosen, settings.score)
+        self.pairs = [pair for pair in chosen if pair.relevant is not None]
+        self.tokenizer, self.settings, self.mode = tokenizer, settings, mode
+        self.top = len(PROMPTS[prompt].verdicts) - 1
+        self.verdicts = verdict_ids(tokenizer, prompt)
+        self.close = tokenizer.encode(f"\n{END_THINK}", add_special_tokens=False)
+        end = tokenizer.encode(END_THINK, add_special_tokens=False)
+        self.end = end[0] if len(end) == 1 else None
+        texts = [student_prompt(p.query, p.passage, p.instruction, prompt) for p in self.pairs]
+        self.rows = prompt_ids(tokenizer, texts)
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """accuracy, auc, ndcg (over queries with both kinds of passages), spread of the scores, share unfinished."""
+        import torch
+
+        was_training = model.training
+        model.eval()
+        scores = [0.0] * len(self.rows)
+        forced = 0
+        order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(order), self.settings.batch):
+                    chosen = order[start : start + self.settings.batch]
+                    prompts = [self.rows[i] for i in chosen]
+                    whole, unfinished = self._reasoned(model, prompts) if self.mode == "think" else (prompts, 0)
+                    forced += unfinished
+                    if self.mode != "think":
+                        whole = [row + self.close for row in prompts]
+                    for i, score in zip(chosen, self._scores(model, whole), strict=True):
+                        scores[i] = score
+        finally:
+            model.train(was_training)
+        found = measures(scores, self.pairs)
+        return {**found, "unfinished": forced / len(self.rows)} if self.mode == "think" else found
+
+    def _reasoned(self, model: Any, prompts: list[list[int]]) -> tuple[list[list[int]], int]:
+        """The prompts with what the model reasons, up to `</think>`; how many had to be closed by force."""
+        ids, mask = self._padded(model, prompts)
+        stop: dict[str, Any] = {}
+        if self.end is None:
+            stop = {"stop_strings": [END_THINK], "tokenizer": self.tokenizer}
+        ends = [token for token in (self.end, self.tokenizer.eos_token_id) if token is not None]
+        pad = self.tokenizer.pad_token_id
+        written = model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=self.settings.max_new_tokens, do_sample=False,
+            temperature=None, top_p=None, top_k=None, eos_token_id=ends, pad_token_id=pad, **stop,
+        )[:, ids.shape[1] :].tolist()  # fmt: skip
+        rows, forced = [], 0
+        for prompt, answer in zip(prompts, written, strict=True):
+            kept = self._to_end(answer)
+            if kept is None:
+                forced += 1
+                text = [token for token in answer if token not in (pad, self.tokenizer.eos_token_id)]
+                kept = text + self.close
+            rows.append(prompt + kept)
+        return rows, forced
+
+    def _to_end(self, answer: list[int]) -> list[int] | None:
+        if self.end is not None:
+            return answer[: answer.index(self.end) + 1] if self.end in answer else None
+        for count in range(1, len(answer) + 1):
+            if self.tokenizer.decode(answer[max(0, count - 8) : count]).endswith(END_THINK):
+                return answer[:count]
+        return None
+
+    def _scores(self, model: Any, rows: list[list[int]]) -> list[float]:
+        """The expected grade, from 0 to 1, by the probabilities of the verdicts at each row's end."""
+        import torch
+
+        ids, mask = self._padded(model, rows)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        logits = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1, use_cache=False
+        ).logits[:, -1, self.verdicts]
+        shares = torch.softmax(logits.float(), dim=-1)
+        grades = torch.arange(len(self.verdicts), device=shares.device, dtype=shares.dtype) / self.top
+        return [float(score) for score in (shares * grades).sum(-1)]
+
+    def _padded(self, model: Any, rows: list[list[int]]) -> tuple[Any, Any]:
+        import torch
+
+        longest, pad = max(map(len, rows)), self.tokenizer.pad_token_id
+        device = next(model.parameters()).device
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+        return ids, mask
+
+
+def measures(scores: Sequence[float], pairs: Sequence[Pair]) -> dict[str, float]:
+    """accuracy at 0.5, AUC, mean nDCG@10 of queries that have both kinds of passages, and the spread of the scores.
+
+    The spread is from the 5th to the 95th percentile. AUC and nDCG are left out where there is nothing to rank.
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    labels = np.array([bool(pair.relevant) for pair in pairs])
+    values = np.array(scores)
+    low, high = np.percentile(values, [5, 95])
+    found = {"accuracy": float(((values > 0.5) == labels).mean()), "spread": float(high - low)}
+    positive = int(labels.sum())
+    negative = len(labels) - positive
+    if positive and negative:
+        ranks = rankdata(values)
+        found["auc"] = float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    by_query: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for score, pair in zip(scores, pairs, strict=True):
+        by_query[pair.query_id].append((score, bool(pair.relevant)))
+    gains = [_ndcg(rows) for rows in by_query.values() if len({label for _, label in rows}) == 2]
+    if gains:
+        found["ndcg"] = sum(gains) / len(gains)
+    return found
+
+
+def _ndcg(rows: list[tuple[float, bool]], depth: int = 10) -> float:
+    """nDCG@10 of one query; of equal scores the relevant ones come last, so that ties win nothing."""
+    import math
+
+    discounts = [1 / math.log2(rank + 2) for rank in range(depth)]
+    ranked = [label for _, label in sorted(rows, key=lambda row: (-row[0], row[1]))][:depth]
+    ideal = sum(discounts[: sum(label for _, label in rows)])
+    return sum(d for d, label in zip(discounts, ranked, strict=False) if label) / ideal
+
+
+def collapse(found: dict[str, float], relevant_share: float) -> str | None:
+    """What to say of a student whose scores are all alike, with the likely cause; None where they differ."""
+    if found["spread"] >= ALIKE:
+        return None
+    said = f"the scores of the held-out pairs lie within {found['spread']:.3f} of one another: every pair gets the same"
+    if max(relevant_share, 1 - relevant_share) > 0.9:
+        return f"{said}; {relevant_share:.0%} of the training pairs are relevant: balance them (filter balance)"
+    return f"{said}; the learning rate is likely too high, or there were too few steps to learn anything yet"

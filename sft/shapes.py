@@ -1,0 +1,150 @@
+"""Models by their shapes and devices by their data sheets: what an estimate needs, without weights or a hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sft.scratch import ScratchSettings
+
+_GIVEN = ("hidden", "layers", "heads", "kv_heads", "head_dim", "ffn", "vocab", "tied")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A decoder of the Qwen2, Qwen3 or Llama family; counts are parameters."""
+
+    family: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    tied: bool
+
+    @property
+    def linears(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of a layer's linear maps: q, k, v, o, gate, up, down."""
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        h, f = self.hidden, self.ffn
+        return [(h, q), (h, kv), (h, kv), (q, h), (h, f), (h, f), (f, h)]
+
+    @property
+    def matrices(self) -> int:
+        """The layers' linear maps, without the head."""
+        return self.layers * sum(a * b for a, b in self.linears)
+
+    @property
+    def embedding(self) -> int:
+        """One matrix of the vocabulary; the head is another of that size, or the same where they are tied."""
+        return self.vocab * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All of them, biases and norms included."""
+        small = 2 * self.hidden
+        if self.family == "qwen2":  # biases on q, k and v
+            small += (self.heads + 2 * self.kv_heads) * self.head_dim
+        if self.family == "qwen3":  # norms on each head's q and k
+            small += 2 * self.head_dim
+        return self.matrices + self.embedding * (1 if self.tied else 2) + self.layers * small + self.hidden
+
+    def lora(self, r: int) -> int:
+        """LoRA of rank `r` on every linear map of the layers."""
+        return self.layers * r * sum(a + b for a, b in self.linears)
+
+    def flop_per_token(self, sequence: float, scored: float, trained: str, recomputed: bool) -> float:
+        """FLOP of one training step for one token of rows `sequence` tokens long; a share `scored` has a target.
+
+        Forward is 2 a weight, the gradient by the inputs 2 more, the gradient by the weights 2 more where they are
+        trained (`full`; LoRA's own weights are left out, about 1 %). Recomputing adds a forward of the layers.
+        """
+        attention = 2 * sequence * self.heads * self.head_dim * self.layers  # QK and AV, the causal half
+        body, head = 2 * self.matrices + attention, 2 * self.embedding * scored
+        passes = 3 if trained == "full" else 2
+        return body * (passes + recomputed) + attention * (3 - passes) + head * passes
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What training runs on: memory in GiB, peak dense bf16 TFLOP/s, dollars an hour; `told` or `found` says how."""
+
+    name: str
+    memory_gib: float
+    tflops: float
+    usd_per_hour: float
+    how: str
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return dict(json.loads((Path(__file__).parent / "shapes.json").read_text(encoding="utf-8")))
+
+
+def known_models() -> list[str]:
+    """Names that the table has."""
+    return list(_table()["models"])
+
+
+def known_devices() -> list[str]:
+    """Names that `sft.assume.device` may say."""
+    return list(_table()["devices"])
+
+
+def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:
+    """The shape of a base: from the table, a local folder's config.json, or the settings of one from nothing.
+
+    None where nothing here knows it. An instruction-tuned or otherwise derived name of the table's (`…-Instruct`,
+    `…-Base`) has the shape of its base.
+    """
+    if base == "scratch":
+        s = scratch or ScratchSettings()
+        return Shape("qwen2", s.width, s.layers, s.heads, s.kv_heads, s.width // s.heads, s.ffn, s.vocab_size, True)
+    models = _table()["models"]
+    for name in (base, base.removesuffix("-Instruct"), f"{base}-Base"):
+        if name in models:
+            return Shape(**models[name])
+    config = Path(base) / "config.json"
+    if not config.is_file():
+        return None
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+        heads = int(found["num_attention_heads"])
+        return Shape(
+            family=str(found.get("model_type", "")),
+            hidden=int(found["hidden_size"]),
+            layers=int(found["num_hidden_layers"]),
+            heads=heads,
+            kv_heads=int(found.get("num_key_value_heads") or heads),
+            head_dim=int(found.get("head_dim") or found["hidden_size"] // heads),
+            ffn=int(found["intermediate_size"]),
+            vocab=int(found["vocab_size"]),
+            tied=bool(found.get("tie_word_embeddings", False)),
+        )
+    except (KeyError, ValueError, TypeError, OSError):
+        return None
+
+
+def device_of(told: str | None) -> Device:
+    """The device that was told by name, else the GPU that nvidia-smi shows, else a CPU."""
+    devices = _table()["devices"]
+    if told is not None:
+        return Device(told, how="told", **devices[told])
+    try:
+        command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+        first = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
+        name, memory = (part.strip() for part in first.rsplit(",", 1))
+        gib = float(memory) / 1024
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return Device("cpu", how="no GPU found", **devices["cpu"])
+    fits = [d for d in devices if d.split("-")[-1 if d.startswith("RTX") else 0] in name.replace(" ", "")]
+    near = min(fits, key=lambda d: abs(devices[d]["memory_gib"] - gib), default=None)
+    if near is None:
+        return Device(name, gib, 0.0, 0.0, "found; its speed is not in the table")
+    return Device(name, gib, devices[near]["tflops"], devices[near]["usd_per_hour"], "found")

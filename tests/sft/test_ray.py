@@ -1,0 +1,88 @@
+"""Ray Train with two gloo workers: a lost worker is survived, and split weights train like whole ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.errors import InputError
+from sft.cluster import train_on_ray
+from tests.sft.tiny import apart, base_folder, job_of, weights
+
+pytestmark = pytest.mark.slow
+STEPS = {
+    "max_steps": 30, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1, "save_steps": 5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return base_folder(tmp_path_factory.mktemp("base"))
+
+
+def workers_of_this_process() -> list[int]:
+    """Process ids of Ray Train's workers among the descendants of this test."""
+    import psutil
+
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(child.cmdline()) + child.name():
+                found.append(child.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill_one_after(checkpoints: Path, killed: list[int]) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        if list(checkpoints.glob("checkpoint-*/complete")) and (found := workers_of_this_process()):
+            os.kill(found[-1], signal.SIGKILL)
+            killed.append(found[-1])
+            return
+        time.sleep(0.02)
+
+
+def test_a_lost_worker_is_replaced_and_the_training_goes_on(base: Path, tmp_path: Path) -> None:
+    ray = {"workers": 2}
+    whole = train_on_ray(job_of(tmp_path / "whole", base, count=80, training=STEPS, ray=ray))
+    assert whole["steps"] == 30 and not whole["resumed"]
+    job = job_of(tmp_path / "killed", base, count=80, training=STEPS, ray=ray)
+    killed: list[int] = []
+    watcher = threading.Thread(target=kill_one_after, args=(Path(job["out"]) / "checkpoints", killed), daemon=True)
+    watcher.start()
+    result = train_on_ray(job)
+    watcher.join()
+    assert killed, "a worker was killed"
+    assert result["resumed"] and result["steps"] == 30
+    undisturbed = weights(Path(tmp_path / "whole" / "students" / "think"))
+    for name, tensor in weights(Path(job["out"])).items():
+        assert float((tensor - undisturbed[name]).abs().max()) < 1e-6, name
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}])
+def test_split_weights_train_like_whole_ones(base: Path, tmp_path: Path, lora: dict[str, Any] | None) -> None:
+    """FSDP2 on two workers against one process with the same batches: to a hundredth of the way of six AdamW steps."""
+    from sft.train import train
+
+    steps = {**STEPS, "max_steps": 6, "save_strategy": "no"}
+    train(job_of(tmp_path / "one", base, training={**steps, "per_device_train_batch_size": 8}, lora=lora))
+    job = job_of(tmp_path / "split", base, training=steps, lora=lora, ray={"workers": 2, "shard": True})
+    result = train_on_ray(job)
+    assert result["steps"] == 6
+    one, split = weights(tmp_path / "one" / "students" / "think"), weights(Path(job["out"]))
+    assert set(one) == set(split)
+    assert apart(one, split, weights(base)) < 0.01
+
+
+def test_the_users_fault_is_told_once_and_not_tried_again(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no example is left to train think on") as caught:
+        train_on_ray(job_of(tmp_path, base, max_length=16, ray={"workers": 2}))
+    assert caught.value.exit_code == 2
