@@ -15,7 +15,7 @@ _loaded: dict[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Judge `pairs` with the student at `model`, in `mode`; `name` is the system's name in the report."""
+    """Judge `pairs` with the student at `model`, in `mode` (budget as `budget:N`), for the report's system `name`."""
 
     name: str
     model: str
@@ -38,8 +38,7 @@ def judge(
     workers = 1 if torch.cuda.is_available() else cores()
     chunks: list[tuple[int, list[int]]] = []
     for at, task in enumerate(tasks):
-        order = sorted(range(len(task.pairs)), key=lambda i: len(task.pairs[i].passage) + len(task.pairs[i].query))
-        chunks += [(at, order[i : i + CHUNK]) for i in range(0, len(order), CHUNK)]
+        chunks += [(at, rows) for rows in _chunks(task)]
     found: list[list[Judgement | None]] = [[None] * len(task.pairs) for task in tasks]
     left = [sum(1 for at, _ in chunks if at == i) for i in range(len(tasks))]
     seconds = [0.0] * len(tasks)
@@ -68,6 +67,22 @@ def judge(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _chunks(task: Task) -> list[list[int]]:
+    """Pairs that go to a process together: of like length, or (adaptive looks at them together) whole queries."""
+    if task.mode != "adaptive":
+        order = sorted(range(len(task.pairs)), key=lambda i: len(task.pairs[i].passage) + len(task.pairs[i].query))
+        return [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
+    by_query: dict[str, list[int]] = {}
+    for at, pair in enumerate(task.pairs):
+        by_query.setdefault(pair.query_id, []).append(at)
+    chunks: list[list[int]] = [[]]
+    for rows in by_query.values():
+        if len(chunks[-1]) + len(rows) > CHUNK and chunks[-1]:
+            chunks.append([])
+        chunks[-1] += rows
+    return chunks
+
+
 def _start(threads: int) -> None:
     die_with_parent()
     import torch
@@ -77,13 +92,22 @@ def _start(threads: int) -> None:
 
 def _chunk(model: str, mode: str, pairs: list[Pair], batch: int, max_new_tokens: int) -> tuple[list[Judgement], float]:
     import time
+    from pathlib import Path
 
+    from distill.rerank.backends.transformers import TransformersBackend
+    from distill.rerank.calibration import FILE
     from distill.rerank.reranker import Reranker
-    from distill.rerank.student import load
 
     if model not in _loaded:
         _loaded.clear()  # one student at a time: chunks come in the order of their tasks
-        _loaded[model] = load(model)
+        _loaded[model] = TransformersBackend(model, batch)
     started = time.monotonic()
-    reranker = Reranker(_loaded[model], mode, batch, max_new_tokens)  # type: ignore[arg-type]
+    kind, _, bound = mode.partition(":")
+    reranker = Reranker(
+        _loaded[model],
+        kind,  # type: ignore[arg-type]
+        max_new_tokens=max_new_tokens,
+        budget=int(bound or max_new_tokens),
+        calibration=str(Path(model) / FILE) if kind == "adaptive" else None,
+    )
     return reranker.predict(pairs), time.monotonic() - started

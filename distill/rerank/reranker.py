@@ -1,57 +1,290 @@
-"""Pairs to judgements, in the modes `think` and `direct`."""
+"""The student at work: queries and passages in, scores with their reasons out."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Literal
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from distill.prompts import END_THINK
-from distill.records import Judgement, Pair
-from distill.rerank.decode import Decoded, read_verdicts, think
-from distill.rerank.student import MAX_REASONING, Student, load
+from distill.errors import InputError
+from distill.prompts import is_relevant
+from distill.records import Judgement, Pair, make_pair
+from distill.rerank.backends.base import Backend
+from distill.rerank.backends.choose import backend_of
+from distill.rerank.form import LONG, Long
+from distill.rerank.modes import MODES, Mode, Opinion, Plan, Window, score_of
+from distill.rerank.stream import Stream, Ticket, groups
 
-Mode = Literal["think", "direct"]
+if TYPE_CHECKING:
+    from distill.rerank.calibration import Calibration
+
+MAX_REASONING = 8192  # what a thinking student may write at most, as Rank1 allows it
+ALIKE_FROM = 8  # so many judgements of one call, all of one score, are no ranking
+Document = str | Mapping[str, Any]
+
+
+class AlikeScores(UserWarning):
+    """All scores of a call are the same: a student that collapsed, or a prompt that it was not trained with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A document in its new place: where it stood in the list given, its score in [0, 1], and the judgement behind."""
+
+    index: int
+    score: float
+    document: Document
+    judgement: Judgement
 
 
 class Reranker:
     """A student that judges pairs: score = P(true) / (P(true) + P(false)) at the position after `</think>` (Rank1).
 
-    `mode` is `think` (reason first) or `direct` (the empty block prefilled, one token a pair). `batch` rows go through
-    the model at once; `max_new_tokens` bounds the reasoning, and half of the context does where that is less.
+    Modes: `think` reasons first, as Rank1 does; `direct` prefills an empty block, one token a pair; `verdict_first`
+    reads the verdict likewise, and with `explanations` lets the student write its reasons after it; `budget` reasons
+    for at most `budget` tokens; `adaptive` answers directly and thinks only where that is unsure (`window`).
+    Reasoning that does not end is cut at its last sentence, closed and forced, as Rank1 does it, and counted.
+
+    `max_new_tokens` bounds the reasoning, and half of the context does where that is less. With `samples` > 1, so many
+    traces are drawn at `temperature` and their scores averaged; else decoding is greedy. A passage too long for the
+    context is treated as `long` says: `cut` (its first part stays), `split` (the best part counts) or `refuse`.
+    Graded students score by their expected grade over the highest; their verdict says whether it counts as relevant.
+    Scores are calibrated where the student's folder holds a calibration.json for the mode; margins never are.
+    Raises InputError for what cannot be loaded or scored.
     """
 
     def __init__(
-        self, model: str | Student, mode: Mode = "think", batch: int = 128, max_new_tokens: int = MAX_REASONING
-    ):
-        self.student = load(model) if isinstance(model, str) else model
-        self.mode = mode
-        self.batch = batch
-        self.max_new_tokens = min(max_new_tokens, self.student.context // 2)
-
-    def predict(self, pairs: Sequence[Pair]) -> list[Judgement]:
-        """One judgement a pair, in the order given. `tokens` counts what the student had to write."""
-        room = len(self.student.close) + 1 + (self.max_new_tokens if self.mode == "think" else 0)
-        prompts, cut = self.student.prompts(pairs, room)
-        if self.mode == "direct":
-            close = self.student.close
-            logits = read_verdicts(self.student, [row + close for row in prompts], self.batch)
-            decoded = [Decoded([], true, false, "stop") for true, false in logits]
+        self,
+        model: str | Backend,
+        mode: Mode = "think",
+        backend: str = "auto",
+        *,
+        batch: int | None = None,
+        max_new_tokens: int = MAX_REASONING,
+        budget: int = 256,
+        samples: int = 1,
+        temperature: float = 0.6,
+        seed: int = 0,
+        explanations: bool = False,
+        long: Long = "cut",
+        prompt: str | None = None,
+        calibration: str | Calibration | None = "auto",
+        window: Window | None = None,
+        device: str | None = None,
+        base_url: str | None = None,
+        api_key_env: str | None = None,
+        engine: Mapping[str, Any] | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise InputError(f"mode {mode!r} is none of {', '.join(MODES)}")
+        if long not in LONG:
+            raise InputError(f"long {long!r} is none of {', '.join(LONG)}")
+        if samples > 1 and temperature <= 0:
+            raise InputError(f"samples {samples} at temperature {temperature} would all be the same; raise it above 0")
+        if isinstance(model, str):
+            self.backend: Backend = backend_of(
+                model, backend, batch, prompt, device, base_url, api_key_env, dict(engine or {})
+            )
+            self.name = model
         else:
-            decoded = think(self.student, prompts, self.max_new_tokens, self.batch)
-        return [self._judgement(p, d, c) for p, d, c in zip(pairs, decoded, cut, strict=True)]
+            self.backend, self.name = model, model.name
+        self.mode, self.long = mode, long
+        self.calibration = _calibration(calibration, model)
+        limit = min(budget if mode == "budget" else max_new_tokens, self.backend.form.context // 2)
+        chosen = window or (self.calibration.window if self.calibration else None) or Window()
+        self.plan = Plan(mode, limit, samples, temperature, seed, explanations, chosen)
+        self.counts: Counter[str] = Counter()
 
-    def _judgement(self, pair: Pair, decoded: Decoded, cut: bool) -> Judgement:
-        margin = decoded.true - decoded.false
-        text = self.student.tokenizer.decode(decoded.ids) if decoded.ids else ""
+    @property
+    def context(self) -> int:
+        """How many tokens the student reads and writes at most."""
+        return self.backend.form.context
+
+    def rank(
+        self, query: str, documents: Sequence[Document], instruction: str | None = None, top_k: int | None = None
+    ) -> list[Ranked]:
+        """The documents, best first; equal margins stay in the order given.
+
+        A document is a text, or a mapping with `text` and maybe `title`, joined by a space as in training.
+        """
+        pairs = [make_pair("0", str(at), query, text_of(each), instruction) for at, each in enumerate(documents)]
+        found = [Ranked(at, j.score, documents[at], j) for at, j in enumerate(self.predict(pairs))]
+        found.sort(key=lambda each: -each.judgement.margin)
+        return found[:top_k]
+
+    def predict(self, pairs: Sequence[Pair | tuple[str, ...]]) -> list[Judgement]:
+        """One judgement a pair, in the order given; a pair is a Pair or (query, passage[, instruction])."""
+        rows = [p if isinstance(p, Pair) else make_pair("0", str(at), *p) for at, p in enumerate(pairs)]
+        return [each for each in self.judge(rows) if each is not None]
+
+    def explain(self, query: str, document: Document, instruction: str | None = None) -> Judgement:
+        """The judgement of one pair with its reasoning: a student asked directly thinks here."""
+        pair = make_pair("0", "0", query, text_of(document), instruction)
+        return next(each for each in self.judge([pair], plan=self.explain_plan()) if each is not None)
+
+    def explain_plan(self) -> Plan:
+        """How a pair is judged where its reasoning is wanted, whatever the mode."""
+        mode: Mode = self.mode if self.mode in ("think", "budget", "verdict_first") else "think"
+        return replace(self.plan, mode=mode, explanations=True)
+
+    def judge(
+        self,
+        pairs: Sequence[Pair],
+        cancelled: Callable[[int], bool] | None = None,
+        notify: Callable[[int, Judgement], None] | None = None,
+        plan: Plan | None = None,
+    ) -> list[Judgement | None]:
+        """Judgements of pairs of any queries, in the order given.
+
+        `cancelled(i)` is asked between steps about pairs without a judgement; where it says so, the pair is given up
+        (in mode adaptive once all of its query's are) and its judgement is None. `notify(i, judgement)` is called as
+        each is made. Raises InputError.
+        """
+        found: list[Judgement | None] = [None] * len(pairs)
+        open_: set[int] = set(range(len(pairs)))
+        errors: list[BaseException] = []
+        requests = self.stream()
+
+        def one(at: int, judgement: Judgement) -> None:
+            if at not in open_:
+                return
+            found[at] = judgement
+            open_.discard(at)
+            if notify:
+                notify(at, judgement)
+
+        def over(error: BaseException | None) -> None:
+            if error:
+                errors.append(error)
+
+        if cancelled is None:
+            requests.submit(pairs, over, one, plan)
+        tickets = []
+        if cancelled is not None:  # what is judged together is a request by itself, so that it can be given up
+            for group in groups(pairs, plan or self.plan, self.backend.by_query):
+                alone = [pairs[at] for at in group]
+                back = lambda i, judgement, group=group: one(group[i], judgement)  # noqa: E731
+                tickets.append((group, requests.submit(alone, over, back, plan)))
+        while not errors and requests.step():
+            if cancelled is not None:
+                open_ -= {at for at in open_ if cancelled(at)}
+            for group, ticket in tickets:
+                if not ticket.over and open_.isdisjoint(group):
+                    requests.cancel(ticket)
+        if errors:
+            requests.clear()
+            raise errors[0]
+        self._warn([j for j in found if j is not None])
+        return found
+
+    def stream(self) -> Requests:
+        """Requests that come and go, for a server; one thread owns what this returns."""
+        return Requests(self)
+
+    def threshold(self, precision: float | None = None, recall: float | None = None) -> float:
+        """The score from which on a passage counts as relevant, for the precision or the recall wanted, as measured on
+        the development set of the saved calibration. Raises InputError without one, or where it cannot be reached."""
+        if self.calibration is None:
+            raise InputError(f"{self.name}: has no calibration.json; `distill calibrate` makes it from judged pairs")
+        return self.calibration.threshold(self.mode, precision=precision, recall=recall)
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        self.backend.close()
+
+    def judgement(self, pair: Pair, opinion: Opinion) -> Judgement:
+        """An opinion as a row, calibrated and counted."""
+        finish = opinion.how if opinion.how and opinion.finish == "stop" else opinion.finish
+        self.counts.update(pairs=1, tokens=opinion.tokens)
+        named = {"length": "unfinished", "no_end": "no_end", "budget": "budget"}.get(opinion.finish)
+        seen = [named, "forced" if named else None, opinion.how, "unparsable" if opinion.verdict is None else None]
+        self.counts.update(each for each in seen if each)
+        score = self.calibration.score(opinion.mode, opinion.margin) if self.calibration else score_of(opinion.margin)
         return Judgement(
             query_id=pair.query_id,
             doc_id=pair.doc_id,
-            score=1 / (1 + math.exp(-margin)) if margin > -700 else 0.0,
-            margin=margin,
-            verdict=1 if margin > 0 else 0,
-            reasoning=text.removesuffix(END_THINK).strip(),
-            mode=self.mode,
-            tokens=len(decoded.ids) + 1,
-            finish_reason="cut" if cut and decoded.finish_reason == "stop" else decoded.finish_reason,
+            score=score,
+            margin=self.calibration.margin(opinion.mode, opinion.margin) if self.calibration else opinion.margin,
+            verdict=None if opinion.verdict is None else int(is_relevant(opinion.verdict, self.backend.form.prompt)),
+            reasoning=self.backend.form.reasoning(opinion.ids),
+            mode=opinion.mode,
+            tokens=opinion.tokens,
+            finish_reason=finish,
         )
+
+    def _warn(self, judgements: list[Judgement]) -> None:
+        margins = [j.margin for j in judgements]
+        if len(margins) >= ALIKE_FROM and max(margins) - min(margins) < 1e-3:
+            message = f"{self.name}: all {len(margins)} scores are {judgements[0].score:.4f}; this ranks nothing"
+            warnings.warn(message, AlikeScores, stacklevel=3)
+
+
+class Requests:
+    """Requests through one reranker, for a server. One thread owns it; see `Stream` for the order of service."""
+
+    def __init__(self, reranker: Reranker) -> None:
+        self._reranker = reranker
+        self._stream = Stream(reranker.backend, reranker.long)
+
+    @property
+    def running(self) -> int:
+        """Rows that are with the engine."""
+        return self._stream.running
+
+    @property
+    def waiting(self) -> int:
+        """Pairs without a judgement."""
+        return self._stream.waiting
+
+    def submit(
+        self,
+        pairs: Sequence[Pair],
+        done: Callable[[BaseException | None], None],
+        one: Callable[[int, Judgement], None] | None = None,
+        plan: Plan | None = None,
+    ) -> Ticket:
+        """Take a request in; `one(i, judgement)` as each pair is judged, `done(None)` or `done(error)` at the end."""
+
+        def found(at: int, opinion: Opinion) -> None:
+            judgement = self._reranker.judgement(pairs[at], opinion)
+            if one:
+                one(at, judgement)
+
+        return self._stream.submit(pairs, plan or self._reranker.plan, found, done)
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Forget a request; nothing of it is called any more."""
+        self._stream.cancel(ticket)
+
+    def clear(self) -> None:
+        """Forget all requests."""
+        self._stream.clear()
+
+    def step(self) -> bool:
+        """One step of the engine on all requests; False where there is nothing to do."""
+        return self._stream.step()
+
+
+def text_of(document: Document) -> str:
+    """A document's text, after its title where it has one. Raises InputError without a text."""
+    if isinstance(document, str):
+        return document
+    text, title = document.get("text"), document.get("title")
+    if not isinstance(text, str):
+        raise InputError(f"a document is a text or has a key text; this has {', '.join(document) or 'no keys'}")
+    return f"{title} {text}" if title else text
+
+
+def _calibration(wanted: str | Calibration | None, model: str | Backend) -> Calibration | None:
+    from pathlib import Path
+
+    from distill.rerank.calibration import FILE, Calibration, read
+
+    if wanted is None or isinstance(wanted, Calibration):
+        return wanted
+    if wanted != "auto":
+        return read(Path(wanted))
+    path = Path(model) / FILE if isinstance(model, str) else None
+    return read(path) if path is not None and path.is_file() else None

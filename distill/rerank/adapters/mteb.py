@@ -1,0 +1,91 @@
+"""mteb 2: a student as a cross-encoder, in `mteb.evaluate(model, tasks)`.
+
+mteb joins a query and its instruction into one text; the parts are given beside it, and those are used, so that the
+instruction keeps the channel that the student's prompt has for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill.rerank.adapters import Judge, missing, pairs_of
+
+
+class MtebReranker:
+    """mteb's `CrossEncoderProtocol`: MtebReranker("runs/mine/students/direct"), or with a Reranker that is there."""
+
+    def __init__(
+        self,
+        model_name: str,
+        revision: str | None = None,
+        device: str | None = None,
+        *,
+        reranker: Judge | None = None,
+        **options: Any,
+    ) -> None:
+        """`options` are the Reranker's own, such as `mode`. Raises InputError where mteb is missing."""
+        self.model_name, self.revision = model_name, revision
+        if reranker is None:
+            from distill.rerank.reranker import Reranker
+
+            reranker = Reranker(model_name, device=device, **options)
+        self.reranker = reranker
+        self._meta = meta_of(model_name, revision)
+
+    def predict(
+        self,
+        inputs1: Any,
+        inputs2: Any,
+        *,
+        task_metadata: Any = None,
+        hf_split: str = "",
+        hf_subset: str = "",
+        prompt_type: Any = None,
+        **ignored: Any,
+    ) -> Any:
+        """A numpy array of log-odds, one a pair of a query (`inputs1`) and a document (`inputs2`)."""
+        import numpy as np
+
+        queries = [
+            row for batch in inputs1 for row in zip(batch.get("query", batch["text"]), _notes(batch), strict=True)
+        ]
+        texts = [text for batch in inputs2 for text in batch["text"]]
+        rows = [(query, text, note) for (query, note), text in zip(queries, texts, strict=True)]
+        return np.array([judgement.margin for judgement in self.reranker.predict(pairs_of(rows))])
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        """mteb's record of the model."""
+        return self._meta
+
+
+def _notes(batch: Any) -> list[str | None]:
+    given = batch.get("instruction")
+    return [note or None for note in given] if given is not None else [None] * len(batch["text"])
+
+
+def meta_of(model_name: str, revision: str | None = None) -> Any:
+    """mteb's `ModelMeta` of a student; what nobody knows of it is None. mteb wants ORGANISATION/NAME, so a folder's
+    name is given the organisation `local`."""
+    try:
+        from mteb.models import ModelMeta
+    except ImportError as error:
+        raise missing("mteb", error) from None
+    parts = [part for part in model_name.rstrip("/").split("/") if part]
+    hub = len(parts) == 2 and not model_name.startswith((".", "/"))
+    unknown: dict[str, Any] = dict.fromkeys(
+        (
+            "release_date", "n_parameters", "memory_usage_mb", "max_tokens", "embed_dim", "license", "open_weights",
+            "public_training_code", "public_training_data", "training_datasets", "languages",
+        )
+    )  # fmt: skip
+    return ModelMeta(
+        **unknown,
+        loader=MtebReranker,
+        name="/".join(parts) if hub else f"local/{parts[-1]}",
+        revision=revision or "local",
+        framework=["PyTorch"],
+        similarity_fn_name=None,
+        use_instructions=True,
+        model_type=["cross-encoder"],
+    )

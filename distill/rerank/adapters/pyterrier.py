@@ -1,0 +1,36 @@
+"""PyTerrier: a student as a `Transformer`, as in `bm25 % 100 >> PyTerrierReranker(reranker)`. PyTerrier needs Java."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill.rerank.adapters import Judge, missing, pairs_of
+
+
+def rescored(reranker: Judge, frame: Any, text: str = "text") -> Any:
+    """A pandas frame with columns qid, query, docno and `text` (and `instruction`, where there is one), rescored:
+    `score` is the log-odds, `rank` counts from 0 within a query. Raises ValueError where a column is missing."""
+    for column in ("qid", "query", "docno", text):
+        if column not in frame.columns:
+            raise ValueError(f"the column {column!r} is missing; pt.text.get_text() fetches texts")
+    notes = frame["instruction"] if "instruction" in frame.columns else [None] * len(frame)
+    rows = [(query, body, note or None) for query, body, note in zip(frame["query"], frame[text], notes, strict=True)]
+    found = frame.copy()
+    found["score"] = [judgement.margin for judgement in reranker.predict(pairs_of(rows))]
+    found = found.sort_values(["qid", "score"], ascending=[True, False], kind="stable")
+    found["rank"] = found.groupby("qid", sort=False).cumcount()
+    return found.reset_index(drop=True)
+
+
+def PyTerrierReranker(reranker: Judge, text: str = "text") -> Any:
+    """The transformer. Raises InputError where PyTerrier is missing."""
+    try:
+        import pyterrier
+    except ImportError as error:
+        raise missing("python-terrier", error) from None
+
+    class Reranking(pyterrier.Transformer):
+        def transform(self, inp: Any) -> Any:
+            return rescored(reranker, inp, text)
+
+    return Reranking()

@@ -1,0 +1,1 @@
+"""Engines that run a student's weights, behind one small protocol."""

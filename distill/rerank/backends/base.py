@@ -1,0 +1,69 @@
+"""What the reranker asks of an engine: rows of token ids in, what was written and the verdicts' log-probabilities out.
+
+An engine runs many rows at once and takes new ones while others run; it knows nothing of modes, scores or queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from distill.rerank.form import Form
+
+Finish = Literal["read", "stop", "length", "no_end"]
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One row to run: read the verdicts after `ids` (`max_new` 0), or write on and then read them.
+
+    Writing ends after `</think>` (`to_end`), at an end of text, or after `max_new` tokens; neither of the first two may
+    come before `min_new` tokens. `temperature` 0 is greedy;
+    else one sample is drawn, with `seed`. `owner` belongs to the caller.
+    """
+
+    ids: list[int]
+    max_new: int = 0
+    to_end: bool = True
+    min_new: int = 0
+    temperature: float = 0.0
+    seed: int = 0
+    owner: Any = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a task: the ids written (without an end of text), why it stopped, and the verdicts' log-probs.
+
+    `finish` is "read" for a reading, "stop" after `</think>` (or an end of text where that was the aim), "length" at
+    the bound, "no_end" for an end of text before `</think>`. `logprobs` are over the whole vocabulary, one a verdict in
+    the form's order; None where the engine has to be asked for them with a second task.
+    """
+
+    ids: list[int]
+    finish: Finish
+    logprobs: list[float] | None = None
+
+
+class Backend(Protocol):
+    """An engine. One thread uses it; `step` returns what is finished and never waits for more work."""
+
+    name: str
+    form: Form
+    by_query: bool  # whether rows of one query should come one after another, to share their beginning
+
+    @property
+    def free(self) -> int:
+        """How many more tasks are worth adding now."""
+
+    def add(self, task: Task) -> None:
+        """Take a task in."""
+
+    def drop(self, task: Task) -> None:
+        """Forget a task, running or waiting; it gives no result. Unknown tasks are ignored."""
+
+    def step(self) -> list[tuple[Task, Result]]:
+        """One step of everything that was added; what is finished, [] where nothing is."""
+
+    def close(self) -> None:
+        """Give memory and connections back."""

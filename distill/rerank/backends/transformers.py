@@ -1,0 +1,248 @@
+"""The transformers backend: CPU, MPS or GPU, batched with a KV cache, rows refilled as others end.
+
+Waiting rows are prefilled together (sorted by length, padded on the left) as soon as a quarter of the batch is free,
+and then decoded beside those that run. A row is done one step after its `</think>`, where the log-probabilities of the
+verdicts are read, so that no second pass is needed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.errors import InputError
+from distill.rerank.backends.base import Result, Task
+from distill.rerank.form import Form, form_of
+
+# Prefill reads this many tokens at once at most, padding included: more gains nothing on a CPU and costs memory.
+PREFILL_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 16_384}
+BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    task: Task
+    written: list[int] = field(default_factory=list)
+    closing: bool = False
+    draws: Any = None
+
+
+class TransformersBackend:
+    """A student's weights in this process. `batch` rows are decoded at once."""
+
+    name = "transformers"
+    by_query = False  # rows of like length are worth more: nothing is shared
+
+    def __init__(
+        self,
+        model: str,
+        batch: int | None = None,
+        device: str | None = None,
+        prompt: str | None = None,
+        loaded: tuple[Any, Form] | None = None,
+    ) -> None:
+        self.model, self.form = loaded or load(model, device, prompt)
+        self.device = self.model.device
+        self._early = self.form.early
+        self.batch = batch or BATCH.get(self.device.type, 64)
+        self._prefill_tokens = PREFILL_TOKENS.get(self.device.type, 16_384)
+        self._waiting: deque[Task] = deque()
+        self._rows: list[_Row] = []
+        self._cache: Any = None
+        self._next: list[int] = []
+
+    @property
+    def free(self) -> int:
+        """Room for twice the batch: the rows that run, and those that will take their places."""
+        return 2 * self.batch - len(self._rows) - len(self._waiting)
+
+    def add(self, task: Task) -> None:
+        """Take a task in."""
+        self._waiting.append(task)
+
+    def drop(self, task: Task) -> None:
+        """Forget a task, running or waiting."""
+        import torch
+
+        if task in self._waiting:
+            self._waiting.remove(task)
+        for slot, row in enumerate(self._rows):
+            if row.task is task:
+                with torch.inference_mode():  # the cache is of tensors that may be changed nowhere else
+                    self._end(slot)
+                return
+
+    def step(self) -> list[tuple[Task, Result]]:
+        """A prefill where enough of the batch is free, else one token of every row that runs."""
+        import torch
+
+        with torch.inference_mode():
+            room = self.batch - len(self._rows)
+            if self._waiting and (not self._rows or room >= min(len(self._waiting), max(1, self.batch // 4))):
+                return self._prefill(room)
+            return self._decode() if self._rows else []
+
+    def close(self) -> None:
+        """Forget the weights and what runs."""
+        self._waiting.clear()
+        self._rows, self._cache, self._next = [], None, []
+        self.model = None
+
+    # --- a prefill ---------------------------------------------------------------------------------------------------
+
+    def _prefill(self, room: int) -> list[tuple[Task, Result]]:
+        import torch
+        from transformers import DynamicCache
+
+        tasks = self._taken(room)
+        longest = max(len(task.ids) for task in tasks)
+        pad = [longest - len(task.ids) for task in tasks]
+        ids = torch.tensor([[0] * p + task.ids for p, task in zip(pad, tasks, strict=True)], device=self.device)
+        mask = torch.tensor([[0] * p + [1] * len(t.ids) for p, t in zip(pad, tasks, strict=True)], device=self.device)
+        writing = any(task.max_new for task in tasks)
+        cache = DynamicCache() if writing else None
+        logits = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=writing,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        rows = [_Row(task, draws=self._generator(task)) for task in tasks]
+        reads = [at for at, task in enumerate(tasks) if not task.max_new]
+        found = [
+            (tasks[at], Result([], "read", values))
+            for at, values in zip(reads, self._verdicts(logits, reads), strict=True)
+        ]
+        chosen = self._choose(logits, rows)
+        for at, row in enumerate(rows):
+            if not row.task.max_new:
+                continue
+            result = self._write(row, chosen[at])
+            if result is not None:
+                found.append((row.task, result))
+                continue
+            if self._cache is None:
+                from distill.rerank.backends.slots import SlotCache
+
+                self._cache = SlotCache(self.batch)
+            self._cache.join(cache, at, pad[at], len(row.task.ids))
+            self._rows.append(row)
+            self._next.append(chosen[at])
+        return found
+
+    def _taken(self, room: int) -> list[Task]:
+        """The next tasks, within the slots that are free and the tokens of one prefill; readings need no slot."""
+        tasks: list[Task] = []
+        longest, slots = 0, 0
+        while self._waiting:
+            task = self._waiting[0]
+            longest = max(longest, len(task.ids))
+            slots += task.max_new > 0
+            full = slots > room or len(tasks) >= 4 * self.batch
+            if tasks and (full or longest * (len(tasks) + 1) > self._prefill_tokens):
+                break
+            tasks.append(self._waiting.popleft())
+        return tasks
+
+    # --- a step ------------------------------------------------------------------------------------------------------
+
+    def _decode(self) -> list[tuple[Task, Result]]:
+        import torch
+
+        mask, positions = self._cache.advance(self.device)
+        logits = self.model(
+            input_ids=torch.tensor(self._next, device=self.device)[:, None],
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        ).logits[:, -1]
+        closing = [slot for slot, row in enumerate(self._rows) if row.closing]
+        verdicts = dict(zip(closing, self._verdicts(logits, closing), strict=True))
+        chosen = self._choose(logits, self._rows)
+        found, ended = [], []
+        for slot, row in enumerate(self._rows):
+            if slot in verdicts:
+                result: Result | None = Result(row.written, "stop", verdicts[slot])
+            else:
+                result = self._write(row, chosen[slot])
+            if result is None:
+                self._next[slot] = chosen[slot]
+            else:
+                found.append((row.task, result))
+                ended.append(slot)
+        for slot in reversed(ended):  # the last first: whatever moves into a hole goes on
+            self._end(slot)
+        return found
+
+    def _write(self, row: _Row, token: int) -> Result | None:
+        """Let the row write a token; a Result where it ends without one."""
+        if token in self.form.stops:
+            return Result(row.written, "no_end" if row.task.to_end else "stop")
+        if len(row.written) >= row.task.max_new:
+            return Result(row.written, "length")
+        row.written.append(token)
+        row.closing = row.task.to_end and self.form.ended(row.written)
+        return None
+
+    def _end(self, slot: int) -> None:
+        self._cache.remove(slot)
+        last = len(self._rows) - 1
+        self._rows[slot], self._next[slot] = self._rows[last], self._next[last]
+        self._rows.pop()
+        self._next.pop()
+
+    def _verdicts(self, logits: Any, rows: list[int]) -> list[list[float]]:
+        if not rows:
+            return []
+        found: list[list[float]] = logits[rows].float().log_softmax(-1)[:, list(self.form.verdicts)].tolist()
+        return found
+
+    def _choose(self, logits: Any, rows: list[_Row]) -> list[int]:
+        """The next token of each row: the likeliest, or one drawn."""
+        import torch
+
+        early = [at for at, row in enumerate(rows) if len(row.written) < row.task.min_new]
+        if early:
+            logits = logits.clone()
+            logits[torch.tensor(early, device=logits.device)[:, None], self._early] = -torch.inf
+        chosen: list[int] = logits.argmax(-1).tolist()
+        for at, row in enumerate(rows):
+            if row.draws is not None:
+                likely = (logits[at].float() / row.task.temperature).softmax(-1).cpu()
+                chosen[at] = int(torch.multinomial(likely, 1, generator=row.draws))
+        return chosen
+
+    def _generator(self, task: Task) -> Any:
+        import torch
+
+        return torch.Generator().manual_seed(task.seed) if task.temperature > 0 and task.max_new else None
+
+
+def load(path: str, device: str | None = None, prompt: str | None = None) -> tuple[Any, Form]:
+    """(model, form) of a folder or hub name, on the given device or the best there is.
+
+    Raises InputError where it cannot be loaded or scored, and for layers that are not plain attention.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, DynamicCache
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    form = form_of(path, prompt=prompt)
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    where = torch.device(device or best)
+    kind = torch.float32 if where.type == "cpu" else torch.bfloat16
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=kind, attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a student that loads ({str(error).strip().splitlines()[0]})") from None
+    if any(type(layer).__name__ != "DynamicLayer" for layer in DynamicCache(config=model.config).layers):
+        raise InputError(
+            f"{path}: has layers that are not full attention, which the transformers backend does not run; use vllm"
+        )
+    model.to(where)  # type: ignore[arg-type]
+    return model.eval(), form

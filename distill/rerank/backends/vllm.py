@@ -1,0 +1,119 @@
+"""The vLLM backend: its engine in this process, fed row by row, so that rows join and leave while others run.
+
+Reasoning is written without log-probabilities (they cost 2.6 times the tokens) and without turning tokens into text;
+the verdicts are then read by one more token, whose log-probabilities are asked for by id: exact, where a top-20 list
+may miss one. The prefix cache has the reasoning already, and what the passages of a query share.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from distill.errors import InputError
+from distill.rerank.backends.base import Finish, Result, Task
+from distill.rerank.form import form_of
+
+# On a CPU the engine's own blocks are 128 tokens: shorter prompts would never share a prefix.
+CPU_BLOCK = 32
+
+
+class VllmBackend:
+    """A student's weights in vLLM. `batch` is its max_num_seqs; `engine` are further arguments of `vllm.LLM`."""
+
+    name = "vllm"
+    by_query = True
+
+    def __init__(self, model: str, batch: int | None = None, prompt: str | None = None, **engine: Any) -> None:
+        # In this process: no second one to start (20 s) and to lose, and requests can be given up at once.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        from vllm import LLM
+
+        self.form = form_of(model, engine.get("max_model_len"), prompt)
+        settings = {"enable_prefix_caching": True, "max_model_len": self.form.context, **engine}
+        if batch:
+            settings["max_num_seqs"] = batch
+        if _on_cpu():
+            settings = {"dtype": "float32", "enforce_eager": True, "block_size": CPU_BLOCK, **settings}
+        try:
+            self._llm = LLM(model, **settings)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise InputError(f"{model}: vllm does not run it ({str(error).strip().splitlines()[0]})") from None
+        self._engine = self._llm.llm_engine
+        self.batch = int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+        self._tasks: dict[str, Task] = {}
+        self._count = 0
+
+    @property
+    def free(self) -> int:
+        """Room for twice what runs at once, so that the engine never waits for a row."""
+        return 2 * self.batch - len(self._tasks)
+
+    def add(self, task: Task) -> None:
+        """Take a task in."""
+        name = str(self._count)
+        self._count += 1
+        self._tasks[name] = task
+        self._engine.add_request(name, {"prompt_token_ids": task.ids}, self._sampling(task))
+
+    def drop(self, task: Task) -> None:
+        """Forget a task."""
+        for name in [name for name, each in self._tasks.items() if each is task]:
+            self._engine.abort_request([name])
+            del self._tasks[name]
+
+    def step(self) -> list[tuple[Task, Result]]:
+        """One step of the engine."""
+        if not self._tasks:
+            return []
+        found = []
+        for output in self._engine.step():
+            task = self._tasks.pop(output.request_id, None) if output.finished else None
+            if task is not None:
+                found.append((task, self._result(task, output.outputs[0])))
+        return found
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        self._tasks.clear()
+        self._llm = self._engine = None
+
+    def _sampling(self, task: Task) -> Any:
+        from vllm import SamplingParams
+
+        if not task.max_new:
+            return SamplingParams(
+                temperature=0, max_tokens=1, logprob_token_ids=list(self.form.verdicts), detokenize=False
+            )
+        settings: dict[str, Any] = {"temperature": task.temperature, "max_tokens": task.max_new}
+        if task.min_new:
+            settings["min_tokens"] = task.min_new
+        if task.temperature:
+            settings["seed"] = task.seed
+        if task.to_end and self.form.end is not None:
+            return SamplingParams(stop_token_ids=[self.form.end], detokenize=False, **settings)
+        if task.to_end:  # the tag is several tokens: the text has to be watched
+            return SamplingParams(stop=["</think>"], include_stop_str_in_output=True, **settings)
+        return SamplingParams(detokenize=False, **settings)
+
+    def _result(self, task: Task, output: Any) -> Result:
+        ids = list(output.token_ids)
+        if not task.max_new:
+            values = output.logprobs[0]
+            return Result([], "read", [values[token].logprob for token in self.form.verdicts])
+        return written(self.form, task, ids, cut=output.finish_reason == "length")
+
+
+def written(form: Any, task: Task, ids: list[int], cut: bool) -> Result:
+    """A Result of the ids that an engine returns, which may end in an end of text."""
+    if task.to_end and form.ended(ids):
+        return Result(ids, "stop")
+    stopped = bool(ids) and ids[-1] in form.stops
+    finish: Finish = "length" if cut else "no_end" if task.to_end else "stop"
+    return Result(ids[:-1] if stopped else ids, finish)
+
+
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())

@@ -1,0 +1,95 @@
+"""A calibration made with a student: judge the development set in every mode wanted, fit, choose, check again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from distill.records import Judgement, Pair
+from distill.rerank import adaptive
+from distill.rerank.calibration import Calibration, Method, calibrate, check
+from distill.rerank.modes import Mode
+from distill.rerank.reranker import Reranker
+
+Qrels = Mapping[str, Mapping[str, int]]
+WORSE = 0.05  # so much more ECE under another instruction is said
+
+
+def fitted(
+    reranker: Reranker,
+    pairs: Sequence[Pair],
+    qrels: Qrels,
+    modes: Sequence[Mode],
+    method: Method = "platt",
+    relevant_from: int = 1,
+    templates: Mapping[str, Sequence[Pair]] | None = None,
+    budget: int = 256,
+    say: Callable[[str], None] = lambda text: None,
+) -> Calibration:
+    """Judge `pairs` in each mode, fit, and check each of `templates` (the same pairs under another instruction).
+
+    Unjudged passages of the lists count as not relevant, as the measures have it. Mode adaptive needs the answers of
+    think and direct, and chooses its window by them. Raises InputError where all labels are the same.
+    """
+    both: tuple[Mode, ...] = ("direct", "think")
+    needed = list(dict.fromkeys(m for mode in modes for m in (both if mode == "adaptive" else (mode,))))
+    judged: dict[str, list[Judgement]] = {mode: _judged(reranker, pairs, mode, budget) for mode in needed}
+    made = from_judgements(judged, qrels, method, relevant_from, "adaptive" in modes)
+    for text, asked in (templates or {}).items():
+        for mode in needed:
+            found = _judged(reranker, asked, mode, budget)
+            margins, labels = sides(found, qrels, relevant_from)
+            made.checks.append(check(made, mode, text, margins, labels))
+    for each in made.checks:
+        of = f"{each['mode']}, {each['template']!r}" if each["template"] else each["mode"]
+        say(f"{of}: ECE {each['before']['ECE']:.3f} -> {each['after']['ECE']:.3f}, Brier {each['before']['Brier']:.3f} "
+            f"-> {each['after']['Brier']:.3f}, {each['pairs']:,} pairs")  # fmt: skip
+        if each["template"] and each["after"]["ECE"] > _own(made, each["mode"]) + WORSE:
+            say(f"warning: under {each['template']!r} the scores of mode {each['mode']} are off by {WORSE} more; "
+                "calibrate with that instruction before thresholds are used under it")  # fmt: skip
+    return made
+
+
+def from_judgements(
+    judged: Mapping[str, Sequence[Judgement]], qrels: Qrels, method: Method, relevant_from: int, with_adaptive: bool
+) -> Calibration:
+    """A calibration of judgements by mode, whose margins are raw; with the window of mode adaptive where wanted."""
+    fits: dict[str, Any] = {mode: sides(each, qrels, relevant_from) for mode, each in judged.items()}
+    if with_adaptive:
+        fits |= {f"adaptive.{mode}": fits[mode] for mode in ("direct", "think")}
+    pairs = {mode: len(each[1]) for mode, each in fits.items()}
+    made = calibrate(fits, method, relevant_from=relevant_from, pairs=pairs)
+    if not with_adaptive:
+        return made
+    curves = (made.curves["adaptive.direct"], made.curves["adaptive.think"])
+    best, frontier = adaptive.choose(judged["direct"], judged["think"], qrels, curves)
+    made.made_from["adaptive"] = {
+        "nDCG@10": round(best.ndcg, 4),
+        "difference": round(best.difference, 4),
+        "tokens_per_pair": round(best.tokens, 2),
+        "points": [[round(o.tokens, 2), round(o.ndcg, 4)] for o in frontier],
+    }
+    limits = [(o.window.low, o.window.high, o.window.top) for o in frontier]
+    made.made_from["frontier"] = [  # JSON has no infinity
+        [None if math.isinf(low) else low, None if math.isinf(high) else high, top] for low, high, top in limits
+    ]
+    return replace(made, window=best.window)
+
+
+def sides(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int) -> tuple[list[float], list[int]]:
+    """(margins, labels) of the judgements whose query is judged."""
+    known = [j for j in judgements if j.query_id in qrels]
+    labels = [int(qrels[j.query_id].get(j.doc_id, 0) >= relevant_from) for j in known]
+    return [j.margin for j in known], labels
+
+
+def _judged(reranker: Reranker, pairs: Sequence[Pair], mode: Mode, budget: int) -> list[Judgement]:
+    limit = min(budget, reranker.plan.limit) if mode == "budget" else reranker.plan.limit
+    found = reranker.judge(pairs, plan=replace(reranker.plan, mode=mode, limit=limit))
+    return [each for each in found if each is not None]
+
+
+def _own(made: Calibration, mode: str) -> float:
+    return next(float(c["after"]["ECE"]) for c in made.checks if c["mode"] == mode and c["template"] is None)

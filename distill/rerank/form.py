@@ -1,0 +1,163 @@
+"""What every backend needs of a student beside its weights: tokenizer, verdict tokens, prompt, how text ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from distill.errors import InputError
+from distill.prompts import END_THINK, FIELDS, PROMPT_NAME, PROMPTS, prompt_ids, student_prompt, verdict_ids
+from distill.records import Pair
+
+Long = Literal["cut", "split", "refuse"]
+LONG = ("cut", "split", "refuse")
+NOTE = "distill.json"  # in a student's folder: the prompt and the target that it was trained with
+OVERLAP = 0.1  # of a part, when a passage is split: what a cut tears apart stands whole in one of the two
+SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A pair's prompts: one, or several where a passage was split; `how` is "", "cut" or "split"."""
+
+    rows: list[list[int]]
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A student's format.
+
+    `verdicts` are the ids of the tokens that may follow `</think>`, the highest grade first, `grades` what each says (1
+    and 0 for " true" and " false"). `close` is `\n</think>`, which ends reasoning by force; `end` is the one id of
+    `</think>`, None where it is several. `stops` end a text; `context` is in tokens.
+    """
+
+    tokenizer: Any
+    verdicts: tuple[int, ...]
+    grades: tuple[int, ...]
+    close: list[int]
+    end: int | None
+    stops: frozenset[int]
+    context: int
+    prompt: str = PROMPT_NAME
+
+    def ended(self, ids: Sequence[int]) -> bool:
+        """Whether generated `ids` end with `</think>`, as one token or as text."""
+        if self.end is not None:
+            return bool(ids) and ids[-1] == self.end
+        return str(self.tokenizer.decode(ids[-8:])).rstrip().endswith(END_THINK)
+
+    def closed(self, ids: list[int]) -> list[int]:
+        """`ids` as Rank1 closes them: up to the last sentence end (all where there is none), then `\\n</think>`."""
+        text = self.tokenizer.decode(ids)
+        last = max(text.rfind(mark) for mark in SENTENCE_ENDS)
+        kept = text[: last + 1] if last > 0 else text
+        return list(self.tokenizer.encode(f"{kept.rstrip()}\n{END_THINK}", add_special_tokens=False))
+
+    @property
+    def early(self) -> list[int]:
+        """What may not come before a task's `min_new` tokens: what ends a text, and `</think>` or its start."""
+        return [*self.stops, self.tokenizer.encode(END_THINK, add_special_tokens=False)[0]]
+
+    def reasoning(self, ids: Sequence[int]) -> str:
+        """The text of what was written, without `</think>`."""
+        return str(self.tokenizer.decode(list(ids))).removesuffix(END_THINK).strip() if ids else ""
+
+    def prompts(self, pairs: Sequence[Pair], room: int, long: Long = "cut") -> list[Prompted]:
+        """The pairs' prompts, each leaving `room` tokens of the context; query, frame and suffix are never lost.
+
+        A passage too long is `cut` (its first part stays), `split` (into parts that overlap by a tenth), or refused.
+        Raises InputError then, and where a query alone leaves no room.
+        """
+        limit = self.context - room
+        texts = [student_prompt(p.query, p.passage, p.instruction, self.prompt) for p in pairs]
+        rows = prompt_ids(self.tokenizer, texts) if texts else []
+        return [
+            Prompted([row]) if len(row) <= limit else self._shorter(pair, len(row), limit, long)
+            for pair, row in zip(pairs, rows, strict=True)
+        ]
+
+    def _shorter(self, pair: Pair, tokens: int, limit: int, long: Long) -> Prompted:
+        if long == "refuse":
+            raise InputError(
+                f"query {pair.query_id}, passage {pair.doc_id}: {tokens} tokens, and the student reads {limit}; "
+                "shorten it, or choose --long cut or split"
+            )
+        rows: list[list[int]] = []
+        start = 0
+        while start < len(pair.passage) or not rows:
+            row, taken = self._first_part(pair, pair.passage[start:], limit)
+            rows.append(row)
+            if long == "cut" or start + taken >= len(pair.passage):
+                break
+            start += max(1, int(taken * (1 - OVERLAP)))
+        return Prompted(rows, long)
+
+    def _first_part(self, pair: Pair, text: str, limit: int) -> tuple[list[int], int]:
+        """(ids, characters): the longest beginning of `text`, to within a few per cent, whose prompt fits."""
+        characters = len(text)
+        while True:
+            prompt = student_prompt(pair.query, text[:characters], pair.instruction, self.prompt)
+            row = prompt_ids(self.tokenizer, [prompt])[0]
+            if len(row) <= limit:
+                return row, characters
+            if characters == 0:
+                raise InputError(f"query {pair.query_id}: it alone is longer than the student's {limit} tokens")
+            characters = min(characters - 1, int(characters * max(limit, 0) / len(row) * 0.95))
+
+
+def form_of(path: str, context: int | None = None, prompt: str | None = None) -> Form:
+    """The format of the student at `path` (folder or hub name); `context` where the engine holds less than the model.
+
+    Raises InputError where there is no tokenizer or configuration, where a verdict is not one token, or where the
+    prompt is none that this project knows.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        config = AutoConfig.from_pretrained(path).get_text_config()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a student that loads ({str(error).strip().splitlines()[0]})") from None
+    name = prompt or _noted(path) or ("delimited" if set(FIELDS) <= set(tokenizer.get_added_vocab()) else PROMPT_NAME)
+    if name not in PROMPTS:
+        raise InputError(f"{path}: prompt {name!r} is none of {', '.join(PROMPTS)}")
+    try:
+        verdicts = verdict_ids(tokenizer, name)[::-1]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; its scores would be garbage") from None
+    single = tokenizer.encode(END_THINK, add_special_tokens=False)
+    held = int(getattr(config, "max_position_embeddings", None) or 4096)
+    return Form(
+        tokenizer=tokenizer,
+        verdicts=tuple(verdicts),
+        grades=tuple(range(len(verdicts)))[::-1],
+        close=tokenizer.encode(f"\n{END_THINK}", add_special_tokens=False),
+        end=single[0] if len(single) == 1 else None,
+        stops=frozenset(_stops(tokenizer, config)),
+        context=min(held, context) if context else held,
+        prompt=name,
+    )
+
+
+def _noted(path: str) -> str | None:
+    """The prompt that the student's own note names, None without one."""
+    note = Path(path) / NOTE
+    if not note.is_file():
+        return None
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        return str(found["prompt"]) if found.get("prompt") else None
+    except (ValueError, AttributeError):
+        raise InputError(f"{note}: not a JSON object with a prompt; write it again or remove it") from None
+
+
+def _stops(tokenizer: Any, config: Any) -> set[int]:
+    """The ids that end a text: the tokenizer's and the configuration's."""
+    named = getattr(config, "eos_token_id", None)
+    found = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    return {token for token in found if token is not None}

@@ -1,0 +1,115 @@
+"""What clients send and are sent: the rerank protocols of Jina (`/v1`) and Cohere (`/v1`, `/v2`), and `/v1/explain`.
+
+`instruction` and `return_reasoning` are ours. A key that is not known is not an error, since the protocols grow; it is
+named in `meta.warnings`, so that a misspelt one does not pass unseen.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from distill.records import Judgement
+
+# Parts of the two protocols that change nothing here: cost and cutting are decided by the server's own settings.
+WITHOUT_EFFECT = ("max_tokens_per_doc", "max_chunks_per_doc", "rank_fields", "priority", "truncation", "user")
+
+
+class Document(BaseModel):
+    """A passage as an object."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    text: str
+    title: str = ""
+
+    @property
+    def passage(self) -> str:
+        """Title and text as in training."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+class Asked(BaseModel):
+    """What both requests share."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str | None = None
+    query: str = Field(min_length=1)
+    instruction: str | None = Field(None, description="who wants what, beside the query; a field of its own")
+
+    def warnings(self) -> list[str]:
+        """The keys that have no effect."""
+        return [
+            f"{name} has no effect here" if name in WITHOUT_EFFECT else f"{name} is not known here"
+            for name in self.__pydantic_extra__ or {}
+        ]
+
+
+class RerankRequest(Asked):
+    """`POST /v1/rerank` and `/v2/rerank`."""
+
+    documents: list[str | Document] = Field(min_length=1)
+    top_n: int | None = Field(None, ge=1)
+    return_documents: bool | None = Field(None, description="default: true for /v1 as in Jina's, false for /v2")
+    return_reasoning: bool = False
+
+    def passages(self) -> list[str]:
+        """The documents' texts."""
+        return [each if isinstance(each, str) else each.passage for each in self.documents]
+
+
+class ExplainRequest(Asked):
+    """`POST /v1/explain`."""
+
+    document: str | Document
+
+    def passages(self) -> list[str]:
+        """The one document's text."""
+        return [self.document if isinstance(self.document, str) else self.document.passage]
+
+
+def ranked(asked: RerankRequest, judgements: Sequence[Judgement], model: str, version: int) -> dict[str, Any]:
+    """The answer: the best first, `relevance_score` in [0, 1]; ties of a saturated score are broken by the margin.
+
+    `usage` counts the tokens that the student wrote. Keys of both protocols stand side by side.
+    """
+    shown = version == 1 if asked.return_documents is None else asked.return_documents
+    order = sorted(range(len(judgements)), key=lambda at: -judgements[at].margin)[: asked.top_n]
+    results = []
+    for at in order:
+        row: dict[str, Any] = {"index": at, "relevance_score": judgements[at].score}
+        if shown:
+            row["document"] = {"text": asked.passages()[at]}
+        if asked.return_reasoning:
+            row["reasoning"] = judgements[at].reasoning
+            row["finish_reason"] = judgements[at].finish_reason
+        results.append(row)
+    tokens = sum(judgement.tokens for judgement in judgements)
+    meta: dict[str, Any] = {"api_version": {"version": str(version)}, "billed_units": {"search_units": 1}}
+    return {
+        "id": str(uuid.uuid4()),
+        "model": model,
+        "object": "list",
+        "results": results,
+        "usage": {"total_tokens": tokens},
+        "meta": meta | ({"warnings": asked.warnings()} if asked.warnings() else {}),
+    }
+
+
+def explained(asked: ExplainRequest, judgement: Judgement, model: str) -> dict[str, Any]:
+    """The judgement of one pair, with its reasoning."""
+    return {
+        "model": model,
+        "relevance_score": judgement.score,
+        "verdict": None if judgement.verdict is None else bool(judgement.verdict),
+        "margin": judgement.margin,
+        "reasoning": judgement.reasoning,
+        "finish_reason": judgement.finish_reason,
+        "mode": judgement.mode,
+        "usage": {"total_tokens": judgement.tokens},
+        "meta": {"warnings": asked.warnings()} if asked.warnings() else {},
+    }

@@ -1,0 +1,192 @@
+"""`distill rerank` and `distill calibrate`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill import store
+from distill.cli import main
+from distill.records import Judgement
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Six queries of five passages each, one of them with an instruction of its own."""
+    queries = [{"_id": f"q{q}", "text": f"red fox {q}"} for q in range(6)]
+    queries[0]["instruction"] = "quick only"
+    docs = [{"_id": f"d{d}", "title": "dog", "text": f"a lazy dog {d} sleeps"} for d in range(5)]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(q) + "\n" for q in queries))
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docs))
+    lines = [f"q{q} Q0 d{d} {d + 1} {5 - d} bm25\n" for q in range(6) for d in range(5)]
+    (tmp_path / "in.trec").write_text("".join(lines))
+    labels = [f"q{q} 0 d{d} {int((q + d) % 3 == 0)}\n" for q in range(6) for d in range(5)]
+    (tmp_path / "qrels.txt").write_text("".join(labels))
+    return tmp_path
+
+
+def arguments(command: str, tiny: Path, data: Path, *more: str) -> list[str]:
+    files = ("--queries", data / "queries.jsonl", "--corpus", data / "corpus.jsonl", "--run", data / "in.trec")
+    return [command, "--model", str(tiny), *map(str, files), *more]
+
+
+def judgements(folder: Path) -> dict[tuple[str, str], Judgement]:
+    return {(j.query_id, j.doc_id): j for j in store.read_rows(folder, Judgement)}
+
+
+def test_a_run_is_reranked_by_margin_and_every_judgement_is_kept(tiny: Path, data: Path, capsys: Any) -> None:
+    out = data / "out.trec"
+    assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(out))) == 0
+    found = judgements(data / "out.trec.judgements")
+    assert len(found) == 30 and {j.mode for j in found.values()} == {"direct"}
+    lines = [line.split() for line in out.read_text().splitlines()]
+    for query in {line[0] for line in lines}:
+        mine = [(line[2], float(line[4])) for line in lines if line[0] == query]
+        assert [score for _, score in mine] == sorted((score for _, score in mine), reverse=True)
+        assert dict(mine) == pytest.approx({d: j.margin for (q, d), j in found.items() if q == query})
+    printed = capsys.readouterr()
+    assert "30/30 pairs" in printed.err and "unparsable 30" in printed.err and "one answer in twenty" in printed.err
+    assert printed.out.strip() == str(out)
+
+
+def test_the_same_command_again_judges_nothing(tiny: Path, data: Path, capsys: Any) -> None:
+    command = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))
+    assert main(command) == 0
+    first = (data / "out.trec").read_text()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "30 of 30 pairs are judged already" in capsys.readouterr().err
+    assert (data / "out.trec").read_text() == first
+
+
+def test_a_journal_of_other_settings_is_refused(tiny: Path, data: Path, capsys: Any) -> None:
+    (data / "out.trec.journal").write_text('{"journal": "of something else"}\n')
+    assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))) == 2
+    assert "of another model, mode, data or setting" in capsys.readouterr().err
+
+
+def test_an_instruction_reaches_every_pair_and_only_where_asked(tiny: Path, data: Path) -> None:
+    for name, more in {"own": [], "one": ["--instruction", "old only"], "none": ["--instruction", ""]}.items():
+        assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / name), *more)) == 0
+    own, one, none = (judgements(data / f"{name}.judgements") for name in ("own", "one", "none"))
+    changed = {q for q, d in own if abs(own[q, d].margin - none[q, d].margin) > 1e-3}
+    assert changed == {"q0"}, "only q0 has one of its own"
+    assert all(abs(one[key].margin - none[key].margin) > 1e-3 for key in one)
+
+
+def test_a_threshold_leaves_passages_out_of_the_run_only(tiny: Path, data: Path) -> None:
+    out = data / "out.trec"
+    assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(out))) == 0
+    found = judgements(data / "out.trec.judgements")
+    middle = sorted(j.score for j in found.values())[15]
+    again = data / "above.trec"
+    assert (
+        main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(again), "--threshold", str(middle))) == 0
+    )
+    assert len(again.read_text().splitlines()) == sum(j.score >= middle for j in found.values())
+    assert len(judgements(data / "above.trec.judgements")) == 30
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus.jsonl": '{"_id": "d0", "text": "dog"}\n'}, "4 passages of the run have no text here"),
+        ({"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'}, "5 queries of the run have no text here"),
+        ({"corpus.jsonl": "not json\n"}, "corpus.jsonl:1: not JSON"),
+        ({"queries.jsonl": '{"text": "fox"}\n'}, "queries.jsonl:1: a line is an object with _id and text"),
+    ],
+)
+def test_texts_that_are_not_there_are_named(
+    tiny: Path, data: Path, capsys: Any, change: dict[str, str], message: str
+) -> None:
+    for name, text in change.items():
+        (data / name).write_text(text)
+    assert main(arguments("rerank", tiny, data, "--out", str(data / "out.trec"))) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_calibration_is_saved_with_the_student_and_used(tiny: Path, data: Path, tmp_path: Path, capsys: Any) -> None:
+    import shutil
+
+    student = tmp_path / "student"
+    shutil.copytree(tiny, student)
+    more = ["--qrels", str(data / "qrels.txt"), "--mode", "direct", "adaptive", "--instruction", "old only"]
+    assert main(arguments("calibrate", student, data, *more, "--max-new-tokens", "8")) == 0
+    saved = json.loads((student / "calibration.json").read_text())
+    assert set(saved["curves"]) == {"direct", "think", "adaptive.direct", "adaptive.think"}
+    assert [c["template"] for c in saved["checks"]].count("old only") == 2 and saved["window"] is not None
+    assert "ECE" in capsys.readouterr().err
+    out = data / "out.trec"
+    assert main(arguments("rerank", student, data, "--mode", "direct", "--out", str(out), "--recall", "1")) == 0
+    scores = [j.score for j in judgements(data / "out.trec.judgements").values()]
+    raw = data / "raw.trec"
+    assert main(arguments("rerank", student, data, "--mode", "direct", "--out", str(raw), "--calibration", "none")) == 0
+    before = [j.score for j in judgements(data / "raw.trec.judgements").values()]
+    share = sum(int((q + d) % 3 == 0) for q in range(6) for d in range(5)) / 30
+    assert abs(sum(scores) / 30 - share) < 0.05 < abs(sum(before) / 30 - share)
+    relevant = {(f"q{q}", f"d{d}") for q in range(6) for d in range(5) if (q + d) % 3 == 0}
+    kept = {tuple(line.split()[0:3:2]) for line in out.read_text().splitlines()}
+    assert relevant <= kept, "recall 1 keeps every relevant passage"
+
+
+def test_adaptive_takes_its_window_from_the_calibration(tiny: Path, data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from distill.rerank.reranker import Reranker
+
+    student = tmp_path / "student"
+    shutil.copytree(tiny, student)
+    more = ["--qrels", str(data / "qrels.txt"), "--mode", "adaptive", "--max-new-tokens", "8"]
+    assert main(arguments("calibrate", student, data, *more)) == 0
+    saved = json.loads((student / "calibration.json").read_text())["window"]
+    window = Reranker(str(student), "adaptive").plan.window
+    assert (window.low if saved["low"] is not None else None) == saved["low"] and window.top == saved["top"]
+
+
+def test_adaptive_without_a_window_says_so(tiny: Path, data: Path, capsys: Any) -> None:
+    more = ["--mode", "adaptive", "--max-new-tokens", "8", "--out", str(data / "out.trec")]
+    assert main(arguments("rerank", tiny, data, *more)) == 0
+    assert "where to think was never chosen for this student" in capsys.readouterr().err
+
+
+def test_a_backend_that_is_not_there_is_named(tiny: Path, data: Path, capsys: Any) -> None:
+    out = ["--out", str(data / "out.trec")]
+    assert main(arguments("rerank", tiny, data, "--backend", "onnx", *out)) == 2
+    assert "backend 'onnx' is none of auto, transformers, vllm, openai" in capsys.readouterr().err
+    assert main(arguments("rerank", tiny, data, "--backend", "openai", *out)) == 2
+    assert "give base_url (--base-url)" in capsys.readouterr().err
+
+
+def test_killed_and_called_again_it_judges_only_what_is_left(tiny: Path, data: Path) -> None:
+    """Enough pairs for the kill to fall between two judgements, wherever it falls."""
+    lines = [{"_id": f"d{d}", "text": f"a lazy dog {d} sleeps"} for d in range(100)]
+    (data / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (data / "in.trec").write_text("".join(f"q{q} Q0 d{d} {d + 1} {-d} x\n" for q in range(6) for d in range(100)))
+    out, journal = data / "out.trec", data / "out.trec.journal"
+    more = ("--mode", "think", "--max-new-tokens", "24", "--batch", "4", "--out", str(out))
+    command = [sys.executable, "-m", "distill.cli", *arguments("rerank", tiny, data, *more)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    deadline = time.monotonic() + 200
+    while not (journal.exists() and journal.stat().st_size > 20_000) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    before = [line for line in journal.read_text().split("\n")[1:-1] if line]
+    assert 0 < len(before) < 600
+    again = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=250)
+    assert again.returncode == 0, again.stderr
+    assert f"{len(before):,} of 600 pairs are judged already" in again.stderr
+    found = judgements(data / "out.trec.judgements")
+    assert len(found) == 600 and not journal.exists()
+    kept = json.loads(before[0])
+    assert found[kept["query_id"], kept["doc_id"]].margin == kept["margin"]

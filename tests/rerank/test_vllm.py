@@ -1,0 +1,110 @@
+"""The vllm backend, and the openai backend against vLLM's own server, with a tiny model on the CPU build.
+
+Skipped where vLLM is not installed; `make test-vllm` makes an environment where it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distill.records import Pair
+from distill.rerank.backends.base import Task
+from distill.rerank.reranker import Reranker
+from tests.rerank.agreement import agree
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here"),
+]
+CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+
+
+@pytest.fixture(scope="module")
+def engine(ending: Path) -> Iterator:
+    os.environ.update(CPU)
+    from distill.rerank.backends.vllm import VllmBackend
+
+    made = VllmBackend(str(ending), batch=16)
+    yield made
+    made.close()
+
+
+def test_the_engine_agrees_with_transformers(engine, ending: Path, few_pairs: list[Pair]) -> None:
+    agree(engine, ending, few_pairs)
+
+
+def test_a_task_given_up_leaves_the_engine(engine, ending: Path) -> None:
+    row = engine.form.tokenizer.encode("the red fox runs", add_special_tokens=False)
+    long, short = Task(row, 200, to_end=False), Task(row, 0)
+    engine.add(long)
+    engine.step()
+    engine.add(short)
+    engine.drop(long)
+    ended = []
+    for _ in range(20):
+        ended += engine.step()
+    assert [task for task, _ in ended] == [short] and not engine._engine.has_unfinished_requests()
+
+
+def test_samples_differ_and_their_seed_repeats_them(engine, few_pairs: list[Pair]) -> None:
+    def drawn(seed: int) -> list[float]:
+        made = Reranker(engine, "think", max_new_tokens=12, samples=3, temperature=1.0, seed=seed)
+        return [j.margin for j in made.predict(few_pairs[:3])]
+
+    first = drawn(1)
+    assert drawn(1) == pytest.approx(first, abs=1e-3) and drawn(2) != pytest.approx(first, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def url(ending: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(ending),
+        "--host",
+        "127.0.0.1",
+    ]
+    command += ["--port", str(port), "--dtype", "float32", "--enforce-eager", "--max-model-len", "256"]
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with open(log, "w") as sink:
+        process = subprocess.Popen(
+            [*command, "--max-num-seqs", "16"], stdout=sink, stderr=sink, env={**os.environ, **CPU}
+        )
+        deadline = time.monotonic() + 240
+        address = f"http://127.0.0.1:{port}/v1"
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+            try:
+                with urllib.request.urlopen(f"{address}/models", timeout=5) as answer:
+                    json.load(answer)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address
+        process.terminate()
+        process.wait(60)
+
+
+def test_a_server_of_vllm_agrees_with_transformers(url: str, ending: Path, few_pairs: list[Pair]) -> None:
+    from distill.rerank.backends.openai import OpenAIBackend
+
+    backend = OpenAIBackend(str(ending), url, batch=8)
+    assert backend.exact and backend.form.context == 256
+    agree(backend, ending, few_pairs)
+    backend.close()
