@@ -38,10 +38,14 @@ def _tokens(text: str) -> int:
 
 
 def _cut(reply: Reply, max_tokens: int | None) -> Reply:
-    """The reply as far as `max_tokens` lets it go; the verdict and the closing tag count as two tokens."""
-    if max_tokens is None or _tokens(reply.reasoning) + 2 <= max_tokens:
+    """The reply as far as `max_tokens` lets it go; a verdict and the closing tag count as two tokens."""
+    if max_tokens is None or _tokens(reply.reasoning) + _answer_tokens(reply) <= max_tokens:
         return reply
     return Reply(reply.reasoning[: max(0, max_tokens) * CHARS_PER_TOKEN], "", False, "length", reply.fault)
+
+
+def _answer_tokens(reply: Reply) -> int:
+    return 2 if len(reply.verdict) <= 5 else _tokens(reply.verdict)
 
 
 def _message(reply: Reply, reasoning_format: str) -> dict[str, Any]:
@@ -104,7 +108,7 @@ class _Handler:
         reply = _cut(self.teacher.reply(content, seed), max_tokens)
         self.answered += 1
         prompt_tokens = _tokens(content)
-        completion_tokens = _tokens(reply.reasoning) + (2 if reply.verdict else 0)
+        completion_tokens = _tokens(reply.reasoning) + (_answer_tokens(reply) if reply.verdict else 0)
         answer = {
             "id": f"chatcmpl-{self.started:x}-{self.answered:x}",
             "object": "chat.completion",

@@ -109,7 +109,8 @@ def _thing(rng: random.Random, kind: Kind, place: str) -> Thing:
     return Thing(kind, place, rng.randint(measure.low, measure.high), facts)
 
 
-def _query(rng: random.Random, kind: Kind, place: str, count: int, usual: float) -> Query:
+def draw_query(rng: random.Random, kind: Kind, place: str, count: int, usual: float) -> Query:
+    """A query with `count` conditions; the usual thing is asked for so often."""
     options: list[Topic | None] = [None, *kind.topics]
     conditions = []
     for topic in rng.sample(options, count):
@@ -122,7 +123,7 @@ def _query(rng: random.Random, kind: Kind, place: str, count: int, usual: float)
     return Query(kind, place, tuple(conditions))
 
 
-def _fitted(rng: random.Random, query: Query, miss: Condition | None) -> Thing:
+def candidate(rng: random.Random, query: Query, miss: Condition | None) -> Thing:
     """A thing of the query's kind and place that meets every condition but `miss`."""
     measure = query.kind.measure
     facts = {topic.key: rng.random() < 0.5 for topic in query.kind.topics}
@@ -136,18 +137,21 @@ def _fitted(rng: random.Random, query: Query, miss: Condition | None) -> Thing:
     return Thing(query.kind, query.place, rng.choice(values), facts)
 
 
-def _query_text(rng: random.Random, query: Query) -> str:
-    words = []
-    for condition in query.conditions:
-        if condition.topic is None:
-            words.append(query.kind.measure.asked.format(bound=f"{condition.bound} {condition.threshold}"))
-        else:
-            words.append(rng.choice(condition.topic.wanted if condition.wanted else condition.topic.unwanted))
+def condition_text(rng: random.Random, kind: Kind, condition: Condition) -> str:
+    """One demand as queries word it."""
+    if condition.topic is None:
+        return kind.measure.asked.format(bound=f"{condition.bound} {condition.threshold}")
+    return rng.choice(condition.topic.wanted if condition.wanted else condition.topic.unwanted)
+
+
+def query_text(rng: random.Random, query: Query) -> str:
+    """The query in words."""
+    words = [condition_text(rng, query.kind, condition) for condition in query.conditions]
     joined = words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
     return rng.choice(QUERY_FORMS).format(kind=query.kind.name, place=query.place, conditions=joined)
 
 
-def _passage(rng: random.Random, thing: Thing) -> tuple[str, str]:
+def passage(rng: random.Random, thing: Thing) -> tuple[str, str]:
     """Title and text: every fact stated once, in an order and a wording drawn at random."""
     measure = thing.kind.measure
     phrases = [rng.choice(measure.stated).format(n=thing.value)]
@@ -166,9 +170,9 @@ def _joined(rng: random.Random, phrases: list[str]) -> str:
 
 def _candidates(rng: random.Random, query: Query, settings: WorldSettings) -> Iterator[Thing]:
     for _ in range(settings.relevant):
-        yield _fitted(rng, query, None)
+        yield candidate(rng, query, None)
     for _ in range(settings.near_misses):
-        yield _fitted(rng, query, rng.choice(query.conditions))
+        yield candidate(rng, query, rng.choice(query.conditions))
     for _ in range(settings.same_place):
         yield _thing(rng, query.kind, query.place)
     kinds, places = KINDS[: settings.kinds], PLACES[: settings.places]
@@ -206,8 +210,8 @@ def _add_query(
     kind = rng.choice(KINDS[: settings.kinds])
     place = rng.choice(PLACES[: settings.places])
     (number,) = rng.choices(range(1, len(settings.condition_shares) + 1), settings.condition_shares)
-    query = _query(rng, kind, place, number, settings.usual)
-    text = _query_text(rng, query)
+    query = draw_query(rng, kind, place, number, settings.usual)
+    text = query_text(rng, query)
     if text in seen_queries:
         return
     seen_queries.add(text)
@@ -215,7 +219,7 @@ def _add_query(
     split.queries[query_id] = (text, query)
     labels = split.qrels[query_id] = {}
     for thing in _candidates(rng, query, settings):
-        title, body = _passage(rng, thing)
+        title, body = passage(rng, thing)
         if body in seen_passages:
             continue
         seen_passages.add(body)

@@ -1,94 +1,295 @@
-"""Pairs from a source: what was judged, and negatives where there are none or more are wanted."""
+"""Pairs from a source: what was judged, negatives that are mined, and what the teacher adds to them."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from distill.errors import DataError
-from distill.pairs.beir import qrels_files, read_beir
-from distill.pairs.collection import Collection
-from distill.pairs.settings import NegativeSettings, PairSettings
-from distill.records import Pair, make_pair
+from distill.errors import ConfigError, DataError
+from distill.pairs.bm25 import Bm25
+from distill.pairs.clean import Leaks, Usable
+from distill.pairs.collection import Collection, gather
+from distill.pairs.negatives import Miner, check_miners
+from distill.pairs.parts import parted, parts, subset
+from distill.pairs.settings import DataSettings, NegativeSettings, PairSettings
+from distill.pairs.sources.opening import open_source
+from distill.records import Ask, Pair, make_pair
 
 
-def collection(settings: PairSettings, folder: Path, seed: int, part: str = "train") -> Collection:
-    """The collection that the settings name, or of its `part` where the split is given as shares."""
+def collection(
+    settings: DataSettings, folder: Path, seed: int, part: str = "train", base: Path | None = None
+) -> Collection:
+    """The collection that the settings name, or of its `part` where the split is given as shares.
+
+    `base` is what the paths under `files` are relative to.
+    """
+    source = open_source(settings, folder, base)
     if isinstance(settings.split, dict):
-        return read_beir(folder, part, settings.split, seed, settings.qrels)
-    return read_beir(folder, settings.split)
+        return parted(gather(source, settings.qrels), settings.split, seed, part)
+    return gather(source, settings.split)
 
 
-def inputs(folder: Path) -> list[Path]:
+def inputs(folder: Path, settings: DataSettings | None = None, base: Path | None = None) -> list[Path]:
     """The files that a source reads."""
-    return [*sorted(folder.glob("corpus.jsonl*")), *sorted(folder.glob("queries.jsonl*")), *qrels_files(folder)]
+    return open_source(settings or DataSettings(path=str(folder)), folder, base).files()
 
 
-def build(settings: PairSettings, seed: int, folder: Path) -> tuple[list[Pair], dict[str, Any]]:
+class Building:
+    """The making of one run's pairs; every step adds to `pairs` and to `counts`, and nothing goes uncounted."""
+
+    def __init__(
+        self,
+        settings: PairSettings,
+        seed: int,
+        folder: Path,
+        base: Path | None = None,
+        ask: Ask | None = None,
+        held_out: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        """Raises ConfigError where the settings need a teacher and there is none."""
+        if settings.asks and ask is None:
+            raise ConfigError("pairs: judge, synthesize, instructions and poison need a teacher to ask")
+        self.settings, self.seed, self.folder, self.base, self.ask = settings, seed, folder, base, ask
+        self.leaks = Leaks(held_out or {}, settings.clean.decontaminate)
+        self.counts: dict[str, Counter[str]] = {}
+        self.pairs: dict[str, Pair] = {}
+        self.data = self._load()
+        self.usable = Usable(self.data, settings.clean)
+
+    def _load(self) -> Collection:
+        split = self.settings.split
+        source = open_source(self.settings, self.folder, self.base)
+        if isinstance(split, str):
+            data = gather(source, split)
+            return replace(data, split_of=dict.fromkeys(data.queries, "train"))
+        return parted(gather(source, self.settings.qrels), split, self.seed)
+
+    @cached_property
+    def bm25(self) -> Bm25:
+        """One index for the round trip and the mining."""
+        return Bm25(self.data.passages, self.settings.language)
+
+    def tally(self, name: str) -> Counter[str]:
+        """The counts of one step."""
+        return self.counts.setdefault(name, Counter())
+
+    # --- queries -------------------------------------------------------------------------------------------------
+
+    def synthesize(self) -> None:
+        """Queries by the teacher; with each its passage, as a positive."""
+        from distill.pairs.asking.synthesize import write_queries
+
+        settings, judge = self.settings.synthesize, self._judge()
+        assert settings is not None and self.ask is not None
+        written = write_queries(
+            self.data.passages, self.usable, settings, judge, self.ask, self.seed, lambda: self.bm25,
+            self.settings.language, self.tally("synthesize"),
+        )  # fmt: skip
+        if not written:
+            raise DataError(f"{self.folder}: no query that the teacher wrote came back to its passage; see the counts")
+        queries = {each.query_id: each.text for each in written}
+        shares = self.settings.split if isinstance(self.settings.split, dict) else {"train": 1.0}
+        together = {each.query_id: each.doc_id for each in written}
+        where = parts(queries, shares, self.seed, together)
+        grades = {each.query_id: {each.doc_id: each.grade or judge.relevant_from} for each in written}
+        self.tally("synthesize")["kept"] = len(written)
+        self.data = replace(
+            self.data,
+            queries={**self.data.queries, **queries},
+            qrels={**self.data.qrels, **grades},
+            split_of={**self.data.split_of, **where},
+        )
+        for each in written:
+            label = {"label": grades[each.query_id][each.doc_id], "label_origin": "teacher"}
+            self.add(each.query_id, each.doc_id, source=f"synthesized:{each.kind}", **label)
+
+    def chosen(self) -> list[str]:
+        """The queries that pairs are made of: of the parts asked about, and of all parts where the teacher wrote them.
+
+        Those that copy a held-out query are left out.
+        """
+        wanted = None if self.settings.synthesize else set(self.settings.ask)
+        found: list[str] = []
+        for part in sorted(set(self.data.split_of.values())):
+            if wanted is not None and part not in wanted:
+                continue
+            queries = sorted(q for q in self.data.queries if self.data.split_of[q] == part)
+            if self.settings.queries is not None:
+                lot = random.Random(f"queries:{self.seed}" if part == "train" else f"queries:{self.seed}:{part}")
+                queries = sorted(lot.sample(queries, min(self.settings.queries, len(queries))))
+            found += queries
+        clean = [q for q in found if self.data.split_of[q] != "train" or self.leaks(self.data.queries[q]) is None]
+        if len(clean) < len(found):
+            self.tally("clean")["queries of evaluation sets"] += len(found) - len(clean)
+            gone = set(found) - set(clean)
+            self.pairs = {key: pair for key, pair in self.pairs.items() if pair.query_id not in gone}
+        return clean
+
+    # --- pairs ---------------------------------------------------------------------------------------------------
+
+    def add(self, query_id: str, doc_id: str, **fields: Any) -> None:
+        """One pair of the collection's texts, unless its texts are unusable or leaked; equal texts are one pair."""
+        pair = make_pair(
+            query_id, doc_id, self.data.queries[query_id], self.data.passages[doc_id],
+            self.data.instructions.get(query_id), split=self.data.split_of[query_id],
+            **{"language": self._language, "relevant_from": self.settings.relevant_from, **fields},
+        )  # fmt: skip
+        reason = self.usable.bad.get(doc_id) or ("empty" if not pair.query.strip() else None)
+        if reason:
+            self.tally("clean")[reason] += 1
+        elif pair.split == "train" and self.leaks(pair.passage) is not None:
+            self.tally("clean")["passages of evaluation sets"] += 1
+        else:
+            self.put(pair)
+
+    def put(self, pair: Pair) -> None:
+        """Keep the pair, or list it as the duplicate of the one there is."""
+        first = self.pairs.setdefault(pair.pair_id, pair)
+        if first is not pair:
+            self.tally("clean")["duplicates"] += 1
+            self.pairs[pair.pair_id] = replace(first, duplicate=pair.doc_id)
+
+    @property
+    def _language(self) -> str | None:
+        return None if self.settings.language == "none" else self.settings.language
+
+    def judged(self, queries: list[str]) -> None:
+        """What the source says: its grades, and the pairs that it lists without one."""
+        for query_id in queries:
+            if query_id in self._synthesized:
+                continue
+            for doc_id, grade in sorted(self.data.qrels.get(query_id, {}).items()):
+                self.add(query_id, doc_id, label=grade, label_origin="judged", source="qrels")
+            for doc_id in sorted(self.data.unlabelled.get(query_id, ())):
+                self.add(query_id, doc_id, source="unlabelled")
+
+    @cached_property
+    def _synthesized(self) -> set[str]:
+        return {pair.query_id for pair in self.pairs.values() if pair.source.startswith("synthesized")}
+
+    def mine(self, queries: list[str]) -> None:
+        """Negatives, where they are asked for, or where nothing else says what is not relevant."""
+        lacking = not any(pair.relevant is False or pair.label is None for pair in self.pairs.values())
+        settings = self.settings.negatives or (NegativeSettings() if lacking else None)
+        if settings is None:
+            return
+        check_miners(settings, self.data.listed)
+        data = subset(self.data, queries)
+        miner = Miner(data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25)
+        for each in miner(queries):
+            self.add(
+                each.query_id, each.doc_id, label=0, label_origin="assumed", source=each.source,
+                suspected=each.suspected,
+            )  # fmt: skip
+        self.tally("mine").update(miner.counts)
+
+    # --- the teacher ---------------------------------------------------------------------------------------------
+
+    def _judge(self) -> Any:
+        from distill.pairs.asking.settings import JudgeSettings
+
+        return self.settings.judge or JudgeSettings(samples=1)
+
+    def judge(self) -> None:
+        """Grades for what was mined, and for what the source lists without one."""
+        from distill.pairs.asking.judge import grades
+
+        settings, counts = self._judge(), self.tally("judge")
+        assert self.ask is not None
+        due = {
+            key: pair
+            for key, pair in sorted(self.pairs.items())
+            if ("mined" in settings.of and pair.label_origin == "assumed")
+            or ("unlabelled" in settings.of and pair.label is None)
+        }
+        found = grades(self.ask, settings, ((k, (p.query, p.instruction, p.passage)) for k, p in due.items()), counts)
+        for key, grade in found.items():
+            if grade is None:
+                continue
+            pair, relevant = due[key], grade >= settings.relevant_from
+            counts[f"grade {grade}"] += 1
+            if relevant and pair.label is not None and settings.relevant != "relabel":
+                if settings.relevant == "drop":
+                    del self.pairs[key]
+                else:
+                    self.pairs[key] = replace(pair, suspected=f"the teacher grades it {grade}")
+                continue
+            self.pairs[key] = replace(
+                pair, label=grade, label_origin="teacher", relevant_from=settings.relevant_from
+            )  # fmt: skip
+
+    def instruct(self) -> None:
+        """Instructions, the passages that fail them, poisoned requests."""
+        from distill.pairs.asking.instruct import instruction_pairs, poisoned, write_instructions
+
+        settings, judge, counts = self.settings.instructions, self._judge(), self.tally("instructions")
+        assert settings is not None and self.ask is not None
+        plain = list(self.pairs.values())
+        made = write_instructions(plain, settings, judge, self.ask, self.seed, counts)
+        rows = instruction_pairs(made, plain, settings, judge, self.ask, self.seed, counts)
+        if self.settings.poison:
+            rows += poisoned(made, self.settings.poison, judge, self.ask, self.seed, self.tally("poison"))
+        for row in rows:
+            self.put(replace(row, language=self._language))
+
+
+def build(
+    settings: PairSettings,
+    seed: int,
+    folder: Path,
+    base: Path | None = None,
+    ask: Ask | None = None,
+    held_out: Mapping[str, Iterable[str]] | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> tuple[list[Pair], dict[str, Any]]:
     """(pairs, counts). Equal texts are one pair, the second one's id in `duplicate`.
 
-    Raises DataError where the source cannot be read, or holds nothing to ask about.
+    `base` is what paths of the settings are relative to; `ask` asks the teacher, where the settings say so; `held_out`
+    gives the texts of evaluation sets by name. Raises DataError where the source cannot be read, or holds nothing to
+    ask about, ConfigError where settings do not fit it, and Stopped where the teacher stops: the same call goes on.
     """
-    data = collection(settings, folder, seed)
-    queries = sorted(data.queries)
-    if settings.queries is not None:
-        queries = sorted(random.Random(f"queries:{seed}").sample(queries, min(settings.queries, len(queries))))
-    found: dict[str, Pair] = {}
-    counts: Counter[str] = Counter()
+    say = notify or (lambda text: None)
+    work = Building(settings, seed, folder, base, ask, held_out)
+    if settings.synthesize:
+        say(f"writing queries for {settings.synthesize.passages} passages")
+        work.synthesize()
+    queries = work.chosen()
+    work.judged(queries)
+    work.mine(queries)
+    if settings.judge:
+        say("grading passages")
+        work.judge()
+    if settings.instructions:
+        say("writing instructions")
+        work.instruct()
+    if not work.pairs:
+        found = ", ".join(f"{count} {why}" for why, count in work.tally("clean").items()) or "it holds none"
+        raise DataError(f"{folder}: no pair is left ({found})")
+    return list(work.pairs.values()), _counts(work)
 
-    def add(query_id: str, doc_id: str, label: int, origin: str, source: str) -> None:
-        if not data.passages[doc_id] or not data.queries[query_id].strip():
-            counts["empty"] += 1
-            return
-        pair = make_pair(
-            query_id, doc_id, data.queries[query_id], data.passages[doc_id], data.instructions.get(query_id),
-            label=label, label_origin=origin, source=source, split="train",
-        )  # fmt: skip
-        first = found.get(pair.pair_id)
-        if first is None:
-            found[pair.pair_id] = pair
-        else:
-            counts["duplicates"] += 1
-            from dataclasses import replace
 
-            found[pair.pair_id] = replace(first, duplicate=doc_id)
-
-    for query_id in queries:
-        for doc_id, grade in sorted(data.qrels[query_id].items()):
-            add(query_id, doc_id, 1 if grade >= settings.relevant_from else 0, "judged", "qrels")
-    judged_negatives = sum(pair.label == 0 for pair in found.values())
-    negatives = settings.negatives or (NegativeSettings() if not judged_negatives else None)
-    if negatives is not None:
-        for query_id, doc_id, rank in _mined(data, queries, negatives, seed):
-            add(query_id, doc_id, 0, "assumed", f"bm25:{rank}")
-    if not found:
-        raise DataError(f"{folder}: no pair is left; {counts['empty']} had an empty query or passage")
-    pairs = list(found.values())
-    return pairs, {
+def _counts(work: Building) -> dict[str, Any]:
+    pairs = list(work.pairs.values())
+    clean = work.tally("clean")
+    steps = {name: dict(sorted(found.items())) for name, found in work.counts.items() if name != "clean"}
+    return {
         "pairs": len(pairs),
         "queries": len({pair.query_id for pair in pairs}),
-        "relevant": sum(pair.label == 1 for pair in pairs),
-        "empty": counts["empty"],
-        "duplicates": counts["duplicates"],
-        "negative_grades": data.negative_grades,
+        "relevant": sum(pair.relevant is True for pair in pairs),
+        "unlabelled": sum(pair.label is None for pair in pairs),
+        "suspected": sum(pair.suspected is not None for pair in pairs),
+        "empty": clean.pop("empty", 0),
+        "duplicates": clean.pop("duplicates", 0),
+        "negative_grades": work.data.negative_grades,
         "by_source": dict(Counter(pair.source.split(":")[0] for pair in pairs)),
         "by_split": dict(Counter(pair.split for pair in pairs)),
+        "by_grade": {str(grade): n for grade, n in sorted(Counter(str(pair.label) for pair in pairs).items())},
+        "left_out": dict(sorted(clean.items())),
+        "passages": {"in_source": len(work.data.passages), **work.usable.counts()},
+        **steps,
     }
-
-
-def _mined(data: Collection, queries: list[str], negatives: NegativeSettings, seed: int) -> list[tuple[str, str, int]]:
-    """(query, passage, rank) of unjudged passages, drawn among BM25's ranks `first` to `last`."""
-    from distill.pairs.bm25 import Bm25
-
-    deepest = max((len(labels) for labels in data.qrels.values()), default=0)
-    ranked = Bm25(data.passages).top({q: data.queries[q] for q in queries}, negatives.last + deepest)
-    chosen = []
-    for query_id in queries:
-        known = data.qrels[query_id]
-        free = [(d, rank) for rank, (d, _) in enumerate(ranked[query_id], 1) if d not in known and data.passages[d]]
-        window = [(d, rank) for d, rank in free if negatives.first <= rank <= negatives.last]
-        picked = random.Random(f"negatives:{seed}:{query_id}").sample(window, min(negatives.per_query, len(window)))
-        chosen += [(query_id, doc_id, rank) for doc_id, rank in sorted(picked, key=lambda each: each[1])]
-    return chosen

@@ -7,38 +7,109 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
+from distill.pairs.analysis import LANGUAGES
+from distill.pairs.asking.settings import InstructionSettings, JudgeSettings, PoisonSettings, SynthesisSettings
+
+SOURCES = Literal["beir", "trec", "table", "huggingface", "ir_datasets", "tevatron", "texts", "example"]
 
 
-class NegativeSettings(Settings):
-    """Passages that nobody judged, taken as not relevant: `per_query` of BM25's ranks `first` to `last`."""
+class MinerSettings(Settings):
+    """One way to find passages that nobody judged. Ranks count all passages, known ones included.
 
-    miner: Literal["bm25"] = "bm25"
-    per_query: int = Field(4, ge=1)
+    `bm25`; `run`: the user's TREC run at `path`; `dense`: a sentence-transformers model (folder or hub name);
+    `listed`: hard negatives that the source lists; `random`. `share` is this miner's part where several are mixed.
+    """
+
+    miner: Literal["bm25", "run", "dense", "listed", "random"] = "bm25"
     first: int = Field(1, ge=1)
     last: int = Field(50, ge=1)
+    path: str | None = Field(None, description="miner run: a TREC run, gzipped or not")
+    model: str | None = Field(None, description="miner dense: a sentence-transformers model")
+    share: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
-    def _range(self) -> NegativeSettings:
-        if self.last - self.first + 1 < self.per_query:
-            raise ValueError(f"ranks {self.first} to {self.last} hold fewer than {self.per_query} passages")
+    def _whole(self) -> MinerSettings:
+        if self.last < self.first:
+            raise ValueError(f"ranks {self.first} to {self.last} hold nothing")
+        if self.miner == "run" and not self.path:
+            raise ValueError("miner run needs path, a TREC run")
+        if self.miner == "dense" and not self.model:
+            raise ValueError("miner dense needs model, the name of a sentence-transformers model")
         return self
 
 
-class PairSettings(Settings):
-    """Which pairs are made, from what. With no `negatives` and no judged ones, BM25 negatives are mined as by default.
+class NegativeSettings(MinerSettings):
+    """Passages that nobody judged, taken as not relevant: `per_query` of them, from one miner or a `mix` of several.
 
-    `split` names a file of qrels, or gives shares by query of the only one, such as `{train: 0.8, test: 0.2}`: then
-    `train` is asked about, and an evaluation set names another of the keys.
+    Where a miner has too few for a query the others fill in. A mined passage whose score is above `suspect_above` times
+    that of the query's best known positive in the same list is suspected of being relevant (NV-Retriever's
+    positive-aware rule): `suspected` says whether it is flagged (the column `suspected`) or left out.
     """
 
-    source: Literal["beir", "example"] = "beir"
+    per_query: int = Field(4, ge=1)
+    mix: list[MinerSettings] = []
+    suspect_above: float | None = Field(None, gt=0, description="such as 0.95; default: nothing is suspected by score")
+    suspected: Literal["flag", "drop"] = "flag"
+
+    @model_validator(mode="after")
+    def _range(self) -> NegativeSettings:
+        if not self.mix and self.miner != "listed" and self.last - self.first + 1 < self.per_query:
+            raise ValueError(f"ranks {self.first} to {self.last} hold fewer than {self.per_query} passages")
+        return self
+
+    @property
+    def miners(self) -> list[MinerSettings]:
+        """The miners that are mixed; without a mix, the one that is named."""
+        own = self.model_dump(include=set(MinerSettings.model_fields))
+        return self.mix or [MinerSettings(**{**own, "share": 1.0})]
+
+
+class CleanSettings(Settings):
+    """What is taken out before anything is asked; each is counted.
+
+    Passages equal in all but case, punctuation and spaces are one; a passage nearly equal to a positive of the same
+    query is never its negative.
+    """
+
+    max_words: int | None = Field(None, ge=1, description="longer passages are neither asked about nor mined")
+    languages: list[str] = Field([], description="codes; texts surely in another language are left out")
+    near_duplicates: float | None = Field(
+        None, ge=0.6, le=1, description="similarity from which only the first of two passages is mined, such as 0.8"
+    )
+    decontaminate: bool | list[str] = Field(
+        False, description="leave out what is also in evaluation sets: true for all, or their names"
+    )
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class DataSettings(Settings):
+    """A source of passages, queries and labels.
+
+    `path` is a folder or a file, a Hugging Face dataset's name, or an ir_datasets ID. `files` names the parts where
+    a source has several; `columns` says what the source calls query, passage, label, query_id, doc_id, title,
+    instruction, split. `split` names a file of qrels, or gives shares by query of the only one, such as
+    `{train: 0.8, test: 0.2}`: then `train` is asked about, and an evaluation set names another of the keys.
+    """
+
+    source: SOURCES = "beir"
     path: str = ""
+    files: dict[str, str] = {}
+    columns: dict[str, str] = {}
     split: str | dict[str, float] = "train"
     qrels: str | None = Field(None, description="which qrels file is split by shares, where there are several")
-    relevant_from: int = Field(1, ge=1, description="the lowest grade that counts as relevant")
-    negatives: NegativeSettings | None = None
-    queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed")
-    example: dict[str, Any] = Field(default_factory=dict, description="settings of the embedded world")
+    language: str = Field("en", description=f"of BM25's analysis: one of {', '.join(LANGUAGES)}")
+    passage_words: int = Field(120, ge=10, description="source texts: about so many words a passage")
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, language: str) -> str:
+        if language not in LANGUAGES:
+            raise ValueError(f"known are {', '.join(LANGUAGES)}; none takes words as they are")
+        return language
 
     @field_validator("split")
     @classmethod
@@ -51,7 +122,42 @@ class PairSettings(Settings):
         return split
 
     @model_validator(mode="after")
-    def _has_path(self) -> PairSettings:
-        if self.source != "example" and not self.path:
+    def _has_path(self) -> DataSettings:
+        if self.source != "example" and not self.path and not (self.files and self.source in ("trec", "table")):
             raise ValueError(f"source {self.source} needs a path")
+        return self
+
+
+class PairSettings(DataSettings):
+    """Which pairs are made, from what. With no `negatives` and no judged ones, BM25 negatives are mined as by default.
+
+    `ask` names the parts that are asked about; only `train` is trained on.
+    """
+
+    ask: list[str] = Field(["train"], min_length=1)
+    relevant_from: int = Field(1, ge=1, description="the lowest grade that counts as relevant")
+    negatives: NegativeSettings | None = None
+    queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed")
+    clean: CleanSettings = CleanSettings()
+    synthesize: SynthesisSettings | None = None
+    judge: JudgeSettings | None = None
+    instructions: InstructionSettings | None = None
+    poison: PoisonSettings | None = None
+    example: dict[str, Any] = Field(default_factory=dict, description="settings of the embedded world")
+
+    @property
+    def asks(self) -> bool:
+        """Whether the teacher is asked while pairs are made."""
+        return any((self.synthesize, self.judge, self.instructions, self.poison))
+
+    @model_validator(mode="after")
+    def _possible(self) -> PairSettings:
+        if self.source == "texts" and self.synthesize is None:
+            raise ValueError("source texts has no queries; say under synthesize how the teacher writes some")
+        if self.poison and not self.instructions:
+            raise ValueError("poison alters instructions and queries of instructed pairs; it needs instructions")
+        known = set(self.split) if isinstance(self.split, dict) else {"train"}
+        for name in self.ask:
+            if name not in known:
+                raise ValueError(f"ask: {name!r} is no part of the split; there is {', '.join(sorted(known))}")
         return self

@@ -64,8 +64,8 @@ def test_negative_grades_are_nought_and_counted(tmp_path: Path) -> None:
         ([("q0", "d0", "high")], r"train.tsv:2: the label 'high' is not an integer"),
         ([("q0", "d0", "1.5")], r"train.tsv:2: the label '1.5' is not an integer"),
         ([("q0", "d0", 1), ("q0", "d0", 0)], r"train.tsv:3: the pair 'q0', 'd0' is judged twice"),
-        ([("q99", "d0", 1)], r"train.tsv: query 'q99' has no text in queries.jsonl"),
-        ([("q0", "d99", 1)], r"train.tsv: passage 'd99' has no text in corpus.jsonl"),
+        ([("q99", "d0", 1)], r"train.tsv:2: query 'q99' has no text in queries.jsonl"),
+        ([("q0", "d99", 1)], r"train.tsv:2: passage 'd99' has no text in corpus.jsonl"),
         ([], r"train.tsv: is empty"),
     ],
 )
@@ -142,7 +142,7 @@ def test_equal_passages_are_one_pair_with_the_second_listed(tmp_path: Path) -> N
 def test_a_threshold_says_what_counts_as_relevant(tmp_path: Path) -> None:
     rows = [("q0", "d0", 3), ("q0", "d1", 1)]
     pairs, _ = build(settings(relevant_from=2), 0, write(tmp_path, {"train": rows}))
-    assert {p.doc_id: p.label for p in pairs} == {"d0": 1, "d1": 0}
+    assert {p.doc_id: (p.label, p.relevant) for p in pairs} == {"d0": (3, True), "d1": (1, False)}
 
 
 @pytest.mark.parametrize(("name", "figure"), [("scifact", 0.676), ("cranfield", 0.491)])

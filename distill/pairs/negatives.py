@@ -1,0 +1,241 @@
+"""Negatives that nobody judged: drawn from ranked lists, several miners mixed, known positives excluded."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill.errors import ConfigError, DataError
+from distill.pairs.bm25 import Bm25
+from distill.pairs.clean import Usable, nearly_equal, word_grams
+from distill.pairs.collection import Collection
+from distill.pairs.settings import MinerSettings, NegativeSettings
+
+Ranked = tuple[Sequence[str], Sequence[float]]  # passages and their scores, best first
+ALIKE = 0.4  # the share of common words from which two passages are compared by their 5-grams
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """One unjudged passage of a query: which miner ranked it where, and why it is suspected of being relevant."""
+
+    query_id: str
+    doc_id: str
+    miner: str
+    rank: int
+    suspected: str | None = None
+
+    @property
+    def source(self) -> str:
+        """As a pair's `source` says it: `bm25:7`."""
+        return f"{self.miner}:{self.rank}"
+
+
+class Miner:
+    """Draws negatives for the queries of a collection; `counts` says what was left out, and why."""
+
+    def __init__(
+        self,
+        data: Collection,
+        usable: Usable,
+        settings: NegativeSettings,
+        seed: int,
+        base: Path = Path(),
+        bm25: Callable[[], Bm25] | None = None,
+    ) -> None:
+        self._data, self._usable, self._settings, self._seed, self._base = data, usable, settings, seed, base
+        self._bm25 = bm25 or (lambda: Bm25(data.passages))
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, queries: Sequence[str]) -> Iterator[Mined]:
+        """The negatives of each query, in the queries' order; the same seed draws the same, whatever the order."""
+        miners = self._settings.miners
+        texts = {q: self._data.queries[q] for q in queries}
+        lists = [self._lists(miner, texts) for miner in miners]
+        for rows in zip(*lists, strict=True):
+            query_id = rows[0][0]
+            yield from self._drawn(query_id, [ranked for _, ranked in rows])
+
+    def _drawn(self, query_id: str, lists: list[Ranked]) -> Iterator[Mined]:
+        miners, wanted = self._settings.miners, self._settings.per_query
+        rng = random.Random(f"negatives:{self._seed}:{query_id}")
+        taken = self._known(query_id)
+        copies = _Copies(self._data.passages, self._positives(query_id))
+        windows = [
+            _Draw(rng, miner.first - 1, min(miner.last, len(docs)))
+            for miner, (docs, _) in zip(miners, lists, strict=True)
+        ]
+        limits = [self._limit(query_id, ranked) for ranked in lists]
+        found: list[tuple[int, Mined]] = []
+        quotas = _shared(wanted, [miner.share for miner in miners], rng)
+        for extra in (False, True):  # first each miner's share, then whoever has more makes good what is missing
+            for at, miner in enumerate(miners):
+                quota = wanted - len(found) if extra else quotas[at]
+                docs, scores = lists[at]
+                while quota > 0 and (place := windows[at].next()) is not None:
+                    doc, limit = docs[place], limits[at]
+                    same = self._usable.same(doc)
+                    if same in taken or doc in self._usable.bad:
+                        continue
+                    taken.add(same)
+                    if copies.include(doc):
+                        self.counts["nearly a positive"] += 1
+                        continue
+                    reason = None
+                    if limit is not None and scores[place] > limit[0]:
+                        self.counts["suspected"] += 1
+                        if self._settings.suspected == "drop":
+                            continue
+                        reason = f"scores {scores[place] / limit[1]:.2f} of the best positive"
+                    found.append((at, Mined(query_id, doc, miner.miner, place + 1, reason)))
+                    quota -= 1
+        self.counts["missing"] += wanted - len(found)
+        yield from (each for _, each in sorted(found, key=lambda pair: (pair[0], pair[1].rank)))
+
+    def _known(self, query_id: str) -> set[str]:
+        """Passages of which the source says something, those of equal text included."""
+        same = self._usable.same
+        known = self._data.qrels.get(query_id, {})
+        return {same(d) for d in known} | {same(d) for d in self._data.unlabelled.get(query_id, ())}
+
+    def _positives(self, query_id: str) -> list[str]:
+        return [doc for doc, grade in self._data.qrels.get(query_id, {}).items() if grade > 0]
+
+    def _limit(self, query_id: str, ranked: Ranked) -> tuple[float, float] | None:
+        """(the score above which a passage is suspected, the best positive's); None where the list cannot say."""
+        above = self._settings.suspect_above
+        if above is None:
+            return None
+        grades = self._data.qrels.get(query_id, {})
+        best = max((score for doc, score in zip(*ranked, strict=True) if grades.get(doc, 0) > 0), default=0.0)
+        return (above * best, best) if best > 0 else None
+
+    # --- the lists -----------------------------------------------------------------------------------------------
+
+    def _lists(self, miner: MinerSettings, queries: Mapping[str, str]) -> Iterator[tuple[str, Ranked]]:
+        """(query, its list down to the last rank) for every query."""
+        if miner.miner == "bm25":
+            yield from self._by_bm25(miner.last, queries)
+        elif miner.miner == "random":
+            ids = sorted(self._data.passages)
+            for query_id in queries:
+                rng = random.Random(f"random:{self._seed}:{query_id}")
+                docs = rng.sample(ids, min(len(ids), miner.last))
+                yield query_id, (docs, [0.0] * len(docs))
+        elif miner.miner == "listed":
+            for query_id in queries:
+                docs = self._data.listed.get(query_id, [])
+                yield query_id, (docs, [0.0] * len(docs))
+        else:
+            lists = self._of_run(miner, queries) if miner.miner == "run" else self._dense(miner, queries)
+            for query_id in queries:
+                ranked = lists.get(query_id, [])
+                yield query_id, ([doc for doc, _ in ranked], [score for _, score in ranked])
+
+    def _by_bm25(self, last: int, queries: Mapping[str, str]) -> Iterator[tuple[str, Ranked]]:
+        index = self._bm25()
+        for names, places, scores in index.blocks(queries, last):
+            ids = index.ids
+            for query_id, row, row_scores in zip(names, places.tolist(), scores.tolist(), strict=True):
+                shared = len(row_scores) if row_scores[-1] > 0 else sum(score > 0 for score in row_scores)
+                yield query_id, ([ids[at] for at in row[:shared]], row_scores[:shared])
+
+    def _of_run(self, miner: MinerSettings, queries: Mapping[str, str]) -> Mapping[str, list[tuple[str, float]]]:
+        found = read_ranks(self._base / str(miner.path), set(queries), miner.last)
+        if queries and not found:
+            raise DataError(f"{self._base / str(miner.path)}: has none of the queries; this run is of another set")
+        for ranked in found.values():
+            for doc, _ in ranked:
+                if doc not in self._data.passages:
+                    raise DataError(f"{miner.path}: passage {doc!r} has no text in the corpus; add it or take it out")
+        return found
+
+    def _dense(self, miner: MinerSettings, queries: Mapping[str, str]) -> Mapping[str, list[tuple[str, float]]]:
+        from distill.pairs.dense import nearest
+
+        return nearest(str(miner.model), self._base, queries, self._data.passages, miner.last)
+
+
+class _Draw:
+    """Places from `start` to `stop`, each once, in an order by lot that is drawn as far as it is asked for."""
+
+    def __init__(self, rng: random.Random, start: int, stop: int) -> None:
+        self._rng, self._left = rng, list(range(start, stop))
+
+    def next(self) -> int | None:
+        left = self._left
+        if not left:
+            return None
+        at = int(self._rng.random() * len(left))
+        left[at], left[-1] = left[-1], left[at]
+        return left.pop()
+
+
+class _Copies:
+    """Whether a passage is nearly one of the positives; texts are read, and compared closely, only where it may be."""
+
+    def __init__(self, passages: Mapping[str, str], positives: Sequence[str]) -> None:
+        self._passages = passages
+        self._positives = positives
+        self._seen: list[tuple[set[str], Any]] | None = None
+
+    def include(self, doc_id: str) -> bool:
+        if not self._positives:
+            return False
+        if self._seen is None:
+            texts = [self._passages[doc] for doc in self._positives]
+            self._seen = [(set(text.lower().split()), text) for text in texts]
+        text = self._passages[doc_id]
+        words = set(text.lower().split())
+        near = [other for there, other in self._seen if len(words & there) >= ALIKE * len(words | there)]
+        return bool(near) and nearly_equal(text, map(word_grams, near))
+
+
+def _shared(wanted: int, shares: Sequence[float], rng: random.Random) -> list[int]:
+    """`wanted` in whole numbers by the shares; what is left over falls to the shares' remainders, by lot."""
+    exact = [wanted * share / sum(shares) for share in shares]
+    found = [int(each) for each in exact]
+    for _ in range(wanted - sum(found)):
+        rest = [each - have for each, have in zip(exact, found, strict=True)]
+        at = rng.choices(range(len(shares)), [max(r, 1e-9) for r in rest])[0]
+        found[at] += 1
+    return found
+
+
+def read_ranks(path: Path, queries: set[str], last: int) -> Mapping[str, list[tuple[str, float]]]:
+    """{query: [(passage, score)]} of a TREC run, best first, down to `last`; queries not asked for are passed over.
+
+    Raises DataError with file and line.
+    """
+    found: dict[str, list[tuple[str, float]]] = {}
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as source:
+            for number, line in enumerate(source, 1):
+                values = line.split()
+                if not values:
+                    continue
+                if len(values) != 6:
+                    message = f"{path}:{number}: {len(values)} columns; a run has 6: query Q0 passage rank score tag"
+                    raise DataError(message)
+                if values[0] in queries:
+                    try:
+                        found.setdefault(values[0], []).append((values[2], float(values[4])))
+                    except ValueError:
+                        raise DataError(f"{path}:{number}: the score {values[4]!r} is not a number") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; name a TREC run under pairs.negatives") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    return {q: sorted(ranked, key=lambda each: (-each[1], each[0]))[:last] for q, ranked in found.items()}
+
+
+def check_miners(settings: NegativeSettings, listed: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError where a miner has nothing to draw from."""
+    if any(miner.miner == "listed" for miner in settings.miners) and not listed:
+        raise ConfigError("pairs.negatives: miner listed needs a source that lists negatives, such as tevatron")

@@ -1,0 +1,95 @@
+"""Splitting by query, seeded, so that no query stands in two parts, not even in other words of the same stems."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from distill.errors import DataError
+from distill.overlap import EMPTY
+from distill.pairs.analysis import Analysis
+from distill.pairs.collection import Collection
+
+_WORD = re.compile(r"\w+")
+_EMPTY = EMPTY - {"no", "not"}
+
+
+def parted(data: Collection, shares: Mapping[str, float], seed: int, split: str | None = None) -> Collection:
+    """The queries of one part, or, with None, all of them with their part in `split_of`.
+
+    Raises DataError for a part that is none of the shares.
+    """
+    if split is not None and split not in shares:
+        raise DataError(f"split {split!r} is none of the shares {', '.join(shares)}; name one of them")
+    where = parts(data.queries, shares, seed)
+    kept = [q for q in data.queries if split in (None, where[q])]
+    return subset(replace(data, split_of={q: where[q] for q in kept}), kept)
+
+
+def subset(data: Collection, queries: Iterable[str]) -> Collection:
+    """The collection with these queries only."""
+    kept = list(queries)
+    return replace(
+        data,
+        queries={q: data.queries[q] for q in kept},
+        qrels={q: data.qrels[q] for q in kept if q in data.qrels},
+        instructions={q: data.instructions[q] for q in kept if q in data.instructions},
+        listed={q: data.listed[q] for q in kept if q in data.listed},
+        unlabelled={q: data.unlabelled[q] for q in kept if q in data.unlabelled},
+        split_of={q: data.split_of[q] for q in kept if q in data.split_of},
+    )
+
+
+def parts(
+    queries: Mapping[str, str], shares: Mapping[str, float], seed: int, together: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """{query id: part}: a seeded shuffle of groups of queries, cut where the shares say.
+
+    Queries whose words have the same stems, whatever their order, are one group; `together` adds groups by a key of
+    the caller's, such as the passage that a query was written for.
+    """
+    analysis = Analysis("en")
+    groups: dict[str, list[str]] = {}
+    place: dict[str, str] = {}  # query -> the group it belongs to
+    first: dict[str, str] = {}  # a stem bag or a key of the caller's -> the group it was first seen in
+    for query_id in sorted(queries):
+        marks = ["stems:" + signature(queries[query_id], analysis)]
+        if together and query_id in together:
+            marks.append("key:" + together[query_id])
+        known = dict.fromkeys(first[mark] for mark in marks if mark in first)
+        group = next(iter(known), query_id)
+        for other in list(known)[1:]:
+            for member in groups.pop(other):
+                groups[group].append(member)
+                place[member] = group
+            first.update({mark: group for mark, there in first.items() if there == other})
+        groups.setdefault(group, []).append(query_id)
+        place[query_id] = group
+        first.update(dict.fromkeys(marks, group))
+    order = sorted(groups)
+    random.Random(f"split:{seed}").shuffle(order)
+    found: dict[str, str] = {}
+    names, total, done, start = list(shares), len(queries), 0, 0.0
+    ends = []
+    for name in names:
+        start += shares[name]
+        ends.append(round(start * total))
+    at = 0
+    for group in order:
+        while at < len(names) - 1 and done >= ends[at]:
+            at += 1
+        found.update(dict.fromkeys(groups[group], names[at]))
+        done += len(groups[group])
+    return found
+
+
+def signature(query: str, analysis: Analysis) -> str:
+    """What is asked, whatever the order and the form of the words: the stems of those that carry meaning, sorted.
+
+    "no", "not" and "without" carry meaning. Two queries of one signature are taken as the same.
+    """
+    words = [word for word in _WORD.findall(query.lower()) if word not in _EMPTY]
+    stems = analysis(query) if analysis.without_spaces else map(analysis.stem, words)
+    return " ".join(sorted(set(stems))) or " ".join(query.lower().split())

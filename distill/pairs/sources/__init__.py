@@ -1,0 +1,1 @@
+"""One file a source, each behind the protocol `base.Source`."""

@@ -1,0 +1,83 @@
+"""What cannot work is refused before anything runs: one line with the key's path and the remedy, exit status 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.cli import main
+from tests.test_pipeline import beir, own_config
+
+MADE = {"name": "test", "source": "pairs", "split": "test"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"evaluation": {"sets": [MADE]}}, "evaluation.sets.0.split: 'test' is no part of the pairs that are made"),
+        ({"pairs.judge": {}, "teacher": {"source": "import", "import": {"path": "t.parquet"}}}, "answers nothing"),
+        ({"pairs.language": "klingon"}, "pairs.language: known are ar, "),
+        ({"pairs.source": "bier"}, "pairs.source: "),
+        ({"pairs.negatives": {"mix": [{"miner": "run"}]}}, "pairs.negatives.mix.0: miner run needs path"),
+        ({"pairs.negativs": {}}, "did you mean 'negatives'?"),
+        ({"pairs.ask": ["dev"]}, "ask: 'dev' is no part of the split"),
+    ],
+)
+def test_refused_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
+) -> None:
+    beir(tmp_path / "data")
+    path = own_config(tmp_path)
+    config = json.loads(path.read_text())
+    for key, value in changes.items():
+        outer, _, inner = key.partition(".")
+        if inner:
+            config[outer][inner] = value
+        else:
+            config[outer] = value
+    path.write_text(json.dumps(config))
+    assert main(["run", str(path), "--out", str(tmp_path / "run")]) == 2
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
+    assert len(shown) == 1 and said in shown[0], shown
+    assert not (tmp_path / "run" / "pairs").exists()
+
+
+def test_a_part_that_is_asked_about_can_be_an_exam(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beir(tmp_path / "data")
+    path = own_config(tmp_path)
+    config = json.loads(path.read_text())
+    config["pairs"] |= {"split": {"train": 0.5, "test": 0.5}, "ask": ["train", "test"]}
+    config["evaluation"] = {"sets": [MADE]}
+    path.write_text(json.dumps(config))
+    assert main(["pairs", str(path), "--out", str(tmp_path / "run")]) == 0
+    counts = json.loads((tmp_path / "run" / "metrics.json").read_text())["stages"]["pairs"]
+    assert counts["by_split"] == {"train": 6, "test": 6}
+    assert main(["run", str(path), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "pairs: unchanged" in said and "trace: to do" in said
+
+
+@pytest.mark.parametrize("columns", [{}, {"split": "part"}])
+def test_an_exam_is_never_the_lesson_under_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: dict[str, str]
+) -> None:
+    """A table without a column of splits is all there is, whatever `split` is called."""
+    words = ["fox", "owl", "bee", "ant", "elk", "hen"]
+    rows = [{"query": f"where is the {w}", "passage": f"the {w} is here", "label": 1} for w in words]
+    parts = [{**row, "part": "test" if at > 3 else "train"} for at, row in enumerate(rows)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (parts if columns else rows)))
+    source = {"source": "table", "path": "pairs.jsonl", "columns": columns}
+    config = json.loads(own_config(tmp_path).read_text())
+    config["pairs"] = {**source, "clean": {"decontaminate": True}}  # reads the exam already in the first stage
+    config["evaluation"] = {"sets": [{"name": "exam", **source, "split": "test"}]}
+    (tmp_path / "own.yaml").write_text(json.dumps(config))
+    status = main(["pairs", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")])
+    said = capsys.readouterr().err
+    if columns:
+        counts = json.loads((tmp_path / "run" / "metrics.json").read_text())["stages"]["pairs"]
+        assert status == 0 and counts["queries"] == 4
+    else:
+        assert status == 2 and "has no split 'test' apart from the one that is trained on" in said

@@ -1,0 +1,223 @@
+"""BM25 in several languages; negatives by rank, by share, by seed; what is never one; what is suspected."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distill.errors import ConfigError, DataError
+from distill.pairs.analysis import LANGUAGES, Analysis
+from distill.pairs.bm25 import Bm25
+from distill.pairs.build import build
+from distill.pairs.dense import nearest
+from distill.pairs.settings import PairSettings
+from tests.pairs.languages import CHINESE, CHINESE_QUERIES, GERMAN, GERMAN_QUERIES
+
+
+def first(passages: dict[str, str], queries: dict[str, str], language: str) -> int:
+    """How many queries have their passage at rank 1."""
+    top = Bm25(passages, language).top({text: text for text in queries}, 1)
+    return sum(top[text][0][0] == doc for text, doc in queries.items() if top[text])
+
+
+def test_german_needs_its_stemmer() -> None:
+    assert first(GERMAN, GERMAN_QUERIES, "de") == len(GERMAN_QUERIES)
+    assert first(GERMAN, GERMAN_QUERIES, "en") < len(GERMAN_QUERIES)
+
+
+def test_chinese_needs_n_grams_of_characters() -> None:
+    assert first(CHINESE, CHINESE_QUERIES, "zh") == len(CHINESE_QUERIES)
+    assert first(CHINESE, CHINESE_QUERIES, "en") == 0
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "terms"),
+    [
+        ("zh", "我用Python写。", ["我用", "python", "写"]),
+        ("ja", "東京タワーに行く", ["東京", "タワ", "ワー", "に", "行", "く"]),
+        ("th", "น้ำมัน 95", ["น้", "้ำ", "ำม", "มั", "ัน", "95"]),
+        ("de", "Die Häuser der Stadt", ["haus", "stadt"]),
+        ("en", "The houses of a city", ["hous", "citi"]),
+        ("none", "The houses of a city", ["the", "houses", "of", "city"]),
+    ],
+)
+def test_terms(language: str, text: str, terms: list[str]) -> None:
+    assert Analysis(language)(text) == terms
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_can_be_indexed(language: str) -> None:
+    index = Bm25({"a": "alpha beta 東京 น้ำมัน", "b": "gamma"}, language)
+    assert [doc for doc, _ in index.top({"q": "gamma"}, 2)["q"]] == ["b"]
+    assert index.top({"q": "unheard"}, 2)["q"] == [] and index.top({"q": ""}, 2)["q"] == []
+
+
+def test_blocks_give_what_one_retrieval_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    passages = {f"d{i}": f"word{i % 7} word{i % 5} word{i % 3}" for i in range(60)}
+    queries = {f"q{i}": f"word{i % 7} word{i % 5}" for i in range(9)}
+    whole = Bm25(passages).top(queries, 10)
+    monkeypatch.setattr("distill.pairs.bm25.BLOCK", 4)
+    assert Bm25(passages).top(queries, 10) == whole and len(whole) == 9
+
+
+# --- negatives -------------------------------------------------------------------------------------------------------
+
+
+def beir(folder: Path, texts: dict[str, str], qrels: list[tuple[str, str, int]], queries: dict[str, str]) -> Path:
+    (folder / "qrels").mkdir(parents=True)
+    rows = "".join(json.dumps({"_id": d, "text": t}) + "\n" for d, t in texts.items())
+    (folder / "corpus.jsonl").write_text(rows)
+    rows = "".join(json.dumps({"_id": q, "text": t}) + "\n" for q, t in queries.items())
+    (folder / "queries.jsonl").write_text(rows)
+    (folder / "qrels" / "train.tsv").write_text("".join(f"{q}\t{d}\t{g}\n" for q, d, g in qrels))
+    return folder
+
+
+def many(folder: Path) -> Path:
+    """20 queries over 200 passages, every passage of a group of ten sharing the query's word."""
+    texts = {f"d{i:03}": f"topic{i // 10} detail{i} and {'more ' * (i % 10)}" for i in range(200)}
+    queries = {f"q{i:02}": f"topic{i}" for i in range(20)}
+    return beir(folder, texts, [(f"q{i:02}", f"d{i * 10:03}", 1) for i in range(20)], queries)
+
+
+def mined(folder: Path, seed: int = 0, **negatives: Any) -> list[Any]:
+    settings = PairSettings.model_validate({"path": "x", "negatives": negatives})
+    return [pair for pair in build(settings, seed, folder)[0] if pair.label_origin == "assumed"]
+
+
+def test_ranks_are_those_asked_for_and_positives_never_come(tmp_path: Path) -> None:
+    folder = many(tmp_path)
+    pairs = mined(folder, per_query=3, first=3, last=8)
+    assert Counter(pair.query_id for pair in pairs) == Counter({f"q{i:02}": 3 for i in range(20)})
+    for pair in pairs:
+        name, rank = pair.source.split(":")
+        assert name == "bm25" and 3 <= int(rank) <= 8 and pair.label == 0
+        assert pair.doc_id != f"d{int(pair.query_id[1:]) * 10:03}" and f"topic{int(pair.query_id[1:])} " in pair.passage
+    assert mined(folder, per_query=3, first=3, last=8) == pairs
+    assert {p.pair_id for p in mined(folder, 1, per_query=3, first=3, last=8)} != {p.pair_id for p in pairs}
+
+
+def test_sources_are_mixed_by_their_shares(tmp_path: Path) -> None:
+    mix = [{"miner": "bm25", "last": 10, "share": 0.75}, {"miner": "random", "last": 100, "share": 0.25}]
+    pairs = mined(many(tmp_path), per_query=4, mix=mix)
+    found = Counter(pair.source.split(":")[0] for pair in pairs)
+    assert found == {"bm25": 60, "random": 20}
+    easy = [p for p in pairs if p.source.startswith("random")]
+    assert sum(f"topic{int(p.query_id[1:])} " in p.passage for p in easy) <= 5
+
+
+def test_one_miner_makes_good_what_another_lacks(tmp_path: Path) -> None:
+    mix = [{"miner": "bm25", "last": 50}, {"miner": "random", "last": 100}]
+    pairs = mined(many(tmp_path), per_query=24, mix=mix)  # of a query's word there are nine unjudged passages
+    found = Counter(pair.source.split(":")[0] for pair in pairs)
+    assert found["bm25"] <= 20 * 9 and sum(found.values()) == 20 * 24
+
+
+def test_a_run_file_is_a_miner(tmp_path: Path) -> None:
+    folder = many(tmp_path / "set")
+    run = "".join(f"q{i:02} Q0 d{(i * 10 + at) % 200:03} {at} {50 - at} x\n" for i in range(20) for at in range(30))
+    (tmp_path / "set" / "dense.trec").write_text(run + "q99 Q0 d000 1 1.0 x\n")
+    pairs = mined(folder, miner="run", path="dense.trec", per_query=2, first=12, last=13)
+    assert {p.source for p in pairs} == {"run:12", "run:13"}
+    assert all(p.doc_id in (f"d{(int(p.query_id[1:]) * 10 + a) % 200:03}" for a in (11, 12)) for p in pairs)
+    (folder / "other.trec").write_text("q99 Q0 d000 1 1.0 x\n")
+    with pytest.raises(DataError, match="other.trec: has none of the queries"):
+        mined(folder, miner="run", path="other.trec")
+    (folder / "broken.trec").write_text("q00 Q0 d000 1 x\n")
+    with pytest.raises(DataError, match=r"broken.trec:1: 5 columns"):
+        mined(folder, miner="run", path="broken.trec")
+    (folder / "strange.trec").write_text("q00 Q0 nowhere 1 1.0 x\n")
+    with pytest.raises(DataError, match="passage 'nowhere' has no text"):
+        mined(folder, miner="run", path="strange.trec")
+
+
+class Letters:
+    """A dense encoder for tests: a text's vector counts its letters."""
+
+    def encode_query(self, texts: list[str]) -> Any:
+        return np.array([[text.count(letter) for letter in "abcde"] for text in texts], float)
+
+    encode_document = encode_query
+
+
+def test_dense_lists_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    passages = {f"d{i}": "abcde"[i % 5] * 3 + "abcde"[(i * 7) % 5] * (i % 4) for i in range(50)}
+    found = nearest("m", Path(), {"q": "aab"}, passages, 7, Letters())
+    unit = {
+        d: v / np.linalg.norm(v) for d, v in zip(passages, Letters().encode_query([*passages.values()]), strict=True)
+    }
+    query = Letters().encode_query(["aab"])[0]
+    scores = {d: float(v @ query / np.linalg.norm(query)) for d, v in unit.items()}
+    best = sorted(scores, key=lambda d: (-round(scores[d], 6), d))[:7]
+    assert [d for d, _ in found["q"]] == best
+    monkeypatch.setattr("distill.pairs.dense.BLOCK", 6)
+    assert [d for d, _ in nearest("m", Path(), {"q": "aab"}, passages, 7, Letters())["q"]] == best
+
+
+def test_a_dense_model_without_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ConfigError, match=r"rerank-distill\[dense\]"):
+        mined(many(tmp_path), miner="dense", model="m")
+
+
+def test_texts_like_a_positive_are_no_negatives(tmp_path: Path) -> None:
+    long = "the fox sleeps in its den under the old oak at the edge of the wood all day long"
+    texts = {
+        "d0": long,
+        "same": long.upper() + "!",
+        "near": long + " in winter",
+        "other": "the fox hunts at night and eats mice and birds and sometimes berries or worms too",
+    }
+    folder = beir(tmp_path, texts, [("q", "d0", 1)], {"q": "where does the fox sleep"})
+    settings = PairSettings.model_validate({"path": "x", "negatives": {"per_query": 3}})
+    pairs, counts = build(settings, 0, folder)
+    assert {p.doc_id: p.label for p in pairs} == {"d0": 1, "other": 0}
+    assert counts["mine"]["nearly a positive"] == 1 and counts["passages"]["repeated"] == 1
+
+
+def test_suspected_false_negatives_are_flagged_or_dropped(tmp_path: Path) -> None:
+    texts = {"d0": "fox den wood sleeps here quite", "hot": "fox den fox den fox den", "cold": "a fox elsewhere now"}
+    folder = beir(tmp_path, texts, [("q", "d0", 1)], {"q": "fox den"})
+    pairs = mined(folder, per_query=2, suspect_above=0.95)
+    suspected = {p.doc_id: p.suspected for p in pairs}
+    assert suspected["cold"] is None and suspected["hot"] and "of the best positive" in suspected["hot"]
+    assert [p.doc_id for p in mined(folder, per_query=2, suspect_above=0.95, suspected="drop")] == ["cold"]
+    assert {p.suspected for p in mined(folder, per_query=2)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("negatives", "message"),
+    [
+        ({"first": 10, "last": 3}, "ranks 10 to 3 hold nothing"),
+        ({"miner": "run"}, "miner run needs path"),
+        ({"miner": "dense"}, "miner dense needs model"),
+        ({"per_query": 9, "last": 4}, "hold fewer than 9 passages"),
+    ],
+)
+def test_impossible_settings_are_refused(negatives: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PairSettings.model_validate({"path": "x", "negatives": negatives})
+
+
+def test_a_real_sentence_transformers_folder(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = trainers.WordLevelTrainer(special_tokens=["[UNK]"])
+    tokenizer.train_from_iterator(["fox den wood owl night bee"], words)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)]).save(str(tmp_path / "model"))
+    passages = {"a": "fox den", "b": "owl night", "c": "bee wood"}
+    found = nearest("model", tmp_path, {"q": "fox den", "r": "night owl"}, passages, 2)
+    assert {query: ranked[0][0] for query, ranked in found.items()} == {"q": "a", "r": "b"}
+    assert found["q"][0][1] == pytest.approx(1.0, abs=1e-5)
