@@ -14,39 +14,31 @@ from distill.evaluation.runs import read_run
 COLUMNS = {3: (0, 1, 2), 4: (0, 2, 3)}  # BEIR: query, passage, grade; TREC has an iteration after the query
 
 
-def evaluate_files(qrels: Path, runs: Sequence[Path], measures: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """What `evaluate` gives, systems named by their files; the first run is what the others are compared with.
+def evaluate_files(
+    qrels: Path, runs: Sequence[Path], measures: Sequence[str], seed: int = 0, baseline: str | None = None
+) -> dict[str, Any]:
+    """What `evaluate` gives, systems named by their files; the others are compared with `baseline`, or the first run.
 
     Raises DataError with file and line, or where a run shares no query with the judgements.
     """
+    judged, found = read_files(qrels, runs)
+    return evaluate(judged, found, measures, seed, baseline)
+
+
+def read_files(
+    qrels: Path, runs: Sequence[Path]
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, dict[str, float]]]]:
+    """(judgements, runs by their files' names). Raises DataError as `evaluate_files` says."""
     judged = read_qrels(qrels)
     found = {}
     for path in runs:
-        name = path.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".txt")
+        name = path.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".txt").removesuffix(".run")
         if name in found:
             raise DataError(f"{path}: a second run named {name!r}; rename one of the files")
         found[name] = read_run(path)
         if not set(judged) & set(found[name]):
             raise DataError(f"{path}: has none of the queries of {qrels}; these are not judgements of this run")
-    return evaluate(judged, found, measures, seed)
-
-
-def table(result: dict[str, Any]) -> str:
-    """The means as plain text, one system a line, with 95 % intervals; * where the difference to the first is sure."""
-    names = list(next(iter(result["measures"].values())))
-    lines = [["system", *names]]
-    for number, (system, values) in enumerate(result["measures"].items()):
-        cells = [system]
-        for name in names:
-            low, high = result["intervals"][system][name]
-            least, most = result["differences"][system][name]
-            sure = "*" if number and (least > 0 or most < 0) else " "
-            cells.append(f"{values[name]:.4f}{sure}[{low:.4f}, {high:.4f}]")
-        lines.append(cells)
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    return judged, found
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:

@@ -18,6 +18,8 @@ def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, di
     """
     import ir_measures
 
+    if not names:
+        return {}
     measures = []
     for name in names:
         try:
@@ -46,6 +48,7 @@ def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_fro
     found = {
         "tokens_per_pair": sum(j.tokens for j in judgements) / max(1, len(judgements)),
         "unfinished": sum(j.finish_reason in ("length", "no_end") for j in judgements) / max(1, len(judgements)),
+        "unparsable": sum(j.verdict is None for j in judgements) / max(1, len(judgements)),
     }
     if known:
         found["verdict_accuracy"] = sum(j.verdict == label for j, label in known) / len(known)
@@ -55,3 +58,34 @@ def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_fro
         gaps = [abs(sum(score for score, _ in b) - sum(label for _, label in b)) for b in bins]
         found["ECE"] = sum(gaps) / len(known)
     return {name: round(value, 4) for name, value in found.items()}
+
+
+def student_intervals(
+    judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int = 1, seed: int = 0
+) -> dict[str, list[float]]:
+    """95 % intervals of `student_measures`, by drawing whole queries: pairs of one query are not independent."""
+    import numpy as np
+
+    from distill.evaluation.significance import interval, resampled_means
+
+    place = {query: at for at, query in enumerate(dict.fromkeys(j.query_id for j in judgements))}
+    if not place:
+        return {}
+    pairs, tokens, unfinished, known, right = np.zeros((5, len(place)))
+    gaps = np.zeros((len(place), 10))
+    for j in judgements:
+        at = place[j.query_id]
+        pairs[at] += 1
+        tokens[at] += j.tokens
+        unfinished[at] += j.finish_reason in ("length", "no_end")
+        if j.doc_id in qrels.get(j.query_id, {}):
+            label = int(qrels[j.query_id][j.doc_id] >= relevant_from)
+            known[at] += 1
+            right[at] += j.verdict == label
+            gaps[at, min(9, int(j.score * 10))] += j.score - label
+    drawn = resampled_means(np.column_stack([pairs, tokens, unfinished, known, right, gaps]), seed).T
+    found = {"tokens_per_pair": drawn[1] / drawn[0], "unfinished": drawn[2] / drawn[0]}
+    if known.any():
+        judged = np.maximum(drawn[3], 1e-12)
+        found |= {"verdict_accuracy": drawn[4] / judged, "ECE": np.abs(drawn[5:]).sum(axis=0) / judged}
+    return {name: interval(means) for name, means in found.items()}

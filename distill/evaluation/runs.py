@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Mapping
 from ctypes import c_float
 from pathlib import Path
@@ -45,8 +46,10 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
                         f"{path}:{number}: passage {doc_id!r} stands twice for query {query_id!r}; keep one"
                     )
                 try:
-                    found[query_id][doc_id] = float(score)
+                    found[query_id][doc_id] = value = float(score)
                 except ValueError:
+                    value = math.nan
+                if value != value:  # NaN has no place in an order
                     raise DataError(f"{path}:{number}: the score {score!r} is not a number") from None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; name a TREC run, or bm25") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
 
@@ -12,25 +12,73 @@ from distill.config import Settings
 class SetSettings(Settings):
     """One set of queries with labels, and the first stage whose lists are reranked.
 
-    `split` names a qrels file of the folder, or a key of `pairs.split` where that gives shares.
+    `split` names a qrels file of the folder (kind nevir: SPLIT.jsonl), or a key of `pairs.split` where that gives
+    shares. `kind` is the layout of the files and decides what is measured beside the measures: nevir pairwise accuracy,
+    followir p-MRR, instructir robustness@10; bright takes excluded passages out; dl19 counts as relevant from grade 2.
+    `source: pairs` takes the part `split` of the pairs that the run itself has made, the teacher's queries and grades.
+    With `source: mteb`, `path` names a task of mteb, and `subset` one of its languages.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    source: Literal["beir", "example"] = "beir"
+    source: Literal["beir", "trec", "table", "huggingface", "ir_datasets", "pairs", "example", "mteb"] = "beir"
+    kind: Literal["beir", "dl19", "bright", "nevir", "followir", "instructir"] = "beir"
     path: str = ""
+    files: dict[str, str] = Field({}, description="as in pairs.files, for the sources that have several")
+    columns: dict[str, str] = Field({}, description="as in pairs.columns")
     split: str = "test"
-    first_stage: str = Field("bm25", description="'bm25', or the path of a TREC run")
+    subset: str = "default"
+    first_stage: str = Field("bm25", description="'bm25', or the path of a TREC run; it orders a set's own lists, too")
     depth: int = Field(100, ge=1, description="how many passages of each list are reranked")
     queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed")
+    language: str | None = Field(None, description="of BM25's analysis, where it is not that of the pairs")
+
+    @model_validator(mode="after")
+    def _possible(self) -> SetSettings:
+        if self.source != "beir" and self.kind != "beir":
+            raise ValueError(f"source {self.source} has its own layout; leave kind out")
+        if self.source not in ("example", "pairs") and not (self.path or self.files):
+            raise ValueError(f"source {self.source} needs a path")
+        if self.queries is not None and (self.source == "mteb" or self.kind not in ("beir", "dl19", "bright")):
+            raise ValueError("queries draws from sets of single queries; this one's belong together")
+        return self
 
 
 class EvaluationSettings(Settings):
     """Which sets, which measures (as ir_measures writes them), how the students are run."""
 
     sets: list[SetSettings] = []
-    measures: list[str] = Field(["nDCG@10", "RR@10", "AP", "Judged@10"], min_length=1)
+    measures: list[str] = Field(["nDCG@10", "nDCG(judged_only=True)@10", "RR@10", "AP", "Judged@10"], min_length=1)
     batch: int = Field(128, ge=1, description="rows through the model at once")
     max_new_tokens: int = Field(8192, ge=1, description="bound on the reasoning (Rank1: 8192)")
+    modes: dict[str, list[str]] = Field(
+        {}, description="by student, how it is asked: think, direct, verdict_first, budget:N, adaptive"
+    )
+    calibrate_on: str | None = Field(None, description="the set on which scores are calibrated and adaptive is set up")
+    calibration: Literal["temperature", "platt", "isotonic"] = "platt"
+
+    @field_validator("modes")
+    @classmethod
+    def _known_modes(cls, modes: dict[str, list[str]]) -> dict[str, list[str]]:
+        for student, names in modes.items():
+            for name in names:
+                kind, colon, bound = name.partition(":")
+                if kind == "budget" and not (colon and bound.isdigit() and int(bound) > 0):
+                    raise ValueError(f"{student}: {name!r} needs its bound in tokens, such as budget:64")
+                if kind not in ("think", "direct", "verdict_first", "budget", "adaptive") or (
+                    colon and kind != "budget"
+                ):
+                    raise ValueError(f"{student}: {name!r} is none of think, direct, verdict_first, budget:N, adaptive")
+            if "adaptive" in names and not {"think", "direct"} <= set(names):
+                raise ValueError(f"{student}: adaptive is compared with think and direct; list them too")
+        return modes
+
+    @model_validator(mode="after")
+    def _set_is_there(self) -> EvaluationSettings:
+        if self.calibrate_on is not None and self.calibrate_on not in [each.name for each in self.sets]:
+            raise ValueError(f"calibrate_on names {self.calibrate_on!r}, which is none of the sets")
+        if self.calibrate_on is None and any("adaptive" in names for names in self.modes.values()):
+            raise ValueError("mode adaptive needs calibrate_on, the set on which its window is chosen")
+        return self
 
     @field_validator("sets")
     @classmethod

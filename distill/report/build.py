@@ -6,14 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import RunFolderError
-from distill.report import appendix, cost, funnel, page, queries, result, samples, systems, training
+from distill.report import (
+    ablation,
+    appendix,
+    cost,
+    funnel,
+    limits,
+    modes,
+    page,
+    queries,
+    result,
+    samples,
+    systems,
+    training,
+)
 from distill.report.evaluated import evaluation_sets
 from distill.report.files import RunFiles
 
 # (template and anchor, title): the order in the page; a section without anything to show is left out.
 SECTIONS = (
     ("systems", "Systems"),
+    ("modes", "Modes of one student"),
+    ("limits", "What this evaluation cannot say"),
     ("queries", "Query by query"),
+    ("ablation", "Ablations"),
     ("training", "Training"),
     ("funnel", "From pairs to traces"),
     ("samples", "Traces to read"),
@@ -34,7 +50,10 @@ def build(run: Path) -> Path:
     sets = evaluation_sets(files)
     made: dict[str, Any] = {
         "systems": systems.section(files, sets),
+        "modes": modes.section(files, sets),
+        "limits": limits.section(files, sets),
         "queries": queries.section(files, sets),
+        "ablation": ablation.section(files),
         "training": training.section(files),
         "funnel": funnel.section(files),
         "samples": samples.section(files),

@@ -13,6 +13,7 @@ from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, safe_name
 
 NOT_STUDENTS = ("first_stage", "untrained")
+OWN_MEASURE = ("pairwise_accuracy", "p-MRR", "robustness@10")  # what a set of several rankings a need is made for
 
 
 @dataclass
@@ -23,7 +24,7 @@ class EvaluationSet:
     name: str
     measures: dict[str, dict[str, Any]]
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _differences: dict[tuple[str, str], Difference | None] = field(default_factory=dict)
+    _differences: dict[tuple[str, ...], Difference | None] = field(default_factory=dict)
 
     @cached_property
     def detail(self) -> dict[str, Any]:
@@ -36,10 +37,28 @@ class EvaluationSet:
     def primary(self) -> str | None:
         """The measure that the headline speaks of: the first that the configuration names, else nDCG@10."""
         known = {measure: None for values in self.measures.values() for measure in values}
-        configured = self.files.setting("evaluation", "measures") or []
-        wanted = [str(measure) for measure in configured] + ["nDCG@10"]
+        wanted = [*OWN_MEASURE, *self.configured]
         with_interval = [m for values in self.intervals.values() for m in values]
         return next((measure for measure in [*wanted, *with_interval, *known] if measure in known), None)
+
+    @property
+    def configured(self) -> list[str]:
+        """The measures that the configuration names, and nDCG@10."""
+        return [*(str(measure) for measure in self.files.setting("evaluation", "measures") or []), "nDCG@10"]
+
+    @cached_property
+    def by_query(self) -> str | None:
+        """The measure by which queries are told apart: the first configured one that has a value for each query."""
+        queries = set(self.detail.get("queries") or {})
+        by = self.detail.get("per_query") or {}
+        known = {name: set(values) for measures in by.values() for name, values in measures.items()}
+        wanted = [name for name in (self.primary, *self.configured) if name in known]
+        return next((name for name in wanted if name and known[name] <= queries), None)
+
+    def tested(self, system: str, measure: str) -> dict[str, float] | None:
+        """The paired tests of a system against the set's baseline, None where there are none."""
+        found = ((self.detail.get("tests") or {}).get(system) or {}).get(measure)
+        return found if isinstance(found, dict) and _finite(found.get("p_holm")) else None
 
     @cached_property
     def students(self) -> list[str]:
@@ -60,16 +79,17 @@ class EvaluationSet:
             return float(found[0]), float(found[1])
         return None
 
-    def per_query(self, system: str) -> dict[str, float]:
-        """The primary measure by query."""
-        values = (self.detail.get("per_query") or {}).get(system, {}).get(self.primary or "", {})
+    def per_query(self, system: str, measure: str | None = None) -> dict[str, float]:
+        """A measure by query, or by whatever its unit is; the primary one unless told."""
+        values = (self.detail.get("per_query") or {}).get(system, {}).get(measure or self.primary or "", {})
         return {str(query): float(value) for query, value in values.items() if _finite(value)}
 
-    def difference(self, left: str, right: str) -> Difference | None:
-        """Right against left over shared queries."""
-        if (left, right) not in self._differences:
-            self._differences[left, right] = paired(self.per_query(left), self.per_query(right))
-        return self._differences[left, right]
+    def difference(self, left: str, right: str, measure: str | None = None) -> Difference | None:
+        """Right against left over shared queries, by a measure (the primary one unless told)."""
+        key = (left, right, measure or self.primary or "")
+        if key not in self._differences:
+            self._differences[key] = paired(self.per_query(left, measure), self.per_query(right, measure))
+        return self._differences[key]
 
     @property
     def rivals(self) -> list[str]:

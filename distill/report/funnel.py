@@ -154,8 +154,27 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         "due": found.due or 0,
         "checks": checks(files, found),
         "sources": _sources(pairs.get("by_source")),
+        "rounds": _rounds(files, found),
+        "decided": files.counts("filter").get("decided") or {},
         "rejected_href": files.link("rejected"),
     }
+
+
+def _rounds(files: RunFiles, found: Flow) -> list[str]:
+    """A sentence for each earlier round: what its student learnt from, and what came of its judgement."""
+    lines = []
+    stages = files.metrics.get("stages") or {}
+    for number, name in enumerate(("First", "Second", "Third"), 1):
+        made = stages.get(f"round-{number}")
+        if not isinstance(made, dict) or int(files.setting("rounds") or 1) <= number:
+            continue
+        after = stages.get(f"round-{number + 1}") or {}
+        judged = (after.get("by_filter") or found.by_filter).get("self_filter") or {}
+        lines.append(
+            f"{name} round: {count(made.get('kept'))} traces passed the filters and trained the student "
+            f"“{made.get('student')}”, which then contradicted {count(judged.get('rejected') or 0)} of them."
+        )
+    return lines
 
 
 def _reasons(each: dict[str, Any], rejected: int) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 from distill.records import Judgement
 from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import colours, count, cut, safe_name
+from distill.report.words import colours, count, cut, measure_label, safe_name
 
 MAX_QUERIES = 60
 MAX_SYSTEMS = 4
@@ -18,7 +18,7 @@ QUERY, PASSAGE, REASONING = 400, 400, 1200  # characters shown of each
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
     """Waterfalls and the list of queries by set; None where no set has per-query values."""
-    shown = [each for each in sets if each.students and each.per_query(each.students[0])]
+    shown = [s for s in sets if s.students and s.by_query and s.per_query(s.students[0], s.by_query)]
     found = [_one(files, each, max(10, MAX_QUERIES // len(shown))) for each in shown]
     return {"sets": found, "top": TOP} if found else None
 
@@ -27,8 +27,8 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
     right = each.students[0]
     left = each.rivals[-1] if each.rivals else right
     systems = _systems(each, left, right)
-    values = {system: each.per_query(system) for system in systems}
-    difference = each.difference(left, right)
+    values = {system: each.per_query(system, each.by_query) for system in systems}
+    difference = each.difference(left, right, each.by_query)
     order = sorted(difference.values, key=lambda q: -difference.values[q]) if difference else sorted(values[right])
     chosen, rule = _chosen(order, limit)
     rankings = {system: _ranking(files.run, each.name, system, set(chosen)) for system in systems}
@@ -37,7 +37,7 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
     graded = max((g for q in (each.detail.get("qrels") or {}).values() for g in q.values()), default=1) > 1
     return {
         "name": each.name,
-        "primary": each.primary,
+        "primary": measure_label(each.by_query or ""),
         "left": left,
         "right": right,
         "systems": [(system, paint.get(system, 9)) for system in systems],
@@ -46,7 +46,7 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
         "queries": [
             {
                 "id": query,
-                "text": cut((each.detail.get("queries") or {}).get(query, query), QUERY),
+                "text": cut(_asked(each, query), QUERY),
                 "values": {system: values[system].get(query) for system in systems},
                 "difference": difference.values.get(query, 0.0) if difference else 0.0,
                 "rankings": [
@@ -59,10 +59,17 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
     }
 
 
+def _asked(each: EvaluationSet, query: str) -> str:
+    """The query, and its instruction where it has one."""
+    text = str((each.detail.get("queries") or {}).get(query, query))
+    instruction = (each.detail.get("instructions") or {}).get(query)
+    return f"{text} — {instruction}" if instruction else text
+
+
 def _systems(each: EvaluationSet, left: str, right: str) -> list[str]:
     """At most four: the two compared, the first stage, the best others; the untrained one only for want of others."""
     wanted = [left, right, "first_stage", *each.students, "untrained"]
-    found = [s for s in dict.fromkeys(wanted) if s in each.measures and each.per_query(s)][:MAX_SYSTEMS]
+    found = [s for s in dict.fromkeys(wanted) if s in each.measures and each.per_query(s, each.by_query)][:MAX_SYSTEMS]
     return sorted(found, key=[*NOT_STUDENTS, *reversed(each.students)].index)
 
 
@@ -83,7 +90,7 @@ def _chosen(order: list[str], limit: int) -> tuple[list[str], str]:
 
 def _waterfall(each: EvaluationSet, left: str, right: str) -> dict[str, Any] | None:
     """All queries' differences, largest first, as (place, top, height, won) in percent of the plot; `zero` likewise."""
-    difference = each.difference(left, right)
+    difference = each.difference(left, right, each.by_query)
     if difference is None:
         return None
     values = sorted(difference.values.values(), reverse=True)

@@ -79,6 +79,7 @@ def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:
         "instruction": cut(pair.instruction, QUERY) if pair and pair.instruction else None,
         "passage": cut(pair.passage, PASSAGE) if pair else "",
         "label": pair.label if pair else None,
+        "relevant": pair.relevant if pair else None,
         "origin": pair.label_origin if pair else None,
         "source": pair.source if pair else None,
         "verdict": trace.verdict,
@@ -89,5 +90,5 @@ def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:
         "error": cut(trace.error, 400) if trace.error else None,
         "agrees": None
         if pair is None or pair.label is None or trace.verdict is None
-        else (trace.verdict > 0) == (pair.label > 0),
+        else (trace.verdict > 0) == pair.relevant,
     }

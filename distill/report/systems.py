@@ -12,7 +12,9 @@ from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href
 
 JUDGED_BY_STUDENT = ("tokens_per_pair", "verdict_accuracy", "pairs_per_s", "ECE", "Brier")
 JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
+NOT_BETTER = ("tokens_per_pair", "unfinished", "pairs_per_s")  # of which less or more is a price, not a merit
 MAX_PANELS = 4
+SURE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
     return {
         "name": each.name,
         "size": ", ".join(size),
-        "panels": [panel for name in names if (panel := _panel(each, name, order, paint))][:MAX_PANELS],
+        "panels": [p for name in _drawn(each, names, order) if (p := _panel(each, name, order, paint))][:MAX_PANELS],
         "measures": names,
         "rows": [
             {
@@ -67,7 +69,16 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
         ],
         "picked": len(each.students) > 1,
         "metrics_href": files.link("metrics.json"),
+        "tested": any(each.tested(system, name) for system in order for name in names),
+        "downloads": _downloads(files, each.name),
     }
+
+
+def _drawn(each: EvaluationSet, names: list[str], order: list[str]) -> list[str]:
+    """The measures to draw: one over judged passages only where it says something else than the measure itself."""
+    values = {name: [each.value(system, name) for system in order] for name in names}
+    whole = {name: name.replace("(judged_only=True)", "") for name in names}
+    return [name for name in names if whole[name] == name or values[name] != values.get(whole[name])]
 
 
 def _order(each: EvaluationSet) -> list[str]:
@@ -92,12 +103,27 @@ def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str, order: l
     value, interval = each.value(system, name), each.interval(system, name)
     values = [v for other in order if (v := each.value(other, name)) is not None]
     best = len(set(values)) > 1 and value == (min(values) if name in LOWER_IS_BETTER else max(values))
+    test = each.tested(system, name)
     return {
+        "sure": test is not None and test["p_holm"] < SURE,
+        "p": f"p {test['p_holm']:.3f} against the first stage" if test else "",
         "text": measure(value),
         "interval": f"{measure(interval[0])} – {measure(interval[1])}" if interval else "",
-        "best": best and (name in JUDGED_QUALITY or (interval is not None and not name.startswith("Judged@"))),
+        "best": best
+        and name not in NOT_BETTER
+        and (name in JUDGED_QUALITY or (interval is not None and not name.startswith("Judged@"))),
         "href": _evidence(files, each.name, system, name) if value is not None else None,
     }
+
+
+def _downloads(files: RunFiles, name: str) -> list[tuple[str, str]]:
+    """(what it is, link) of the figures and tables of a set that the run folder holds."""
+    if not safe_name(name):
+        return []
+    wanted = [(f"figure ({kind})", ("figures", f"{name}.{kind}")) for kind in ("svg", "png")]
+    wanted += [(f"against tokens ({kind})", ("figures", f"{name}-tokens.{kind}")) for kind in ("svg", "png")]
+    wanted += [("table (LaTeX)", ("evaluation", f"{name}.tex")), ("table (Markdown)", ("evaluation", f"{name}.md"))]
+    return [(text, link) for text, parts in wanted if (link := files.link(*parts))]
 
 
 def _evidence(files: RunFiles, set_name: str, system: str, name: str) -> str | None:

@@ -29,6 +29,7 @@ PAIR_COLUMNS = (
     "label",
     "label_origin",
     "label_before",
+    "relevant_from",
     "source",
 )
 TRACE_COLUMNS = ("pair_id", "sample", "reasoning", "content", "verdict", "finish_reason", "completion_tokens", "error")
@@ -72,9 +73,10 @@ class Traces:
     def index(self) -> dict[str, Any]:
         """Columns of equal length: `pair` (its id), `sample`, `query` (a number); facets as {name: {values, rows}}."""
         label, source = self._of_pair("label"), self._of_pair("source")
+        least = self._of_pair("relevant_from")
         verdict = self.traces["verdict"].to_pylist()
         facets = {
-            "agreement": [_agreement(v, g) for v, g in zip(verdict, label, strict=True)],
+            "agreement": [_agreement(*each) for each in zip(verdict, label, least, strict=True)],
             "outcome": [name for name, _ in self.outcomes],
             "reason": [reason for _, reason in self.outcomes],
             "verdict": ["none" if v is None else {0: "false", 1: "true"}.get(v, str(v)) for v in verdict],
@@ -131,10 +133,10 @@ def _unanswered(error: str | None) -> tuple[str, str]:
     return (NOT_ASKED, "") if kind == "not_asked" else (FAILED, kind)
 
 
-def _agreement(verdict: int | None, label: int | None) -> str:
+def _agreement(verdict: int | None, label: int | None, relevant_from: int | None) -> str:
     if verdict is None or label is None:
         return "cannot be compared"
-    return "agrees" if (verdict > 0) == (label > 0) else "differs"
+    return "agrees" if (verdict > 0) == (label >= (relevant_from or 1)) else "differs"
 
 
 def _numbered(values: list[str]) -> dict[str, Any]:

@@ -8,18 +8,27 @@ from distill.report.chart import Chart, line_chart
 from distill.report.files import RunFiles
 from distill.report.words import colours, compact, count, duration, measure, system_label
 
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}\u00a0%"
+
+
 CURVES = (
     ("loss", "Training loss"),
     ("token_accuracy", "Token accuracy in training"),
-    ("eval_loss", "Loss on held-out rows"),
-    ("eval_accuracy", "Accuracy on held-out rows"),
+    ("dev_auc", "AUC on held-out pairs"),
+    ("dev_ndcg", "nDCG@10 on held-out pairs"),
+    ("dev_accuracy", "Verdict accuracy on held-out pairs"),
 )
 COLUMNS = (
     ("steps", "steps", count),
     ("seconds", "time", duration),
     ("tokens", "tokens", compact),
     ("tokens_per_s", "tokens/s", count),
+    ("real_share", "of positions real", _share),
     ("final_loss", "final loss", measure),
+    ("best_step", "best step, kept", count),
+    ("peak_gib", "peak GiB", measure),
     ("parameters", "parameters", compact),
 )
 
@@ -47,6 +56,7 @@ def section(files: RunFiles) -> dict[str, Any] | None:
             (name, paint[name], [show(values.get(key)) for key, _, show in columns], files.link("students", name))
             for name, values in students.items()
         ],
+        "warnings": [(name, text) for name, values in students.items() for text in values.get("warnings") or []],
         "log_href": files.link("log.jsonl"),
     }
 

@@ -97,7 +97,7 @@ def system_label(name: str) -> str:
     if name in LABELS:
         return LABELS[name]
     head, dot, mode = name.rpartition(".")
-    if dot and mode in ("think", "direct", "verdict_first", "budget", "adaptive"):
+    if dot and mode.split("_")[0] in ("think", "direct", "verdict", "budget", "adaptive"):
         return f"{system_label(head)} · {mode.replace('_', ' ')}"
     return name[:1].upper() + name[1:].replace("_", " ")
 
@@ -108,8 +108,15 @@ def system_phrase(name: str) -> str:
 
 
 def measure_label(name: str) -> str:
-    """A measure's name in tables: ir_measures' names as they are, ours with spaces."""
-    return name.replace("_per_s", "/s").replace("_", " ")
+    """A measure's name in tables: ir_measures' names nearly as they are, ours with spaces."""
+    if (head := name.partition("(judged_only=True)"))[1]:
+        return f"{head[0]}{head[2]}, judged only"
+    return (
+        name.replace("_per_s", "/s")
+        .replace("_", " ")
+        .replace(".og", ", first instruction")
+        .replace(".changed", ", changed instruction")
+    )
 
 
 def colours(names: list[str]) -> dict[str, int]:

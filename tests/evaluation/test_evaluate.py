@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distill.errors import ConfigError, DataError
 from distill.evaluation.evaluate import evaluate
-from distill.evaluation.measures import per_query, student_measures
+from distill.evaluation.measures import per_query, student_intervals, student_measures
 from distill.evaluation.runs import ranked, read_run, write_run
 from distill.records import Judgement
 
@@ -89,6 +92,22 @@ def test_the_dl19_bm25_run_exactly(shared: Path) -> None:
     assert round(found["measures"]["bm25"]["nDCG@10"], 4) == 0.5058
 
 
+@given(
+    st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from([0.0, 0.5, 0.5 + 1e-12, 2.0]), min_size=1),
+    st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), min_size=1),
+    st.integers(1, 6),
+)
+def test_ndcg_is_trec_evals_formula(run: dict[str, float], labels: dict[str, int], k: int) -> None:
+    """Gain by grade, discount by log2(rank + 1), the ideal over all that is judged; whatever the ties."""
+    gains = [labels.get(doc, 0) for doc, _ in ranked(run)][:k]
+    dcg, ideal = (
+        sum(gain / math.log2(rank + 1) for rank, gain in enumerate(each, 1))
+        for each in (gains, sorted(labels.values(), reverse=True)[:k])
+    )
+    found = per_query({"q": labels}, {"q": run}, [f"nDCG@{k}"])[f"nDCG@{k}"]["q"]
+    assert found == pytest.approx(dcg / ideal if ideal else 0.0, abs=1e-12)
+
+
 def judgement(doc: str, score: float, tokens: int = 10, finish: str = "stop") -> Judgement:
     return Judgement("q", doc, score, 0.0, int(score > 0.5), "", "think", tokens, finish)
 
@@ -105,3 +124,20 @@ def test_a_threshold_says_which_grades_a_true_verdict_fits() -> None:
     rows, qrels = [judgement("a", 0.9), judgement("b", 0.9)], {"q": {"a": 2, "b": 1}}
     assert student_measures(rows, qrels)["verdict_accuracy"] == 1.0
     assert student_measures(rows, qrels, relevant_from=2)["verdict_accuracy"] == 0.5
+
+
+def test_intervals_of_what_only_a_student_has_are_over_queries() -> None:
+    """Ten queries of twenty pairs that are all right or all wrong: as uncertain as ten answers, not as two hundred."""
+    qrels = {f"q{n}": {f"d{m}": 1 for m in range(20)} for n in range(10)}
+    rows = [
+        Judgement(q, d, 0.9 if q < "q5" else 0.1, 0.0, int(q < "q5"), "", "think", 10 + int(q[1]), "stop")
+        for q, docs in qrels.items()
+        for d in docs
+    ]
+    found = student_intervals(rows, qrels)
+    low, high = found["verdict_accuracy"]
+    assert low <= 0.2 and high >= 0.8
+    assert found["tokens_per_pair"][0] < 14.5 < found["tokens_per_pair"][1] and found["unfinished"] == [0.0, 0.0]
+    values = student_measures(rows, qrels)
+    assert all(bounds[0] <= values[name] <= bounds[1] for name, bounds in found.items())
+    assert student_intervals([], qrels) == {}

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import DataError
-from distill.evaluation.files import evaluate_files, read_qrels, table
+from distill.evaluation.files import evaluate_files, read_qrels
 from distill.evaluation.runs import ranked
+from distill.evaluation.tables import latex_table, markdown_table, text_table
 
 near = st.builds(lambda base, nudge: base + nudge * 1e-9, st.sampled_from([0.0, 1.0, 16.5]), st.integers(-3, 3))
 
@@ -44,8 +45,11 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
         qrels, [write(tmp_path / "bad.trec", bad), write(tmp_path / "good.trec", good)], ["RR@10", "P@1"]
     )
     assert found["measures"]["good"]["RR@10"] == 1.0 and found["differences"]["good"]["P@1"][0] > 0
-    lines = table(found).splitlines()
+    lines = text_table(found).splitlines()
     assert lines[0].split() == ["system", "RR@10", "P@1"] and "1.0000*" in lines[2] and "*" not in lines[1]
+    assert markdown_table(found).splitlines()[3].startswith("| good | 1.0000 [1.0000, 1.0000] (p < 0.001) |")
+    latex = latex_table(found)
+    assert r"good & \textbf{1.0000}$^{\dagger}$" in latex and latex.count(r" \\") == 3
 
 
 def test_trec_and_beir_judgements_read_alike(tmp_path: Path) -> None:
@@ -62,12 +66,14 @@ def test_trec_and_beir_judgements_read_alike(tmp_path: Path) -> None:
         ("q d 1\nq d 2\n", "q.tsv:2: the pair 'q', 'd' is judged twice"),
         ("", "q.tsv: is empty"),
         ("other d 1\n", "run.trec: has none of the queries"),
+        ("q d 1\n", r"nan.trec:1: the score 'nan' is not a number"),
     ],
 )
 def test_wrong_judgements_are_named(tmp_path: Path, text: str, message: str) -> None:
     run = write(tmp_path / "run.trec", "q Q0 d 1 1.0 t\n")
+    other = write(tmp_path / "nan.trec", "q Q0 d 1 nan t\n")
     with pytest.raises(DataError, match=message):
-        evaluate_files(write(tmp_path / "q.tsv", text), [run], ["RR@10"])
+        evaluate_files(write(tmp_path / "q.tsv", text), [run, other], ["RR@10"])
 
 
 def test_published_figures_of_dl19(shared: Path) -> None:

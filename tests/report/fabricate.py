@@ -263,6 +263,36 @@ def _evaluation(
             }
     store.write_json(
         folder / "evaluation" / "test.json",
-        {"queries": texts, "passages": passages, "qrels": qrels, "per_query": per_query},
+        {
+            "queries": texts,
+            "passages": passages,
+            "qrels": qrels,
+            "per_query": per_query,
+            "listed": {"relevant": 3 * queries - 5, "of": 3 * queries},
+            "tests": {"think": {"nDCG@10": {"difference": gain, "p_holm": 0.001 if gain > 0.1 else 0.7}}},
+        },
     )
     return {"sets": {"test": {"queries": queries, "pairs": queries * depth, "seconds": 12.0}}}
+
+
+def ablate(run: Path) -> Path:
+    """Give the run an ablation: think and direct in two sizes, and one variant that leaves a filter out."""
+    rows, measures = [], {}
+    students = (("think", 400), ("think_100", 100), ("direct", 400), ("direct_100", 100))
+    made = [("students", name, size, {"sft.targets": []}) for name, size in students]
+    for label, name, size, changes in (*made, ("without leak", "think", 420, {"filters": []})):
+        row = f"{label}: {name}"
+        measures[row] = {"nDCG@10": 0.5 + size / 2000 + (0.1 if "think" in name else 0)}
+        by_set = {"test": {**measures[row], "tokens_per_pair": 40.0 if "think" in name else 1.0}}
+        rows.append(
+            {
+                "row": row, "variant": label, "student": name, "changes": changes, "examples": size,
+                "teacher_usd": 1.25, "teacher_tokens": 123_456, "train_seconds": 61.0, "measures": by_set,
+            }
+        )  # fmt: skip
+    intervals = {row: {"nDCG@10": [v["nDCG@10"] - 0.02, v["nDCG@10"] + 0.02]} for row, v in measures.items()}
+    tests = {"students: direct": {"nDCG@10": {"difference": -0.1, "p_holm": 0.0004}}}
+    result = {"measures": measures, "intervals": intervals, "tests": tests, "baseline": "students: think"}
+    (run / "ablation").mkdir()
+    store.write_json(run / "ablation" / "ablation.json", {"rows": rows, "sets": {"test": result}})
+    return run

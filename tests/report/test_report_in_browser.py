@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricate import fabricate
+from fabricate import ablate, fabricate
 
 from distill.report.build import build
 
@@ -17,7 +17,7 @@ WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.client
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "hostile"])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    return build(fabricate(folder, queries=20, hostile=request.param))
+    return build(ablate(fabricate(folder, queries=20, hostile=request.param)))
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False)])

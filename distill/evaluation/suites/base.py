@@ -1,0 +1,122 @@
+"""What every layout becomes: texts, labels, the lists that are ranked, and the measures over several rankings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from distill.errors import DataError
+from distill.evaluation.measures import per_query
+from distill.evaluation.runs import Rankings
+
+Extra = Callable[[Rankings], dict[str, dict[str, float]]]
+
+
+class Texts(Protocol):
+    """A collection as whoever reads BEIR folders hands it over."""
+
+    @property
+    def passages(self) -> Mapping[str, str]:
+        """{passage: text}."""
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        """{query: text}."""
+
+    @property
+    def qrels(self) -> Mapping[str, Mapping[str, int]]:
+        """{query: {passage: grade}}."""
+
+    @property
+    def instructions(self) -> Mapping[str, str]:
+        """{query: instruction}, of those that have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One evaluation set. `candidates` are the lists to rank where the set brings its own, else None.
+
+    `excluded` are passages that no list may hold; `extra` gives the measures over several rankings, {measure: {unit:
+    value}}; `measured` says whether the usual measures by query mean anything here; `relevant_from` is the lowest
+    grade that counts as relevant where the set defines it, `stop_words` whether BM25 may drop them.
+    """
+
+    kind: str
+    passages: Mapping[str, str]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    candidates: Mapping[str, Sequence[str]] | None = None
+    excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    extra: Extra | None = None
+    measured: bool = True
+    relevant_from: int | None = None
+    stop_words: bool = True
+
+    def values(self, run: Rankings, measures: Sequence[str]) -> dict[str, dict[str, float]]:
+        """{measure: {unit: value}} of a run: the suite's own first, then those by query."""
+        own = self.extra(run) if self.extra else {}
+        return {**own, **(per_query(self.qrels, run, measures) if self.measured else {})}
+
+
+def plain(kind: str, texts: Texts) -> Suite:
+    """A set of queries with graded labels. DL19's and DL20's grade 1 is "related", not relevant."""
+    return Suite(
+        kind,
+        texts.passages,
+        texts.queries,
+        texts.qrels,
+        texts.instructions,
+        relevant_from=2 if kind == "dl19" else None,
+    )
+
+
+def json_lines(path: Path, needs: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file:line, object) of a JSON Lines file whose objects have the keys `needs`. Raises DataError."""
+    try:
+        with open(path, encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                where = f"{path}:{number}"
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+                missing = [key for key in needs if not isinstance(row, dict) or key not in row]
+                if missing:
+                    raise DataError(f"{where}: no {missing[0]!r}; a line is an object with {', '.join(needs)}")
+                yield where, row
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; a line of it is an object with {', '.join(needs)}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+
+
+def lists(path: Path, texts: Texts) -> dict[str, list[str]]:
+    """{query: passages} of a file of query-id and corpus-ids; every passage must have a text. Raises DataError."""
+    found: dict[str, list[str]] = {}
+    for where, row in json_lines(path, ("query-id", "corpus-ids")):
+        ids = row["corpus-ids"]
+        if not isinstance(ids, list):
+            raise DataError(f"{where}: corpus-ids is a list of passage ids")
+        for each in ids:
+            if str(each) not in texts.passages:
+                raise DataError(f"{where}: passage {each!r} has no text in corpus.jsonl")
+        found[str(row["query-id"])] = [str(each) for each in ids]
+    return found
+
+
+def candidate_lists(folder: Path, texts: Texts) -> dict[str, list[str]] | None:
+    """The lists of top_ranked.jsonl, of the queries asked about; None where there is no such file. Raises DataError."""
+    path = folder / "top_ranked.jsonl"
+    if not path.exists():
+        return None
+    found = lists(path, texts)
+    for query in texts.queries:
+        if query not in found:
+            raise DataError(f"{path}: no list for query {query!r}; give one to each query, or take the file away")
+    return {query: found[query] for query in texts.queries}

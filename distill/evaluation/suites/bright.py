@@ -1,0 +1,31 @@
+"""BRIGHT's layout: a BEIR folder, and for each query passages that no ranking may hold (arXiv 2407.12883)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from distill.errors import DataError
+from distill.evaluation.suites.base import Suite, Texts, candidate_lists, lists, plain
+
+FILES = ("excluded_ids.jsonl", "top_ranked.jsonl")
+
+
+def read(folder: Path, texts: Texts) -> Suite:
+    """excluded_ids.jsonl lists each query's excluded passages (its own answers' sources). Raises DataError.
+
+    They are taken out of every list before it is cut at its depth, and may not be judged relevant.
+    """
+    return build(texts, lists(folder / "excluded_ids.jsonl", texts), candidate_lists(folder, texts), str(folder))
+
+
+def build(
+    texts: Texts, excluded: dict[str, list[str]], candidates: dict[str, list[str]] | None, where: str = ""
+) -> Suite:
+    """The suite of texts and {query: excluded passages}."""
+    for query, passages in excluded.items():
+        for passage in passages:
+            if texts.qrels.get(query, {}).get(passage, 0) > 0:
+                raise DataError(f"{where}: passage {passage!r} is excluded for query {query!r} and judged relevant")
+    kept = {query: frozenset(passages) for query, passages in excluded.items() if query in texts.queries}
+    return replace(plain("bright", texts), excluded=kept, candidates=candidates)

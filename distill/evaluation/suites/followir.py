@@ -1,0 +1,47 @@
+"""FollowIR's layout: each query under an instruction and under a changed one (arXiv 2403.15246; mFollowIR alike)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from distill.errors import DataError
+from distill.evaluation.contrast import p_mrr, robustness
+from distill.evaluation.measures import Qrels, per_query
+from distill.evaluation.runs import Rankings
+from distill.evaluation.suites.base import Suite, Texts, candidate_lists, lists
+
+FILES = ("qrel_diff.jsonl", "top_ranked.jsonl")
+OG, NEW = "-og", "-changed"
+
+
+def read(folder: Path, texts: Texts) -> Suite:
+    """A BEIR folder whose queries are ID-og and ID-changed, each with its instruction; qrel_diff.jsonl lists for each
+    ID the passages that the change turned not relevant, top_ranked.jsonl (if there) the lists to rank.
+
+    Measured: p-MRR, robustness@10 over the two instructions, and nDCG@10 under either. Raises DataError.
+    """
+    path = folder / "qrel_diff.jsonl"
+    changed = lists(path, texts)
+    for query in changed:
+        for name in (query + OG, query + NEW):
+            if name not in texts.queries:
+                raise DataError(f"{path}: query {query!r} has no {name!r} among the judged queries")
+    return build(texts, changed, candidate_lists(folder, texts))
+
+
+def build(texts: Texts, changed: dict[str, list[str]], candidates: dict[str, list[str]] | None) -> Suite:
+    """The suite of texts and {query: passages that the change turned not relevant}."""
+    extra = partial(_measures, texts.qrels, changed)
+    return Suite("followir", texts.passages, texts.queries, texts.qrels, texts.instructions, candidates, extra=extra)
+
+
+def _measures(qrels: Qrels, changed: dict[str, list[str]], run: Rankings) -> dict[str, dict[str, float]]:
+    values = per_query(qrels, run, ["nDCG@10"])["nDCG@10"]
+    groups = {query: query.removesuffix(OG).removesuffix(NEW) for query in qrels}
+    return {
+        "p-MRR": p_mrr(changed, run, OG, NEW),
+        "robustness@10": robustness(values, groups),
+        "nDCG@10.og": {query: value for query, value in values.items() if query.endswith(OG)},
+        "nDCG@10.changed": {query: value for query, value in values.items() if query.endswith(NEW)},
+    }

@@ -1,0 +1,109 @@
+"""Any text retrieval or reranking task of mteb, by its name: NevIR, Core17InstructionRetrieval, BrightRetrieval ..."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from distill.errors import ConfigError, DataError
+from distill.evaluation.suites import bright, followir, instructir, nevir
+from distill.evaluation.suites.base import Suite, plain
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """One split of a task."""
+
+    passages: Mapping[str, str]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    instructions: Mapping[str, str]
+
+
+def read(name: str, split: str, subset: str = "default") -> Suite:
+    """The task's split as a suite, downloaded by mteb where it is not in its cache.
+
+    What is measured follows the task's main score: paired accuracy, p-MRR, robustness@10, else the usual measures.
+    Raises ConfigError where mteb is missing or knows no such task or split, DataError where the data cannot be had.
+    """
+    try:
+        import mteb
+    except ImportError:
+        raise ConfigError('source mteb needs the package mteb; pip install "rerank-distill[mteb]"') from None
+    try:
+        task = mteb.get_task(name)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{name!r} is no task that mteb knows ({str(error).splitlines()[0][:200]})") from None
+    try:
+        task.load_data()
+    except Exception as error:  # whatever datasets, the hub or the network raise
+        raise DataError(f"{name}: mteb could not load it ({type(error).__name__}: {str(error)[:200]})") from error
+    return of_task(task, split, subset)
+
+
+def of_task(task: Any, split: str, subset: str = "default") -> Suite:
+    """The suite of a loaded mteb task."""
+    splits = task.dataset.get(subset)
+    if splits is None or split not in splits:
+        known = [f"{s} ({', '.join(by)})" for s, by in task.dataset.items()]
+        raise ConfigError(
+            f"{task.metadata.name}: no subset {subset!r} with split {split!r}; there are {'; '.join(known)}"
+        )
+    texts, top = _texts(splits[split]), splits[split].get("top_ranked")
+    lists = {str(q): [str(d) for d in docs] for q, docs in top.items()} if top else None
+    score = task.metadata.main_score
+    if score == "paired_accuracy":
+        return _pairs(texts, lists)
+    if score == "p-MRR":
+        return followir.build(texts, _changed(task), lists)
+    if score == "robustness_at_10":
+        return instructir.build(texts, lists)
+    if lists and min(map(len, lists.values())) > len(texts.passages) / 2:  # BRIGHT: all but the excluded ones
+        every = set(texts.passages)
+        return bright.build(
+            texts, {q: sorted(every - set(docs)) for q, docs in lists.items()}, None, task.metadata.name
+        )
+    return replace(plain("beir", texts), candidates=lists)
+
+
+def _texts(data: Mapping[str, Any]) -> _Loaded:
+    passages = {}
+    for row in data["corpus"]:
+        title = row.get("title")
+        passages[str(row["id"])] = f"{title} {row['text']}".strip() if title else row["text"]
+    queries, instructions = {}, {}
+    for row in data["queries"]:
+        if not isinstance(row["text"], str):
+            raise DataError(f"query {row['id']}: is a conversation, and only plain texts can be evaluated here")
+        queries[str(row["id"])] = row["text"]
+        if row.get("instruction"):
+            instructions[str(row["id"])] = row["instruction"]
+    qrels = {str(q): {str(d): max(0, int(s)) for d, s in labels.items()} for q, labels in data["relevant_docs"].items()}
+    return _Loaded(passages, {q: text for q, text in queries.items() if q in qrels}, qrels, instructions)
+
+
+def _pairs(texts: _Loaded, lists: Mapping[str, Sequence[str]] | None) -> Suite:
+    """NevIR as mteb has it: queries ID_q1 and ID_q2, each with one relevant passage."""
+    own = {q: next(d for d, grade in labels.items() if grade > 0) for q, labels in texts.qrels.items()}
+    groups = {q: q.split("_")[0] for q in own}
+    if lists is None:
+        members: dict[str, list[str]] = {}
+        for query, passage in own.items():
+            members.setdefault(groups[query], []).append(passage)
+        lists = {query: members[group] for query, group in groups.items()}
+    extra = partial(nevir.measures, own, groups)
+    return Suite(
+        "nevir", texts.passages, texts.queries, texts.qrels, texts.instructions, lists,
+        extra=extra, measured=False, stop_words=False,
+    )  # fmt: skip
+
+
+def _changed(task: Any) -> dict[str, list[str]]:
+    """What the changed instructions turned not relevant: a table of its own beside the task's data."""
+    from datasets import load_dataset
+
+    source = task.metadata.dataset
+    rows = load_dataset(source["path"], "qrel_diff", split="qrel_diff", revision=source.get("revision"))
+    return {str(row["query-id"]): [str(d) for d in row["corpus-ids"]] for row in rows}

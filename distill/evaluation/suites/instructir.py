@@ -1,0 +1,31 @@
+"""InstructIR's layout: one query under many users' instructions (arXiv 2402.14334)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from distill.evaluation.contrast import robustness
+from distill.evaluation.measures import Qrels, per_query
+from distill.evaluation.runs import Rankings
+from distill.evaluation.suites.base import Suite, Texts, candidate_lists
+
+FILES = ("top_ranked.jsonl",)
+
+
+def read(folder: Path, texts: Texts) -> Suite:
+    """A BEIR folder whose queries have instructions; what stands before the first "_" of a query's id is its group,
+    as in mteb. Measured: robustness@10, the worst nDCG@10 of each group. Raises DataError.
+    """
+    return build(texts, candidate_lists(folder, texts))
+
+
+def build(texts: Texts, candidates: dict[str, list[str]] | None) -> Suite:
+    """The suite of texts."""
+    extra = partial(_measures, texts.qrels)
+    return Suite("instructir", texts.passages, texts.queries, texts.qrels, texts.instructions, candidates, extra=extra)
+
+
+def _measures(qrels: Qrels, run: Rankings) -> dict[str, dict[str, float]]:
+    values = per_query(qrels, run, ["nDCG@10"])["nDCG@10"]
+    return {"robustness@10": robustness(values, {query: query.split("_")[0] for query in qrels})}
