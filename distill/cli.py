@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -39,16 +39,23 @@ def build_parser() -> argparse.ArgumentParser:
     stages: dict[str, argparse.ArgumentParser] = {}
     for name, text in STAGES.items():
         sub = stages[name] = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("config", metavar="CONFIG", help="a YAML file; its paths are relative to it")
+        nargs = "?" if name == "evaluate" else None
+        sub.add_argument("config", nargs=nargs, metavar="CONFIG", help="a YAML file; its paths are relative to it")
         sub.add_argument("overrides", default=[], nargs="*", metavar="key.path=value", help="settings on top")
         sub.add_argument("--out", metavar="DIR", help="the run folder (default: runs/NAME)")
         sub.add_argument("--dry-run", action="store_true", help="check the configuration and say what would be done")
     stages["filter"].add_argument("--explain", metavar="PAIR_ID", help="only say what each filter says of this pair")
+    from distill.evaluation.cli import add_arguments as add_evaluation
+
+    add_evaluation(stages["evaluate"])
     stages["trace"].add_argument("--retry-failed", action="store_true", help="ask again what failed for good")
 
     from distill.dataset.cli import add_arguments
 
     add_arguments(commands)
+    from distill.rerank.cli import add_arguments as add_reranking
+
+    add_reranking(commands)
     sub = commands.add_parser("view", help="read a run's traces in the browser, and decide disputes")
     sub.add_argument("run", metavar="RUN", help="a run folder")
     sub.add_argument("--port", type=int, default=0, help="default: a free one, on 127.0.0.1")
@@ -73,10 +80,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _example_teacher(parsed)
         if parsed.command == "view":
             return _view(parsed)
+        if parsed.command == "serve":
+            from distill.rerank.serve.cli import main as serve
+
+            return serve(parsed)
         if parsed.command in ("export", "validate"):
             from distill.dataset.cli import main as dataset
 
             return dataset(parsed)
+        if parsed.command == "evaluate":
+            from distill.evaluation import cli as evaluation
+
+            if evaluation.asked_for(parsed):
+                return evaluation.main(parsed)
+            if parsed.judge_holes:
+                from distill.holes import main as judge_holes
+
+                return judge_holes(parsed)
+            evaluation.need_config(parsed)
+        if parsed.command in ("rerank", "calibrate", "sweep"):
+            return _rerank(parsed)
         return _stages(parsed)
     except DistillError as error:
         for line in str(error).splitlines():
@@ -96,31 +119,48 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 def _stages(parsed: argparse.Namespace) -> int:
     from distill import config, store
+    from distill.ablation import configured, run_variants, variants
     from distill.pipeline import RunConfig, plan, run_stages
+    from distill.rounds import line_of
     from distill.run import Run
     from distill.sources import check
-    from distill.stages import LINE, estimate_lines
+    from distill.stages import LINE
 
     origin = Path(parsed.config)
     settings = config.load(RunConfig, origin, parsed.overrides)
     run = Run(settings, Path(parsed.out) if parsed.out else Path("runs") / settings.name, origin)
+    for variant in (planned := variants(settings)):
+        configured(run, variant, parsed.overrides)  # a wrong variant is refused before anything is run
+    line = line_of(settings, LINE)
     run.claim()
-    check(run)
     if parsed.dry_run:
+        from distill import forecast
+
+        for warning in forecast.warnings(run):
+            print(f"distill: warning: {warning}", file=sys.stderr)
         print(settings.model_dump_json(indent=2, exclude_none=True))
-        for name, due in plan(run, LINE):
+        for name, due in plan(run, line):
             print(f"{name}: {'to do' if due else 'unchanged'}")
+        for variant in planned if parsed.command == "run" else ():
+            print(f"ablation: {variant.label}")
         if parsed.command in ("run", "trace"):
-            print(*(f"teacher: {line}" for line in estimate_lines(run)), sep="\n")
+            print(*(f"teacher: {text}" for text in forecast.teacher_lines(run)), sep="\n")
+        if parsed.command in ("run", "sft"):
+            print(*(f"sft: {text}" for text in forecast.training_lines(run)), sep="\n")
         return 0
+    check(run)
     if getattr(parsed, "explain", None):
         return _explain(run, parsed.explain)
     run.retry_failed = getattr(parsed, "retry_failed", False)
-    names = (*(stage.name for stage in LINE), "report") if parsed.command == "run" else (parsed.command,)
+    names = (*(stage.name for stage in line), "report") if parsed.command == "run" else (parsed.command,)
     with store.lease(run.folder):
         run.claim()
         run.write_config()
-        run_stages(run, LINE, names)
+        if settings.ablate and parsed.command == "run":
+            run_stages(run, line, tuple(stage.name for stage in line))
+            run_variants(run, lambda each: line_of(each, LINE), parsed.overrides)
+            names = ("report",)
+        run_stages(run, line, names)
     return 0
 
 
@@ -130,6 +170,18 @@ def _explain(run: Run, pair_id: str) -> int:
     for sample, name, word in explain(run, pair_id):
         print(f"sample {sample}  {name}: {word}")
     return 0
+
+
+def _rerank(parsed: argparse.Namespace) -> int:
+    from distill.evaluation.files import read_qrels
+    from distill.evaluation.measures import Qrels, per_query
+    from distill.evaluation.runs import Rankings, read_run, write_run
+    from distill.rerank.cli import Readers, main
+
+    def measure(qrels: Qrels, name: str) -> Callable[[Rankings], Mapping[str, float]]:
+        return lambda run: next(iter(per_query(qrels, run, [name]).values()))
+
+    return main(parsed, Readers(read_run, write_run, read_qrels, measure))
 
 
 def _view(parsed: argparse.Namespace) -> int:

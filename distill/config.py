@@ -124,8 +124,14 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
         return f"{where} is missing"
     message = fault["msg"].removeprefix("Value error, ")
     shown = fault.get("input")
-    got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) or shown is None else ""
+    plain = isinstance(shown, str | int | float | bool) or shown is None
+    got = f" (got {shown!r})" if plain and not _may_hold_a_key(shown) else ""
     return f"{where}: {message[0].lower() + message[1:]}{got}"
+
+
+def _may_hold_a_key(value: Any) -> bool:
+    """Whether a value is a URL with a user, a password or a query in it, which no message repeats."""
+    return isinstance(value, str) and "://" in value and ("@" in value or "?" in value)
 
 
 def _names_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from distill import store
+from distill import modes, store
 from distill.records import Judgement, make_pair
 from distill.run import Run
-from distill.sources import base_of, collection_of, data_folder
-
-if TYPE_CHECKING:
-    from distill.pairs.collection import Collection
+from distill.sets import first_stage, set_inputs, suite_of
+from distill.sources import base_of
 
 
 def evaluation_inputs(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {"students": run.data_hash("students")}
-    from distill.pairs.build import inputs
-
-    for each in run.config.evaluation.sets:
-        if each.source == "example":
-            found[each.name] = {"example": run.config.pairs.example, "seed": run.config.seed}
-        else:
-            paths = inputs(data_folder(run, each, each.split))
-            paths += [run.base / each.first_stage] if each.first_stage != "bm25" else []
-            found[each.name] = run.file_hashes(paths)
-    return found
+    return found | {each.name: set_inputs(run, each) for each in run.config.evaluation.sets}
 
 
 def systems(run: Run) -> dict[str, tuple[str, str]]:
@@ -38,10 +27,7 @@ def systems(run: Run) -> dict[str, tuple[str, str]]:
     found = {"untrained": (str(run.folder / "students" / "untrained") if base == "scratch" else base, "direct")}
     for student in run.config.sft.targets:
         folder = str(run.folder / "students" / student.name)
-        if student.target == "mixed":
-            found |= {f"{student.name}.{mode}": (folder, mode) for mode in ("think", "direct")}
-        else:
-            found[student.name] = (folder, "think" if student.target == "think" else "direct")
+        found |= {system: (folder, mode) for system, mode in modes.modes_of(run, student).items()}
     return found
 
 
@@ -49,7 +35,7 @@ def make_evaluation(run: Run) -> dict[str, Any]:
     metrics = run.metrics()
     metrics["evaluation"], metrics["intervals"] = {}, {}
     counts: dict[str, Any] = {"sets": {}}
-    for each in run.config.evaluation.sets:
+    for each in modes.in_order(run):
         result = _evaluate_set(run, each)
         metrics["evaluation"][each.name] = result["measures"]
         metrics["intervals"][each.name] = result["intervals"]
@@ -59,15 +45,16 @@ def make_evaluation(run: Run) -> dict[str, Any]:
 
 
 def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
-    from distill.evaluation.evaluate import evaluate
-    from distill.evaluation.measures import student_measures
+    from distill.evaluation import tables
+    from distill.evaluation.evaluate import summarise
+    from distill.evaluation.measures import student_intervals, student_measures
     from distill.evaluation.runs import write_run
     from distill.rerank.pool import Task, judge
 
-    data = collection_of(run, each)
+    data = suite_of(run, each)
     out = run.folder / "evaluation"
     out.mkdir(exist_ok=True)
-    first = _first_stage(run, each, data)
+    first = first_stage(run, each, data)
     candidates = [
         make_pair(q, d, data.queries[q], data.passages[d], data.instructions.get(q), split=each.split)
         for q, ranked in sorted(first.items())
@@ -77,30 +64,47 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
     runs = {"first_stage": {q: dict(ranked) for q, ranked in first.items()}}
     extra: dict[str, dict[str, float]] = {}
     wanted = systems(run)
-    tasks = [Task(name, model, mode, candidates) for name, (model, mode) in wanted.items()]
+    tasks = [Task(n, model, mode, candidates) for n, (model, mode) in wanted.items() if modes.due(run, each.name, mode)]
+    judged: dict[str, list[Judgement]] = {}
+    took: dict[str, float] = {}
     notify = _with_set(run, each.name)
     started = time.monotonic()
     evaluation = run.config.evaluation
     for name, judgements, seconds in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens):
         store.write_rows(out / f"{each.name}.{name}", judgements, Judgement)
-        runs[name] = {}
+        runs[name], judged[name], took[name] = {}, judgements, seconds
         for judgement in judgements:
             runs[name].setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.margin
         extra[name] = {
-            **student_measures(judgements, data.qrels, run.config.pairs.relevant_from),
+            **student_measures(judgements, data.qrels, data.relevant_from or run.config.pairs.relevant_from),
             "pairs_per_s": round(len(judgements) / seconds, 2),
         }
-    result = evaluate(data.qrels, runs, evaluation.measures, run.config.seed)
+    relevant_from = data.relevant_from or run.config.pairs.relevant_from
+    if each.name == evaluation.calibrate_on:
+        modes.calibrate(run, judged, data.qrels, relevant_from)
+    modes.write(out, each.name, modes.describe(run, judged, data.qrels, relevant_from, took))
+    runs = {name: runs[name] for name in ("first_stage", *wanted) if name in runs}  # not in the order of their ending
+    result = summarise(
+        {name: data.values(ranking, evaluation.measures) for name, ranking in runs.items()}, run.config.seed
+    )
+    (out / f"{each.name}.md").write_text(tables.markdown_table(result), encoding="utf-8")
+    (out / f"{each.name}.tex").write_text(tables.latex_table(result), encoding="utf-8")
     for name, ranking in runs.items():
         write_run(out / f"{each.name}.{name}.trec", ranking, name)
         result["measures"][name] |= extra.get(name, {})
+        if name in judged:
+            result["intervals"][name] |= student_intervals(judged[name], data.qrels, relevant_from, run.config.seed)
     shown = {doc for ranked in first.values() for doc, _ in ranked}
     store.write_json(
         out / f"{each.name}.json",
         {
-            "queries": data.queries,
+            "kind": data.kind,
+            "queries": dict(data.queries),
+            "instructions": dict(data.instructions),
             "passages": {d: data.passages[d] for d in sorted(shown) if d in data.passages},
-            "qrels": data.qrels,
+            "qrels": {query: dict(labels) for query, labels in data.qrels.items()},
+            "tests": result["tests"],
+            "listed": _listed(data.qrels, first, data.relevant_from or run.config.pairs.relevant_from),
             "per_query": result["per_query"],
         },
     )
@@ -109,15 +113,11 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
     return result
 
 
-def _first_stage(run: Run, each: Any, data: Collection) -> dict[str, list[tuple[str, float]]]:
-    """The lists to rerank, best first: BM25's, or those of the user's own run."""
-    from distill.evaluation.runs import ranked, read_run
-    from distill.pairs.bm25 import Bm25
-
-    if each.first_stage == "bm25":
-        return Bm25(data.passages).top(data.queries, each.depth)
-    given = read_run(run.base / each.first_stage)
-    return {query: ranked(given[query])[: each.depth] for query in data.queries if query in given}
+def _listed(qrels: Any, first: Any, relevant_from: int) -> dict[str, int]:
+    """How many of the relevant passages the first stage's lists hold: no reranker finds the others."""
+    relevant = {(q, d) for q, labels in qrels.items() for d, grade in labels.items() if grade >= relevant_from}
+    listed = {(q, d) for q, rows in first.items() for d, _ in rows}
+    return {"relevant": len(relevant & listed), "of": len(relevant)}
 
 
 def _with_set(run: Run, name: str) -> Callable[[dict[str, Any]], None]:

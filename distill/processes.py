@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 def die_with_parent(poll_s: float = 0.5) -> None:
@@ -20,6 +25,20 @@ def die_with_parent(poll_s: float = 0.5) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="die-with-parent").start()
+
+
+def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Begin `work` in a thread that no exit waits for; what is returned gives its result, or raises what it raised."""
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result
 
 
 def cores() -> int:

@@ -10,9 +10,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def digest(*parts: str | None) -> str:
@@ -25,8 +25,10 @@ def digest(*parts: str | None) -> str:
 class Pair:
     """A query (with its instruction, if any) and a passage, with what is known about their relevance.
 
-    `label` is the grade (>= 0), None where nobody judged. `label_origin` says who set it: `judged`, `assumed`
-    (mined negatives), or `teacher`, `vote`, `human` after a change, with the earlier grade in `label_before`.
+    `label` is the grade (>= 0), None where nobody judged; grades of `relevant_from` and above count as relevant
+    (`relevant`). `label_origin` says who set it: `judged`, `assumed` (mined negatives), or `teacher`, `vote`, `human`,
+    with the earlier grade, where there was one, in `label_before`. `suspected` says why a mined negative may be
+    relevant after all.
     """
 
     pair_id: str
@@ -42,6 +44,17 @@ class Pair:
     split: str = "train"
     language: str | None = None
     duplicate: str | None = None
+    relevant_from: int = 1
+    suspected: str | None = None
+
+    @property
+    def relevant(self) -> bool | None:
+        """Whether the label counts as relevant; None without one."""
+        return None if self.label is None else self.label >= self.relevant_from
+
+    def grade_of(self, verdict: int) -> int:
+        """The grade by which a verdict of true or false is written into `label`: `relevant_from`, or 0."""
+        return self.relevant_from if verdict > 0 else 0
 
 
 def make_pair(
@@ -146,8 +159,15 @@ class Judgement:
     finish_reason: str
 
 
-Ask = Callable[[Iterable[Request]], Iterator[Answer]]
-"""Ask the teacher: one answer a request, in order of arrival; journalled before it is yielded."""
+class Ask(Protocol):
+    """Ask the teacher, within the run's journal and budget; what was answered before is not asked again."""
+
+    def request(self, content: str, *, purpose: str, sample: int = 0, **sampling: Any) -> Request:
+        """A Request to this teacher: one user message; sampling settings on top of the configuration's."""
+
+    def __call__(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """One answer a request, in order of arrival; journalled before it is yielded."""
+
 
 Score = Callable[[Sequence[Pair]], list[Judgement]]
 """Let a student judge pairs: one judgement a pair, in the order given."""

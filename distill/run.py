@@ -43,6 +43,10 @@ class Run:
                     "choose another folder with --out, or another name"
                 )
 
+    def at(self, folder: str) -> Path:
+        """Where a stage's folder is."""
+        return self.folder / folder
+
     def write_config(self) -> None:
         """Write the resolved configuration, as it is used."""
         values = self.config.model_dump(mode="json", exclude_none=True)
@@ -63,7 +67,12 @@ class Run:
         self._progress(event)
 
     def _progress(self, event: dict[str, Any]) -> None:
-        if "student" in event and (time.monotonic() - self._shown > 5 or event["step"] == event["steps"]):
+        if "warning" in event and "student" in event:
+            self.say(f"  {event['student']}: WARNING at step {event['step']}: {event['warning']}")
+        elif "student" in event and "dev_spread" in event:
+            shown = [f"{key.removeprefix('dev_')} {event[key]:.3f}" for key in event if key.startswith("dev_")]
+            self.say(f"  {event['student']}: step {event['step']}/{event['steps']}  held out: {', '.join(shown)}")
+        elif "student" in event and (time.monotonic() - self._shown > 5 or event["step"] == event["steps"]):
             self._shown = time.monotonic()
             left = event["seconds"] / max(event["step"], 1) * (event["steps"] - event["step"])
             self.say(
@@ -100,7 +109,7 @@ class Run:
 
     def data_hash(self, folder: str) -> str:
         """The hash of a finished folder's rows, "" where it is not there yet."""
-        manifest = store.read_manifest(self.folder / folder)
+        manifest = store.read_manifest(self.at(folder))
         return str(manifest["result"].get("data_hash", manifest["fingerprint"])) if manifest else ""
 
     def file_hashes(self, paths: list[Path]) -> dict[str, str]:

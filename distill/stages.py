@@ -4,71 +4,47 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from distill import store
 from distill.errors import ConfigError, RunFolderError
 from distill.judging import evaluation_inputs, make_evaluation
+from distill.pairing import make_pairs, pair_inputs, pair_settings, pairs_without_teacher, teacher_running
 from distill.pipeline import Stage
 from distill.processes import cores
-from distill.prompts import PROMPT_NAME
 from distill.records import Example, Pair, Trace
+from distill.rounds import Round
 from distill.run import Run, dump
-from distill.sources import HeldOut, base_of, data_folder
-
-# --- pairs -----------------------------------------------------------------------------------------------------------
-
-
-def _pairs_inputs(run: Run) -> dict[str, Any]:
-    pairs = run.config.pairs
-    if pairs.source == "example":
-        return {"example": pairs.example}
-    from distill.pairs.build import inputs
-
-    return run.file_hashes(inputs(data_folder(run, pairs)))
-
-
-def _make_pairs(run: Run) -> dict[str, Any]:
-    from distill.pairs.build import build
-
-    pairs, counts = build(run.config.pairs, run.config.seed, data_folder(run, run.config.pairs))
-    return {**counts, **store.write_rows(run.folder / "pairs", pairs, Pair)}
-
+from distill.sources import base_of
+from distill.tools import cluster, count_when_written, filter_settings, handed
 
 # --- traces ----------------------------------------------------------------------------------------------------------
 
 
 def _teacher_settings(run: Run) -> dict[str, Any]:
     """What decides which answers there are: not where they are asked, at what price, or how fast."""
-    return {**run.config.teacher.identity(), "prompt": PROMPT_NAME}
-
-
-def _teacher_running(run: Run) -> AbstractContextManager[str | None]:
-    """The embedded teacher, started for as long as it is needed, where the configuration asks for it."""
-    if run.config.teacher.source != "example":
-        return nullcontext(None)
-    from distill.example.server import running
-    from distill.example.teacher import TeacherSettings
-
-    return running(TeacherSettings(**{"model": run.config.teacher.teacher_name, **run.config.teacher.example}))
+    return {**run.config.teacher.identity(), "prompt": run.config.prompt}
 
 
 def _make_traces(run: Run) -> dict[str, Any]:
     from teacher.stage import trace
 
     pairs = store.read_rows(run.folder / "pairs", Pair)
-    asked = (pair for pair in pairs if pair.split == "train")
-    with _teacher_running(run) as url:
-        return trace(
+    asked = (pair for pair in pairs if pair.split in run.config.pairs.ask)
+    by_split = (store.read_manifest(run.folder / "pairs") or {}).get("result", {}).get("by_split", {})
+    with teacher_running(run) as url:
+        result = trace(
             asked,
             run.config.teacher,
             run.folder / "traces",
             base_url=url,
             notify=run.log,
+            total=sum(by_split.get(split, 0) for split in run.config.pairs.ask) or None,
             retry_failed=run.retry_failed,
         )
+    count_when_written(run, result)
+    return result
 
 
 def estimate_lines(run: Run) -> list[str]:
@@ -78,30 +54,19 @@ def estimate_lines(run: Run) -> list[str]:
     from teacher.estimate import describe, estimate
 
     if store.read_manifest(run.folder / "pairs") is not None:
-        pairs = [pair for pair in store.read_rows(run.folder / "pairs", Pair) if pair.split == "train"]
+        pairs = [p for p in store.read_rows(run.folder / "pairs", Pair) if p.split in run.config.pairs.ask]
         return describe(estimate(pairs, run.config.teacher, run.folder / "traces"))
     if run.config.pairs.source == "example":
         return ["the embedded example costs nothing"]
-    from distill.pairs.build import build
-
-    pairs, _ = build(run.config.pairs, run.config.seed, data_folder(run, run.config.pairs))
+    made = pairs_without_teacher(run)
+    if made is None:
+        return ["no estimate before the teacher has written the queries; `distill pairs` has it write them"]
+    pairs = [pair for pair in made if pair.split in run.config.pairs.ask]
     with tempfile.TemporaryDirectory() as folder:
         return describe(estimate(pairs, run.config.teacher, Path(folder)))
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------
-
-
-def _filter_settings(run: Run) -> Any:
-    own = run.file_hashes(run.config.filters.files(run.base))  # a changed file of the user's is a changed setting
-    return {"filters": dump(run.config.filters), "files": own, "seed": run.config.seed}
-
-
-def _tools(run: Run) -> Any:
-    """What filters may need from other rooms."""
-    from filters.base import Tools
-
-    return Tools(base=run.base, out=run.folder, seed=run.config.seed, held_out=HeldOut(run))
 
 
 def explain(run: Run, pair_id: str) -> list[tuple[int, str, str]]:
@@ -112,18 +77,25 @@ def explain(run: Run, pair_id: str) -> list[tuple[int, str, str]]:
         raise RunFolderError(f"{run.folder / 'traces'}: not made yet; `distill trace` makes them")
     pairs = {pair.pair_id: pair for pair in store.read_rows(run.folder / "pairs", Pair)}
     traces = store.read_rows(run.folder / "traces", Trace)
-    return what_filters_say(pair_id, pairs, traces, run.config.filters, _tools(run))
+    with handed(run) as tools:
+        return what_filters_say(pair_id, pairs, traces, run.config.filters, tools)
+
+
+def _filter_inputs(run: Run) -> dict[str, Any]:
+    return {name: run.data_hash(name) for name in ("pairs", "traces")}
 
 
 def _make_kept(run: Run) -> dict[str, Any]:
     from filters.files import filter_folders
 
-    pairs, traces, kept, rejected, changed = (
-        str(run.folder / name) for name in ("pairs", "traces", "kept", "rejected", "changed")
+    pairs, traces, kept, rejected, changed, verdicts = (
+        str(run.at(name)) for name in ("pairs", "traces", "kept", "rejected", "changed", "verdicts")
     )
-    return filter_folders(
-        pairs, traces, kept, rejected, changed, run.config.filters, tools=_tools(run), processes=cores()
-    )
+    with handed(run) as tools:
+        return filter_folders(
+            pairs, traces, kept, rejected, changed, run.config.filters, tools=tools, processes=cores(),
+            executor=cluster(), verdicts=verdicts,
+        )  # fmt: skip
 
 
 # --- dataset ---------------------------------------------------------------------------------------------------------
@@ -131,7 +103,10 @@ def _make_kept(run: Run) -> dict[str, Any]:
 
 def _dataset_settings(run: Run) -> Any:
     students = [dump(s) for s in run.config.sft.targets]
-    return {"students": students, "seed": _sft_seed(run), "card": dump(run.config.dataset)}
+    sft = run.config.sft
+    dev = dump(sft.dev, include={"pairs"}) if sft.dev else None
+    own = {"dev": dev, "weights": dump(sft.weights)}
+    return {"students": students, "seed": _sft_seed(run), "card": dump(run.config.dataset), **own}
 
 
 def _sft_seed(run: Run) -> int:
@@ -141,12 +116,11 @@ def _sft_seed(run: Run) -> int:
 
 def _make_dataset(run: Run) -> dict[str, Any]:
     from distill.dataset.export import export
-    from sft.targets import drawn, examples, shuffled
+    from sft.targets import drawn, examples, hold_out, order_lengths, shuffled
 
-    pairs = {
-        pair.pair_id: pair for folder in ("pairs", "changed") for pair in store.read_rows(run.folder / folder, Pair)
-    }
-    kept = list(store.read_rows(run.folder / "kept", Trace))
+    prompt, weights = run.config.prompt, run.config.sft.weights
+    pairs = {pair.pair_id: pair for folder in ("pairs", "changed") for pair in store.read_rows(run.at(folder), Pair)}
+    kept = [t for t in store.read_rows(run.folder / "kept", Trace) if pairs[t.pair_id].split == "train"]
     if not kept:
         raise ConfigError(
             "filters: no trace was kept, so there is nothing to train on; see report.html for the reasons"
@@ -154,17 +128,26 @@ def _make_dataset(run: Run) -> dict[str, Any]:
     seed = _sft_seed(run)
     rows: dict[str, int] = {}
     hashes: dict[str, str] = {}
+    if run.config.sft.dev is not None:
+        kept, held_out = hold_out(pairs, kept, run.config.sft.dev.pairs, seed, prompt)
+        written = store.write_rows(run.folder / "dataset" / "dev", held_out, Pair)
+        rows["dev"], hashes["dev"] = written["rows"], written["data_hash"]
     for student in run.config.sft.targets:
         traces = drawn(kept, student.train_size, seed)
         if student.shuffle_traces:
             traces = shuffled(traces, seed)
-        written = store.write_rows(
-            run.folder / "dataset" / student.name, examples(pairs, traces, student.target), Example
-        )
+        by_verdict = (weights.not_relevant, weights.relevant)
+        made = examples(pairs, traces, student.target, prompt, by_verdict)
+        written = store.write_rows(run.folder / "dataset" / student.name, made, Example)
         rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
+    lengths = order_lengths(pairs, kept, prompt)
+    store.write_json(run.folder / "dataset" / "lengths.json", lengths)
+    hashes["lengths"] = store.fingerprint(lengths)
     joined = hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
-    published = export(run.folder, "dataset", run.folder / "dataset" / "kept-traces", run.config.dataset)
-    counts = {"kept": len(kept), "examples": rows, "published": published["rows"], "left_out": published["left_out"]}
+    counts: dict[str, Any] = {"kept": len(kept), "examples": rows}
+    if not isinstance(run, Round):
+        published = export(run.folder, "dataset", run.folder / "dataset" / "kept-traces", run.config.dataset)
+        counts |= {"published": published["rows"], "left_out": published["left_out"]}
     return {**counts, "hashes": hashes, "data_hash": joined}
 
 
@@ -172,7 +155,7 @@ def _make_dataset(run: Run) -> dict[str, Any]:
 
 
 def _sft_settings(run: Run) -> Any:
-    return {**dump(run.config.sft, exclude={"parallel"}), "seed": _sft_seed(run)}
+    return {**dump(run.config.sft, exclude={"parallel", "assume", "ray"}), "seed": _sft_seed(run)}
 
 
 def _make_students(run: Run) -> dict[str, Any]:
@@ -201,9 +184,9 @@ LINE = (
         "pairs",
         "pairs",
         (),
-        lambda run: {**dump(run.config.pairs), "seed": run.config.seed},
-        _pairs_inputs,
-        _make_pairs,
+        pair_settings,
+        pair_inputs,
+        make_pairs,
     ),
     Stage(
         "trace", "traces", ("pairs",), _teacher_settings, lambda run: {"pairs": run.data_hash("pairs")}, _make_traces
@@ -212,8 +195,8 @@ LINE = (
         "filter",
         "kept",
         ("pairs", "traces"),
-        _filter_settings,
-        lambda run: {name: run.data_hash(name) for name in ("pairs", "traces")},
+        filter_settings,
+        _filter_inputs,
         _make_kept,
     ),
     Stage(

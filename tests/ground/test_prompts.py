@@ -133,5 +133,5 @@ def test_a_tokenizer_that_splits_the_verdict_is_refused() -> None:
     letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     letters.decoder = decoders.ByteLevel()
     letters.add_tokens([AddedToken("</think>", special=False)])
-    with pytest.raises(ValueError, match=r"' true' after </think>"):
+    with pytest.raises(ValueError, match=r"' (true|false)' after </think>"):
         suffix_ids(PreTrainedTokenizerFast(tokenizer_object=letters))
