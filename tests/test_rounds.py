@@ -80,9 +80,12 @@ def test_a_second_run_does_nothing_and_a_changed_last_filter_trains_no_first_stu
     assert distill("run", run) == 0
     assert capsys.readouterr().err.count("unchanged") == 7
     scores = (run / "round-1" / "scores.jsonl").read_bytes()
-    assert distill("filter", run, "filters.4={self_filter: {certainty: 0.51}}") == 0
-    said = capsys.readouterr().err
-    assert "round-1: unchanged" in said and "filter: unchanged" not in said
+    changed = "filters.4={self_filter: {certainty: 0.51}}"
+    assert distill("run", run, changed, "--dry-run") == 0
+    planned = capsys.readouterr().out
+    assert "filter: to do" in planned and "round-1: to do" not in planned
+    assert distill("filter", run, changed) == 0
+    assert "filter: unchanged" not in capsys.readouterr().err
     assert (run / "round-1" / "scores.jsonl").read_bytes() == scores, "no pair is judged twice"
     assert metrics(run)["stages"]["filter"]["filters_run"] == 1
 
