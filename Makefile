@@ -35,7 +35,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow $(SLOW)
+	$(BIN)/python -m pytest -m slow --timeout 900 $(SLOW)
 
 # vLLM caps transformers lower and brings its own torch, so it has an environment of its own: here its CPU build, with
 # which the endpoint and the engine are tested for real. The three packages taken out again are CUDA builds.
