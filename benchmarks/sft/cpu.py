@@ -38,7 +38,11 @@ def model_and_tokenizer() -> tuple[Any, Any]:
     """The student and a byte-level BPE tokenizer of its vocabulary."""
     from sft.scratch import ScratchSettings, new_model, train_tokenizer
 
-    tokenizer = train_tokenizer([f"some words {i * 7919} of text {i}" for i in range(2000)], VOCAB)
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(2000)]
+    tokenizer = train_tokenizer([" ".join(rng.choices(words, k=20)) for _ in range(2000)], VOCAB)
+    if len(tokenizer) != VOCAB:
+        raise SystemExit(f"the tokenizer has {len(tokenizer)} tokens, not {VOCAB}")
     shape = ScratchSettings(vocab_size=VOCAB, layers=4, width=160, heads=5, kv_heads=5, ffn=480, max_positions=2048)
     return new_model(tokenizer, shape), tokenizer
 
