@@ -173,7 +173,7 @@ def _lines(found: Estimate, settings: SftSettings, device: Device, measured: boo
         rate = settings.assume.utilisation
         lines.append(
             f"{name}: about {_hours(found.hours)} at {found.tokens_per_s:,.0f} tokens/s ({rate:.0%} of peak), "
-            f"{found.usd:,.2f} USD (estimated)"
+            f"{found.usd:,.2f} USD (estimated){_rent(settings, device)}"
         )
     total = sum(found.memory.values())
     parts = ", ".join(f"{part} {gib:.1f}" for part, gib in found.memory.items() if gib >= 0.05)
@@ -182,6 +182,13 @@ def _lines(found: Estimate, settings: SftSettings, device: Device, measured: boo
     if total > device.memory_gib:
         lines.append(f"{name}: {_remedy(found.memory, settings)}")
     return lines
+
+
+def _rent(settings: SftSettings, device: Device) -> str:
+    """What the price rests on, where nobody told it."""
+    if settings.assume.usd_per_hour is not None or not device.usd_per_hour:
+        return ""
+    return f", by a rough rent of {device.usd_per_hour:g} USD an hour and device as of November 2026"
 
 
 def _tokens(found: Estimate) -> str:

@@ -59,14 +59,15 @@ def parts(plan: Plan) -> dict[str, float]:
         # fp32 weights under bf16 autocast: bf16 alone loses updates smaller than a 256th of a weight
         weights, adapters = 4.0 * shape.parameters / plan.shards, 0.0
         gradients, optimiser = weights, 2 * weights
-        weights += 2.0 * shape.parameters if plan.gpu else 0.0  # autocast keeps the bf16 copies for the whole step
+        # Autocast keeps the bf16 copies for the whole step; split weights are gathered layer by layer.
+        weights += 2.0 * shape.parameters if plan.gpu and plan.shards == 1 else 0.0
     else:
-        if plan.four_bit:
-            weights = FOUR_BIT * shape.matrices + 2.0 * (shape.parameters - shape.matrices)
+        if plan.four_bit:  # which stay whole on every worker (accelerate 1.15)
+            weights = FOUR_BIT * shape.matrices + 2.0 * (shape.parameters - shape.matrices) / plan.shards
         else:
-            weights = (2.0 if plan.gpu else 4.0) * shape.parameters
-        copies = (2.0 if plan.gpu else 4.0) * _embeddings(plan)
-        lora = 4.0 * shape.lora(plan.r)  # PEFT keeps them in fp32 beside a bf16 base
+            weights = (2.0 if plan.gpu else 4.0) * shape.parameters / plan.shards
+        copies = (2.0 if plan.gpu else 4.0) * _embeddings(plan) / plan.shards
+        lora = 4.0 * shape.lora(plan.r) / plan.shards  # PEFT keeps them in fp32 beside a bf16 base
         adapters = copies + lora
         gradients, optimiser = adapters, 2 * adapters
     activations, logits = _activations(plan), _logits(plan)

@@ -97,6 +97,11 @@ def known_devices() -> list[str]:
     return list(_table()["devices"])
 
 
+def device_sources() -> dict[str, str]:
+    """Where each device's figures come from."""
+    return dict(_table()["sources"])
+
+
 def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:
     """The shape of a base: from the table, a local folder's config.json, or the settings of one from nothing.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from distill.errors import ConfigError, DistillError
 from distill.prompts import PROMPTS, control_tokens
+from distill.store import write_json
 from sft.settings import LoraSettings, SftSettings
 
 
@@ -25,6 +26,7 @@ def make_scratch(settings: SftSettings, texts: Iterable[str], seed: int, folder:
     model = new_model(tokenizer, shape)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    write_json(folder / "distill.json", {"prompt": settings.prompt})
 
 
 def load_base(base: str, settings: SftSettings, quantized: bool = True) -> tuple[Any, Any]:
@@ -49,6 +51,10 @@ def load_base(base: str, settings: SftSettings, quantized: bool = True) -> tuple
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"sft.base: {base!r} could not be loaded as a causal language model ({first})") from None
+    if "quantization_config" in extra:
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):  # else a look at held-out pairs rounds the base once more
+                vars(module)["support_avx512bf16_for_cpu"] = False
     if len(tokenizer) > model.config.get_text_config().vocab_size:
         model.resize_token_embeddings(len(tokenizer))
     return model, tokenizer
@@ -113,7 +119,7 @@ def _four_bit() -> Any:
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(
-            "sft.lora.bits: 4 needs the package bitsandbytes; pip install bitsandbytes, or leave bits out"
+            "sft.lora.bits: 4 needs the package bitsandbytes; pip install 'rerank-distill[qlora]', or leave bits out"
         )
     return BitsAndBytesConfig(
         load_in_4bit=True,
@@ -123,23 +129,23 @@ def _four_bit() -> Any:
     )
 
 
-def save(trainer: Any, tokenizer: Any, folder: Path, base: str, settings: SftSettings) -> None:
+def save(trainer: Any, tokenizer: Any, folder: Path, base: str, settings: SftSettings) -> int:
     """Merge an adapter if there is one, and write safetensors, generation settings and tokenizer to `folder`.
 
-    What several workers hold in parts is gathered, and the first writes; every worker has to call this. An adapter of
-    a 4-bit base is merged into the base as it was before it was quantised.
+    Returns how many parameters were written. What several workers hold in parts is gathered, and the first writes;
+    every worker has to call this. An adapter of a 4-bit base is merged into the base as it was before it was quantised.
     """
     model = trainer.model
+    four_bit = settings.lora is not None and settings.lora.bits is not None
     if trainer.is_fsdp_enabled:
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        state = _gathered(trainer.model_wrapped, settings.lora is not None)
         if not trainer.is_world_process_zero():
-            return
+            return 0
         model = _whole(base, settings, state)
     elif not trainer.is_world_process_zero():
-        return
-    elif settings.lora is not None and settings.lora.bits:
-        adapted = {name: value for name, value in model.state_dict().items() if _is_adapter(name)}
-        model = _whole(base, settings, adapted)
+        return 0
+    elif four_bit:
+        model = _whole(base, settings, {name: v for name, v in model.state_dict().items() if _is_adapter(name)})
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model.config.use_cache = True
@@ -147,6 +153,26 @@ def save(trainer: Any, tokenizer: Any, folder: Path, base: str, settings: SftSet
     model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _gathered(model: Any, adapter_only: bool) -> dict[str, Any]:
+    """The weights that several workers hold in parts, whole and on the CPU of the first; the others get none.
+
+    Every worker has to call this. accelerate's own way leaves tied embeddings in parts (1.15).
+    """
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    first = torch.distributed.get_rank() == 0
+    state = {}
+    for name, value in model.state_dict().items():
+        if adapter_only and not _is_adapter(name):
+            continue
+        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        if first:
+            state[name] = whole.cpu()
+    return state
 
 
 def _is_adapter(name: str) -> bool:

@@ -70,13 +70,14 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     config = _config(job, settings, out)
     watch = Watch(job, teller(job.get("events")), _relevant_share(rows, settings.prompt))
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, watch)
+    if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
+        raise ConfigError("sft.ray.shard: weights are split over several GPUs, and here are none; leave shard out")
     checkpoint = last_checkpoint(out / "checkpoints")
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not math.isfinite(outcome.training_loss):
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower sft.training.learning_rate")
-    parameters = sum(p.numel() for p in trainer.model.parameters())
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    save(trainer, tokenizer, out, job["base"], settings)
+    parameters = save(trainer, tokenizer, out, job["base"], settings)
     if _first():
         write_json(out / "distill.json", {"prompt": settings.prompt, "target": job["target"]})
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -137,6 +138,8 @@ def _config(job: dict[str, Any], settings: SftSettings, out: Path) -> Any:
     arguments.pop("model_init_kwargs", None)
     _check_reporters(arguments["report_to"])
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out / "tensorboard"))  # else it goes with the checkpoints
+    os.environ.setdefault("WANDB_DIR", str(out))  # else into the folder that the command was called in
+    arguments.setdefault("run_name", job["name"])
     if settings.dev is not None:
         every = min(settings.dev.every, 0.99999)  # 1 would be every step; a share just below it is the last one
         arguments |= {
@@ -145,7 +148,7 @@ def _config(job: dict[str, Any], settings: SftSettings, out: Path) -> Any:
             "greater_is_better": True, "eval_packing": False,
         }  # fmt: skip
     if settings.ray is not None and settings.ray.shard:
-        arguments |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
+        arguments |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}}
     return SFTConfig(
         output_dir=str(out / "checkpoints"),
         max_length=settings.pack_length or settings.max_length,

@@ -77,6 +77,8 @@ class StudentTrainer(SFTTrainer):
         self.order_lengths, self.use_muon, self.dev = order_lengths, muon, dev
         self._real = self._computed = 0
         super().__init__(*args, **kwargs)
+        if getattr(self.model, "is_loaded_in_4bit", False):
+            _as_without_bits(self.model)
         if "token_weights" in getattr(self.train_dataset, "column_names", ()):
             given: Any = self.data_collator
             self.data_collator = WeightedCollator(
@@ -199,3 +201,13 @@ class StudentTrainer(SFTTrainer):
             self._computed += self.args.per_device_train_batch_size * int(self.args.max_length or 0)
         else:
             self._computed += inputs["input_ids"].numel()
+
+
+def _as_without_bits(model: Any) -> None:
+    """Trained weights beside a 4-bit base in the types that they have beside a whole one; TRL makes them all bf16.
+
+    In bf16 an update smaller than a 256th of its weight is lost, and without autocast nothing else multiplies with it.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32 if "lora_" in name else model.dtype)

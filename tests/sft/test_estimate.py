@@ -115,6 +115,10 @@ def test_memory_by_part_follows_what_is_trained() -> None:
     checkpointed = parts(dataclasses.replace(lora, checkpointing=True))
     assert checkpointed["activations"] < parts(lora)["activations"] / 10
     assert parts(dataclasses.replace(lora, four_bit=True))["weights"] < parts(lora)["weights"] / 2
+    for plan in (lora, full):
+        split, whole = parts(dataclasses.replace(plan, shards=4)), parts(plan)
+        assert split["weights"] <= whole["weights"] / 4 and split["activations"] == whole["activations"]
+        assert split["optimiser"] == pytest.approx(whole["optimiser"] / 4)
 
 
 def test_best_fit_packing_loses_no_token_and_fills_its_rows() -> None:
@@ -195,6 +199,19 @@ def test_what_does_not_fit_is_said_with_the_remedy(capsys: pytest.CaptureFixture
     assert main(["sft", recipe, "--out", str(tmp_path / "run"), "--dry-run", *changes]) == 0
     said = capsys.readouterr().out
     assert "DOES NOT FIT in 22 GiB" in said and "sft.lora: {r: 32, alpha: 64}" in said
+
+
+def test_every_device_names_its_source_and_a_rent_that_nobody_told_is_called_rough(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from sft.shapes import device_sources, known_devices
+
+    assert set(device_sources()) == set(known_devices()) and all(device_sources().values())
+    recipe, out = str(ROOT / "configs" / "rank1-7b.yaml"), str(tmp_path / "run")
+    assert main(["sft", recipe, "--out", out, "--dry-run", "sft.assume.device=H200"]) == 0
+    assert "by a rough rent of 3.5 USD an hour and device as of November 2026" in capsys.readouterr().out
+    assert main(["sft", recipe, "--out", out, "--dry-run", "sft.assume.usd_per_hour=2"]) == 0
+    assert "rough rent" not in capsys.readouterr().out
 
 
 def test_an_unknown_base_and_an_unknown_device_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -50,8 +51,14 @@ def kill_one_after(checkpoints: Path, killed: list[int]) -> None:
         time.sleep(0.02)
 
 
-def test_a_lost_worker_is_replaced_and_the_training_goes_on(base: Path, tmp_path: Path) -> None:
-    ray = {"workers": 2}
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_lost_worker_is_replaced_and_the_training_goes_on(
+    shard: bool, base: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """With whole weights (DDP) and with split ones (FSDP2), whose checkpoints are in parts too."""
+    if shard:
+        request.getfixturevalue("split")
+    ray = {"workers": 2, "shard": shard}
     whole = train_on_ray(job_of(tmp_path / "whole", base, count=80, training=STEPS, ray=ray))
     assert whole["steps"] == 30 and not whole["resumed"]
     job = job_of(tmp_path / "killed", base, count=80, training=STEPS, ray=ray)
@@ -67,19 +74,71 @@ def test_a_lost_worker_is_replaced_and_the_training_goes_on(base: Path, tmp_path
         assert float((tensor - undisturbed[name]).abs().max()) < 1e-6, name
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}])
-def test_split_weights_train_like_whole_ones(base: Path, tmp_path: Path, lora: dict[str, Any] | None) -> None:
+def splitting_worker(job: dict[str, Any]) -> None:
+    """A worker that splits weights on a CPU too, which FSDP2 can; accelerate offers it on GPUs only.
+
+    Notes in `split.txt` how many of the trained weights are in parts before they are saved.
+    """
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedType
+    from torch.distributed.tensor import DTensor
+
+    import sft.train
+    from sft.cluster import _worker
+
+    begin, save = AcceleratorState.__init__, sft.train.save
+
+    def with_fsdp(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        if kwargs.get("fsdp_plugin") is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, kwargs["fsdp_plugin"]
+
+    def note(trainer: Any, tokenizer: Any, folder: Path, *rest: Any) -> int:
+        trained = [p for p in trainer.model.parameters() if p.requires_grad]
+        (folder / "split.txt").write_text(f"{sum(isinstance(p.data, DTensor) for p in trained)} of {len(trained)}")
+        return save(trainer, tokenizer, folder, *rest)
+
+    AcceleratorState.__init__, sft.train.save = with_fsdp, note
+    _worker(job)
+
+
+@pytest.fixture
+def split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers split weights on this CPU."""
+    import cloudpickle
+
+    import sft.cluster
+
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    monkeypatch.setattr(sft.cluster, "_worker", splitting_worker)
+
+
+KINDS: dict[str, Any] = {"full": None, "lora": {"r": 4, "alpha": 8}}
+
+
+@pytest.mark.parametrize(("kind", "tied"), [("full", False), ("lora", True)])
+def test_split_weights_train_like_whole_ones(kind: str, tied: bool, tmp_path: Path, split: None) -> None:
     """FSDP2 on two workers against one process with the same batches: to a hundredth of the way of six AdamW steps."""
     from sft.train import train
 
+    base = base_folder(tmp_path / "base", tied=tied)
     steps = {**STEPS, "max_steps": 6, "save_strategy": "no"}
-    train(job_of(tmp_path / "one", base, training={**steps, "per_device_train_batch_size": 8}, lora=lora))
-    job = job_of(tmp_path / "split", base, training=steps, lora=lora, ray={"workers": 2, "shard": True})
+    train(job_of(tmp_path / "one", base, training={**steps, "per_device_train_batch_size": 8}, lora=KINDS[kind]))
+    job = job_of(tmp_path / "split", base, training=steps, lora=KINDS[kind], ray={"workers": 2, "shard": True})
     result = train_on_ray(job)
     assert result["steps"] == 6
-    one, split = weights(tmp_path / "one" / "students" / "think"), weights(Path(job["out"]))
-    assert set(one) == set(split)
-    assert apart(one, split, weights(base)) < 0.01
+    there, _, all_of_them = (Path(job["out"]) / "split.txt").read_text().partition(" of ")
+    assert there == all_of_them != "0", "every trained weight was in parts"
+    one, two = weights(tmp_path / "one" / "students" / "think"), weights(Path(job["out"]))
+    assert set(one) == set(two)
+    assert result["parameters"] == sum(tensor.numel() for tensor in two.values())
+    assert apart(one, two, weights(base)) < 0.01
+
+
+def test_weights_are_not_silently_left_whole(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sft.ray.shard: weights are split over several GPUs, and here are none"):
+        train_on_ray(job_of(tmp_path, base, training=STEPS, ray={"workers": 2, "shard": True}))
 
 
 def test_the_users_fault_is_told_once_and_not_tried_again(base: Path, tmp_path: Path) -> None:

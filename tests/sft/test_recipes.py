@@ -200,32 +200,6 @@ def test_graded_students_learn_their_scale(tmp_path: Path) -> None:
     assert len(prompt_ids(tokenizer, [rank1_prompt("q", "p")])[0]) > 3
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_qlora_merges_into_the_base_as_it_was_before_it_was_quantised(
-    tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a quantisation that changes nothing the student is that of plain LoRA; 4 bits themselves need a GPU."""
-    base = base_folder(tmp_path / "base", tied=tied)
-    train_tiny(tmp_path / "plain", base, lora={"r": 4, "alpha": 8})
-    with monkeypatch.context() as patch:
-        patch.setattr("sft.student._four_bit", lambda: None)
-        train_tiny(tmp_path / "quantised", base, lora={"r": 4, "alpha": 8, "bits": 4})
-    plain = weights(tmp_path / "plain" / "students" / "think")
-    for name, tensor in weights(tmp_path / "quantised" / "students" / "think").items():
-        assert torch.equal(tensor, plain[name]), name
-
-
-def test_qlora_without_its_package_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
-    from distill.errors import ConfigError
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
-    with pytest.raises(ConfigError, match=r"sft.lora.bits: 4 needs the package bitsandbytes"):
-        train_tiny(tmp_path, base_folder(tmp_path / "base"), lora={"r": 4, "bits": 4})
-
-
 def test_dora_trains_and_merges(tmp_path: Path) -> None:
     base = base_folder(tmp_path / "base")
     train_tiny(tmp_path, base, lora={"r": 4, "alpha": 8, "dora": True})

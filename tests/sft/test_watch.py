@@ -94,11 +94,10 @@ def test_the_best_checkpoint_is_kept_and_the_curve_is_told(
 ) -> None:
     """The measure is made to peak at the second look, so that the best is not the last."""
     import sft.dev
-    import sft.train
 
     looks: list[dict[str, float]] = []
     kept: list[dict[str, Any]] = []
-    measure, save = sft.dev.DevSet.measure, sft.train.save
+    measure = sft.dev.DevSet.measure
 
     def peak(self: Any, model: Any) -> dict[str, float]:
         found = measure(self, model)
@@ -119,7 +118,6 @@ def test_the_best_checkpoint_is_kept_and_the_curve_is_told(
     curve = [(event["step"], event["dev_auc"]) for event in events if "dev_auc" in event]
     assert curve == [(3, 0.1), (6, 0.9), (9, 0.1), (12, 0.1)]
     assert ("unfinished" in looks[0]) == (target == "think")
-    assert save is not None
 
 
 def test_a_direct_student_that_learns_is_seen_to_learn(base: Path, tmp_path: Path) -> None:
