@@ -137,7 +137,7 @@ def _make_dataset(run: Run) -> dict[str, Any]:
         if student.shuffle_traces:
             traces = shuffled(traces, seed)
         by_verdict = (weights.not_relevant, weights.relevant)
-        made = examples(pairs, traces, student.target, prompt, by_verdict)
+        made = examples(pairs, traces, student.target, prompt, by_verdict, weights.direct)
         written = store.write_rows(run.folder / "dataset" / student.name, made, Example)
         rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
     lengths = order_lengths(pairs, kept, prompt)

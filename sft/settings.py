@@ -42,7 +42,7 @@ class LoraSettings(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str | list[str] = "all-linear"
     dora: bool = False
-    bits: Literal[4] | None = Field(None, description="4: QLoRA, the base in NF4 (needs bitsandbytes and a GPU)")
+    bits: Literal[4] | None = Field(None, description="4: QLoRA, the base in NF4 (needs bitsandbytes)")
 
 
 class AssumeSettings(Settings):
@@ -91,10 +91,12 @@ class RaySettings(Settings):
 
 
 class WeightSettings(Settings):
-    """Weights of a pair's loss by its verdict; over the dataset their mean is brought to 1, so the rate stays."""
+    """Weights of a row's loss by its verdict and, in `mixed`, by its kind; over the dataset their mean is brought to
+    1, so the rate stays."""
 
     relevant: float = Field(1.0, ge=0)
     not_relevant: float = Field(1.0, ge=0)
+    direct: float = Field(1.0, gt=0, description="of mixed's direct rows, beside its think rows")
 
 
 class StudentSettings(Settings):

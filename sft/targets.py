@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from distill.prompts import PROMPT_NAME, PROMPTS, completion, is_relevant, student_prompt
+from distill.prompts import PROMPT_NAME, completion, is_relevant, student_prompt, trained_grade
 from distill.records import Example, Pair, Trace
 
 
@@ -17,12 +17,13 @@ def examples(
     target: str,
     prompt: str = PROMPT_NAME,
     weights: tuple[float, float] = (1.0, 1.0),
+    direct: float = 1.0,
 ) -> list[Example]:
     """One Example a trace, in the traces' order; `mixed` gives two of one pair, think and then direct.
 
     The verdict written is the pair's label where a filter or a person has changed it (`label_before` is set), else
     the teacher's; a trace without either is left out. `weights` are those of (not relevant, relevant) by the verdict
-    written. Raises KeyError where a trace's pair is missing.
+    written, `direct` multiplies those of the direct rows of `mixed`. Raises KeyError where a trace's pair is missing.
     """
     rows = []
     for trace in kept:
@@ -34,20 +35,13 @@ def examples(
         weight = weights[is_relevant(verdict, prompt)]
         for each in ("think", "direct") if target == "mixed" else (target,):
             answer = completion(each, trace.reasoning, verdict, prompt)
-            rows.append(Example(trace.pair_id, text, answer, target=each, weight=weight))
+            share = direct if target == "mixed" and each == "direct" else 1.0
+            rows.append(Example(trace.pair_id, text, answer, target=each, weight=weight * share))
     return rows
 
 
 def _verdict(pair: Pair, trace: Trace, prompt: str) -> int | None:
-    """The grade to write: a changed label, relevant or not, moves the teacher's to that side of the scale."""
-    if pair.label_before is None or pair.relevant is None:
-        return trace.verdict
-    scale = PROMPTS[prompt]
-    if trace.verdict is None:
-        return len(scale.verdicts) - 1 if pair.relevant else 0
-    if pair.relevant:
-        return max(trace.verdict, scale.relevant_from)
-    return min(trace.verdict, scale.relevant_from - 1)
+    return trained_grade(trace.verdict, None if pair.label_before is None else pair.relevant, prompt)
 
 
 def shuffled(kept: list[Trace], seed: int) -> list[Trace]:

@@ -61,6 +61,15 @@ def test_every_target_has_the_same_pairs_in_the_same_order() -> None:
     assert [row.target for row in rows["mixed"][:2]] == ["think", "direct"]
 
 
+def test_only_the_direct_rows_of_mixed_take_their_weight() -> None:
+    pairs, traces = kept(10)
+    rows = examples(pairs, traces, "mixed", weights=(1.0, 2.0), direct=10.0)
+    think, direct = rows[::2], rows[1::2]
+    assert {row.weight for row in think} == {1.0, 2.0}
+    assert [row.weight for row in direct] == [10 * row.weight for row in think]
+    assert {row.weight for row in examples(pairs, traces, "direct", direct=10.0)} == {1.0}
+
+
 def test_shuffled_traces_keep_every_verdict_and_move_every_reasoning() -> None:
     _, traces = kept(30)
     moved = shuffled(traces, 0)
