@@ -9,9 +9,11 @@ passage becomes a control token (`as_data`, `prompt_ids`). Figures: docs/securit
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 THINK, END_THINK = "<think>", "</think>"
@@ -73,6 +75,41 @@ PROMPTS = {
 def is_relevant(verdict: int, prompt: str = PROMPT_NAME) -> bool:
     """Whether a verdict (a grade of the prompt's scale) calls the passage relevant."""
     return verdict >= PROMPTS[prompt].relevant_from
+
+
+@lru_cache(maxsize=1024)
+def prompt_of(teacher: str) -> str:
+    """The name of the prompt that a trace's `teacher` (JSON) was asked with; Rank1's where it names none known here."""
+    try:
+        found = json.loads(teacher)
+    except ValueError:
+        return PROMPT_NAME
+    name = found.get("prompt") if isinstance(found, dict) else None
+    return name if name in PROMPTS else PROMPT_NAME
+
+
+def word_of(verdict: int, prompt: str = PROMPT_NAME) -> str:
+    """The verdict in the prompt's words: true, false, or a grade; the number where it is beyond the scale."""
+    words = PROMPTS[prompt].verdicts
+    return words[verdict].strip() if verdict < len(words) else str(verdict)
+
+
+def prompt_in(text: str | None) -> str:
+    """The name of the prompt that a filled text begins as; Rank1's where it begins as none."""
+    return next((name for name, each in PROMPTS.items() if text and text.lstrip().startswith(each.task)), PROMPT_NAME)
+
+
+def trained_grade(verdict: int | None, changed: bool | None, prompt: str = PROMPT_NAME) -> int | None:
+    """The grade to train on: the teacher's `verdict`, which a `changed` label (relevant or not) moves to its side.
+
+    None where there is neither.
+    """
+    if changed is None:
+        return verdict
+    scale = PROMPTS[prompt]
+    if verdict is None:
+        return len(scale.verdicts) - 1 if changed else 0
+    return max(verdict, scale.relevant_from) if changed else min(verdict, scale.relevant_from - 1)
 
 
 # Control tokens of the model families that this pipeline meets: Qwen/ChatML and Llama-3 <|...|>, DeepSeek's

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
-
-from distill.prompts import PROMPT_NAME, PROMPTS, Prompt
+from distill.prompts import PROMPTS, Prompt, prompt_of, word_of
 from distill.records import Trace
 
 
@@ -18,15 +15,9 @@ def words(trace: Trace) -> str:
     """The verdict as the teacher said it: true, false, or the grade."""
     if trace.verdict is None:
         return "nothing"
-    verdicts = asked_with(trace.teacher).verdicts
-    return verdicts[trace.verdict].strip() if trace.verdict < len(verdicts) else str(trace.verdict)
+    return word_of(trace.verdict, prompt_of(trace.teacher))
 
 
-@lru_cache(maxsize=1024)
 def asked_with(teacher: str) -> Prompt:
     """The prompt that a trace's `teacher` (JSON) names; Rank1's where it names none that is known."""
-    try:
-        name = json.loads(teacher).get("prompt", PROMPT_NAME)
-    except (json.JSONDecodeError, AttributeError):
-        name = PROMPT_NAME
-    return PROMPTS.get(name, PROMPTS[PROMPT_NAME])
+    return PROMPTS[prompt_of(teacher)]

@@ -170,7 +170,7 @@ COLUMNS = {
     "last three with the earlier grade, where there was one",
     "relevant_from": "the lowest grade that counts as relevant",
     "reasoning, answer": "the teacher's words, its reasoning and its answer apart",
-    "verdict": "what is trained: 1 true, 0 false",
+    "verdict": "what is trained: 1 true, 0 false; a graded teacher's grade",
     "prompt, completion": "the text that a thinking student reads and writes, byte for byte",
     "source, split, language": "where the pair comes from, such as qrels or bm25 with its rank",
     "teacher, finish_reason, prompt_tokens, completion_tokens": "the model, how its answer ended, tokens as billed",

@@ -9,7 +9,18 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from distill.dataset.shapes import Seen
-from distill.prompts import END_THINK, FIELDS, PROMPTS, THINK, as_data, completion, parts_of, student_prompt
+from distill.prompts import (
+    END_THINK,
+    FIELDS,
+    PROMPTS,
+    THINK,
+    as_data,
+    completion,
+    is_relevant,
+    parts_of,
+    prompt_in,
+    student_prompt,
+)
 
 Length = Callable[[str], int]
 Fault = tuple[str, str]
@@ -44,7 +55,9 @@ def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iter
 
 def notes(row: Seen) -> Iterator[str]:
     """What is worth knowing and breaks nothing."""
-    if row.verdict is not None and row.label is not None and bool(row.verdict) != (row.label >= row.relevant_from):
+    asked = prompt_in(row.prompt)
+    says = None if row.verdict is None else is_relevant(row.verdict, asked)
+    if says is not None and row.label is not None and says != (row.label >= row.relevant_from):
         yield "the verdict is not the label's"
     if row.query is not None and row.passage is not None and row.prompt is not None:
         if row.prompt not in (student_prompt(row.query, row.passage, row.instruction, name) for name in PROMPTS):
@@ -61,7 +74,8 @@ def trained(row: Seen) -> tuple[str, str] | None:
         return None
     if row.completion is not None:
         return row.prompt, row.completion
-    return None if row.verdict is None else (row.prompt, completion("think", row.reasoning, row.verdict))
+    asked = prompt_in(row.prompt)
+    return None if row.verdict is None else (row.prompt, completion("think", row.reasoning, _grade(row, asked), asked))
 
 
 def key(row: Seen) -> bytes:
@@ -84,12 +98,18 @@ def _columns_agree(row: Seen) -> Iterator[Fault]:
     if row.shape != "reasoning and answer" or row.completion is None:
         return
     thought, closed, said = row.completion.rpartition(END_THINK)
+    said, asked = f" {said.strip()}", prompt_in(row.prompt)
     if not closed:
         yield "unclosed think", f"the completion has no {END_THINK}"
     elif row.reasoning not in row.completion and thought.removeprefix(THINK).strip():
         yield "columns disagree", "the completion does not hold the reasoning"
-    elif row.verdict is not None and not said.strip().startswith("true" if row.verdict else "false"):
+    elif row.verdict is not None and not said.startswith(PROMPTS[asked].verdicts[_grade(row, asked)]):
         yield "columns disagree", f"the verdict is {row.verdict}, the completion ends in {_shown(said)}"
+
+
+def _grade(row: Seen, asked: str) -> int:
+    """The verdict on the scale that was asked; other datasets' grades count as true."""
+    return min(row.verdict or 0, len(PROMPTS[asked].verdicts) - 1)
 
 
 def _shown(text: str) -> str:

@@ -134,12 +134,21 @@ def _origin(config: dict[str, Any], run: Path, base: str, target: str, made: dic
         "traces kept": f"{kept:,}" if isinstance(kept, int) else "unknown",
         "target": target,
         "examples": f"{made['examples']:,}" if "examples" in made else "unknown",
-        "method": f"LoRA r {lora['r']}, alpha {lora['alpha']}, merged" if lora else "every weight",
+        "method": _method(lora),
         "steps": f"{made.get('steps', 'unknown')}, {made.get('epochs', '?')} epochs",
         "parameters": f"{made['parameters']:,}" if "parameters" in made else "unknown",
         "settings": ", ".join(f"{key} {value}" for key, value in training.items()) or "defaults",
         "seed": sft.get("seed") if sft.get("seed") is not None else config.get("seed"),
     }
+
+
+def _method(lora: dict[str, Any] | None) -> str:
+    if not lora:
+        return "every weight"
+    if not lora.get("bits"):
+        return f"LoRA r {lora['r']}, alpha {lora['alpha']}, merged"
+    # The adapter was trained on the rounded base; what is published is the base as it was, so scores differ a little.
+    return f"QLoRA r {lora['r']}, alpha {lora['alpha']}, on a base in 4 bits, merged into the base before its rounding"
 
 
 def _table(values: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distill import store
 from distill.errors import DataError, RunFolderError
-from distill.prompts import PROMPT_NAME, PROMPTS, completion, student_prompt
+from distill.prompts import completion, is_relevant, prompt_in, prompt_of, student_prompt, trained_grade
 from distill.records import Pair, Trace
 
 CHANGED = "changed"  # beside pairs/: those that a filter or a person gave another label
@@ -20,7 +20,8 @@ HUB_SPLITS = {"dev": "validation", "val": "validation", "valid": "validation"}
 
 @dataclass(frozen=True, slots=True)
 class KeptRow:
-    """One row a kept trace. `verdict` is what is trained (1 relevant, 0 not); `prompt` and `completion` are the `think`
+    """One row a kept trace. `verdict` is what is trained (1 relevant, 0 not; a graded
+    teacher's grade); `prompt` and `completion` are the `think`
     student's, byte for byte; `prompt_tokens` and `completion_tokens` are the teacher's, as billed."""
 
     pair_id: str
@@ -49,9 +50,17 @@ class KeptRow:
 
 
 def trained_verdict(pair: Pair, trace: Trace) -> int | None:
-    """The label where a filter or a person has changed it, else the teacher's verdict, as 1 or 0; None without one."""
-    said = pair.relevant if pair.label_before is not None and pair.label is not None else trace.verdict
-    return None if said is None else int(bool(said))
+    """The label where a filter or a person has changed it, else the teacher's verdict; None without one.
+
+    1 or 0, or a grade of the scale that the teacher was asked on, which a changed label moves to its side.
+    """
+    changed = pair.relevant if pair.label_before is not None else None
+    return trained_grade(trace.verdict, changed, prompt_of(trace.teacher))
+
+
+def says_relevant(row: KeptRow) -> bool:
+    """Whether what is trained calls the passage relevant."""
+    return is_relevant(row.verdict, prompt_in(row.prompt))
 
 
 def hub_split(split: str) -> str:
@@ -110,6 +119,7 @@ class Kept:
 
 def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
     """The row of a trace that says `verdict`."""
+    asked = prompt_of(trace.teacher)
     return KeptRow(
         pair_id=pair.pair_id,
         sample=trace.sample,
@@ -125,8 +135,8 @@ def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
         reasoning=trace.reasoning,
         answer=trace.content,
         verdict=verdict,
-        prompt=student_prompt(pair.query, pair.passage, pair.instruction, prompt_name(trace.teacher)),
-        completion=completion("think", trace.reasoning, verdict),
+        prompt=student_prompt(pair.query, pair.passage, pair.instruction, asked),
+        completion=completion("think", trace.reasoning, verdict, asked),
         source=pair.source,
         split=pair.split,
         language=pair.language,
@@ -135,17 +145,6 @@ def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
         prompt_tokens=trace.prompt_tokens,
         completion_tokens=trace.completion_tokens,
     )
-
-
-@lru_cache(maxsize=64)
-def prompt_name(teacher: str) -> str:
-    """The prompt that a trace was asked with, which its student is trained with; Rank1's where it does not say."""
-    try:
-        found = json.loads(teacher)
-    except ValueError:
-        return PROMPT_NAME
-    name = found.get("prompt") if isinstance(found, dict) else None
-    return name if name in PROMPTS else PROMPT_NAME
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distill.prompts import END_THINK, THINK, parse_verdict, rank1_prompt, split_reasoning
+from distill.prompts import END_THINK, PROMPTS, THINK, parse_verdict, prompt_in, rank1_prompt, split_reasoning
 
 ALIASES = {
     "query": ("query", "question"),
@@ -97,9 +97,9 @@ def understand(values: Mapping[str, Any], columns: Mapping[str, str]) -> Seen | 
 def _columns(got: dict[str, Any], context: dict[str, Any]) -> Seen:
     """Columns of reasoning and answer; a verdict column wins over the answer's words."""
     answer = got.get("answer")
-    verdict = _verdict(got["verdict"] if got.get("verdict") is not None else answer)
     prompt, completion = _flat(got.get("prompt")), _flat(got.get("completion"))
     prompt = prompt or _asked(context)
+    verdict = _verdict(got["verdict"] if got.get("verdict") is not None else answer, prompt_in(prompt))
     reasoning, unclosed = _text(got["reasoning"]) or "", False
     if THINK in reasoning or END_THINK in reasoning:  # a whole answer in the reasoning's column
         unclosed = END_THINK not in reasoning
@@ -127,16 +127,17 @@ def _written(shape: str, prompt: str | None, completion: str | None, context: di
     opened = prompt.rstrip().endswith(THINK)
     whole = f"{THINK}{completion}" if opened and not completion.lstrip().startswith(THINK) else completion
     reasoning, answer = split_reasoning(None, whole)
+    asked = prompt_in(prompt)
     if whole.partition(END_THINK)[0].strip() in (THINK, "") and END_THINK in whole:
         answer = whole.rpartition(END_THINK)[2]
         first, newline, rest = answer.strip().partition("\n")
-        if newline and _verdict(first) is not None:  # verdict first, reasoning after
+        if newline and _verdict(first, asked) is not None:  # verdict first, reasoning after
             reasoning, answer = rest.strip(), first
     return Seen(
         shape,
         reasoning,
         answer,
-        _verdict(answer),
+        _verdict(answer, asked),
         prompt,
         completion,
         **context,
@@ -170,13 +171,18 @@ def _text(value: Any) -> str | None:
     return None if value is None else value if isinstance(value, str) else str(value)
 
 
-def _verdict(value: Any) -> int | None:
-    """A grade from a number, a truth value, or an answer's words (true or false; yes, no and relevant when alone)."""
+def _verdict(value: Any, asked: str) -> int | None:
+    """A grade from a number, a truth value, or an answer's words: those of the prompt that was `asked`.
+
+    Beside true and false also yes, no and relevant when alone.
+    """
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int | float):
         return int(value) if value == int(value) and value >= 0 else None
     if not isinstance(value, str):
         return None
-    said = parse_verdict(value)
-    return said if said is not None else _USUAL.get(re.sub(r"[^a-z ]", "", value.strip().lower()))
+    said = parse_verdict(value, asked)
+    if said is not None or len(PROMPTS[asked].verdicts) > 2:
+        return said
+    return _USUAL.get(re.sub(r"[^a-z ]", "", value.strip().lower()))

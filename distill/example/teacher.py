@@ -2,7 +2,8 @@
 
 It sees the text of the message and nothing else. Where query and passage speak the world's language it
 goes through the conditions in the query's order, quotes what the passage says to each, stops at the first that fails
-and ends with a verdict. Other text it answers in the same form by word overlap; such verdicts are worthless.
+(unless it is thorough) and ends with a verdict. Asked for a grade it goes on, counts the conditions that hold, and says
+the grade that follows. Other text it answers in the same form by word overlap; such verdicts are worthless.
 
 Every choice it makes is drawn from a hash of the message and the request's `seed`: equal requests get equal
 answers in any order and from any number of servers.
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from distill.example.reading import by_overlap, read_prompt, steps_of
 from distill.example.tasks import do
+from distill.prompts import PROMPT_NAME, PROMPTS, Prompt
 
 FAULTS = ("wrong", "truncated", "empty", "unclosed", "chinese", "loop")
 
@@ -37,6 +39,7 @@ class TeacherSettings(BaseModel):
     unclosed: float = Field(0.0, ge=0, description="the reasoning is never closed, so there is no answer beside it")
     chinese: float = Field(0.0, ge=0, description="a stray Chinese sentence in English reasoning")
     loop: float = Field(0.0, ge=0, description="one sentence again and again")
+    thorough: bool = Field(False, description="goes through all conditions, whatever failed before")
     latency_s: float = Field(0.0, ge=0, description="the mean; 0 answers at once")
     latency_sigma: float = Field(0.5, ge=0, description="of the log-normal that latencies are drawn from")
 
@@ -53,7 +56,7 @@ class Reply:
     """An answer before it is put into a format. `fault` says what went wrong on purpose; it never travels."""
 
     reasoning: str
-    verdict: str  # the answer: "true" or "false", or what another task asked for; "" where there is none
+    verdict: str  # the answer: true, false, a grade in words, or what another task asked for; "" where there is none
     closed: bool  # whether the reasoning came to its end
     finish_reason: str
     fault: str | None
@@ -61,6 +64,7 @@ class Reply:
 
 # How a trace opens: kind and place are checked first.
 _OPENINGS = ("", "Okay. ")
+_SAME = 2  # the first steps: the thing is of the kind, and in the place
 _CHINESE = ("等等，让我再看一遍这段话。", "这个条件看起来没有问题。", "我们需要仔细检查这一点。")
 
 
@@ -98,26 +102,37 @@ class Teacher:
                 return fault
         return None
 
-    @staticmethod
-    def _reason(message: str, draws: bytes, wrong: bool) -> tuple[list[str], str]:
+    def _reason(self, message: str, draws: bytes, wrong: bool) -> tuple[list[str], str]:
+        scale = next((p for p in PROMPTS.values() if message.startswith(p.task)), PROMPTS[PROMPT_NAME])
+        graded = len(scale.verdicts) > 2
         query, passage = read_prompt(message)
         steps = steps_of(query, passage)
         if steps is None:
             sentences, verdict = by_overlap(query, passage)
-            return sentences, _word(verdict is not wrong)
+            return sentences, _word(scale, float(verdict is not wrong))
         judged = [step.holds for step in steps]
         if wrong and all(judged):  # one condition is misread as failing
             judged[draws[6] % len(steps)] = False
         elif wrong:  # whatever fails is read as holding
             judged = [True] * len(steps)
         sentences = []
-        for step, holds in zip(steps, judged, strict=True):
+        for at, (step, holds) in enumerate(zip(steps, judged, strict=True)):
             sentences.append(f"{step.wanted}{step.found}: {'good' if holds else 'bad'}.")
-            if not holds:
+            if not holds and not self.settings.thorough and not (graded and at >= _SAME):
                 break
         sentences[0] = _OPENINGS[draws[7] % len(_OPENINGS)] + sentences[0]
-        return sentences, _word(all(judged))
+        if not graded:
+            return sentences, _word(scale, float(all(judged)))
+        if not all(judged[:_SAME]):  # another kind or place: nothing else counts
+            return sentences, _word(scale, 0.0)
+        met, conditions = sum(judged[_SAME:]), len(judged) - _SAME
+        return [*sentences, f"That is {met} of {conditions}."], _word(scale, met / conditions)
 
 
-def _word(verdict: bool) -> str:
-    return "true" if verdict else "false"
+def _word(scale: Prompt, share: float) -> str:
+    """The verdict where this share of the conditions is met: the highest grade for all, else one that is not relevant.
+
+    So the grades agree with the world's labels: of graded_10 three of four conditions make three, below five.
+    """
+    grade = len(scale.verdicts) - 1 if share == 1 else int(share * scale.relevant_from)
+    return scale.verdicts[grade].strip()

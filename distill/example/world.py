@@ -43,6 +43,7 @@ class WorldSettings(BaseModel):
     near_misses: int = Field(3, ge=0, description="candidates that miss exactly one condition")
     same_place: int = Field(1, ge=0, description="candidates of the kind and place asked for, facts at random")
     plain: int = Field(3, ge=0, description="candidates of another kind or place, facts at random")
+    plain_kind: float = Field(0.4, ge=0, le=1, description="share of these that are of another kind, in the place")
     condition_shares: tuple[float, ...] = Field(
         (0.15, 0.25, 0.4, 0.2),
         min_length=1,
@@ -177,7 +178,7 @@ def _candidates(rng: random.Random, query: Query, settings: WorldSettings) -> It
         yield _thing(rng, query.kind, query.place)
     kinds, places = KINDS[: settings.kinds], PLACES[: settings.places]
     for _ in range(settings.plain):
-        if rng.random() < 0.4:
+        if rng.random() < settings.plain_kind:
             yield _thing(rng, rng.choice([k for k in kinds if k is not query.kind]), query.place)
         else:
             yield _thing(rng, query.kind, rng.choice([p for p in places if p != query.place]))

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import islice
 from typing import Any
 
+from distill.prompts import is_relevant, prompt_of, word_of
 from distill.records import Pair, Trace
 from distill.report.files import RunFiles
 from distill.report.reasons import filters_and_reasons, grouped
@@ -82,7 +83,8 @@ def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:
         "relevant": pair.relevant if pair else None,
         "origin": pair.label_origin if pair else None,
         "source": pair.source if pair else None,
-        "verdict": trace.verdict,
+        "verdict": None if trace.verdict is None else word_of(trace.verdict, prompt_of(trace.teacher)),
+        "relevant_said": None if trace.verdict is None else is_relevant(trace.verdict, prompt_of(trace.teacher)),
         "reasoning": cut(trace.reasoning, REASONING),
         "content": cut(trace.content, 400),
         "finish_reason": trace.finish_reason,
@@ -90,5 +92,5 @@ def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:
         "error": cut(trace.error, 400) if trace.error else None,
         "agrees": None
         if pair is None or pair.label is None or trace.verdict is None
-        else (trace.verdict > 0) == pair.relevant,
+        else is_relevant(trace.verdict, prompt_of(trace.teacher)) == pair.relevant,
     }

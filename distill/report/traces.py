@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.prompts import is_relevant, prompt_of, word_of
 from distill.records import Pair, Trace
 from distill.report.files import RunFiles
 from distill.report.reasons import filters_and_reasons, grouped
@@ -62,7 +63,9 @@ class Traces:
         place = pc.index_in(traces["pair_id"], value_set=pairs["pair_id"].combine_chunks())
         known = place.is_valid()
         self.lost = traces.num_rows - int(pc.sum(known).as_py() or 0)  # traces of pairs that are not there any more
-        self.traces: pa.Table = traces.filter(known).select(TRACE_COLUMNS)
+        here = traces.filter(known)
+        self.traces: pa.Table = here.select(TRACE_COLUMNS)
+        self.prompts = [prompt_of(teacher) for teacher in here["teacher"].to_pylist()]
         self.outcomes = [o for o, there in zip(self.outcomes, known.to_pylist(), strict=True) if there]
         self.pairs: pa.Table = pairs.select(["pair_id", *PAIR_COLUMNS])
         self.place: list[int] = place.drop_null().to_pylist()
@@ -76,10 +79,10 @@ class Traces:
         least = self._of_pair("relevant_from")
         verdict = self.traces["verdict"].to_pylist()
         facets = {
-            "agreement": [_agreement(*each) for each in zip(verdict, label, least, strict=True)],
+            "agreement": [_agreement(*each) for each in zip(verdict, self.prompts, label, least, strict=True)],
             "outcome": [name for name, _ in self.outcomes],
             "reason": [reason for _, reason in self.outcomes],
-            "verdict": ["none" if v is None else {0: "false", 1: "true"}.get(v, str(v)) for v in verdict],
+            "verdict": ["none" if v is None else word_of(v, p) for v, p in zip(verdict, self.prompts, strict=True)],
             "label": ["none" if g is None else str(g) for g in label],
             "source": [str(s).partition(":")[0] for s in source],
         }
@@ -133,10 +136,10 @@ def _unanswered(error: str | None) -> tuple[str, str]:
     return (NOT_ASKED, "") if kind == "not_asked" else (FAILED, kind)
 
 
-def _agreement(verdict: int | None, label: int | None, relevant_from: int | None) -> str:
+def _agreement(verdict: int | None, prompt: str, label: int | None, relevant_from: int | None) -> str:
     if verdict is None or label is None:
         return "cannot be compared"
-    return "agrees" if (verdict > 0) == (label >= (relevant_from or 1)) else "differs"
+    return "agrees" if is_relevant(verdict, prompt) == (label >= (relevant_from or 1)) else "differs"
 
 
 def _numbered(values: list[str]) -> dict[str, Any]:

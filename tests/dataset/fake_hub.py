@@ -1,7 +1,7 @@
-"""A small Hugging Face hub on 127.0.0.1: the part of its HTTP API that creating a dataset and uploading a folder take.
+"""A small Hugging Face hub on 127.0.0.1: the part of its HTTP API that a new repository and an upload take.
 
-Regular files travel inside the commit, base64; those that `preupload` calls LFS (.parquet, as on the hub) are put to an
-address of their own and verified by their hash.
+Regular files travel inside the commit, base64; those that `preupload` calls LFS (.parquet and .safetensors, as on the
+hub) are put to an address of their own and verified by their hash.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOKEN = "hf_secretsecretsecret"
 
 @dataclass
 class Repo:
-    """One dataset: whether it is private, its files, its commits' titles."""
+    """One dataset or model: whether it is private, its files, its commits' titles."""
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Repo:
 
 @dataclass
 class Hub:
-    """The hub's memory. `log` holds (method, path, whether the token was right)."""
+    """The hub's memory; models' names begin with `models/` here. `log` holds (method, path, was the token right)."""
 
     url: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
@@ -57,6 +57,16 @@ def serving() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _named(path: str) -> str:
+    """What stands after the kind in an address of the API."""
+    return path.removeprefix("/api/datasets/").removeprefix("/api/")
+
+
+def _page(name: str) -> str:
+    """Where people find it: models stand at the hub's top."""
+    return name.removeprefix("models/") if name.startswith("models/") else f"datasets/{name}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -90,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, allowed = self._begin()
-        name = path.removeprefix("/api/datasets/").partition("/tree/")[0].partition("/revision/")[0]
+        name = _named(path).partition("/tree/")[0].partition("/revision/")[0]
         repo = self.state.repos.get(name)
         if not allowed:
             self._answer(401, {"error": "Invalid credentials"})
@@ -118,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             files = [
                 {
                     "path": f["path"],
-                    "uploadMode": "lfs" if f["path"].endswith(".parquet") else "regular",
+                    "uploadMode": "lfs" if f["path"].endswith((".parquet", ".safetensors")) else "regular",
                     "shouldIgnore": False,
                     "oid": None,
                 }
@@ -126,19 +136,20 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._answer(200, {"files": files})
         elif "/commit/" in path:
-            self._commit(path.removeprefix("/api/datasets/").partition("/commit/")[0], body)
+            self._commit(_named(path).partition("/commit/")[0], body)
         else:
             self._answer(404, {"error": f"no route {path}"})
 
     def _create(self, asked: dict[str, Any]) -> None:
         owner = asked.get("organization") or "me"
-        name = f"{owner}/{asked['name']}"
+        of = "" if asked.get("type") == "dataset" else "models/"
+        name = f"{of}{owner}/{asked['name']}"
         if asked["name"].startswith("taken"):
             self._answer(403, {"error": f"You don't have the rights to create a dataset under {owner}"})
             return
         exists = name in self.state.repos
         self.state.repos.setdefault(name, Repo(private=asked.get("private", asked.get("visibility") == "private")))
-        url = f"{self.state.url}/datasets/{name}"
+        url = f"{self.state.url}/{_page(name)}"
         self._answer(409 if exists else 200, {"url": url, "error": "exists"} if exists else {"url": url})
 
     def _batch(self, asked: dict[str, Any]) -> None:
@@ -167,5 +178,5 @@ class _Handler(BaseHTTPRequestHandler):
                 repo.files[value["path"]] = data
             elif entry["key"] == "deletedFile":
                 del repo.files[value["path"]]
-        url = f"{self.state.url}/datasets/{name}/commit/{'0' * 40}"
+        url = f"{self.state.url}/{_page(name)}/commit/{'0' * 40}"
         self._answer(200, {"success": True, "commitOid": "0" * 40, "commitUrl": url, "hookOutput": ""})

@@ -125,3 +125,51 @@ def test_names_that_the_hub_does_not_take(name: str) -> None:
 def test_push_options_need_a_push(run: Path) -> None:
     with pytest.raises(InputError, match="name the dataset with --push-to-hub"):
         command("export", str(run), "--dry-run")
+
+
+def a_student(run: Path) -> Path:
+    """A finished student of the run, with weights that load."""
+    from distill import store
+    from tests.sft.tiny import base_folder
+
+    student = base_folder(run / "students" / "think")
+    store.write_json(student / "distill.json", {"prompt": "rank1", "target": "think"})
+    store.write_manifest(student, "student", {}, {}, {"target": "think"})
+    (student / "stderr.txt").write_text("noise", encoding="utf-8")
+    return student
+
+
+def test_a_model_is_pushed_privately_and_whole_and_loads_from_what_arrived(
+    hub: Hub, run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Weights by LFS, the rest in the commit; a later push removes weights that are no more, and nothing else."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    student = a_student(run)
+    out = tmp_path / "model"
+    given = ("export", str(run), "--model", "think", "--out", str(out), "--push-to-hub", "me/ranker")
+    assert command(*given) == 0
+    assert list(hub.repos) == ["models/me/ranker"]
+    repo = hub.repos["models/me/ranker"]
+    assert repo.private and repo.files == files(out) and {"README.md", "model.safetensors"} < set(repo.files)
+    assert "stderr.txt" not in repo.files and hub.objects, "the weights went by LFS"
+    said = "".join(capfd.readouterr())
+    assert f"{hub.url}/me/ranker" in said and TOKEN not in said
+    arrived = tmp_path / "arrived"
+    arrived.mkdir()
+    for name, content in repo.files.items():
+        (arrived / name).write_bytes(content)
+    model = AutoModelForCausalLM.from_pretrained(arrived)
+    assert model.config.model_type == "qwen2" and AutoTokenizer.from_pretrained(arrived).encode("x")
+    assert (arrived / "model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+    repo.files |= {"model-00001-of-00002.safetensors": b"old", "notes.md": b"by hand"}
+    assert command(*given) == 0
+    assert "model-00001-of-00002.safetensors" not in repo.files and repo.files["notes.md"] == b"by hand"
+
+
+def test_a_private_model_never_lands_in_a_public_one(hub: Hub, run: Path) -> None:
+    a_student(run)
+    hub.repos["models/me/open"] = Repo(private=False)
+    with pytest.raises(InputError, match="me/open is public on the hub; add --public"):
+        command("export", str(run), "--model", "--push-to-hub", "me/open")
+    assert hub.repos["models/me/open"].files == {}

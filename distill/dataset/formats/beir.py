@@ -14,6 +14,7 @@ from typing import IO
 
 from distill.dataset.formats.base import Written, config
 from distill.dataset.rows import Kept, hub_split, trained_verdict
+from distill.prompts import is_relevant, prompt_of
 from distill.records import Pair, digest
 
 USE = """\
@@ -30,7 +31,7 @@ def write(kept: Kept, out: Path, name: str) -> Written:
         asked.add(pair.split)
         verdict = trained_verdict(pair, trace)
         if verdict is not None:
-            verdicts.setdefault(pair.pair_id, Counter())[verdict] += 1
+            verdicts.setdefault(pair.pair_id, Counter())[int(is_relevant(verdict, prompt_of(trace.teacher)))] += 1
     (out / "qrels").mkdir(parents=True, exist_ok=True)
     rows: Counter[str] = Counter()
     left_out: Counter[str] = Counter()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from distill.dataset.formats.base import Row, Written, by_split, config
 from distill.dataset.rows import Kept, KeptRow
-from distill.prompts import FALSE, THINK, TRUE
+from distill.prompts import END_THINK, THINK
 
 USE = """\
 Each row's `messages` are the user's prompt and the assistant's answer; its reasoning is the field `reasoning_content`
-of the answer, its `content` is `true` or `false`. A chat template that does not know the field drops it silently:
-render one row and look, before training.\
+of the answer, its `content` is `true` or `false`, or a grade's word. A chat template that does not know the field drops
+it silently: render one row and look, before training.\
 """
 
 
@@ -22,7 +22,7 @@ def write(kept: Kept, out: Path, name: str) -> Written:
 
 
 def _messages(row: KeptRow) -> Row:
-    answer = (TRUE if row.verdict else FALSE).strip()
+    answer = row.completion.rpartition(END_THINK)[2].strip()
     return {
         "messages": [
             {"role": "user", "content": row.prompt.removesuffix(f"\n{THINK}")},

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from distill.dataset.formats.base import JsonLines, Written, asked, config
-from distill.dataset.rows import Kept, hub_split
+from distill.dataset.rows import Kept, hub_split, says_relevant
 
 USE = """\
 `load_dataset("{address}", "pairs")` is for `CrossEncoder` training (score 1.0 relevant, 0.0 not),
@@ -23,7 +23,7 @@ def write(kept: Kept, out: Path, name: str) -> Written:
     """`pairs/{split}.jsonl`, `triplets/{split}.jsonl`."""
     votes: dict[tuple[str, str, str], Counter[int]] = defaultdict(Counter)
     for row in kept.rows():
-        votes[hub_split(row.split), asked(row), row.passage][row.verdict] += 1
+        votes[hub_split(row.split), asked(row), row.passage][int(says_relevant(row))] += 1
     left_out: Counter[str] = Counter()
     found: dict[tuple[str, str], tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     with JsonLines(out / "pairs") as pairs:

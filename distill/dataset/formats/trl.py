@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distill.dataset.formats.base import Row, Written, by_split, config
 from distill.dataset.rows import Kept, KeptRow
-from distill.prompts import END_THINK, FALSE, THINK, TRUE
+from distill.prompts import THINK
 
 SFT = """\
 # In this folder:
@@ -45,8 +45,7 @@ def write(kept: Kept, out: Path, name: str) -> Written:
 
 
 def _chat(row: KeptRow) -> Row:
-    answer = f"{THINK}\n{row.reasoning}\n{END_THINK}{TRUE if row.verdict else FALSE}"
     return {
         "prompt": [{"role": "user", "content": row.prompt.removesuffix(f"\n{THINK}")}],
-        "completion": [{"role": "assistant", "content": answer}],
+        "completion": [{"role": "assistant", "content": f"{THINK}{row.completion}"}],
     }
