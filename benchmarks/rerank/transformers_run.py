@@ -8,23 +8,15 @@ RUN is a folder of `distill run`. Prints JSON lines; `ratio` is to the loop over
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from workload import MAX_NEW, compared, line, pairs_of
+from workload import MAX_NEW, Judged, arguments, pairs_of, race, thought
 
 from distill.records import Pair
 from distill.rerank.backends.transformers import TransformersBackend, load
 from distill.rerank.form import Form
-from distill.rerank.reranker import Reranker
-
-Judged = tuple[list[float], list[int]]
 
 
 def looped(model: Any, form: Form, pairs: list[Pair], size: int) -> Judged:
@@ -64,39 +56,23 @@ def looped(model: Any, form: Form, pairs: list[Pair], size: int) -> Judged:
 
 
 def main() -> None:
-    """All methods, the repeats interleaved; medians."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--student", default="think")
-    parser.add_argument("--pairs", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3)
+    """All methods on one model."""
+    parser = arguments(pairs=256, batch=64, batch_help="rows at once, of ours")
     parser.add_argument("--device")
     given = parser.parse_args()
     model, form = load(str(given.run / "students" / given.student), given.device)
     pairs = pairs_of(given.run, given.pairs)
 
-    def ours(batch: int) -> Judged:
-        backend = TransformersBackend("", batch=batch, loaded=(model, form))
-        found = Reranker(backend, "think", max_new_tokens=MAX_NEW).predict(pairs)
-        return [j.margin for j in found], [j.tokens for j in found]
+    def ours() -> Judged:
+        return thought(TransformersBackend("", batch=given.batch, loaded=(model, form)), pairs)
 
     methods: dict[str, Callable[[], Judged]] = {
         "generate, one pair at a time": lambda: looped(model, form, pairs, 1),
         "generate, batches of 16": lambda: looped(model, form, pairs, 16),
-        f"distill, {given.batch} rows refilled": lambda: ours(given.batch),
+        f"distill, {given.batch} rows refilled": ours,
     }
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    found: dict[str, Judged] = {}
-    ours(given.batch)  # warm
-    for _ in range(given.repeats):
-        for name, method in methods.items():
-            started = time.monotonic()
-            found[name] = method()
-            times[name].append(time.monotonic() - started)
-    results = [(line(name, statistics.median(times[name]), *found[name]), found[name][0]) for name in methods]
-    for result in compared(results):
-        print(json.dumps(result), flush=True)
+    ours()  # warm
+    race(methods, given.repeats)
 
 
 if __name__ == "__main__":

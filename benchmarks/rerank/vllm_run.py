@@ -2,28 +2,22 @@
 
     python benchmarks/rerank/vllm_run.py RUN [--student think] [--pairs 1024] [--repeats 3] [--model NAME --bf16]
 
-In an environment with vLLM: its CPU build (docs/backends.md), or a GPU. RUN is a folder of `distill run`. On a GPU with
-a large model give `--model`: the pairs are still those of RUN. Rank1's way is a reference implementation of our own, by
+In an environment with vLLM: its CPU build (`make test-vllm` installs it), or a GPU. RUN is a folder of `distill run`.
+On a GPU with a large model give `--model`: the pairs are still those of RUN. Rank1's way is our own reference, after
 its paper: one call of `generate` over all prompts with the top 20 log-probabilities at every token, stopped after the
 verdict; what did not end is cut at its last sentence, closed, and given a second pass that allows two tokens.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
-import time
-from pathlib import Path
 from typing import Any
 
-from workload import MAX_NEW, compared, line, pairs_of
+from workload import MAX_NEW, Judged, arguments, pairs_of, race, thought
 
 from distill.records import Pair
 from distill.rerank.form import Form
 
-Judged = tuple[list[float], list[int]]
 TOP = 20
 
 
@@ -65,45 +59,26 @@ def _margin(form: Form, listed: Any) -> float:
 
 
 def main() -> None:
-    """Both methods on one engine, the repeats interleaved; medians."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--student", default="think")
+    """Both methods on one engine."""
+    parser = arguments(pairs=1024, batch=128, batch_help="max_num_seqs, for both")
     parser.add_argument("--model", help="a folder or hub name instead of the run's student")
-    parser.add_argument("--pairs", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=128, help="max_num_seqs, for both")
     parser.add_argument("--bf16", action="store_true", help="on a GPU; float32 on a CPU")
     given = parser.parse_args()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     from distill.rerank.backends.vllm import VllmBackend
-    from distill.rerank.reranker import Reranker
 
     model = given.model or str(given.run / "students" / given.student)
     engine = {"dtype": "bfloat16"} if given.bf16 else {}
     backend = VllmBackend(model, batch=given.batch, **engine)
     pairs = pairs_of(given.run, given.pairs)
-
-    def ours() -> Judged:
-        found = Reranker(backend, "think", max_new_tokens=MAX_NEW).predict(pairs)
-        return [j.margin for j in found], [j.tokens for j in found]
-
     methods = {
         "Rank1's way: top-20 log-probabilities at every token": lambda: rank1(backend._llm, backend.form, pairs),
-        "distill: none while it reasons, then one exact token": ours,
+        "distill: none while it reasons, then one exact token": lambda: thought(backend, pairs),
     }
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    found: dict[str, Judged] = {}
-    for repeat in range(given.repeats + 1):  # the first is to warm up
-        for name, method in methods.items():
-            backend._llm.reset_prefix_cache()
-            started = time.monotonic()
-            found[name] = method()
-            if repeat:
-                times[name].append(time.monotonic() - started)
-    results = [(line(name, statistics.median(times[name]), *found[name]), found[name][0]) for name in methods]
-    for result in compared(results):
-        print(json.dumps(result), flush=True)
+    for method in methods.values():  # warm
+        backend._llm.reset_prefix_cache()
+        method()
+    race(methods, given.repeats, before=backend._llm.reset_prefix_cache)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,56 @@
-"""The pairs that every method judges: the head of a run's test lists, as its student was evaluated on them."""
+"""The pairs that every method judges, the head of a run's test lists, and how methods are timed side by side."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from distill.records import Pair, make_pair
+from distill.rerank.backends.base import Backend
+from distill.rerank.reranker import Reranker
 
 MAX_NEW = 100
+Judged = tuple[list[float], list[int]]  # log-odds and tokens, one a pair
+
+
+def arguments(pairs: int, batch: int, batch_help: str) -> argparse.ArgumentParser:
+    """What both benchmarks take, with their own defaults."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--student", default="think")
+    parser.add_argument("--pairs", type=int, default=pairs)
+    parser.add_argument("--batch", type=int, default=batch, help=batch_help)
+    parser.add_argument("--repeats", type=int, default=3)
+    return parser
+
+
+def thought(backend: Backend, pairs: list[Pair]) -> Judged:
+    """The project's own way."""
+    found = Reranker(backend, "think", max_new_tokens=MAX_NEW).predict(pairs)
+    return [j.margin for j in found], [j.tokens for j in found]
+
+
+def race(
+    methods: Mapping[str, Callable[[], Judged]], repeats: int, before: Callable[[], object] = lambda: None
+) -> None:
+    """Print a JSON line a method, the repeats interleaved, medians; `before` runs, untimed, ahead of each."""
+    times: dict[str, list[float]] = {name: [] for name in methods}
+    found: dict[str, Judged] = {}
+    for _ in range(repeats):
+        for name, method in methods.items():
+            before()
+            started = time.monotonic()
+            found[name] = method()
+            times[name].append(time.monotonic() - started)
+    results = [(line(name, statistics.median(times[name]), *found[name]), found[name][0]) for name in methods]
+    for result in compared(results):
+        print(json.dumps(result), flush=True)
 
 
 def pairs_of(run: Path, count: int) -> list[Pair]:

@@ -20,18 +20,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from measure import assumed_rows, dataset, tokens_per_second
+
 ROWS, BATCH, VOCAB = 2048, 16, 1024
 
 
 def rows() -> list[tuple[list[int], int]]:
-    """(ids, prompt tokens) with lengths drawn from the histogram; the ids are random, which costs the same."""
-    from sft.lengths import assumed
-
-    rng = random.Random(0)
-    found = []
-    for row in assumed(ROWS, "think"):
-        found.append(([rng.randrange(3, VOCAB) for _ in range(row.whole)], row.prompt))
-    return [row for row in found if len(row[0]) <= 1024]
+    """(ids, prompt tokens) of every row."""
+    return assumed_rows(ROWS, VOCAB)
 
 
 def model_and_tokenizer() -> tuple[Any, Any]:
@@ -47,58 +43,26 @@ def model_and_tokenizer() -> tuple[Any, Any]:
     return new_model(tokenizer, shape), tokenizer
 
 
-def trained(seconds: float, trainer: Any) -> float:
-    """Real tokens a second of a trainer that is stopped after `seconds`; the first steps warm up and do not count."""
-    from transformers import TrainerCallback
-
-    class Clock(TrainerCallback):
-        """Counts from the third step on."""
-
-        def __init__(self) -> None:
-            self.began = self.tokens = self.rate = 0.0
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            now, tokens = time.perf_counter(), trainer._total_train_tokens
-            if state.global_step == 2:
-                self.began, self.tokens = now, tokens
-            elif state.global_step > 2:
-                self.rate = (tokens - self.tokens) / (now - self.began)
-                control.should_training_stop = now - self.began > seconds
-            return control
-
-    clock = Clock()
-    trainer.add_callback(clock)
-    trainer.train()
-    return clock.rate
-
-
 def trl(seconds: float, **changes: Any) -> float:
     """TRL's SFTTrainer as it comes, but for `changes`; rows are tokens already, as in every way here."""
-    from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = model_and_tokenizer()
-    data = Dataset.from_dict(
-        {"input_ids": [ids for ids, _ in rows()], "labels": [[-100] * p + ids[p:] for ids, p in rows()]}
-    )
     with tempfile.TemporaryDirectory() as folder:
         plain: dict[str, Any] = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "use_cpu": True}
         config = SFTConfig(output_dir=folder, logging_steps=10, **{**plain, **changes})
-        return trained(seconds, SFTTrainer(model, config, train_dataset=data, processing_class=tokenizer))
+        trainer = SFTTrainer(model, config, train_dataset=dataset(rows()), processing_class=tokenizer)
+        return tokens_per_second(trainer, seconds)
 
 
 def ours(seconds: float, packing: bool = False) -> float:
     """The trainer as `distill sft` runs it on a CPU."""
-    from datasets import Dataset
     from trl import SFTConfig
 
     from sft.train import CPU_DEFAULTS, DEFAULTS
     from sft.trainer import StudentTrainer
 
     model, tokenizer = model_and_tokenizer()
-    data = Dataset.from_dict(
-        {"input_ids": [ids for ids, _ in rows()], "labels": [[-100] * p + ids[p:] for ids, p in rows()]}
-    )
     with tempfile.TemporaryDirectory() as folder:
         own = {**DEFAULTS, **CPU_DEFAULTS, "save_strategy": "no", "seed": 0, "data_seed": 0, "packing": packing}
         batch = {
@@ -107,8 +71,9 @@ def ours(seconds: float, packing: bool = False) -> float:
         }
         config = SFTConfig(output_dir=folder, max_length=1024, **own, **batch)
         lengths = [len(ids) for ids, _ in rows()]
+        data = dataset(rows())
         trainer = StudentTrainer(model, config, train_dataset=data, processing_class=tokenizer, order_lengths=lengths)
-        return trained(seconds, trainer)
+        return tokens_per_second(trainer, seconds)
 
 
 def batches() -> Iterator[list[int]]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 import time
@@ -27,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout need not be installed
+
+from measure import assumed_rows, dataset, tokens_per_second
 
 BOUND_TFLOPS = 790.0
 SHAPES: dict[str, dict[str, Any]] = {
@@ -61,12 +62,11 @@ LEVERS: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
 def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Train for `seconds` after two warm-up steps; tokens a second, share of the bound, peak and estimated memory."""
     import torch
-    from datasets import Dataset, disable_progress_bars
+    from datasets import disable_progress_bars
     from peft import LoraConfig
-    from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+    from transformers import Qwen2Config, Qwen2ForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    from sft.lengths import assumed
     from sft.scratch import train_tokenizer
     from sft.settings import LoraSettings
     from sft.student import lora_config
@@ -86,11 +86,8 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
         model = Qwen2ForCausalLM(config)
         torch.set_default_dtype(torch.float32)
     tokenizer = train_tokenizer([f"some words {i * 7919}" for i in range(500)], 600)
-    rng = random.Random(0)
-    rows = [r for r in assumed(400 if shape == "tiny" else 6000, "think") if r.whole <= 1024]
-    ids = [[rng.randrange(3, 600) for _ in range(row.whole)] for row in rows]
-    labels = [[-100] * row.prompt + each[row.prompt :] for row, each in zip(rows, ids, strict=True)]
-    data = Dataset.from_dict({"input_ids": ids, "labels": labels})
+    rows = assumed_rows(400 if shape == "tiny" else 6000, 600)
+    lengths = [len(ids) for ids, _ in rows]
     keys = ("packing", "per_device_train_batch_size", "gradient_checkpointing", "bf16")
     arguments: dict[str, Any] = {key: given[key] for key in keys if key in given}
     if given.get("selective"):
@@ -105,9 +102,14 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
     if not full:
         lora = lora_config(LoraSettings(), model, own and given.get("tags", True))
         assert isinstance(lora, LoraConfig)
-    kinds: dict[str, Any] = {"model": model, "args": settings, "train_dataset": data, "processing_class": tokenizer}
+    kinds: dict[str, Any] = {
+        "model": model,
+        "args": settings,
+        "train_dataset": dataset(rows),
+        "processing_class": tokenizer,
+    }
     if own:
-        trainer: Any = StudentTrainer(**kinds, peft_config=lora, order_lengths=[row.whole for row in rows])
+        trainer: Any = StudentTrainer(**kinds, peft_config=lora, order_lengths=lengths)
     else:
         trainer = SFTTrainer(**kinds, peft_config=lora)
     if given.get("bf16_adapters"):
@@ -115,28 +117,10 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
-    class Clock(TrainerCallback):
-        """Counts from the third step on, and stops when the time is over."""
-
-        began = tokens = rate = 0.0
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            if cuda:
-                torch.cuda.synchronize()
-            now, tokens = time.perf_counter(), trainer._total_train_tokens
-            if state.global_step == 2:
-                self.began, self.tokens = now, tokens
-            elif state.global_step > 2:
-                self.rate = (tokens - self.tokens) / (now - self.began)
-                control.should_training_stop = now - self.began > seconds
-            return control
-
-    clock = Clock()
-    trainer.add_callback(clock)
-    trainer.train()
+    rate = tokens_per_second(trainer, seconds, torch.cuda.synchronize if cuda else lambda: None)
     n = _shape(config).matrices + _shape(config).embedding
     bound = BOUND_TFLOPS * 1e12 / ((6 if full else 4) * n)
-    found = {"tokens_per_s": round(clock.rate), "of_bound": round(clock.rate / bound, 3), "bound": round(bound)}
+    found = {"tokens_per_s": round(rate), "of_bound": round(rate / bound, 3), "bound": round(bound)}
     if cuda:
         found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
     found["estimated_gib"] = round(_estimated(config, given, full, rows), 1)
@@ -153,7 +137,7 @@ def _shape(config: Any) -> Any:
     )  # fmt: skip
 
 
-def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[Any]) -> float:
+def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[tuple[list[int], int]]) -> float:
     """What sft/memory.py says of the same step."""
     import torch
 
@@ -161,8 +145,8 @@ def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[Any]) 
 
     packing = bool(given.get("packing"))
     batch = int(given.get("per_device_train_batch_size", 8))
-    row = int(given.get("row", 1024)) if packing else max(each.whole for each in rows)
-    scored = sum(each.completion for each in rows) / sum(each.whole for each in rows)
+    row = int(given.get("row", 1024)) if packing else max(len(ids) for ids, _ in rows)
+    scored = 1 - sum(prompt for _, prompt in rows) / sum(len(ids) for ids, _ in rows)
     plan = Plan(
         shape=_shape(config), kind="full" if full else "lora", r=32, tags_added=not given.get("trl"), four_bit=False,
         tokens=batch * row, row=batch * row, scored=scored,
