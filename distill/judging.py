@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distill import modes, store
+from distill.prompts import PROMPTS
 from distill.records import Judgement, make_pair
 from distill.run import Run
 from distill.sets import first_stage, set_inputs, suite_of
@@ -64,7 +65,12 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
     runs = {"first_stage": {q: dict(ranked) for q, ranked in first.items()}}
     extra: dict[str, dict[str, float]] = {}
     wanted = systems(run)
-    tasks = [Task(n, model, mode, candidates) for n, (model, mode) in wanted.items() if modes.due(run, each.name, mode)]
+    scale = run.config.prompt if len(PROMPTS[run.config.prompt].verdicts) > 2 else None  # a plain base names no prompt
+    tasks = [
+        Task(n, model, mode, candidates, scale if n == "untrained" else None)
+        for n, (model, mode) in wanted.items()
+        if modes.due(run, each.name, mode)
+    ]
     judged: dict[str, list[Judgement]] = {}
     took: dict[str, float] = {}
     notify = _with_set(run, each.name)
@@ -82,6 +88,8 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
     relevant_from = data.relevant_from or run.config.pairs.relevant_from
     if each.name == evaluation.calibrate_on:
         modes.calibrate(run, judged, data.qrels, relevant_from)
+        if evaluation.calibration_instructions:
+            modes.recheck(run, candidates, data.qrels, relevant_from)
     modes.write(out, each.name, modes.describe(run, judged, data.qrels, relevant_from, took))
     runs = {name: runs[name] for name in ("first_stage", *wanted) if name in runs}  # not in the order of their ending
     result = summarise(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import store
-from distill.records import Judgement
+from distill.records import Judgement, Pair
 from distill.run import Run
 
 Judged = Mapping[str, Sequence[Judgement]]
@@ -48,22 +48,52 @@ def calibrate(run: Run, judged: Judged, qrels: Any, relevant_from: int) -> dict[
     for student in run.config.sft.targets:
         of = modes_of(run, student)
         mine = {mode: judged[system] for system, mode in of.items() if system in judged}
+        path = run.folder / "students" / student.name / FILE
+        path.unlink(missing_ok=True)  # one of earlier answers must not outlive them
         try:
             made = from_judgements(mine, qrels, run.config.evaluation.calibration, relevant_from, _both(of))
         except InputError as error:
             run.say(f"  {student.name}: not calibrated ({error})")
             continue
-        write(run.folder / "students" / student.name / FILE, made)
+        write(path, made)
         found[student.name] = made.checks
     return found
 
 
+def recheck(run: Run, pairs: Sequence[Pair], qrels: Any, relevant_from: int) -> None:
+    """Check each student's saved calibration on the same pairs under `evaluation.calibration_instructions`, and save
+    what was found with it; nothing is fitted anew."""
+    from distill.rerank.calibration import FILE, check, read, write
+    from distill.rerank.fitting import off, sides
+    from distill.rerank.job import with_instruction
+    from distill.rerank.pool import Task, judge
+
+    evaluation = run.config.evaluation
+    tasks, meant = [], {}
+    for student in run.config.sft.targets:
+        folder = run.folder / "students" / student.name
+        for mode in modes_of(run, student).values() if (folder / FILE).exists() else ():
+            for number, text in enumerate(evaluation.calibration_instructions):
+                if mode != "adaptive":
+                    asked = with_instruction([pair for pair in pairs if pair.query_id in qrels], text)
+                    tasks.append(Task(f"{student.name}.{mode}, instruction {number + 1}", str(folder), mode, asked))
+                    meant[tasks[-1].name] = (folder / FILE, mode, text)
+    notify = lambda event: run.log({**event, "set": evaluation.calibrate_on})  # noqa: E731
+    found = {name: rows for name, rows, _ in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens)}
+    for name, (path, mode, text) in meant.items():
+        made = read(path)
+        made.checks.append(check(made, mode, text, *sides(found[name], qrels, relevant_from)))
+        write(path, made)
+        if off(made, made.checks[-1]):
+            run.say(f"  {name}: calibrated scores are off under {text!r}; see the report")
+
+
 def describe(run: Run, judged: Judged, qrels: Any, relevant_from: int, seconds: Mapping[str, float]) -> dict[str, Any]:
-    """What the report draws: by student, each mode's tokens, pace, ECE before and after, bins, and the curve of quality
-    against tokens that other windows of mode adaptive would have given here."""
+    """What the report draws: by student, each mode's tokens, pace, ECE before and after, bins, the curve of quality
+    against tokens that other windows of mode adaptive would have given here, and how its calibration was checked."""
     from distill.rerank import adaptive
     from distill.rerank.calibration import FILE, quality, read, reliability
-    from distill.rerank.fitting import sides
+    from distill.rerank.fitting import off, sides
     from distill.rerank.modes import score_of
 
     found: dict[str, Any] = {}
@@ -88,7 +118,8 @@ def describe(run: Run, judged: Judged, qrels: Any, relevant_from: int, seconds: 
                 "forced": sum(j.finish_reason in ("length", "no_end", "budget") for j in rows_of),
                 "unparsable": sum(j.verdict is None for j in rows_of),
             }
-        one: dict[str, Any] = {"systems": rows, "curve": []}
+        checks = [{**each, "off": off(made, each)} for each in made.checks] if made else []
+        one: dict[str, Any] = {"systems": rows, "curve": [], "checks": checks}
         by_mode = {mode: judged[system] for system, mode in of.items()}
         if made and made.window and _both(of):
             curves = (made.curves["adaptive.direct"], made.curves["adaptive.think"])

@@ -15,13 +15,14 @@ from distill.pipeline import RunConfig
 
 TINY = str(Path(__file__).resolve().parents[1] / "configs" / "tiny.yaml")
 SETS = "evaluation.sets=[{name: test, source: example, split: test, first_stage: bm25, depth: 5}, {name: dev, source: example, split: dev, first_stage: bm25, depth: 8}]"  # noqa: E501
+AGAIN = "evaluation.calibration_instructions=[Be strict., '']"
 MODES = "evaluation.modes={mixed: [think, direct, 'budget:6', adaptive]}"
 
 
 @pytest.mark.slow
 def test_modes_are_calibrated_on_one_set_and_shown_of_another(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    given = [SETS, MODES, "evaluation.calibrate_on=dev", "sft.targets=[mixed]"]
+    given = [SETS, MODES, AGAIN, "evaluation.calibrate_on=dev", "sft.targets=[mixed]"]
     assert main(["run", TINY, *given, "--out", str(out)]) == 0
     metrics = json.loads((out / "metrics.json").read_text())["evaluation"]
     asked = {"mixed.think", "mixed.direct", "mixed.budget_6"}
@@ -29,13 +30,20 @@ def test_modes_are_calibrated_on_one_set_and_shown_of_another(tmp_path: Path) ->
     assert {name for name in metrics["test"] if name.startswith("mixed")} == asked | {"mixed.adaptive"}
     saved = json.loads((out / "students" / "mixed" / "calibration.json").read_text())
     assert set(saved["curves"]) == {"think", "direct", "budget:6", "adaptive.direct", "adaptive.think"}
+    checked = [(each["mode"], each["template"]) for each in saved["checks"]]
+    assert {(mode, text) for mode in ("think", "direct", "budget:6") for text in (None, "Be strict.", "")} < set(
+        checked
+    )
+    again = {each["template"]: each["before"] for each in saved["checks"] if each["mode"] == "think"}
+    assert again["Be strict."] != again[""] == again[None], "the pairs have no instruction of their own"
     described = json.loads((out / "evaluation" / "test.modes.json").read_text())["mixed"]
     rows = described["systems"]
     assert rows["mixed.direct"]["tokens_per_pair"] == 1 < rows["mixed.budget_6"]["tokens_per_pair"]
     assert {"forced", "unparsable", "pairs_per_s"} <= set(rows["mixed.budget_6"]) and described["curve"]
     assert all(row["calibrated"]["ECE"] <= 1 for row in rows.values())
     page = (out / "report.html").read_text()
-    assert "Modes of one student" in page and re.search(r"thinks, in mode adaptive, where its direct log-odds", page)
+    assert "Modes of one student" in page and "The calibration under other instructions" in page
+    assert re.search(r"thinks, in mode adaptive, where its direct log-odds", page)
     assert main(["run", TINY, *given, "--out", str(out)]) == 0, "nothing left to do"
 
 
@@ -46,6 +54,7 @@ def test_modes_are_calibrated_on_one_set_and_shown_of_another(tmp_path: Path) ->
         ("evaluation.modes={think: [budget]}", "needs its bound in tokens, such as budget:64"),
         ("evaluation.modes={think: [adaptive]}", "adaptive is compared with think and direct; list them too"),
         ("evaluation.modes={think: [think, direct, adaptive]}", "mode adaptive needs calibrate_on"),
+        ("evaluation.calibration_instructions=[x]", "calibration_instructions need calibrate_on"),
         ("evaluation.calibrate_on=dev", "calibrate_on names 'dev', which is none of the sets"),
     ],
 )

@@ -51,8 +51,11 @@ def asked_for(parsed: argparse.Namespace) -> bool:
 
 def need_config(parsed: argparse.Namespace) -> None:
     """Find the configuration, which argparse takes for an override after an option. Raises ConfigError without one."""
+    _possible(parsed)
     if parsed.config is None and parsed.overrides and "=" not in parsed.overrides[0]:
         parsed.config = parsed.overrides.pop(0)
+    if parsed.config is None and parsed.judge_holes:
+        raise ConfigError("--judge-holes needs a CONFIG: its teacher grades what nobody judged")
     if parsed.config is None:
         raise ConfigError("evaluate needs a CONFIG, or --qrels FILE and --run FILE ... of your own")
     if parsed.judge_holes:
@@ -65,10 +68,20 @@ def need_config(parsed: argparse.Namespace) -> None:
             )
 
 
+def _possible(parsed: argparse.Namespace) -> None:
+    """Raise ConfigError, before anything is done, for options that cannot be."""
+    for name in ("json", "markdown", "latex"):
+        if getattr(parsed, name) and Path(getattr(parsed, name)).is_dir():
+            raise ConfigError(f"--{name} {getattr(parsed, name)}: is a folder; name a file")
+    if parsed.judge_holes and (parsed.holes_depth < 1 or parsed.control < 1):
+        raise ConfigError("--holes-depth and --control are at least 1: without judged passages no judge is measured")
+
+
 def main(parsed: argparse.Namespace) -> int:
     """Evaluate what the command line names, print the table, write what is asked for."""
     from distill.evaluation import tables
 
+    _possible(parsed)
     if parsed.config is not None:
         raise ConfigError(
             f"{parsed.config}: a configuration has its own sets; leave it out, or --qrels, --run and --seeds"
@@ -103,6 +116,8 @@ def write(parsed: argparse.Namespace, result: Any, tables_of: list[dict[str, Any
     from distill import store
     from distill.evaluation import tables
 
+    for path in filter(None, (parsed.json, parsed.markdown, parsed.latex)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     if parsed.json:
         store.write_json(parsed.json, result)
     if parsed.markdown:

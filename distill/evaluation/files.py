@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from distill.errors import DataError
 from distill.evaluation.evaluate import evaluate
 from distill.evaluation.runs import read_run
+from distill.lines import lines
 
 COLUMNS = {3: (0, 1, 2), 4: (0, 2, 3)}  # BEIR: query, passage, grade; TREC has an iteration after the query
 
@@ -44,27 +44,19 @@ def read_files(
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """{query: {passage: grade}} of a BEIR or TREC file, gzipped or not; grades below 0 are 0. Raises DataError."""
     found: dict[str, dict[str, int]] = {}
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig") as source:
-            for number, line in enumerate(source, 1):
-                values = line.split()
-                if not values or (number == 1 and values[-1] in ("score", "label", "rel")):
-                    continue
-                if len(values) not in COLUMNS:
-                    raise DataError(f"{path}:{number}: {len(values)} columns; judgements have 3 (BEIR) or 4 (TREC)")
-                query_id, doc_id, grade = (values[at] for at in COLUMNS[len(values)])
-                if not grade.lstrip("+-").isdigit():
-                    raise DataError(f"{path}:{number}: the label {grade!r} is not an integer")
-                if doc_id in found.setdefault(query_id, {}):
-                    raise DataError(
-                        f"{path}:{number}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line"
-                    )
-                found[query_id][doc_id] = max(0, int(grade))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; name judgements in BEIR's or TREC's format") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    for number, line in lines(path, "name judgements in BEIR's or TREC's format"):
+        values = line.split()
+        if number == 1 and values[-1] in ("score", "label", "rel"):
+            continue
+        if len(values) not in COLUMNS:
+            raise DataError(f"{path}:{number}: {len(values)} columns; judgements have 3 (BEIR) or 4 (TREC)")
+        query_id, doc_id, grade = (values[at] for at in COLUMNS[len(values)])
+        if doc_id in found.setdefault(query_id, {}):
+            raise DataError(f"{path}:{number}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
+        try:
+            found[query_id][doc_id] = max(0, int(grade))
+        except ValueError:
+            raise DataError(f"{path}:{number}: the label {grade!r} is not an integer") from None
     if not found:
         raise DataError(f"{path}: is empty; it needs lines of query, passage, grade")
     return found

@@ -38,16 +38,18 @@ def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, di
 
 
 def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int = 1) -> dict[str, float]:
-    """What rankings do not show: verdict accuracy and ECE over judged pairs, tokens a pair, the share that was forced.
+    """What rankings do not show: verdict accuracy and ECE over judged pairs, tokens a pair, and shares of answers.
 
-    A passage counts as relevant from the grade `relevant_from` on (DL19: 2).
+    `unfinished` is the share whose reasoning reached its bound, `no_end` of those that ended their text before
+    `</think>`; the verdict of both is forced. A passage counts as relevant from the grade `relevant_from` on (DL19: 2).
     ECE is the expected calibration error with 10 equal-width bins of the score (Naeini et al. 2015).
     """
     known = [(j, int(qrels.get(j.query_id, {}).get(j.doc_id, -1) >= relevant_from)) for j in judgements
              if j.doc_id in qrels.get(j.query_id, {})]  # fmt: skip
     found = {
         "tokens_per_pair": sum(j.tokens for j in judgements) / max(1, len(judgements)),
-        "unfinished": sum(j.finish_reason in ("length", "no_end") for j in judgements) / max(1, len(judgements)),
+        "unfinished": sum(j.finish_reason == "length" for j in judgements) / max(1, len(judgements)),
+        "no_end": sum(j.finish_reason == "no_end" for j in judgements) / max(1, len(judgements)),
         "unparsable": sum(j.verdict is None for j in judgements) / max(1, len(judgements)),
     }
     if known:
@@ -71,21 +73,22 @@ def student_intervals(
     place = {query: at for at, query in enumerate(dict.fromkeys(j.query_id for j in judgements))}
     if not place:
         return {}
-    pairs, tokens, unfinished, known, right = np.zeros((5, len(place)))
+    pairs, tokens, unfinished, no_end, known, right = np.zeros((6, len(place)))
     gaps = np.zeros((len(place), 10))
     for j in judgements:
         at = place[j.query_id]
         pairs[at] += 1
         tokens[at] += j.tokens
-        unfinished[at] += j.finish_reason in ("length", "no_end")
+        unfinished[at] += j.finish_reason == "length"
+        no_end[at] += j.finish_reason == "no_end"
         if j.doc_id in qrels.get(j.query_id, {}):
             label = int(qrels[j.query_id][j.doc_id] >= relevant_from)
             known[at] += 1
             right[at] += j.verdict == label
             gaps[at, min(9, int(j.score * 10))] += j.score - label
-    drawn = resampled_means(np.column_stack([pairs, tokens, unfinished, known, right, gaps]), seed).T
-    found = {"tokens_per_pair": drawn[1] / drawn[0], "unfinished": drawn[2] / drawn[0]}
+    drawn = resampled_means(np.column_stack([pairs, tokens, unfinished, no_end, known, right, gaps]), seed).T
+    found = {name: drawn[at] / drawn[0] for at, name in enumerate(("tokens_per_pair", "unfinished", "no_end"), 1)}
     if known.any():
-        judged = np.maximum(drawn[3], 1e-12)
-        found |= {"verdict_accuracy": drawn[4] / judged, "ECE": np.abs(drawn[5:]).sum(axis=0) / judged}
+        judged = np.maximum(drawn[4], 1e-12)
+        found |= {"verdict_accuracy": drawn[5] / judged, "ECE": np.abs(drawn[6:]).sum(axis=0) / judged}
     return {name: interval(means) for name, means in found.items()}

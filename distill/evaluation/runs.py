@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Mapping
 from ctypes import c_float
 from pathlib import Path
 
 from distill.errors import DataError
+from distill.lines import lines
 
 Rankings = Mapping[str, Mapping[str, float]]
 
@@ -29,32 +29,21 @@ def write_run(path: Path, runs: Rankings, tag: str) -> None:
 def read_run(path: Path) -> dict[str, dict[str, float]]:
     """{query: {passage: score}} of a TREC run, gzipped or not. Raises DataError with file and line."""
     found: dict[str, dict[str, float]] = {}
-    try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8")
-        with opened as source:
-            for number, line in enumerate(source, 1):
-                values = line.split()
-                if not values:
-                    continue
-                if len(values) != 6:
-                    raise DataError(
-                        f"{path}:{number}: {len(values)} columns; a TREC run has 6: query Q0 passage rank score tag"
-                    )
-                query_id, _, doc_id, _, score, _ = values
-                if doc_id in found.setdefault(query_id, {}):
-                    raise DataError(
-                        f"{path}:{number}: passage {doc_id!r} stands twice for query {query_id!r}; keep one"
-                    )
-                try:
-                    found[query_id][doc_id] = value = float(score)
-                except ValueError:
-                    value = math.nan
-                if value != value:  # NaN has no place in an order
-                    raise DataError(f"{path}:{number}: the score {score!r} is not a number") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; name a TREC run, or bm25") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    for number, line in lines(path, "name a TREC run, or bm25"):
+        values = line.split()
+        if len(values) != 6:
+            raise DataError(
+                f"{path}:{number}: {len(values)} columns; a TREC run has 6: query Q0 passage rank score tag"
+            )
+        query_id, _, doc_id, _, score, _ = values
+        if doc_id in found.setdefault(query_id, {}):
+            raise DataError(f"{path}:{number}: passage {doc_id!r} stands twice for query {query_id!r}; keep one")
+        try:
+            found[query_id][doc_id] = value = float(score)
+        except ValueError:
+            value = math.nan
+        if value != value:  # NaN has no place in an order
+            raise DataError(f"{path}:{number}: the score {score!r} is not a number")
     if not found:
         raise DataError(f"{path}: is empty; a TREC run has lines of query Q0 passage rank score tag")
     return found

@@ -24,6 +24,8 @@ def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> d
     """
     if len(folders) < 2:
         raise ConfigError("--seeds needs at least two run folders, made with different seeds")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError("--seeds: a run folder is named twice; each counts as a seed of its own")
     details = [_details(folder) for folder in folders]
     shared = sorted(set.intersection(*(set(each) for each in details)))
     if not shared:

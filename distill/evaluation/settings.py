@@ -55,6 +55,9 @@ class EvaluationSettings(Settings):
     )
     calibrate_on: str | None = Field(None, description="the set on which scores are calibrated and adaptive is set up")
     calibration: Literal["temperature", "platt", "isotonic"] = "platt"
+    calibration_instructions: list[str] = Field(
+        [], description="instructions under which the calibration is checked again on that set, in place of its own"
+    )
 
     @field_validator("modes")
     @classmethod
@@ -76,6 +79,8 @@ class EvaluationSettings(Settings):
     def _set_is_there(self) -> EvaluationSettings:
         if self.calibrate_on is not None and self.calibrate_on not in [each.name for each in self.sets]:
             raise ValueError(f"calibrate_on names {self.calibrate_on!r}, which is none of the sets")
+        if self.calibrate_on is None and self.calibration_instructions:
+            raise ValueError("calibration_instructions need calibrate_on, the set on which scores are calibrated")
         if self.calibrate_on is None and any("adaptive" in names for names in self.modes.values()):
             raise ValueError("mode adaptive needs calibrate_on, the set on which its window is chosen")
         return self

@@ -148,11 +148,16 @@ class Building:
             self.put(pair)
 
     def put(self, pair: Pair) -> None:
-        """Keep the pair, or list it as the duplicate of the one there is."""
+        """Keep the pair, or list it as the duplicate of the one there is; of two judgements the higher grade counts."""
         first = self.pairs.setdefault(pair.pair_id, pair)
-        if first is not pair:
-            self.tally("clean")["duplicates"] += 1
-            self.pairs[pair.pair_id] = replace(first, duplicate=pair.doc_id)
+        if first is pair:
+            return
+        self.tally("clean")["duplicates"] += 1
+        kept, other = first, pair
+        if first.label_origin == pair.label_origin == "judged" and first.label != pair.label:
+            self.tally("labels")["contradictory"] += 1
+            kept, other = (pair, first) if (pair.label or 0) > (first.label or 0) else (first, pair)
+        self.pairs[pair.pair_id] = replace(kept, duplicate=other.doc_id)
 
     @property
     def _language(self) -> str | None:
@@ -219,9 +224,8 @@ class Building:
                 else:
                     self.pairs[key] = replace(pair, suspected=f"the teacher grades it {grade}")
                 continue
-            self.pairs[key] = replace(
-                pair, label=grade, label_origin="teacher", relevant_from=settings.relevant_from
-            )  # fmt: skip
+            new: dict[str, Any] = {"label": grade, "label_origin": "teacher", "relevant_from": settings.relevant_from}
+            self.pairs[key] = replace(pair, **new)
 
     def instruct(self) -> None:
         """Instructions, the passages that fail them, poisoned requests."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError, DataError
+from distill.lines import lines
 from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Usable, nearly_equal, word_grams
 from distill.pairs.collection import Collection
@@ -212,27 +213,24 @@ def read_ranks(path: Path, queries: set[str], last: int) -> Mapping[str, list[tu
 
     Raises DataError with file and line.
     """
-    found: dict[str, list[tuple[str, float]]] = {}
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as source:
-            for number, line in enumerate(source, 1):
-                values = line.split()
-                if not values:
-                    continue
-                if len(values) != 6:
-                    message = f"{path}:{number}: {len(values)} columns; a run has 6: query Q0 passage rank score tag"
-                    raise DataError(message)
-                if values[0] in queries:
-                    try:
-                        found.setdefault(values[0], []).append((values[2], float(values[4])))
-                    except ValueError:
-                        raise DataError(f"{path}:{number}: the score {values[4]!r} is not a number") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; name a TREC run under pairs.negatives") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
-    return {q: sorted(ranked, key=lambda each: (-each[1], each[0]))[:last] for q, ranked in found.items()}
+    found: dict[str, dict[str, float]] = {}
+    for number, line in lines(path, "name a TREC run under pairs.negatives"):
+        values = line.split()
+        if len(values) != 6:
+            raise DataError(f"{path}:{number}: {len(values)} columns; a run has 6: query Q0 passage rank score tag")
+        if values[0] in queries:
+            try:
+                score = float(values[4])
+            except ValueError:
+                score = math.nan
+            if score != score:  # NaN has no place in an order
+                raise DataError(f"{path}:{number}: the score {values[4]!r} is not a number")
+            if values[2] in found.setdefault(values[0], {}):
+                raise DataError(
+                    f"{path}:{number}: passage {values[2]!r} stands twice for query {values[0]!r}; keep one"
+                )
+            found[values[0]][values[2]] = score
+    return {q: sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:last] for q, scores in found.items()}
 
 
 def check_miners(settings: NegativeSettings, listed: Mapping[str, Sequence[str]]) -> None:

@@ -23,18 +23,18 @@ from distill.report import (
 from distill.report.evaluated import evaluation_sets
 from distill.report.files import RunFiles
 
-# (template and anchor, title): the order in the page; a section without anything to show is left out.
+# (template and anchor, title, name in the bar): the order in the page; a section without anything to show is left out.
 SECTIONS = (
-    ("systems", "Systems"),
-    ("modes", "Modes of one student"),
-    ("limits", "What this evaluation cannot say"),
-    ("queries", "Query by query"),
-    ("ablation", "Ablations"),
-    ("training", "Training"),
-    ("funnel", "From pairs to traces"),
-    ("samples", "Traces to read"),
-    ("cost", "Cost and time"),
-    ("appendix", "How it was made"),
+    ("systems", "Systems", "Systems"),
+    ("modes", "Modes of one student", "Modes"),
+    ("limits", "What this evaluation cannot say", "Limits"),
+    ("queries", "Query by query", "Queries"),
+    ("ablation", "Ablations", "Ablations"),
+    ("training", "Training", "Training"),
+    ("funnel", "From pairs to traces", "Funnel"),
+    ("samples", "Traces to read", "Traces"),
+    ("cost", "Cost and time", "Cost"),
+    ("appendix", "How it was made", "Provenance"),
 )
 
 
@@ -65,6 +65,6 @@ def build(run: Path) -> Path:
         "report.css",
         ("report.js",),
         result=result.section(files, sets),
-        sections=[(name, title, made[name]) for name, title in SECTIONS if made[name] is not None],
+        sections=[(name, title, short, made[name]) for name, title, short in SECTIONS if made[name] is not None],
     )
     return page.write(run / "report.html", html)

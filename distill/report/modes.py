@@ -8,18 +8,46 @@ from distill import store
 from distill.report.chart import Chart, line_chart
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import colours, count, measure, safe_name, system_label
+from distill.report.words import colours, count, cut, measure, safe_name, system_label
+
+OWN = "its own, as fitted"
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
-    """By set: the modes' table, reliability plots, curves. None where no student was asked in more than one mode."""
+    """By set: the modes' table, reliability plots, curves; and how calibrations were checked, once for all sets.
+
+    None where no student was asked in more than one mode, and none was calibrated.
+    """
     found = [one for each in sets if (one := _one(files, each)) is not None]
-    return {"sets": found} if found else None
+    if not found:
+        return None
+    described = [students for each in sets if (students := _students(files, each))]
+    by_student = {name: one["checks"] for students in described for name, one in students.items() if one.get("checks")}
+    checks = [_check(name, each) for name, rows in by_student.items() for each in rows]
+    again = any(each["instruction"] != OWN for each in checks)
+    return {"sets": found, "checks": checks if again else [], "on": files.setting("evaluation", "calibrate_on")}
+
+
+def _students(files: RunFiles, each: EvaluationSet) -> dict[str, dict[str, Any]]:
+    raw = store.read_json(files.run / "evaluation" / f"{each.name}.modes.json") if safe_name(each.name) else None
+    return {n: s for n, s in raw.items() if isinstance(s, dict)} if isinstance(raw, dict) else {}
+
+
+def _check(student: str, each: dict[str, Any]) -> dict[str, Any]:
+    """One line of the table: a mode's scores under an instruction, before and after the saved calibration."""
+    text = each.get("template")
+    before, after = each.get("before") or {}, each.get("after") or {}
+    return {
+        "student": student,
+        "mode": str(each.get("mode", "")).replace(":", " "),
+        "instruction": OWN if text is None else cut(text, 160) or "none",
+        "cells": [measure(before.get("ECE")), measure(after.get("ECE")), measure(after.get("Brier"))],
+        "off": bool(each.get("off")),
+    }
 
 
 def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any] | None:
-    raw = store.read_json(files.run / "evaluation" / f"{each.name}.modes.json") if safe_name(each.name) else None
-    students = {n: s for n, s in raw.items() if isinstance(s, dict)} if isinstance(raw, dict) else {}
+    students = _students(files, each)
     shown = {name: one for name, one in students.items() if len(one.get("systems") or {}) > 1}
     fitted = any(row.get("calibrated") for one in students.values() for row in (one.get("systems") or {}).values())
     if not shown and not fitted:

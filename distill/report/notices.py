@@ -34,14 +34,7 @@ def notices(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tup
         text = f"{count(found.failed)} of {count(found.due)} requests failed for good; the samples below show why."
         made.append(("warn", "Many requests failed", text))
     for each in sets:
-        cut_off = {name: each.value(name, "unfinished") or 0.0 for name in each.students}
-        for name, share in cut_off.items():
-            if share > MANY_UNFINISHED:
-                text = (
-                    f"{system_label(name)} was cut off in {percent(share, 1)} of its answers on {each.name}, and its "
-                    "verdict forced. Raise evaluation.max_new_tokens, or train longer."
-                )
-                made.append(("warn", "Reasoning was cut off", text))
+        made += _forced(each)
         queries = len(each.detail.get("queries") or {})
         if 0 < queries < FEW_QUERIES:
             text = f"{each.name} has {queries} queries: differences smaller than the intervals mean nothing."
@@ -52,6 +45,27 @@ def notices(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tup
             "the line works from end to end; it says nothing about your domain."
         )
         made.append(("note", "This is a miniature", text))
+    return made
+
+
+def _forced(each: EvaluationSet) -> list[tuple[str, str, str]]:
+    """Of students many of whose verdicts were forced, and what helps: it depends on how the reasoning ended."""
+    made = []
+    for name in each.students:
+        who = system_label(name)
+        cut_off, ended = each.value(name, "unfinished") or 0.0, each.value(name, "no_end") or 0.0
+        if cut_off > MANY_UNFINISHED:
+            text = (
+                f"{who} was cut off in {percent(cut_off, 1)} of its answers on {each.name}, and its verdict forced. "
+                "Raise evaluation.max_new_tokens, or train longer."
+            )
+            made.append(("warn", "Reasoning was cut off", text))
+        if ended > MANY_UNFINISHED:
+            text = (
+                f"{who} ended its text before </think> in {percent(ended, 1)} of its answers on {each.name}, and its "
+                "verdict was forced. Train longer; a higher evaluation.max_new_tokens does not help."
+            )
+            made.append(("warn", "Reasoning ended without a verdict", text))
     return made
 
 

@@ -13,6 +13,11 @@ from distill.report.words import colours, count, cut, measure_label, safe_name
 MAX_QUERIES = 60
 MAX_SYSTEMS = 4
 TOP = 10
+FORCED = {  # how a reasoning ended whose verdict was forced
+    "length": "reasoning cut off",
+    "budget": "reasoning cut off at its budget",
+    "no_end": "ended without </think>",
+}
 QUERY, PASSAGE, REASONING = 400, 400, 1200  # characters shown of each
 
 
@@ -163,7 +168,7 @@ def _rows(
                 "score": judgement.score if judgement else None,
                 "passage": cut(passages.get(doc, "(its text is not in the run folder)"), PASSAGE),
                 "reasoning": cut(judgement.reasoning, REASONING) if judgement else "",
-                "unfinished": judgement is not None and judgement.finish_reason == "length",
+                "forced": FORCED.get(judgement.finish_reason, "") if judgement else "",
             }
         )
     return rows

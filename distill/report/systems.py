@@ -10,9 +10,17 @@ from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, measure, safe_name
 
-JUDGED_BY_STUDENT = ("tokens_per_pair", "verdict_accuracy", "pairs_per_s", "ECE", "Brier")
+JUDGED_BY_STUDENT = (
+    "tokens_per_pair", "unfinished", "no_end", "unparsable", "verdict_accuracy", "pairs_per_s", "ECE", "Brier",
+)  # fmt: skip
 JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
-NOT_BETTER = ("tokens_per_pair", "unfinished", "pairs_per_s")  # of which less or more is a price, not a merit
+NOT_BETTER = (
+    "tokens_per_pair",
+    "unfinished",
+    "no_end",
+    "unparsable",
+    "pairs_per_s",
+)  # of which less or more is a price, not a merit
 MAX_PANELS = 4
 SURE = 0.05
 

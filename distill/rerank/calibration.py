@@ -110,13 +110,16 @@ def fit(margins: Sequence[float], labels: Sequence[int], method: Method = "platt
     m, y = np.asarray(margins, float), np.asarray(labels, float)
     positive, negative = float((y > 0).sum()), float((y == 0).sum())
     if not positive or not negative:
-        raise InputError(f"calibration: {positive:.0f} relevant and {negative:.0f} other pairs; both are needed")
+        raise InputError(
+            f"calibration: {positive:.0f} relevant and {negative:.0f} other pairs; both are needed, judge more"
+        )
     if method == "isotonic":
-        order = np.argsort(m, kind="stable")
-        fitted = isotonic_regression(y[order])
+        # equal margins are one point, or the order in which they came would decide what they are worth
+        at, place, often = np.unique(m, return_inverse=True, return_counts=True)
+        fitted = isotonic_regression(np.bincount(place, weights=y) / often, weights=often)
         edges = fitted.blocks
         low = 1 / (len(y) + 2)
-        xs = [float(m[order][s:e].mean()) for s, e in pairwise(edges)]
+        xs = [float(np.average(at[s:e], weights=often[s:e])) for s, e in pairwise(edges)]
         ys = [min(max(float(v), low), 1 - low) for v in (fitted.x[s] for s in edges[:-1])]
         return Curve("isotonic", x=tuple(xs), y=tuple(ys))
     target = np.where(y > 0, (positive + 1) / (positive + 2), 1 / (negative + 2))  # Platt's smoothing
@@ -199,7 +202,11 @@ def write(path: Path, calibration: Calibration) -> None:
 
 def read(path: Path) -> Calibration:
     """A saved calibration. Raises InputError for what is none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; distill calibrate writes it")
     raw: Any = store.read_json(path)
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: not a calibration (no JSON object); distill calibrate writes one")
     try:
         limits = raw["window"]
         window = None

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from distill.rerank.reranker import Reranker
 
 MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
+MANY = 0.05  # of the answers
+FAULTS = {
+    "unfinished": "reached its bound and was cut off; raise --max-new-tokens",
+    "no_end": "ended before </think>; train longer, or in this mode: a higher --max-new-tokens does not help",
+    "unparsable": "was neither true nor false; see whether the student was trained with this prompt and mode",
+}
 Scores = Mapping[str, Mapping[str, float]]
 
 
@@ -107,7 +113,7 @@ def main(parsed: argparse.Namespace, readers: Readers) -> int:
         from distill.rerank.instructions.cli import main as sweep
 
         qrels = readers.read_qrels(Path(parsed.qrels))
-        pairs = [pair for pair in _pairs(parsed, readers) if pair.query_id in qrels]
+        pairs = _judged(parsed, readers, qrels)
         judged = {query: qrels[query] for query in {pair.query_id for pair in pairs}}
         measure = readers.measure(judged, parsed.measure)
         return sweep(parsed, pairs, _reranker(parsed, parsed.mode), measure)
@@ -116,6 +122,7 @@ def main(parsed: argparse.Namespace, readers: Readers) -> int:
 
 def _rerank(parsed: argparse.Namespace, readers: Readers) -> int:
     from distill import store
+    from distill.errors import InputError
     from distill.rerank.job import rerank_run, with_instruction
 
     out = Path(parsed.out)
@@ -132,11 +139,16 @@ def _rerank(parsed: argparse.Namespace, readers: Readers) -> int:
     )
     if parsed.mode == "adaptive" and not (reranker.calibration and reranker.calibration.window):
         _say("warning: where to think was never chosen for this student; distill calibrate --mode adaptive does that")
+    if reranker.calibration and reranker.curve not in (known := reranker.calibration.points):
+        _say(f"warning: calibrated in mode {', '.join(known)}, not in {reranker.curve}: its scores stay as they are")
+    for name in ("threshold", "precision", "recall"):
+        if (value := getattr(parsed, name)) is not None and not 0 <= value <= 1:
+            raise InputError(f"--{name} {value:g}: a number from 0 to 1")
     threshold = parsed.threshold
     if parsed.precision is not None or parsed.recall is not None:
         threshold = reranker.threshold(precision=parsed.precision, recall=parsed.recall)
         _say(f"threshold: {threshold:.4f}")
-    paths = [Path(parsed.queries), Path(parsed.corpus), Path(parsed.run)]
+    paths = {name: Path(getattr(parsed, name)) for name in ("queries", "corpus", "run")}
     keys = (
         "mode",
         "samples",
@@ -150,7 +162,7 @@ def _rerank(parsed: argparse.Namespace, readers: Readers) -> int:
     )
     made_from = {
         "model": _identity(parsed.model),
-        "files": {path.name: store.file_hash(path) for path in paths},
+        "files": {name: store.file_hash(path) for name, path in paths.items()},
         "calibration": store.fingerprint(reranker.calibration) if reranker.calibration else None,
         "depth": parsed.depth,
         **{key: getattr(parsed, key) for key in keys},
@@ -162,11 +174,11 @@ def _rerank(parsed: argparse.Namespace, readers: Readers) -> int:
         counts = rerank_run(reranker, pairs, out, judgements, made_from, readers.write_run, threshold, _say)
     shown = {key: value for key, value in counts.items() if value or key in ("pairs", "written")}
     _say("  ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in shown.items()))
-    if counts["unfinished"] + counts["no_end"] + counts["unparsable"] > 0.05 * max(1, counts["pairs"]):
-        _say(
-            "warning: more than one answer in twenty did not end by itself or was neither true nor false; "
-            "raise --max-new-tokens, or see whether the student was trained with this prompt and mode"
-        )
+    if counts["pairs"] and not counts["written"]:
+        _say(f"warning: no passage reaches the threshold {threshold:g}, so the run is empty")
+    for kind, words in FAULTS.items():
+        if counts[kind] > MANY * counts["pairs"]:
+            _say(f"warning: more than one answer in twenty {words}")
     print(out)
     return 0
 
@@ -178,10 +190,12 @@ def _calibrate(parsed: argparse.Namespace, readers: Readers) -> int:
     from distill.rerank.job import with_instruction
 
     out = Path(parsed.out) if parsed.out else Path(parsed.model) / FILE
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; --out names the file of the calibration")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent}: no such folder; a hub model's calibration needs --out FILE")
     qrels = readers.read_qrels(Path(parsed.qrels))
-    pairs = [pair for pair in _pairs(parsed, readers) if pair.query_id in qrels]
+    pairs = _judged(parsed, readers, qrels)
     reranker = _reranker(parsed, "think", calibration=None)
     calibration = fitted(
         reranker,
@@ -226,18 +240,30 @@ def _engine_settings(given: list[str]) -> dict[str, Any]:
     return apply_overrides({}, given)
 
 
+def _judged(parsed: argparse.Namespace, readers: Readers, qrels: Mapping[str, Any]) -> list[Pair]:
+    """The pairs of judged queries. Raises InputError where there are none."""
+    from distill.errors import InputError
+
+    found = [pair for pair in _pairs(parsed, readers) if pair.query_id in qrels]
+    if not found:
+        raise InputError(f"{parsed.qrels}: has none of the queries of {parsed.run}; give this run's judgements")
+    return found
+
+
 def _pairs(parsed: argparse.Namespace, readers: Readers) -> list[Pair]:
     """The pairs of the run, its lists cut at the depth. Raises DataError for a query or passage without a text."""
-    from distill.errors import DataError
+    from distill.errors import DataError, InputError
     from distill.records import make_pair
     from distill.rerank.files import read_passages, read_queries
 
+    if parsed.depth is not None and parsed.depth < 1:
+        raise InputError(f"--depth {parsed.depth}: at least 1")
     run = readers.read_run(Path(parsed.run))
     queries = read_queries(Path(parsed.queries))
     missing = sorted(set(run) - set(queries))
     if missing:
         raise DataError(
-            f"{parsed.queries}: {len(missing)} queries of the run have no text here, such as {missing[0]!r}; add it"
+            f"{parsed.queries}: {len(missing):,} of the run's queries have no text here, such as {missing[0]!r}; add it"
         )
     lists = {
         query: [doc for doc, _ in sorted(scores.items(), key=lambda each: (-each[1], each[0]))[: parsed.depth]]

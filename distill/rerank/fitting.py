@@ -9,8 +9,8 @@ from typing import Any
 
 from distill.records import Judgement, Pair
 from distill.rerank import adaptive
-from distill.rerank.calibration import Calibration, Method, calibrate, check
-from distill.rerank.modes import Mode
+from distill.rerank.calibration import Calibration, Method, calibrate, check, points_of
+from distill.rerank.modes import Mode, Window, think_about
 from distill.rerank.reranker import Reranker
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -35,18 +35,19 @@ def fitted(
     """
     both: tuple[Mode, ...] = ("direct", "think")
     needed = list(dict.fromkeys(m for mode in modes for m in (both if mode == "adaptive" else (mode,))))
-    judged: dict[str, list[Judgement]] = {mode: _judged(reranker, pairs, mode, budget) for mode in needed}
+    name = {mode: f"budget:{budget}" if mode == "budget" else mode for mode in needed}  # a curve belongs to its bound
+    judged: dict[str, list[Judgement]] = {name[mode]: _judged(reranker, pairs, mode, budget) for mode in needed}
     made = from_judgements(judged, qrels, method, relevant_from, "adaptive" in modes)
     for text, asked in (templates or {}).items():
         for mode in needed:
             found = _judged(reranker, asked, mode, budget)
             margins, labels = sides(found, qrels, relevant_from)
-            made.checks.append(check(made, mode, text, margins, labels))
+            made.checks.append(check(made, name[mode], text, margins, labels))
     for each in made.checks:
-        of = f"{each['mode']}, {each['template']!r}" if each["template"] else each["mode"]
+        of = f"{each['mode']}, {each['template']!r}" if each["template"] is not None else each["mode"]
         say(f"{of}: ECE {each['before']['ECE']:.3f} -> {each['after']['ECE']:.3f}, Brier {each['before']['Brier']:.3f} "
             f"-> {each['after']['Brier']:.3f}, {each['pairs']:,} pairs")  # fmt: skip
-        if each["template"] and each["after"]["ECE"] > _own(made, each["mode"]) + WORSE:
+        if off(made, each):
             say(f"warning: under {each['template']!r} the scores of mode {each['mode']} are off by {WORSE} more; "
                 "calibrate with that instruction before thresholds are used under it")  # fmt: skip
     return made
@@ -71,11 +72,32 @@ def from_judgements(
         "tokens_per_pair": round(best.tokens, 2),
         "points": [[round(o.tokens, 2), round(o.ndcg, 4)] for o in frontier],
     }
+    scores, labels = _mixed(judged, qrels, relevant_from, made, best.window)
+    made.points["adaptive"] = points_of(scores, labels)
     limits = [(o.window.low, o.window.high, o.window.top) for o in frontier]
     made.made_from["frontier"] = [  # JSON has no infinity
         [None if math.isinf(low) else low, None if math.isinf(high) else high, top] for low, high, top in limits
     ]
     return replace(made, window=best.window)
+
+
+def _mixed(
+    judged: Mapping[str, Sequence[Judgement]], qrels: Qrels, relevant_from: int, made: Calibration, window: Window
+) -> tuple[list[float], list[int]]:
+    """(scores, labels) as mode adaptive would give them: thought about within the window, else answered directly."""
+    thought = {(j.query_id, j.doc_id): j.margin for j in judged["think"]}
+    lists: dict[str, list[Judgement]] = {}
+    for judgement in judged["direct"]:
+        if judgement.query_id in qrels:
+            lists.setdefault(judgement.query_id, []).append(judgement)
+    scores, labels = [], []
+    for query, each in lists.items():
+        unsure = set(think_about([j.margin for j in each], window))
+        for at, j in enumerate(each):
+            mode = "adaptive.think" if at in unsure else "adaptive.direct"
+            scores.append(made.score(mode, thought[query, j.doc_id] if at in unsure else j.margin))
+            labels.append(int(qrels[query].get(j.doc_id, 0) >= relevant_from))
+    return scores, labels
 
 
 def sides(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int) -> tuple[list[float], list[int]]:
@@ -91,5 +113,7 @@ def _judged(reranker: Reranker, pairs: Sequence[Pair], mode: Mode, budget: int) 
     return [each for each in found if each is not None]
 
 
-def _own(made: Calibration, mode: str) -> float:
-    return next(float(c["after"]["ECE"]) for c in made.checks if c["mode"] == mode and c["template"] is None)
+def off(made: Calibration, found: Mapping[str, Any]) -> bool:
+    """Whether a check under an instruction is worse, by more than `WORSE`, than the same mode's own."""
+    own = next(c for c in made.checks if c["mode"] == found["mode"] and c["template"] is None)
+    return found["template"] is not None and float(found["after"]["ECE"]) > float(own["after"]["ECE"]) + WORSE

@@ -15,6 +15,7 @@ from distill.records import Pair
 Long = Literal["cut", "split", "refuse"]
 LONG = ("cut", "split", "refuse")
 NOTE = "distill.json"  # in a student's folder: the prompt and the target that it was trained with
+NEARLY = 0.95  # of the room: a part of a passage that fills so much of it is long enough
 OVERLAP = 0.1  # of a part, when a passage is split: what a cut tears apart stands whole in one of the two
 SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。")
 
@@ -88,26 +89,40 @@ class Form:
                 "shorten it, or choose --long cut or split"
             )
         rows: list[list[int]] = []
-        start = 0
+        start, guess = 0, 1 + len(pair.passage) * max(limit, 0) // tokens
         while start < len(pair.passage) or not rows:
-            row, taken = self._first_part(pair, pair.passage[start:], limit)
+            row, taken = self._first_part(pair, pair.passage[start:], limit, guess)
             rows.append(row)
             if long == "cut" or start + taken >= len(pair.passage):
                 break
             start += max(1, int(taken * (1 - OVERLAP)))
         return Prompted(rows, long)
 
-    def _first_part(self, pair: Pair, text: str, limit: int) -> tuple[list[int], int]:
-        """(ids, characters): the longest beginning of `text`, to within a few per cent, whose prompt fits."""
-        characters = len(text)
+    def _first_part(self, pair: Pair, text: str, limit: int, guess: int) -> tuple[list[int], int]:
+        """(ids, characters): the longest beginning of `text`, to within a few per cent, whose prompt fits.
+
+        Begins with `guess` characters, so that what a giant passage costs grows with its length, not with its square.
+        """
+        low, high, best = 0, len(text) + 1, None  # what fits, what does not
+        characters = min(len(text), guess)
         while True:
             prompt = student_prompt(pair.query, text[:characters], pair.instruction, self.prompt)
             row = prompt_ids(self.tokenizer, [prompt])[0]
             if len(row) <= limit:
-                return row, characters
-            if characters == 0:
-                raise InputError(f"query {pair.query_id}: it alone is longer than the student's {limit} tokens")
-            characters = min(characters - 1, int(characters * max(limit, 0) / len(row) * 0.95))
+                low, best = characters, row
+                if low == len(text) or len(row) > NEARLY * limit:
+                    return row, low
+                characters = min(high - 1, max(low + 1, low * limit // len(row)))
+            elif characters == 0:
+                raise InputError(
+                    f"query {pair.query_id}: it alone is longer than the {limit} tokens that the student reads here; "
+                    "shorten it or leave it out"
+                )
+            else:
+                high = characters
+                characters = min(high - 1, max(low, int(high * max(limit, 0) / len(row) * 0.97)))
+            if best is not None and (characters == low or high - low <= low // 50):
+                return best, low
 
 
 def form_of(path: str, context: int | None = None, prompt: str | None = None) -> Form:
@@ -122,7 +137,10 @@ def form_of(path: str, context: int | None = None, prompt: str | None = None) ->
         tokenizer = AutoTokenizer.from_pretrained(path)
         config = AutoConfig.from_pretrained(path).get_text_config()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a student that loads ({str(error).strip().splitlines()[0]})") from None
+        said = str(error).strip().splitlines()[0]
+        if not Path(path).is_dir():
+            raise InputError(f"{path}: no such folder, and no hub model that can be had here ({said})") from None
+        raise InputError(f"{path}: not a student that loads ({said})") from None
     name = prompt or _noted(path) or ("delimited" if set(FIELDS) <= set(tokenizer.get_added_vocab()) else PROMPT_NAME)
     if name not in PROMPTS:
         raise InputError(f"{path}: prompt {name!r} is none of {', '.join(PROMPTS)}")

@@ -38,6 +38,8 @@ def rerank_run(
     With a threshold, passages that score below it are left out of the run, never of the judgements. `made_from` says
     what decides the judgements; a journal or result that was made from something else is refused (RunFolderError).
     """
+    if out.is_dir():
+        raise RunFolderError(f"{out}: is a folder; --out names the file of the reranked run")
     journal = out.with_name(out.name + ".journal")
     key = store.fingerprint(dict(made_from))
     done = _journalled(journal, key)

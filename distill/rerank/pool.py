@@ -15,12 +15,16 @@ _loaded: dict[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Judge `pairs` with the student at `model`, in `mode` (budget as `budget:N`), for the report's system `name`."""
+    """Judge `pairs` with the student at `model`, in `mode` (budget as `budget:N`), for the report's system `name`.
+
+    `prompt` is for a model whose folder does not name its own.
+    """
 
     name: str
     model: str
     mode: str
     pairs: Sequence[Pair]
+    prompt: str | None = None
 
 
 def judge(
@@ -47,7 +51,7 @@ def judge(
         running: dict[Future[Any], tuple[int, list[int]]] = {}
         for at, rows in chunks:
             task = tasks[at]
-            arguments = (task.model, task.mode, [task.pairs[i] for i in rows], batch, max_new_tokens)
+            arguments = (task.model, task.mode, [task.pairs[i] for i in rows], batch, max_new_tokens, task.prompt)
             running[pool.submit(_chunk, *arguments)] = (at, rows)
         try:
             while running:
@@ -90,7 +94,9 @@ def _start(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _chunk(model: str, mode: str, pairs: list[Pair], batch: int, max_new_tokens: int) -> tuple[list[Judgement], float]:
+def _chunk(
+    model: str, mode: str, pairs: list[Pair], batch: int, max_new_tokens: int, prompt: str | None = None
+) -> tuple[list[Judgement], float]:
     import time
     from pathlib import Path
 
@@ -100,7 +106,7 @@ def _chunk(model: str, mode: str, pairs: list[Pair], batch: int, max_new_tokens:
 
     if model not in _loaded:
         _loaded.clear()  # one student at a time: chunks come in the order of their tasks
-        _loaded[model] = TransformersBackend(model, batch)
+        _loaded[model] = TransformersBackend(model, batch, prompt=prompt)
     started = time.monotonic()
     kind, _, bound = mode.partition(":")
     reranker = Reranker(

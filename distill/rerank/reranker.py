@@ -81,6 +81,10 @@ class Reranker:
             raise InputError(f"mode {mode!r} is none of {', '.join(MODES)}")
         if long not in LONG:
             raise InputError(f"long {long!r} is none of {', '.join(LONG)}")
+        counted = {"samples": samples, "max_new_tokens": max_new_tokens, "budget": budget, "batch": batch}
+        for what, number in counted.items():
+            if number is not None and number < 1:
+                raise InputError(f"{what} {number}: at least 1")
         if samples > 1 and temperature <= 0:
             raise InputError(f"samples {samples} at temperature {temperature} would all be the same; raise it above 0")
         if isinstance(model, str):
@@ -91,6 +95,7 @@ class Reranker:
         else:
             self.backend, self.name = model, model.name
         self.mode, self.long = mode, long
+        self.curve = f"budget:{budget}" if mode == "budget" else mode  # by which its calibration is named
         self.calibration = _calibration(calibration, model)
         limit = min(budget if mode == "budget" else max_new_tokens, self.backend.form.context // 2)
         chosen = window or (self.calibration.window if self.calibration else None) or Window()
@@ -188,7 +193,7 @@ class Reranker:
         the development set of the saved calibration. Raises InputError without one, or where it cannot be reached."""
         if self.calibration is None:
             raise InputError(f"{self.name}: has no calibration.json; `distill calibrate` makes it from judged pairs")
-        return self.calibration.threshold(self.mode, precision=precision, recall=recall)
+        return self.calibration.threshold(self.curve, precision=precision, recall=recall)
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -201,12 +206,13 @@ class Reranker:
         named = {"length": "unfinished", "no_end": "no_end", "budget": "budget"}.get(opinion.finish)
         seen = [named, "forced" if named else None, opinion.how, "unparsable" if opinion.verdict is None else None]
         self.counts.update(each for each in seen if each)
-        score = self.calibration.score(opinion.mode, opinion.margin) if self.calibration else score_of(opinion.margin)
+        curve = self.curve if opinion.mode == self.mode else opinion.mode
+        score = self.calibration.score(curve, opinion.margin) if self.calibration else score_of(opinion.margin)
         return Judgement(
             query_id=pair.query_id,
             doc_id=pair.doc_id,
             score=score,
-            margin=self.calibration.margin(opinion.mode, opinion.margin) if self.calibration else opinion.margin,
+            margin=self.calibration.margin(curve, opinion.margin) if self.calibration else opinion.margin,
             verdict=None if opinion.verdict is None else int(is_relevant(opinion.verdict, self.backend.form.prompt)),
             reasoning=self.backend.form.reasoning(opinion.ids),
             mode=opinion.mode,

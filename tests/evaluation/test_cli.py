@@ -46,6 +46,8 @@ def test_the_baseline_can_be_named(files: list[str], capsys: pytest.CaptureFixtu
         ({"--baseline": "none"}, "'none' is none of the systems bad, good"),
         ({"--measure": "nDGC@10"}, "'nDGC@10' is not a measure"),
         ({"--qrels": "nowhere.tsv"}, "nowhere.tsv: no such file"),
+        ({"--json": "."}, "--json .: is a folder; name a file"),
+        ({"--latex": "/"}, "--latex /: is a folder; name a file"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -53,6 +55,32 @@ def test_mistakes_are_one_line(
 ) -> None:
     assert main(["evaluate", *files, *(word for pair in change.items() for word in pair)]) == 2
     assert message in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+def test_tables_are_written_into_folders_that_are_not_there_yet(files: list[str], tmp_path: Path) -> None:
+    wanted = {name: tmp_path / name / "new" / "table" for name in ("json", "markdown", "latex")}
+    assert (
+        main(["evaluate", *files, *(word for name, path in wanted.items() for word in (f"--{name}", str(path)))]) == 0
+    )
+    assert all(path.stat().st_size > 100 for path in wanted.values())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "--judge-holes needs a CONFIG: its teacher grades"),
+        (["my.yaml", "--holes-depth", "0"], "--holes-depth and --control are at least 1"),
+        (["my.yaml", "--control", "0"], "--holes-depth and --control are at least 1"),
+    ],
+)
+def test_holes_that_cannot_be_judged(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--judge-holes", *more]) == 2
+    assert message in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+def test_one_run_is_not_two_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--seeds", str(tmp_path), str(tmp_path / ".." / tmp_path.name)]) == 2
+    assert "a run folder is named twice" in capsys.readouterr().err
 
 
 def test_something_must_be_asked_for(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

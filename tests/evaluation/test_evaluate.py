@@ -116,8 +116,18 @@ def test_what_only_a_student_has() -> None:
     rows = [judgement("a", 0.9), judgement("b", 0.8), judgement("c", 0.1), judgement("hole", 1.0, 30, "length")]
     found = student_measures(rows, {"q": {"a": 1, "b": 0, "c": 0}})
     assert found["verdict_accuracy"] == round(2 / 3, 4)
-    assert found["tokens_per_pair"] == 15.0 and found["unfinished"] == 0.25
+    assert found["tokens_per_pair"] == 15.0 and (found["unfinished"], found["no_end"]) == (0.25, 0.0)
     assert found["ECE"] == round((abs(0.9 - 1) + 0.8 + 0.1) / 3, 4)
+
+
+def test_an_answer_that_ends_early_is_not_one_that_was_cut_off() -> None:
+    """A longer limit helps the one and not the other, so they are counted apart, with an interval each."""
+    rows = [judgement("a", 0.9, finish=how) for how in ("stop", "length", "no_end", "no_end")]
+    found = student_measures(rows, {"q": {"a": 1}})
+    assert (found["unfinished"], found["no_end"]) == (0.25, 0.5)
+    bounds = student_intervals(rows, {"q": {"a": 1}})
+    assert bounds["unfinished"] == [0.25, 0.25] and bounds["no_end"] == [0.5, 0.5]
+    assert bounds["tokens_per_pair"] == [10.0, 10.0] and bounds["verdict_accuracy"] == [1.0, 1.0]
 
 
 def test_a_threshold_says_which_grades_a_true_verdict_fits() -> None:

@@ -139,6 +139,21 @@ def test_equal_passages_are_one_pair_with_the_second_listed(tmp_path: Path) -> N
     assert (counts["duplicates"], counts["empty"]) == (1, 1)
 
 
+def test_of_two_judgements_on_one_text_the_higher_counts_and_both_are_told(tmp_path: Path) -> None:
+    """Whichever id comes first: a text that is relevant under one name is no negative under another."""
+    corpus = "".join(json.dumps({"_id": f"d{i}", "text": "the same words"}) + "\n" for i in range(2))
+    for grades in ((0, 2), (2, 0)):
+        rows = [("q0", f"d{i}", grade) for i, grade in enumerate(grades)]
+        (pair,), counts = build(settings(), 0, write(tmp_path / str(grades[0]), {"train": rows}, corpus=corpus))
+        best = grades.index(2)
+        assert (pair.label, pair.doc_id, pair.duplicate) == (2, f"d{best}", f"d{1 - best}")
+        assert counts["labels"] == {"contradictory": 1} and counts["duplicates"] == 1
+    _, counts = build(
+        settings(), 0, write(tmp_path / "c", {"train": [("q0", "d0", 1), ("q0", "d1", 1)]}, corpus=corpus)
+    )
+    assert "labels" not in counts
+
+
 def test_a_threshold_says_what_counts_as_relevant(tmp_path: Path) -> None:
     rows = [("q0", "d0", 3), ("q0", "d1", 1)]
     pairs, _ = build(settings(relevant_from=2), 0, write(tmp_path, {"train": rows}))

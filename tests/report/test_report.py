@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -14,7 +15,7 @@ from fabricate import FOLDERS, HOSTILE, STAGES, fabricate
 
 from distill import store
 from distill.errors import InputError
-from distill.records import Trace
+from distill.records import Judgement, Trace
 from distill.report.build import build
 
 
@@ -210,13 +211,45 @@ def test_the_example_is_called_a_miniature(tmp_path: Path) -> None:
     assert "This is a miniature" not in page_of(fabricate(tmp_path / "b", upto="pairs")).text
 
 
+@pytest.mark.parametrize(
+    ("measure", "said", "other"),
+    [
+        ("unfinished", "Think was cut off in 30 % of its answers", "ended its text"),
+        ("no_end", "Think ended its text before </think> in 30 % of its answers", "was cut off"),
+    ],
+)
 @pytest.mark.parametrize(("share", "warned"), [(0.3, True), (0.01, False)])
-def test_reasoning_that_was_cut_off_is_a_warning(share: float, warned: bool, tmp_path: Path) -> None:
+def test_forced_answers_are_a_warning_that_fits_how_they_ended(
+    measure: str, said: str, other: str, share: float, warned: bool, tmp_path: Path
+) -> None:
     run = fabricate(tmp_path)
     metrics = store.read_json(run / "metrics.json")
-    metrics["evaluation"]["test"]["think"]["unfinished"] = share
+    metrics["evaluation"]["test"]["think"][measure] = share
     store.write_json(run / "metrics.json", metrics)
-    assert ("Think was cut off in 30 % of its answers" in page_of(run).text) == warned
+    text = page_of(run).text
+    assert (said in text) == warned and other not in text
+    assert ("does not help" in text) == (warned and measure == "no_end")
+
+
+def test_the_query_view_says_how_each_forced_answer_ended(tmp_path: Path) -> None:
+    run = fabricate(tmp_path)
+    folder = run / "evaluation" / "test.think"
+    ways = ("stop", "length", "no_end", "budget")
+    rows = list(store.read_rows(folder, Judgement))
+    store.write_rows(folder, [replace(row, finish_reason=ways[at % 4]) for at, row in enumerate(rows)], Judgement)
+    text = page_of(run).text
+    for words in ("reasoning cut off at its budget", "ended without </think>"):
+        assert words in text
+    assert text.count("reasoning cut off") > text.count("reasoning cut off at its budget")
+
+
+def test_shares_of_answers_link_to_the_answers(tmp_path: Path) -> None:
+    run = fabricate(tmp_path)
+    metrics = store.read_json(run / "metrics.json")
+    metrics["evaluation"]["test"]["think"] = {"nDCG@10": 0.5, "no_end": 0.123, "unfinished": 0.0, "unparsable": 0.0}
+    store.write_json(run / "metrics.json", metrics)
+    html = build(run).read_text(encoding="utf-8")
+    assert re.search(r'<a href="evaluation/test.think/[^"]+[.]parquet">\s*0[.]123', html)
 
 
 def test_unknown_systems_and_measures_are_shown(tmp_path: Path) -> None:

@@ -56,3 +56,15 @@ def test_samples_are_filtered_by_reason(page: Path, browser: Any) -> None:
     assert browser.script(shown) == ["sample-0"]
     browser.script("document.querySelector('[data-group=sample-2]').click()")
     assert browser.script(shown) == ["sample-2"]
+
+
+@pytest.mark.parametrize("width", [1280, 800, 400])
+def test_every_name_of_the_section_bar_is_in_sight(page: Path, width: int, browser: Any) -> None:
+    browser.open(page.as_uri(), width=width)
+    names = browser.script("[...document.querySelectorAll('nav a')].map((a) => a.textContent)")
+    edges = browser.script("[...document.querySelectorAll('nav a')].map((a) => a.getBoundingClientRect().right)")
+    assert len(edges) == browser.script("document.querySelectorAll('main > section').length") >= 9
+    assert all(edge <= width for edge in edges), dict(zip(names, edges, strict=True))
+    covered = browser.script("document.querySelector('nav').getBoundingClientRect().height")
+    sticky = browser.script("getComputedStyle(document.querySelector('nav')).position") == "sticky"
+    assert not sticky or covered <= 60  # what stays in sight takes one line of the page

@@ -12,7 +12,7 @@ from distill.rerank.backends.base import Backend
 from distill.rerank.backends.transformers import TransformersBackend
 from distill.rerank.reranker import Reranker
 
-TOLERANCE = 1e-3  # in log-odds, float32 on a CPU; docs/backends.md
+TOLERANCE = 1e-3  # in log-odds, float32 on a CPU; docs/reranking.md
 
 
 def judged(backend: Backend, pairs: Sequence[Pair]) -> dict[str, list[Judgement]]:

@@ -148,3 +148,37 @@ def test_what_a_window_would_give_is_what_mode_adaptive_gives() -> None:
             order = sorted(range(len(mine)), key=lambda at: -scores[at])
             values.append(adaptive.ndcg([labels[mine[at][0].doc_id] for at in order], list(labels.values())))
         assert outcome.ndcg == pytest.approx(sum(values) / 4) and outcome.tokens == pytest.approx(tokens / 48)
+
+
+def test_equal_margins_are_worth_the_share_that_is_relevant_in_whatever_order_they_come() -> None:
+    margins, labels = [0.0] * 10 + [5.0] * 10, [0] * 7 + [1] * 3 + [1] * 8 + [0] * 2
+    curve = fit(margins, labels, "isotonic")
+    assert (curve.score(0.0), curve.score(5.0)) == (pytest.approx(0.3), pytest.approx(0.8))
+    assert fit(margins[::-1], labels[::-1], "isotonic") == curve
+    alone = fit([1.0] * 4, [0, 1, 1, 1], "isotonic")
+    assert alone.score(1.0) == alone.score(-9.0) == pytest.approx(0.75)
+
+
+def test_mode_adaptive_has_thresholds_of_the_scores_that_it_gives() -> None:
+    """Thought about within the window only; the threshold must be of that mixture, not of either kind alone."""
+    from distill.rerank.fitting import from_judgements
+    from distill.rerank.modes import think_about
+
+    rng = random.Random(5)
+    direct, thought, qrels = [], [], {}
+    for number in range(40):
+        qrels[f"q{number}"] = {f"d{at}": int(at < 3) for at in range(10)}
+        for at in range(10):
+            direct.append(made(f"q{number}", f"d{at}", rng.gauss(-6 if at > 4 else 0, 1), 1))
+            thought.append(made(f"q{number}", f"d{at}", rng.gauss(4 if at < 3 else -4, 1.5), 80))
+    found = from_judgements({"direct": direct, "think": thought}, qrels, "platt", 1, with_adaptive=True)
+    assert found.window is not None
+    limit = found.threshold("adaptive", recall=0.9)
+    hits = 0
+    for query, labels in qrels.items():
+        mine = [(d, t) for d, t in zip(direct, thought, strict=True) if d.query_id == query]
+        unsure = think_about([d.margin for d, _ in mine], found.window)
+        for at, (d, t) in enumerate(mine):
+            kind, margin = ("think", t.margin) if at in unsure else ("direct", d.margin)
+            hits += labels[d.doc_id] and found.score(f"adaptive.{kind}", margin) >= limit
+    assert hits == math.ceil(0.9 * 3 * 40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -99,9 +100,21 @@ def test_a_threshold_leaves_passages_out_of_the_run_only(tiny: Path, data: Path)
     ("change", "message"),
     [
         ({"corpus.jsonl": '{"_id": "d0", "text": "dog"}\n'}, "4 passages of the run have no text here"),
-        ({"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'}, "5 queries of the run have no text here"),
+        ({"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'}, "5 of the run's queries have no text here"),
         ({"corpus.jsonl": "not json\n"}, "corpus.jsonl:1: not JSON"),
         ({"queries.jsonl": '{"text": "fox"}\n'}, "queries.jsonl:1: a line is an object with _id and text"),
+        (
+            {"queries.jsonl": '{"_id": "q0", "text": "fox"}\n' * 2 + '{"_id": "q0", "text": "dog"}\n'},
+            "queries.jsonl:3: 'q0' stands twice with different texts; keep one",
+        ),
+        (
+            {"corpus.jsonl": '{"_id": "d1", "text": "fox"}\n{"_id": "d1", "text": "dog"}\n'},
+            "corpus.jsonl:2: 'd1' stands twice with different texts; keep one",
+        ),
+        (
+            {"queries.jsonl": '{"_id": "q0", "text": "fox", "instruction": ["a"]}\n'},
+            "the instruction of 'q0' is no text",
+        ),
     ],
 )
 def test_texts_that_are_not_there_are_named(
@@ -190,3 +203,93 @@ def test_killed_and_called_again_it_judges_only_what_is_left(tiny: Path, data: P
     assert len(found) == 600 and not journal.exists()
     kept = json.loads(before[0])
     assert found[kept["query_id"], kept["doc_id"]].margin == kept["margin"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--samples", "0"], "samples 0: at least 1"),
+        (["--batch", "0"], "batch 0: at least 1"),
+        (["--max-new-tokens", "0"], "max_new_tokens 0: at least 1"),
+        (["--mode", "budget", "--budget", "0"], "budget 0: at least 1"),
+        (["--depth", "0"], "--depth 0: at least 1"),
+        (["--device", "teapot"], "device 'teapot' cannot be used"),
+        (["--calibration", "nowhere.json"], "nowhere.json: no such file; distill calibrate writes it"),
+        (["--precision", "0.9"], "has no calibration.json"),
+        (["--recall", "-1"], "--recall -1: a number from 0 to 1"),
+        (["--threshold", "1.5"], "--threshold 1.5: a number from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(tiny: Path, data: Path, capsys: Any, more: list[str], message: str) -> None:
+    out = data / "out.trec"
+    assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(out), *more)) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
+    assert len(said) == 1 and message in said[0]
+    assert not out.exists()
+
+
+def test_a_folder_in_the_place_of_the_run_is_refused_before_anything_is_judged(
+    tiny: Path, data: Path, capsys: Any
+) -> None:
+    assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data))) == 2
+    said = capsys.readouterr().err
+    assert "is a folder; --out names the file" in said and "pairs/s" not in said
+
+
+def test_queries_and_corpus_may_have_the_same_name(tiny: Path, data: Path, tmp_path: Path, capsys: Any) -> None:
+    """Each counts for itself where it is told whether the judgements are still of this data."""
+    for name in ("queries", "corpus"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.jsonl").write_text((data / f"{name}.jsonl").read_text())
+    command = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))
+    for name in ("queries", "corpus"):
+        command[command.index(str(data / f"{name}.jsonl"))] = str(tmp_path / name / "data.jsonl")
+    assert main(command) == 0
+    before = (data / "out.trec").read_text()
+    queries = tmp_path / "queries" / "data.jsonl"
+    queries.write_text(queries.read_text().replace("fox", "dog"))
+    assert main(command) == 0
+    assert "judged already" not in capsys.readouterr().err and (data / "out.trec").read_text() != before
+
+
+def test_a_budget_has_a_calibration_of_its_own(tiny: Path, data: Path, tmp_path: Path, capsys: Any) -> None:
+    """Fitted on answers of at most 4 tokens, it says nothing of answers of 9."""
+    import shutil
+
+    student = tmp_path / "student"
+    shutil.copytree(tiny, student)
+    of = ["--mode", "budget", "--budget"]
+    assert main(arguments("calibrate", student, data, "--qrels", str(data / "qrels.txt"), *of, "4")) == 0
+    assert set(json.loads((student / "calibration.json").read_text())["curves"]) == {"budget:4"}
+    scores: dict[str, list[float]] = {}
+    for name, budget, more in (("of", "4", []), ("raw", "4", ["--calibration", "none"]), ("other", "9", [])):
+        capsys.readouterr()
+        out = str(data / name)
+        assert main(arguments("rerank", student, data, "--out", out, *of, budget, *more)) == 0
+        scores[name] = [j.score for j in judgements(data / f"{name}.judgements").values()]
+        assert ("calibrated in mode budget:4, not in budget:9" in capsys.readouterr().err) == (name == "other")
+    assert scores["of"] != scores["raw"]
+    margins = [j.margin for j in judgements(data / "other.judgements").values()]
+    assert scores["other"] == pytest.approx([1 / (1 + math.exp(-m)) for m in margins]), "as they are"
+    again = arguments("rerank", student, data, "--out", str(data / "t"), *of, "4", "--recall", "0.5")
+    assert main(again) == 0
+
+
+def test_a_threshold_that_nothing_reaches_is_said(tiny: Path, data: Path, capsys: Any) -> None:
+    out = data / "out.trec"
+    assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(out), "--threshold", "1")) == 0
+    assert "no passage reaches the threshold 1, so the run is empty" in capsys.readouterr().err and out.exists()
+
+
+@pytest.mark.parametrize("command", ["calibrate", "sweep"])
+def test_judgements_of_other_queries_are_named(command: str, tiny: Path, data: Path, capsys: Any) -> None:
+    (data / "qrels.txt").write_text("elsewhere 0 d0 1\n")
+    assert main(arguments(command, tiny, data, "--qrels", str(data / "qrels.txt"))) == 2
+    said = capsys.readouterr().err
+    assert "qrels.txt: has none of the queries of" in said and said.count("\n") == 1
+
+
+def test_a_folder_in_the_place_of_the_calibration_is_refused(tiny: Path, data: Path, capsys: Any) -> None:
+    more = ["--qrels", str(data / "qrels.txt"), "--out", str(data)]
+    assert main(arguments("calibrate", tiny, data, *more)) == 2
+    assert "is a folder; --out names the file of the calibration" in capsys.readouterr().err

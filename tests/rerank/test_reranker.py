@@ -247,3 +247,26 @@ def test_rows_given_up_while_they_run_disturb_no_other(student: TransformersBack
     assert ended == [None] and keep.left == 0 and not student._rows and not student._waiting
     assert [found[at].margin for at in range(len(pairs))] == pytest.approx([j.margin for j in expected], abs=1e-4)
     assert [found[at].reasoning for at in range(len(pairs))] == [j.reasoning for j in expected]
+
+
+def test_a_giant_passage_is_split_in_time_that_grows_with_its_length(
+    student: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every part once read from the rest of the passage would be its square."""
+    from distill.rerank import form
+
+    read = 0
+
+    def counted(tokenizer: object, prompts: list[str]) -> list[list[int]]:
+        nonlocal read
+        read += sum(map(len, prompts))
+        return whole(tokenizer, prompts)
+
+    whole = form.prompt_ids
+    monkeypatch.setattr(form, "prompt_ids", counted)
+    passage = " ".join(f"dog {number}" for number in range(4000))
+    parts = student.form.prompts([make_pair("q", "d", "red fox", passage)], 50, "split")[0].rows
+    frame = len(form.student_prompt("red fox", "", None, student.form.prompt))
+    assert len(parts) > 50 and read < 8 * (len(passage) + len(parts) * frame)
+    limit = student.form.context - 50
+    assert all(0.85 * limit < len(row) <= limit for row in parts[:-1])

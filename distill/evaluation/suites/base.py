@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from distill.errors import DataError
 from distill.evaluation.measures import per_query
 from distill.evaluation.runs import Rankings
+from distill.lines import lines
 
 Extra = Callable[[Rankings], dict[str, dict[str, float]]]
 
@@ -76,24 +77,17 @@ def plain(kind: str, texts: Texts) -> Suite:
 
 def json_lines(path: Path, needs: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(file:line, object) of a JSON Lines file whose objects have the keys `needs`. Raises DataError."""
-    try:
-        with open(path, encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
-                missing = [key for key in needs if not isinstance(row, dict) or key not in row]
-                if missing:
-                    raise DataError(f"{where}: no {missing[0]!r}; a line is an object with {', '.join(needs)}")
-                yield where, row
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; a line of it is an object with {', '.join(needs)}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    holds = f"a line of it is an object with {', '.join(needs)}"
+    for number, line in lines(path, holds):
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+        missing = [key for key in needs if not isinstance(row, dict) or key not in row]
+        if missing:
+            raise DataError(f"{where}: no {missing[0]!r}; {holds}")
+        yield where, row
 
 
 def lists(path: Path, texts: Texts) -> dict[str, list[str]]:

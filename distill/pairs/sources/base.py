@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from distill.errors import DataError
+from distill.lines import BROKEN_GZIP, lines
 
 Passage = tuple[str, str, str]  # where, id, text
 Query = tuple[str, str, str, str | None]  # where, id, text, instruction
@@ -51,35 +52,13 @@ class Source(Protocol):
         """(query, passage) of hard negatives that the source lists without having judged them, best first."""
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, line) of the lines that hold anything, gzipped or not. Raises DataError where they are not UTF-8."""
-    try:
-        opened = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder; name a file in it") from None
-    with opened as source:
-        try:
-            for number, raw in enumerate(source, 1):
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    message = f"{path}:{number}: not UTF-8 at byte {error.start}; save the file as UTF-8"
-                    raise DataError(message) from None
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
-
-
 def rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, row) of a JSONL, CSV, TSV or Parquet file, by its ending, the first three gzipped or not."""
     ending = Path(path.name.removesuffix(".gz")).suffix
     if ending not in ENDINGS:
         raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)} (.gz after the first four)")
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
+    if not path.is_file():
+        raise DataError(f"{path}: {'is a folder; name a file in it' if path.is_dir() else 'no such file'}")
     return {".parquet": _parquet, ".csv": _table, ".tsv": _table}.get(ending, _objects)(path)
 
 
@@ -111,6 +90,8 @@ def _table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except UnicodeDecodeError as error:
             message = f"{path}:{reader.line_num + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
             raise DataError(message) from None
+        except BROKEN_GZIP as error:
+            raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
         except csv.Error as error:
             raise DataError(f"{path}:{reader.line_num}: not readable as a table ({error})") from None
 
@@ -138,9 +119,10 @@ def grade(value: Any, where: str) -> int:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     text = str(value).strip()
-    if text.lstrip("+-").isdigit():
+    try:
         return int(text)
-    raise DataError(f"{where}: the label {text!r} is not an integer")
+    except ValueError:
+        raise DataError(f"{where}: the label {text!r} is not an integer") from None
 
 
 def joined(title: Any, text: str) -> str:

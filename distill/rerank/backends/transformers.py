@@ -234,7 +234,13 @@ def load(path: str, device: str | None = None, prompt: str | None = None) -> tup
     logging.disable_progress_bar()
     form = form_of(path, prompt=prompt)
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    where = torch.device(device or best)
+    try:
+        where = torch.empty(0, device=device or best).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        said = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"device {device or best!r} cannot be used here ({said}); leave --device out for {best}"
+        ) from None
     kind = torch.float32 if where.type == "cpu" else torch.bfloat16
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=kind, attn_implementation="sdpa")

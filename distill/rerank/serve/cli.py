@@ -38,6 +38,8 @@ def main(parsed: argparse.Namespace) -> int:
 
     settings = config.validate(ServeSettings, config.apply_overrides({}, parsed.overrides), "serve")
     api_key = config.secret(parsed.client_key_env, "--client-key-env") if parsed.client_key_env else None
+    if not 0 <= parsed.port <= 65535:
+        raise InputError(f"--port {parsed.port}: a number from 0 (any free one) to 65535")
     if parsed.host not in LOOPBACK and api_key is None:
         raise InputError(
             f"--host {parsed.host} can be reached by other machines; set a key and name its variable: --client-key-env"
