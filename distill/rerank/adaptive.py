@@ -16,7 +16,8 @@ from distill.records import Judgement
 from distill.rerank.calibration import Calibration, Curve
 from distill.rerank.modes import Window
 
-QUANTILES = 24  # of the direct margins, as candidates for the window's two bounds
+QUANTILES = 24  # of the direct margins, as candidates for the window's two bounds,
+GAPS = 8  # and the middles of the widest gaps between them
 DEPTH = 10  # of nDCG
 TOPS = (None, 3, 5, 10, 20)
 Qrels = Mapping[str, Mapping[str, int]]
@@ -142,6 +143,9 @@ def _of_query(
 
 def _candidates(margins: Sequence[float]) -> list[Window]:
     order = sorted(margins)
-    steps = [order[len(order) * at // QUANTILES] for at in range(1, QUANTILES)]
-    lows, highs = [-math.inf, *steps], [*steps, math.inf]
+    widest = sorted(zip(order, order[1:], strict=False), key=lambda gap: gap[0] - gap[1])[:GAPS]
+    # The gaps first: of windows that do the same here, one that ends far from every passage will do the same elsewhere.
+    bounds = [(low + high) / 2 for low, high in widest if low < high]
+    bounds += [order[len(order) * at // QUANTILES] for at in range(1, QUANTILES)]
+    lows, highs = [-math.inf, *bounds], [math.inf, *bounds]
     return [Window(low, high, top) for top in TOPS for low in lows for high in highs if low < high]
