@@ -15,7 +15,7 @@ from distill import __version__
 from distill.errors import DistillError
 
 if TYPE_CHECKING:
-    from distill.run import Run
+    from distill.line.run import Run
 
 STAGES = {
     "run": "the whole line; stages whose inputs and settings are unchanged are skipped",
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if evaluation.asked_for(parsed):
                 return evaluation.main(parsed)
             if parsed.judge_holes:
-                from distill.holes import main as judge_holes
+                from distill.line.holes import main as judge_holes
 
                 return judge_holes(parsed)
             evaluation.need_config(parsed)
@@ -119,12 +119,12 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 def _stages(parsed: argparse.Namespace) -> int:
     from distill import config, store
-    from distill.ablation import configured, run_variants, variants
+    from distill.line.ablation import configured, run_variants, variants
+    from distill.line.rounds import line_of
+    from distill.line.run import Run
+    from distill.line.sources import check
+    from distill.line.stages import LINE
     from distill.pipeline import RunConfig, plan, run_stages
-    from distill.rounds import line_of
-    from distill.run import Run
-    from distill.sources import check
-    from distill.stages import LINE
 
     origin = Path(parsed.config)
     settings = config.load(RunConfig, origin, parsed.overrides)
@@ -134,7 +134,7 @@ def _stages(parsed: argparse.Namespace) -> int:
     line = line_of(settings, LINE)
     run.claim()
     if parsed.dry_run:
-        from distill import forecast
+        from distill.line import forecast
 
         for warning in forecast.warnings(run):
             print(f"distill: warning: {warning}", file=sys.stderr)
@@ -165,7 +165,7 @@ def _stages(parsed: argparse.Namespace) -> int:
 
 
 def _explain(run: Run, pair_id: str) -> int:
-    from distill.stages import explain
+    from distill.line.stages import explain
 
     for sample, name, word in explain(run, pair_id):
         print(f"sample {sample}  {name}: {word}")

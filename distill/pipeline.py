@@ -1,7 +1,7 @@
 """The line from pairs to report: the whole configuration, which stage follows which, and when one need not run again.
 
-What each stage does stands in `distill/stages.py` (its data in `sources.py`, its evaluation in `judging.py`); these
-and `distill/cli.py` are the only files that know several rooms.
+What each stage does stands in `distill/line/` (`stages.py`, its data in `sources.py`, its evaluation in `judging.py`);
+these and `distill/cli.py` are the only files that know several rooms.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from distill.config import Settings
 from distill.dataset.settings import DatasetSettings
 from distill.errors import RunFolderError
 from distill.evaluation.settings import EvaluationSettings
+from distill.line.run import Run
 from distill.pairs.settings import PairSettings
 from distill.prompts import PROMPT_NAME, PROMPTS
-from distill.run import Run
 from filters.settings import FilterSettings
 from sft.settings import SftSettings
 from teacher.settings import TeacherSettings

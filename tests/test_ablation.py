@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from distill import store
-from distill.ablation import _link, configured, run_variants, variants
 from distill.cli import main
 from distill.config import load
 from distill.errors import ConfigError, DistillError
+from distill.line.ablation import _link, configured, run_variants, variants
+from distill.line.run import Run
 from distill.pipeline import RunConfig, Stage, run_stages
 from distill.records import Pair
-from distill.run import Run
 
 BASE: dict[str, Any] = {
     "name": "one",
@@ -208,7 +208,7 @@ def evaluated(run: Run, luck: float, tokens: float = 40.0) -> Run:
 
 
 def test_the_table_tests_against_the_run_and_tells_the_spread_over_seeds(tmp_path: Path) -> None:
-    from distill import ablated
+    from distill.line import ablated
 
     config_file(tmp_path, [{"sft.seed": [1, 2, 3]}, {"filters": [["finished"]]}])
     settings = json.loads((tmp_path / "own.yaml").read_text())

@@ -8,7 +8,7 @@ from ctypes import c_float
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.lines import lines
+from distill.textfiles import lines
 
 Rankings = Mapping[str, Mapping[str, float]]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from distill.errors import InputError
@@ -143,7 +144,7 @@ def _of_query(
 
 def _candidates(margins: Sequence[float]) -> list[Window]:
     order = sorted(margins)
-    widest = sorted(zip(order, order[1:], strict=False), key=lambda gap: gap[0] - gap[1])[:GAPS]
+    widest = sorted(pairwise(order), key=lambda gap: gap[0] - gap[1])[:GAPS]
     # The gaps first: of windows that do the same here, one that ends far from every passage will do the same elsewhere.
     bounds = [(low + high) / 2 for low, high in widest if low < high]
     bounds += [order[len(order) * at // QUANTILES] for at in range(1, QUANTILES)]

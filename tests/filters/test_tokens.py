@@ -68,9 +68,9 @@ def test_length_reads_them_in_other_processes(folder: Path, monkeypatch: pytest.
 
 
 def test_the_students_count_is_what_training_encodes(folder: Path) -> None:
+    from distill.line.run import Run
+    from distill.line.tools import StudentTokens
     from distill.pipeline import RunConfig
-    from distill.run import Run
-    from distill.tools import StudentTokens
     from sft.scratch import train_tokenizer
     from sft.targets import examples
     from sft.tokens import encode

@@ -12,10 +12,10 @@ from distill.errors import DataError
 from distill.evaluation.files import read_qrels
 from distill.evaluation.runs import read_run
 from distill.evaluation.suites.base import json_lines
-from distill.lines import lines
 from distill.pairs.negatives import read_ranks
 from distill.pairs.sources.base import rows
 from distill.rerank.files import read_passages, read_queries
+from distill.textfiles import lines
 
 WHOLE = gzip.compress(b'{"_id": "a", "text": "b"}\n' * 1000)  # nothing of it can be read from its first 15 bytes
 READERS = {

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from distill.errors import DataError
 from distill.evaluation.measures import per_query
 from distill.evaluation.runs import Rankings
-from distill.lines import lines
+from distill.textfiles import lines
 
 Extra = Callable[[Rankings], dict[str, dict[str, float]]]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
+from distill.line.run import Run
 from distill.records import Pair
-from distill.run import Run
 
 if TYPE_CHECKING:
     from distill.pairs.collection import Collection
@@ -173,6 +173,6 @@ class HeldOut(Mapping[str, Iterable[str]]):
 
     def __getitem__(self, name: str) -> Iterable[str]:
         each = next(each for each in self._run.config.evaluation.sets if each.name == name)
-        from distill.sets import suite_of, texts_of
+        from distill.line.sets import suite_of, texts_of
 
         return texts_of(suite_of(self._run, each))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
 from distill.evaluation.holes import Key, describe, judge_holes
-from distill.run import Run
-from distill.sets import suite_of
+from distill.line.run import Run
+from distill.line.sets import suite_of
 
 if TYPE_CHECKING:
     from distill.evaluation.suites.base import Texts
@@ -22,8 +22,8 @@ def main(parsed: argparse.Namespace) -> int:
     """Judge the holes of the run's evaluated sets, or of the runs of --qrels and --run; print what that changes."""
     from distill import config
     from distill.evaluation.cli import need_config, write
+    from distill.line.sources import check
     from distill.pipeline import RunConfig
-    from distill.sources import check
 
     need_config(parsed)
     origin = Path(parsed.config)
@@ -96,7 +96,7 @@ def of_files(run: Run, parsed: argparse.Namespace) -> dict[str, Any]:
 def _judged(
     run: Run, texts: Texts, qrels: Any, runs: Any, measures: Sequence[str], parsed: argparse.Namespace, least: int
 ) -> dict[str, Any]:
-    from distill.pairing import teacher_running
+    from distill.line.pairing import teacher_running
     from distill.pairs.asking.judge import grades
     from distill.pairs.asking.settings import JudgeSettings
     from teacher.asker import asking

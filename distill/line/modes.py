@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from distill import store
+from distill.line.run import Run
 from distill.records import Judgement, Pair
-from distill.run import Run
 
 Judged = Mapping[str, Sequence[Judgement]]
 

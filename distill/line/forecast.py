@@ -7,10 +7,10 @@ from typing import Any
 from distill import store
 from distill.config import secret
 from distill.errors import ConfigError
-from distill.pairing import pairs_without_teacher
+from distill.line.pairing import pairs_without_teacher
+from distill.line.run import Run
+from distill.line.sources import base_of, check, data_folder
 from distill.records import Example, Pair, Trace
-from distill.run import Run
-from distill.sources import base_of, check, data_folder
 
 REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
 EXAMPLE = (86, 45)  # tokens of the embedded example's prompts and traces, in the mean
@@ -43,7 +43,7 @@ def has_data(run: Run) -> bool:
 
 def teacher_lines(run: Run) -> list[str]:
     """What asking would take."""
-    from distill.stages import estimate_lines
+    from distill.line.stages import estimate_lines
 
     return estimate_lines(run) if has_data(run) else ["no estimate without the data"]
 

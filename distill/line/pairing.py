@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from distill import store
+from distill.line.run import Run, dump
+from distill.line.sources import HeldOut, data_folder, source_files
 from distill.records import Pair
-from distill.run import Run, dump
-from distill.sources import HeldOut, data_folder, source_files
 
 
 def pair_settings(run: Run) -> Any:
@@ -34,7 +34,7 @@ def pair_inputs(run: Run) -> dict[str, Any]:
         if negatives.path:
             found |= run.file_hashes([run.base / negatives.path])
     if pairs.clean.decontaminate:
-        from distill.sets import set_inputs
+        from distill.line.sets import set_inputs
 
         held_out = _HeldOut(run)
         sets = [each for each in run.config.evaluation.sets if each.name in held_out]

@@ -13,9 +13,9 @@ from typing import Any
 
 from distill import store
 from distill.dataset.settings import DatasetSettings
+from distill.line.run import Run
 from distill.pipeline import Stage, run_stages
 from distill.records import Judgement, Pair
-from distill.run import Run
 from filters.settings import FilterSettings
 from sft.settings import StudentSettings
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.errors import DistillError
-from distill.judging import evaluation_inputs
+from distill.line.judging import evaluation_inputs
+from distill.line.rounds import Scores, previous
+from distill.line.run import Run, dump
+from distill.line.sources import HeldOut, base_of
 from distill.processes import cores, die_with_parent
 from distill.records import Ask, Pair, Trace
-from distill.rounds import Scores, previous
-from distill.run import Run, dump
-from distill.sources import HeldOut, base_of
 
 if TYPE_CHECKING:
     from filters.base import Tools
@@ -40,7 +40,7 @@ def handed(run: Run) -> Iterator[Tools]:
     if "ask" not in used(run.config.filters, run.base):
         yield _tools(run)
         return
-    from distill.pairing import teacher_running
+    from distill.line.pairing import teacher_running
     from teacher.asker import asking
 
     account: dict[str, Any] = {"stage": "filter", "notify": run.log, "retry_failed": run.retry_failed}

@@ -9,15 +9,15 @@ from typing import Any
 
 from distill import store
 from distill.errors import ConfigError, RunFolderError
-from distill.judging import evaluation_inputs, make_evaluation
-from distill.pairing import make_pairs, pair_inputs, pair_settings, pairs_without_teacher, teacher_running
+from distill.line.judging import evaluation_inputs, make_evaluation
+from distill.line.pairing import make_pairs, pair_inputs, pair_settings, pairs_without_teacher, teacher_running
+from distill.line.rounds import Round
+from distill.line.run import Run, dump
+from distill.line.sources import base_of
+from distill.line.tools import cluster, count_when_written, filter_settings, handed
 from distill.pipeline import Stage
 from distill.processes import cores
 from distill.records import Example, Pair, Trace
-from distill.rounds import Round
-from distill.run import Run, dump
-from distill.sources import base_of
-from distill.tools import cluster, count_when_written, filter_settings, handed
 
 # --- traces ----------------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from distill.run import Run
-from distill.sources import collection_of, data_folder, source_files
+from distill.line.run import Run
+from distill.line.sources import collection_of, data_folder, source_files
 
 if TYPE_CHECKING:
     from distill.evaluation.suites.base import Suite

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill import store
-from distill.run import Run
+from distill.line.run import Run
 
 if TYPE_CHECKING:
-    from distill.ablation import Variant
+    from distill.line.ablation import Variant
 
 OWN = "as configured"
 NOT_STUDENTS = ("first_stage", "untrained")

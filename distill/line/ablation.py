@@ -18,8 +18,8 @@ from typing import Any
 
 from distill import config, store
 from distill.errors import ConfigError
+from distill.line.run import Run
 from distill.pipeline import RunConfig, Stage, run_stages
-from distill.run import Run
 
 LEAVE_ONE_OUT = "leave_one_out"
 TARGETS, SIZES = "sft.targets", "sft.train_size"
@@ -116,7 +116,7 @@ def run_variants(run: Run, line_of: Any, overrides: Sequence[str]) -> None:
 
     `line_of` gives a configuration's line of stages. The run itself is done; raises whatever stages raise.
     """
-    from distill import ablated
+    from distill.line import ablated
 
     planned = variants(run.config)
     if not planned:

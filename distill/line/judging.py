@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from distill import modes, store
+from distill import store
+from distill.line import modes
+from distill.line.run import Run
+from distill.line.sets import first_stage, set_inputs, suite_of
+from distill.line.sources import base_of
 from distill.prompts import PROMPTS
 from distill.records import Judgement, make_pair
-from distill.run import Run
-from distill.sets import first_stage, set_inputs, suite_of
-from distill.sources import base_of
 
 
 def evaluation_inputs(run: Run) -> dict[str, Any]:
