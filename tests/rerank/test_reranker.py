@@ -197,8 +197,11 @@ def test_worker_processes_give_the_same_judgements(tiny: Path, student: Transfor
 
 
 def test_what_is_no_student_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a student that loads"):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
         form_of(str(tmp_path / "nowhere"))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="not a student that loads"):
+        form_of(str(tmp_path))
 
 
 def test_a_graded_student_reads_its_own_scale(tiny: Path, tmp_path: Path, pairs: list[Pair]) -> None:
