@@ -28,7 +28,7 @@ def examples(
     rows = []
     for trace in kept:
         pair = pairs[trace.pair_id]
-        verdict = _verdict(pair, trace, prompt)
+        verdict = trained_grade(trace.verdict, None if pair.label_before is None else pair.relevant, prompt)
         if verdict is None:
             continue
         text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
@@ -38,10 +38,6 @@ def examples(
             share = direct if target == "mixed" and each == "direct" else 1.0
             rows.append(Example(trace.pair_id, text, answer, target=each, weight=weight * share))
     return rows
-
-
-def _verdict(pair: Pair, trace: Trace, prompt: str) -> int | None:
-    return trained_grade(trace.verdict, None if pair.label_before is None else pair.relevant, prompt)
 
 
 def shuffled(kept: list[Trace], seed: int) -> list[Trace]:

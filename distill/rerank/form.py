@@ -138,6 +138,8 @@ def form_of(path: str, context: int | None = None, prompt: str | None = None) ->
         config = AutoConfig.from_pretrained(path).get_text_config()
     except (OSError, ValueError) as error:
         said = str(error).strip().splitlines()[0]
+        if not Path(path).is_dir() and (path.count("/") > 1 or path[:1] in (".", "/")):
+            raise InputError(f"{path}: no such folder; name a student's, such as runs/NAME/students/think") from None
         if not Path(path).is_dir():
             raise InputError(f"{path}: no such folder, and no hub model that can be had here ({said})") from None
         raise InputError(f"{path}: not a student that loads ({said})") from None
