@@ -48,7 +48,7 @@ def drive(url: str, folder: Path, count: int) -> int:
         "seed": 1,
         "concurrency": CAP,
         "workers": WORKERS,
-        "deadline_s": 10,
+        "deadline_s": 60,  # nothing hangs here; on a starved machine a shorter one would ask again what was answered
     }
     try:
         counts = trace(pairs, TeacherSettings.model_validate(values), folder / "traces")
