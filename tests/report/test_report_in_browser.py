@@ -3,68 +3,65 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fabricate import ablate, fabricate
 
 from distill.report.build import build
+from tests.browser import OpenPage
 
-OPEN_ALL = "document.querySelectorAll('details').forEach((d) => d.open = true)"
+OPEN_ALL = "() => document.querySelectorAll('details').forEach((d) => d.open = true)"
 WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "hostile"])
-def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     return build(ablate(fabricate(folder, queries=20, hostile=request.param)))
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False)])
-def test_fits_the_screen_without_an_error(page: Path, width: int, dark: bool, browser: Any) -> None:
-    browser.console.clear()
-    browser.open(page.as_uri(), width=width, dark=dark)
-    browser.script(OPEN_ALL)
-    for button in range(browser.script("document.querySelectorAll('.samples button').length")):
-        browser.script(f"document.querySelectorAll('.samples button')[{button}].click()")
-        scroll, client = browser.script(WIDTHS)
+def test_fits_the_screen_without_an_error(report: Path, width: int, dark: bool, open_page: OpenPage) -> None:
+    page = open_page(report.as_uri(), width=width, dark=dark)
+    page.evaluate(OPEN_ALL)
+    for button in page.locator(".samples button").all():
+        button.click()
+        scroll, client = page.evaluate(WIDTHS)
         assert scroll <= client <= width
-    assert browser.script("document.title").endswith("distillation report")
-    assert browser.console == []
+    assert page.title().endswith("distillation report")
 
 
-def test_queries_sort_and_compare_any_two_systems(page: Path, browser: Any) -> None:
-    browser.open(page.as_uri())
+def test_queries_sort_and_compare_any_two_systems(report: Path, open_page: OpenPage) -> None:
+    page = open_page(report.as_uri())
     read = "[...document.querySelectorAll('.difference')].map((b) => parseFloat(b.textContent.replace('−', '-')))"
-    assert (gains := browser.script(read)) == sorted(gains, reverse=True) and len(gains) == 20
+    assert (gains := page.evaluate(read)) == sorted(gains, reverse=True) and len(gains) == 20
 
     def choose(menu: str, value: str) -> None:
-        browser.script(f"document.querySelector('{menu}').value = '{value}'")
-        browser.script(f"document.querySelector('{menu}').dispatchEvent(new Event('change', {{bubbles: true}}))")
+        page.locator(menu).first.select_option(value)
 
     choose(".sort", "loss")
-    assert browser.script(read) == sorted(gains)
+    assert page.evaluate(read) == sorted(gains)
     choose(".side", "untrained")
-    assert browser.script(read) != sorted(gains)
+    assert page.evaluate(read) != sorted(gains)
     shown = "[...document.querySelectorAll('.query:first-child .ranking:not([hidden])')].map((r) => r.dataset.system)"
-    assert browser.script(shown) == ["untrained", "think"]
+    assert page.evaluate(shown) == ["untrained", "think"]
 
 
-def test_samples_are_filtered_by_reason(page: Path, browser: Any) -> None:
-    browser.open(page.as_uri())
+def test_samples_are_filtered_by_reason(report: Path, open_page: OpenPage) -> None:
+    page = open_page(report.as_uri())
     shown = "[...document.querySelectorAll('.group:not([hidden])')].map((g) => g.id)"
-    assert browser.script(shown) == ["sample-0"]
-    browser.script("document.querySelector('[data-group=sample-2]').click()")
-    assert browser.script(shown) == ["sample-2"]
+    assert page.evaluate(shown) == ["sample-0"]
+    page.click("[data-group=sample-2]")
+    assert page.evaluate(shown) == ["sample-2"]
 
 
 @pytest.mark.parametrize("width", [1280, 800, 400])
-def test_every_name_of_the_section_bar_is_in_sight(page: Path, width: int, browser: Any) -> None:
-    browser.open(page.as_uri(), width=width)
-    names = browser.script("[...document.querySelectorAll('nav a')].map((a) => a.textContent)")
-    edges = browser.script("[...document.querySelectorAll('nav a')].map((a) => a.getBoundingClientRect().right)")
-    assert len(edges) == browser.script("document.querySelectorAll('main > section').length") >= 9
+def test_every_name_of_the_section_bar_is_in_sight(report: Path, width: int, open_page: OpenPage) -> None:
+    page = open_page(report.as_uri(), width=width)
+    names = page.evaluate("[...document.querySelectorAll('nav a')].map((a) => a.textContent)")
+    edges = page.evaluate("[...document.querySelectorAll('nav a')].map((a) => a.getBoundingClientRect().right)")
+    assert len(edges) == page.evaluate("document.querySelectorAll('main > section').length") >= 9
     assert all(edge <= width for edge in edges), dict(zip(names, edges, strict=True))
-    covered = browser.script("document.querySelector('nav').getBoundingClientRect().height")
-    sticky = browser.script("getComputedStyle(document.querySelector('nav')).position") == "sticky"
+    covered = page.evaluate("document.querySelector('nav').getBoundingClientRect().height")
+    sticky = page.evaluate("getComputedStyle(document.querySelector('nav')).position") == "sticky"
     assert not sticky or covered <= 60  # what stays in sight takes one line of the page

@@ -6,17 +6,23 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fabricate import fabricate
+from playwright.sync_api import Page
 
 from distill.report.server import ViewerServer, make_server
 from distill.report.viewer import write
+from tests.browser import OpenPage
 
 READY = "document.querySelectorAll('.line').length > 2 && !document.querySelector('#space').textContent.includes('…')"
 TOTAL = "document.getElementById('total').textContent"
 READING = "document.querySelector('#reading h2')"
+
+
+def until(page: Page, expression: str) -> None:
+    """Wait until a JavaScript expression is true. Sent as a function: the page's policy forbids to evaluate strings."""
+    page.wait_for_function(f"() => {expression}")
 
 
 @pytest.fixture(scope="module")
@@ -30,95 +36,88 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewerServer]:
     server.server_close()
 
 
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    browser.console.clear()
-    yield browser
-    assert browser.console == []
-
-
-def write_in(page: Any, words: str) -> None:
-    page.script(f"document.getElementById('words').value = {json.dumps(words)}")
-    page.script("document.getElementById('words').dispatchEvent(new Event('input'))")
-
-
-def test_fifty_thousand_traces_are_paged_searched_and_decided(server: ViewerServer, page: Any) -> None:
+def test_fifty_thousand_traces_are_paged_searched_and_decided(server: ViewerServer, open_page: OpenPage) -> None:
     size = len(server.traces)
     assert size > 50_000
-    page.open(server.address)
-    page.until(READY)
-    assert page.script(TOTAL).startswith(f"{size:,} of {size:,} traces")
-    page.script("document.getElementById('list').scrollTop = document.getElementById('space').clientHeight / 2")
-    page.until(READY)
-    assert page.script("document.querySelectorAll('.line').length") < 60  # only what is in view is drawn
-    assert page.script("cache.size") < 500  # and only that was asked for
-    write_in(page, "norheim sauna")
-    page.until(f"!{TOTAL}.startsWith('{size:,}')")
+    page = open_page(server.address)
+    until(page, READY)
+    assert page.evaluate(TOTAL).startswith(f"{size:,} of {size:,} traces")
+    page.evaluate("document.getElementById('list').scrollTop = document.getElementById('space').clientHeight / 2")
+    until(page, READY)
+    assert page.evaluate("document.querySelectorAll('.line').length") < 60  # only what is in view is drawn
+    assert page.evaluate("cache.size") < 500  # and only that was asked for
+    page.fill("#words", "norheim sauna")
+    until(page, f"!{TOTAL}.startsWith('{size:,}')")
     found = server.traces.search("norheim sauna")
-    assert page.script(TOTAL).startswith(f"{len(found):,} of {size:,} traces")
-    page.script("document.activeElement.blur()")
+    assert page.evaluate(TOTAL).startswith(f"{len(found):,} of {size:,} traces")
+    page.evaluate("document.activeElement.blur()")
     for key in ("j", "j", "K", "J", "j", "r"):
-        page.key(key)
-    page.until("document.querySelector('.decide [aria-pressed=true]')")
-    chosen = page.script("location.hash.match(/trace=([0-9a-f]+)/)[1]")
+        page.keyboard.press(key)
+    until(page, "document.querySelector('.decide [aria-pressed=true]')")
+    chosen = page.evaluate("location.hash.match(/trace=([0-9a-f]+)/)[1]")
     assert {key[0]: one["action"] for key, one in server.decided.read().items()} == {chosen: "reject"}
-    page.key("u")
-    page.until("!document.querySelector('.decide [aria-pressed=true]')")
+    page.keyboard.press("u")
+    until(page, "!document.querySelector('.decide [aria-pressed=true]')")
     assert server.decided.read() == {}
 
 
-def test_disputes_come_first_and_facets_count(server: ViewerServer, page: Any) -> None:
-    page.open(server.address + "#order=disputes")
-    page.until(READY)
-    page.until(READING)
-    lines = page.script("[...document.querySelectorAll('.line[role=option]')].map((n) => n.textContent)")
+def test_disputes_come_first_and_facets_count(server: ViewerServer, open_page: OpenPage) -> None:
+    page = open_page(server.address + "#order=disputes")
+    until(page, READY)
+    until(page, READING)
+    lines = page.evaluate("[...document.querySelectorAll('.line[role=option]')].map((n) => n.textContent)")
     assert all("differs" in text for text in lines[:4])
     facet = server.traces.index()["facets"]["outcome"]
     finished = facet["rows"].count(facet["values"].index("finished"))
-    page.script(
+    page.evaluate(
         "[...document.querySelectorAll('[data-name=outcome] label')].find((n) => n.textContent.startsWith('finished'))"
         ".querySelector('input').click()"
     )
-    page.until(f"{TOTAL}.startsWith('{finished:,} of')")
-    assert "outcome=finished" in page.script("location.hash")
+    until(page, f"{TOTAL}.startsWith('{finished:,} of')")
+    assert "outcome=finished" in page.evaluate("location.hash")
 
 
-def test_a_deep_link_opens_its_trace(server: ViewerServer, page: Any) -> None:
+def test_a_deep_link_opens_its_trace(server: ViewerServer, open_page: OpenPage) -> None:
     [one] = server.traces.texts([4321])
-    page.open(f"{server.address}#trace={one['pair_id']}.{one['sample']}&order=run&label={one['label']}")
-    page.until(READING)
-    page.until(f"document.querySelector('#reading').textContent.includes('{one['pair_id']}')")
-    page.until(READY)
-    selected = page.script("document.querySelector('.line[aria-selected=true]').textContent")
+    page = open_page(f"{server.address}#trace={one['pair_id']}.{one['sample']}&order=run&label={one['label']}")
+    until(page, READING)
+    until(page, f"document.querySelector('#reading').textContent.includes('{one['pair_id']}')")
+    until(page, READY)
+    selected = page.evaluate("document.querySelector('.line[aria-selected=true]').textContent")
     assert one["passage"][:40] in selected
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_hostile_texts_stay_texts_in_one_page(width: int, page: Any, tmp_path: Path) -> None:
+def test_hostile_texts_stay_texts_in_one_page(width: int, open_page: OpenPage, tmp_path: Path) -> None:
     path = write(fabricate(tmp_path, upto="filter", hostile=True))
     assert path.read_text(encoding="utf-8").count("</script>") == 2
-    page.open(path.as_uri(), width=width)
-    page.until(READY)
+    page = open_page(path.as_uri(), width=width)
+    until(page, READY)
     for number in range(12):
-        page.script(f"document.querySelectorAll('.line[role=option]')[{number}]?.click()")
-        page.until(READING)
-        assert page.script("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-        assert page.script("document.querySelectorAll('img, script:not(body > script), iframe, svg').length") == 0
-        assert page.script("document.title").endswith("traces")
+        page.evaluate(f"document.querySelectorAll('.line[role=option]')[{number}]?.click()")
+        until(page, READING)
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert page.evaluate("document.querySelectorAll('img, script:not(body > script), iframe, svg').length") == 0
+        assert page.evaluate("document.title").endswith("traces")
         if width < 600:
-            page.script("document.querySelector('.back').click()")
+            page.evaluate("document.querySelector('.back').click()")
 
 
-def test_one_page_keeps_decisions_for_download(page: Any, tmp_path: Path) -> None:
+def test_one_page_keeps_decisions_for_download(open_page: OpenPage, tmp_path: Path) -> None:
     path = write(fabricate(tmp_path, upto="filter"))
-    page.open(path.as_uri())
-    page.until(READING)
-    page.key("1")
-    page.until("!document.getElementById('download').hidden")
-    [line] = [json.loads(line) for line in page.script("source.file()").splitlines()]
+    page = open_page(path.as_uri())
+    until(page, READING)
+    page.keyboard.press("1")
+    until(page, "!document.getElementById('download').hidden")
+    [line] = [json.loads(line) for line in page.evaluate("source.file()").splitlines()]
     assert line["action"] == "relabel" and line["label"] == 1 and line["time"].endswith("Z")
-    page.script("location.reload()")
-    page.until(f"{READING} && !document.getElementById('download').hidden")
+    page.reload()
+    until(page, f"{READING} && !document.getElementById('download').hidden")
+
+
+@pytest.fixture(scope="module")
+def small_viewer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(fabricate(tmp_path_factory.mktemp("small"), pairs=20, upto="filter")).as_uri()
 
 
 @pytest.mark.parametrize(
@@ -134,10 +133,9 @@ def test_one_page_keeps_decisions_for_download(page: Any, tmp_path: Path) -> Non
     ],
 )
 def test_evidence_is_what_the_reasoning_takes_from_the_passage(
-    reasoning: str, passage: str, query: str, quoted: list[str], browser: Any, tmp_path: Path
+    reasoning: str, passage: str, query: str, quoted: list[str], open_page: OpenPage, small_viewer: str
 ) -> None:
-    if not browser.script("typeof evidence === 'function'"):
-        browser.open(write(fabricate(tmp_path, pairs=20, upto="filter")).as_uri())
-        browser.until(READY)
+    page = open_page(small_viewer)
+    until(page, READY)
     call = f"evidence({json.dumps(reasoning)}, {json.dumps(passage)}, {json.dumps(query)}).passage"
-    assert [passage[start:end] for start, end, _ in browser.script(call)] == quoted
+    assert [passage[start:end] for start, end, _ in page.evaluate(call)] == quoted

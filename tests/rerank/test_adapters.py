@@ -203,7 +203,7 @@ def test_a_frame_is_rescored_within_each_query() -> None:
 
 
 def test_pyterrier_runs_it_in_a_pipeline() -> None:
-    pyterrier = pytest.importorskip("pyterrier", reason="needs python-terrier, and that needs Java: not part of dev")
+    pyterrier = pytest.importorskip("pyterrier", reason=INSTALL.format("python-terrier"))
     frame = [{"qid": "1", "query": "dog", "docno": str(at), "text": text} for at, text in enumerate(TEXTS)]
     import pandas
 

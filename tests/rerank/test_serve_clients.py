@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason='the server needs the extra "serve"')
 
-from tests.report.browser import BINARY, Browser
+from tests.browser import OpenPage
 from tests.rerank.serving import Scripted, score_of, serving
 
 QUERY, TEXTS = "what is a fox", ["the sea", "a fox is an animal", "foxes run"]
@@ -52,38 +50,28 @@ print(json.dumps([[row["relevance_score"], row["index"]] for row in found.result
 
 @pytest.mark.parametrize("provider", ["cohere", "jina_ai"])
 def test_litellms_client(server: Any, provider: str) -> None:
-    """LiteLLM caps openai below 3, so it has an environment of its own, which LITELLM_PYTHON names."""
-    python = sys.executable if importlib.util.find_spec("litellm") else os.environ.get("LITELLM_PYTHON")
-    if not python:
-        pytest.skip("needs LiteLLM, which cannot stand beside openai 3: LITELLM_PYTHON=/its/venv/bin/python")
+    pytest.importorskip("litellm", reason="needs the package litellm, which the extra dev brings")
     code = LITELLM.format(query=QUERY, texts=TEXTS)
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     done = subprocess.run(
-        [python, "-c", code, server.url, provider], capture_output=True, text=True, timeout=200, env=environment
+        [sys.executable, "-c", code, server.url, provider], capture_output=True, text=True, timeout=200, env=environment
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert [tuple(each) for each in json.loads(done.stdout.splitlines()[-1])] == BEST[:2]
 
 
-@pytest.mark.skipif(BINARY is None, reason="needs a chromium binary; on Debian: apt install chromium")
-def test_the_page_ranks_and_shows_reasoning_as_text_only(tmp_path: Path) -> None:
+def test_the_page_ranks_and_shows_reasoning_as_text_only(open_page: OpenPage) -> None:
     """A passage full of markup is shown letter for letter, runs nothing, and the page's policy blocks nothing of it."""
     hostile = "<img src=x onerror='document.title=1'><script>document.title=2</script>"
     with serving(Scripted()) as server:
-        page = Browser(tmp_path / "profile")
-        try:
-            page.open(server.url)
-            page.script(f"document.getElementById('query').value = {QUERY!r}")
-            text = json.dumps("\n\n".join([*TEXTS, hostile]))
-            page.script(f"document.getElementById('documents').value = {text}")
-            page.script("document.querySelector('button').click()")
-            page.until("document.querySelectorAll('li').length === 4")
-            shown = page.script("[...document.querySelectorAll('li .text')].map((each) => each.textContent)")
-            scores = {each: score_of(QUERY, each) for each in [*TEXTS, hostile]}
-            assert shown == sorted(scores, key=lambda each: -scores[each])
-            assert page.script("document.querySelectorAll('li img, li script').length") == 0
-            assert page.script("document.title") == "Try the reranker"
-            assert page.script("document.querySelector('.why').textContent") == "because"
-            assert page.console == []
-        finally:
-            page.close()
+        page = open_page(server.url)
+        page.fill("#query", QUERY)
+        page.fill("#documents", "\n\n".join([*TEXTS, hostile]))
+        page.click("button")
+        page.wait_for_function("() => document.querySelectorAll('li').length === 4")
+        shown = page.locator("li .text").evaluate_all("texts => texts.map((text) => text.textContent)")
+        scores = {text: score_of(QUERY, text) for text in [*TEXTS, hostile]}
+        assert shown == sorted(scores, key=lambda text: -scores[text])
+        assert page.locator("li img, li script").count() == 0
+        assert page.title() == "Try the reranker"
+        assert page.locator(".why").first.text_content() == "because"
