@@ -15,7 +15,7 @@ from distill import __version__
 from distill.errors import DistillError
 
 if TYPE_CHECKING:
-    from distill.line.run import Run
+    from distill.pipeline.run import Run
 
 STAGES = {
     "run": "the whole line; stages whose inputs and settings are unchanged are skipped",
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluation(stages["evaluate"])
     stages["trace"].add_argument("--retry-failed", action="store_true", help="ask again what failed for good")
 
-    from distill.dataset.cli import add_arguments
+    from distill.publish.cli import add_arguments
 
     add_arguments(commands)
     from distill.rerank.cli import add_arguments as add_reranking
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return serve(parsed)
         if parsed.command in ("export", "validate"):
-            from distill.dataset.cli import main as dataset
+            from distill.publish.cli import main as dataset
 
             return dataset(parsed)
         if parsed.command == "evaluate":
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if evaluation.asked_for(parsed):
                 return evaluation.main(parsed)
             if parsed.judge_holes:
-                from distill.line.holes import main as judge_holes
+                from distill.pipeline.unjudged import main as judge_holes
 
                 return judge_holes(parsed)
             evaluation.need_config(parsed)
@@ -119,12 +119,13 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 def _stages(parsed: argparse.Namespace) -> int:
     from distill import config, store
-    from distill.line.ablation import configured, run_variants, variants
-    from distill.line.rounds import line_of
-    from distill.line.run import Run
-    from distill.line.sources import check
-    from distill.line.stages import LINE
-    from distill.pipeline import RunConfig, plan, run_stages
+    from distill.pipeline.ablation import configured, run_variants, variants
+    from distill.pipeline.config import RunConfig
+    from distill.pipeline.rounds import line_of
+    from distill.pipeline.run import Run
+    from distill.pipeline.sources import check
+    from distill.pipeline.stage import plan, run_stages
+    from distill.pipeline.stages import LINE
 
     origin = Path(parsed.config)
     settings = config.load(RunConfig, origin, parsed.overrides)
@@ -134,9 +135,9 @@ def _stages(parsed: argparse.Namespace) -> int:
     line = line_of(settings, LINE)
     run.claim()
     if parsed.dry_run:
-        from distill.line import forecast
+        from distill.pipeline import dry_run
 
-        for warning in forecast.warnings(run):
+        for warning in dry_run.warnings(run):
             print(f"distill: warning: {warning}", file=sys.stderr)
         print(settings.model_dump_json(indent=2, exclude_none=True))
         for name, due in plan(run, line):
@@ -144,9 +145,9 @@ def _stages(parsed: argparse.Namespace) -> int:
         for variant in planned if parsed.command == "run" else ():
             print(f"ablation: {variant.label}")
         if parsed.command in ("run", "trace"):
-            print(*(f"teacher: {text}" for text in forecast.teacher_lines(run)), sep="\n")
+            print(*(f"teacher: {text}" for text in dry_run.teacher_lines(run)), sep="\n")
         if parsed.command in ("run", "sft"):
-            print(*(f"sft: {text}" for text in forecast.training_lines(run)), sep="\n")
+            print(*(f"sft: {text}" for text in dry_run.training_lines(run)), sep="\n")
         return 0
     check(run)
     if getattr(parsed, "explain", None):
@@ -165,7 +166,7 @@ def _stages(parsed: argparse.Namespace) -> int:
 
 
 def _explain(run: Run, pair_id: str) -> int:
-    from distill.line.stages import explain
+    from distill.pipeline.stages import explain
 
     for sample, name, word in explain(run, pair_id):
         print(f"sample {sample}  {name}: {word}")
@@ -175,7 +176,7 @@ def _explain(run: Run, pair_id: str) -> int:
 def _rerank(parsed: argparse.Namespace) -> int:
     from distill.evaluation.files import read_qrels
     from distill.evaluation.measures import Qrels, per_query
-    from distill.evaluation.runs import Rankings, read_run, write_run
+    from distill.files.runs import Rankings, read_run, write_run
     from distill.rerank.cli import Readers, main
 
     def measure(qrels: Qrels, name: str) -> Callable[[Rankings], Mapping[str, float]]:

@@ -48,7 +48,7 @@ class Tools:
     `base` is the folder that paths of the configuration are relative to; `out` is where a filter may write.
 
     `identity` says of each tool what it is made of (a hash by the tool's name) and of `rows` which pairs and traces are
-    filtered: what was said with other tools of other rows is not taken over (`filters.memory`).
+    filtered: what was said with other tools of other rows is not taken over (`filters.engine.cache`).
     """
 
     score: Score | None = None

@@ -14,7 +14,7 @@ from pydantic import Field
 from distill.errors import ConfigError, DataError
 from distill.records import Pair, Trace
 from filters.base import Key, Row, Rule, Tools
-from filters.sheet import write_sheet
+from filters.review_sheet import write_sheet
 from filters.verdicts import says_relevant
 
 DECISIONS = ("accept", "reject", "relabel")

@@ -37,7 +37,7 @@ class FilterSettings(RootModel[list[dict[str, dict[str, Any]]]]):
     @field_validator("root", mode="before")
     @classmethod
     def _entries(cls, entries: Any, info: ValidationInfo) -> list[dict[str, dict[str, Any]]]:
-        from filters.build import make  # imports the filters that are named, none of them heavy
+        from filters.engine.build import make  # imports the filters that are named, none of them heavy
 
         if entries is None or not isinstance(entries, list):
             raise ValueError("filters are a list of names, or of {name: {threshold: value}}")

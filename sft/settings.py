@@ -23,10 +23,10 @@ OWN = {
     "packing_strategy": "only 'bfd' keeps documents apart; it is always used with packing: true",
     "truncation_mode": "nothing is ever truncated",
     "dataset_text_field": "the rows are made here",
-    "eval_strategy": "sft.dev says what is measured during training, and how often",
-    "eval_steps": "set sft.dev.every",
-    "load_best_model_at_end": "with sft.dev the best checkpoint is always the student",
-    "metric_for_best_model": "set sft.dev.best_by",
+    "eval_strategy": "sft.validation says what is measured during training, and how often",
+    "eval_steps": "set sft.validation.every",
+    "load_best_model_at_end": "with sft.validation the best checkpoint is always the student",
+    "metric_for_best_model": "set sft.validation.best_by",
     "fsdp": "set sft.ray.shard",
     "remove_unused_columns": "the rows are made here",
 }
@@ -59,7 +59,7 @@ class AssumeSettings(Settings):
     @field_validator("device")
     @classmethod
     def _known_device(cls, name: str | None) -> str | None:
-        from sft.shapes import known_devices
+        from sft.estimate.shapes import known_devices
 
         if name is not None and name not in known_devices():
             raise ValueError(f"{name!r} is not in the table; known: {', '.join(known_devices())}")

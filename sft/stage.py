@@ -12,7 +12,7 @@ from typing import Any
 from distill.errors import DistillError
 from distill.processes import cores
 from distill.store import read_json, read_manifest, stage_fingerprint, write_json, write_manifest
-from sft.crew import Crew, Notify
+from sft.processes import Crew, Notify
 from sft.settings import SftSettings, StudentSettings
 
 LENGTHS = "lengths.json"  # {pair_id: characters of prompt and trace}, by which all targets order their rows

@@ -52,7 +52,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from datasets import disable_progress_bars
     from transformers.utils import logging
 
-    from sft.watch import Watch, teller
+    from sft.callbacks import Watch, teller
 
     disable_progress_bars()
     logging.disable_progress_bar()
@@ -170,7 +170,7 @@ def _check_reporters(named: Any) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; one that a kill cut short has no mark and is removed."""
-    from sft.watch import COMPLETE
+    from sft.callbacks import COMPLETE
 
     whole = []
     for each in folder.glob("checkpoint-*"):
@@ -193,8 +193,8 @@ def _trainer(
     from datasets import Dataset
     from transformers import PrinterCallback
 
-    from sft.dev import DevSet
     from sft.trainer import StudentTrainer
+    from sft.validation import DevSet
 
     columns: dict[str, list[Any]] = {"input_ids": [e.input_ids for e in encoded], "labels": [e.labels for e in encoded]}
     weights = token_weights(encoded)
@@ -247,7 +247,7 @@ def main() -> int:
     result = Path(job["out"]) / "result.json"
     try:
         if job["settings"].get("ray"):
-            from sft.cluster import train_on_ray
+            from sft.ray_train import train_on_ray
 
             write_json(result, train_on_ray(job))
         else:

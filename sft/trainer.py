@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from sft.dev import DevSet
+from sft.validation import DevSet
 
 
 class PairOrder(Sampler[int]):

@@ -13,8 +13,8 @@ from typing import Any
 
 from distill.errors import ConfigError
 from distill.records import Answer, Request, make_request
-from teacher.asking import Asking
 from teacher.index import answer_of
+from teacher.session import Asking
 from teacher.settings import Endpoint, Price, StageName, TeacherSettings
 from teacher.stage import Notify, refuse_upload
 

@@ -26,7 +26,7 @@ from teacher.settings import Endpoint, Price, TeacherSettings
 if TYPE_CHECKING:
     import openai
 
-    from teacher.asking import Asking
+    from teacher.session import Asking
 
 URL: Any = "/v1/chat/completions"
 OVER = ("completed", "failed", "expired", "cancelled")

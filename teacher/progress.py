@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from teacher.asking import Asking
+    from teacher.session import Asking
     from teacher.settings import Endpoint
 
 LINE_S, BAR_S = 5.0, 0.5

@@ -13,8 +13,8 @@ from distill.errors import RunFolderError
 from distill.prompts import is_relevant, parse_verdict, teacher_prompt
 from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
-from teacher.asking import Asking
 from teacher.index import answer_of
+from teacher.session import Asking
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
 

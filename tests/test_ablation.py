@@ -13,9 +13,10 @@ from distill import store
 from distill.cli import main
 from distill.config import load
 from distill.errors import ConfigError, DistillError
-from distill.line.ablation import _link, configured, run_variants, variants
-from distill.line.run import Run
-from distill.pipeline import RunConfig, Stage, run_stages
+from distill.pipeline.ablation import _link, configured, run_variants, variants
+from distill.pipeline.config import RunConfig
+from distill.pipeline.run import Run
+from distill.pipeline.stage import Stage, run_stages
 from distill.records import Pair
 
 BASE: dict[str, Any] = {
@@ -208,7 +209,7 @@ def evaluated(run: Run, luck: float, tokens: float = 40.0) -> Run:
 
 
 def test_the_table_tests_against_the_run_and_tells_the_spread_over_seeds(tmp_path: Path) -> None:
-    from distill.line import ablated
+    from distill.pipeline import ablation_table
 
     config_file(tmp_path, [{"sft.seed": [1, 2, 3]}, {"filters": [["finished"]]}])
     settings = json.loads((tmp_path / "own.yaml").read_text())
@@ -219,9 +220,9 @@ def test_the_table_tests_against_the_run_and_tells_the_spread_over_seeds(tmp_pat
     planned = variants(run.config)
     luck = (0.05, 0.1, 0.2, 0.3)
     runs = [(v, evaluated(configured(run, v, []), each)) for v, each in zip(planned, luck, strict=True)]
-    assert ablated.stale(run, runs)
-    ablated.write(run, runs, {planned[0].name: ["trace"]})
-    assert not ablated.stale(run, runs)
+    assert ablation_table.stale(run, runs)
+    ablation_table.write(run, runs, {planned[0].name: ["trace"]})
+    assert not ablation_table.stale(run, runs)
     found = json.loads((run.folder / "ablation" / "ablation.json").read_text())
     test = found["sets"]["test"]
     assert list(test["measures"]) == [

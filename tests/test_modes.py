@@ -11,7 +11,7 @@ import pytest
 from distill.cli import main
 from distill.config import load
 from distill.errors import ConfigError
-from distill.pipeline import RunConfig
+from distill.pipeline.config import RunConfig
 
 TINY = str(Path(__file__).resolve().parents[1] / "configs" / "tiny.yaml")
 SETS = "evaluation.sets=[{name: test, source: example, split: test, first_stage: bm25, depth: 5}, {name: dev, source: example, split: dev, first_stage: bm25, depth: 8}]"  # noqa: E501

@@ -21,7 +21,7 @@ from scipy.stats import kendalltau
 from distill.evaluation.files import read_qrels
 from distill.evaluation.holes import agreement, filled, redrawn
 from distill.evaluation.measures import per_query
-from distill.evaluation.runs import ranked, read_run
+from distill.files.runs import ranked, read_run
 
 MEASURE, DEPTH, RELEVANT = "nDCG@10", 10, 2
 

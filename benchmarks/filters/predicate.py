@@ -14,7 +14,7 @@ from distill.prompts import completion, rank1_prompt
 from distill.records import Pair, Trace
 from distill.store import read_rows, schema_of
 from filters.base import Tools
-from filters.build import build
+from filters.engine.build import build
 from filters.settings import FilterSettings
 
 TRACE, PAIR = schema_of(Trace).names, schema_of(Pair).names

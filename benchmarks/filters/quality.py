@@ -18,7 +18,7 @@ from typing import Any
 
 from distill.prompts import parse_verdict
 from distill.records import Pair, Trace, make_pair
-from filters.funnel import Sifted, sift
+from filters.engine.counts import Sifted, sift
 from filters.settings import FilterSettings
 
 Row = tuple[Pair, Trace]

@@ -21,9 +21,9 @@ import make
 import predicate
 
 from filters.base import Tools
-from filters.files import filter_folders
+from filters.engine.run import filter_folders
+from filters.engine.tokens import RowTokens, count_rows
 from filters.settings import FilterSettings
-from filters.tokens import RowTokens, count_rows
 
 
 def main() -> None:

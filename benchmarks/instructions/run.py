@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.evaluation.measures import per_query
-from distill.evaluation.runs import read_run
 from distill.example.ambiguous import reordered, write_ambiguous
+from distill.files.runs import read_run
 from distill.pairs.beir import read_qrels
 from distill.records import Pair, make_pair
 from distill.rerank.files import read_passages, read_queries

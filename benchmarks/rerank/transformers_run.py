@@ -16,7 +16,7 @@ from workload import MAX_NEW, Judged, arguments, pairs_of, race, thought
 
 from distill.records import Pair
 from distill.rerank.backends.transformers import TransformersBackend, load
-from distill.rerank.form import Form
+from distill.rerank.student_format import Form
 
 
 def looped(model: Any, form: Form, pairs: list[Pair], size: int) -> Judged:

@@ -16,7 +16,7 @@ from typing import Any
 from workload import MAX_NEW, Judged, arguments, pairs_of, race, thought
 
 from distill.records import Pair
-from distill.rerank.form import Form
+from distill.rerank.student_format import Form
 
 TOP = 20
 

@@ -128,7 +128,7 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def _shape(config: Any) -> Any:
-    from sft.shapes import Shape
+    from sft.estimate.shapes import Shape
 
     heads = config.num_attention_heads
     return Shape(
@@ -138,10 +138,10 @@ def _shape(config: Any) -> Any:
 
 
 def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[tuple[list[int], int]]) -> float:
-    """What sft/memory.py says of the same step."""
+    """What sft/estimate/memory.py says of the same step."""
     import torch
 
-    from sft.memory import Plan, parts
+    from sft.estimate.memory import Plan, parts
 
     packing = bool(given.get("packing"))
     batch = int(given.get("per_device_train_batch_size", 8))

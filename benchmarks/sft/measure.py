@@ -12,7 +12,7 @@ LONGEST = 1024  # tokens of a row; the few longer ones are left out
 
 def assumed_rows(count: int, vocabulary: int) -> list[tuple[list[int], int]]:
     """(ids, prompt tokens), lengths from sft/lengths.json; the ids are random, which costs the same."""
-    from sft.lengths import assumed
+    from sft.estimate.lengths import assumed
 
     rng = random.Random(0)
     found = [([rng.randrange(3, vocabulary) for _ in range(row.whole)], row.prompt) for row in assumed(count, "think")]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from ctypes import c_float
 from typing import Literal
 
-from distill.evaluation.runs import Rankings, ranked
+from distill.files.runs import Rankings, ranked
 
 Ties = Literal["miss", "id"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.evaluation.evaluate import evaluate
-from distill.evaluation.runs import read_run
-from distill.textfiles import lines
+from distill.files.runs import read_run
+from distill.files.text import lines
 
 COLUMNS = {3: (0, 1, 2), 4: (0, 2, 3)}  # BEIR: query, passage, grade; TREC has an iteration after the query
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from distill.errors import ConfigError
-from distill.evaluation.runs import Rankings
+from distill.files.runs import Rankings
 from distill.records import Judgement
 
 Qrels = Mapping[str, Mapping[str, int]]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.pairs.collection import Collection, gather
-from distill.pairs.parts import parted
 from distill.pairs.sources.beir import Beir, qrels_lines
+from distill.pairs.split import parted
 
 
 def read_beir(

@@ -15,9 +15,9 @@ from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Leaks, Usable
 from distill.pairs.collection import Collection, gather
 from distill.pairs.negatives import Miner, check_miners
-from distill.pairs.parts import parted, parts, subset
 from distill.pairs.settings import DataSettings, NegativeSettings, PairSettings
-from distill.pairs.sources.opening import open_source
+from distill.pairs.sources.registry import open_source
+from distill.pairs.split import parted, parts, subset
 from distill.records import Ask, Pair, make_pair
 
 
@@ -82,7 +82,7 @@ class Building:
 
     def synthesize(self) -> None:
         """Queries by the teacher; with each its passage, as a positive."""
-        from distill.pairs.asking.synthesize import write_queries
+        from distill.pairs.generation.synthesize import write_queries
 
         settings, judge = self.settings.synthesize, self._judge()
         assert settings is not None and self.ask is not None
@@ -196,13 +196,13 @@ class Building:
     # --- the teacher ---------------------------------------------------------------------------------------------
 
     def _judge(self) -> Any:
-        from distill.pairs.asking.settings import JudgeSettings
+        from distill.pairs.generation.settings import JudgeSettings
 
         return self.settings.judge or JudgeSettings(samples=1)
 
     def judge(self) -> None:
         """Grades for what was mined, and for what the source lists without one."""
-        from distill.pairs.asking.judge import grades
+        from distill.pairs.generation.judge import grades
 
         settings, counts = self._judge(), self.tally("judge")
         assert self.ask is not None
@@ -229,7 +229,7 @@ class Building:
 
     def instruct(self) -> None:
         """Instructions, the passages that fail them, poisoned requests."""
-        from distill.pairs.asking.instruct import instruction_pairs, poisoned, write_instructions
+        from distill.pairs.generation.instruct import instruction_pairs, poisoned, write_instructions
 
         settings, judge, counts = self.settings.instructions, self._judge(), self.tally("instructions")
         assert settings is not None and self.ask is not None

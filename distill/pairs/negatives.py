@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError, DataError
+from distill.files.text import lines
 from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Usable, nearly_equal, word_grams
 from distill.pairs.collection import Collection
 from distill.pairs.settings import MinerSettings, NegativeSettings
-from distill.textfiles import lines
 
 Ranked = tuple[Sequence[str], Sequence[float]]  # passages and their scores, best first
 ALIKE = 0.4  # the share of common words from which two passages are compared by their 5-grams

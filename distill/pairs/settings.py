@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
 from distill.pairs.analysis import LANGUAGES
-from distill.pairs.asking.settings import InstructionSettings, JudgeSettings, PoisonSettings, SynthesisSettings
+from distill.pairs.generation.settings import InstructionSettings, JudgeSettings, PoisonSettings, SynthesisSettings
 
 SOURCES = Literal["beir", "trec", "table", "huggingface", "ir_datasets", "tevatron", "texts", "example"]
 

@@ -123,7 +123,7 @@ def main(parsed: argparse.Namespace, readers: Readers) -> int:
 def _rerank(parsed: argparse.Namespace, readers: Readers) -> int:
     from distill import store
     from distill.errors import InputError
-    from distill.rerank.job import rerank_run, with_instruction
+    from distill.rerank.resumable_run import rerank_run, with_instruction
 
     out = Path(parsed.out)
     judgements = Path(parsed.judgements) if parsed.judgements else out.with_name(f"{out.name}.judgements")
@@ -187,7 +187,7 @@ def _calibrate(parsed: argparse.Namespace, readers: Readers) -> int:
     from distill.errors import InputError
     from distill.rerank.calibration import FILE, write
     from distill.rerank.fitting import fitted
-    from distill.rerank.job import with_instruction
+    from distill.rerank.resumable_run import with_instruction
 
     out = Path(parsed.out) if parsed.out else Path(parsed.model) / FILE
     if out.is_dir():

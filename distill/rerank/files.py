@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DataError
-from distill.textfiles import lines
+from distill.files.text import lines
 
 
 def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:

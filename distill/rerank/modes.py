@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from distill.rerank.backends.base import Result, Task
-from distill.rerank.form import Form, Prompted
+from distill.rerank.student_format import Form, Prompted
 
 Mode = Literal["think", "direct", "verdict_first", "budget", "adaptive"]
 MODES = ("think", "direct", "verdict_first", "budget", "adaptive")

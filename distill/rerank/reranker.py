@@ -13,9 +13,9 @@ from distill.prompts import is_relevant
 from distill.records import Judgement, Pair, make_pair
 from distill.rerank.backends.base import Backend
 from distill.rerank.backends.choose import backend_of
-from distill.rerank.form import LONG, Long
 from distill.rerank.modes import MODES, Mode, Opinion, Plan, Window, score_of
 from distill.rerank.stream import Stream, Ticket, groups
+from distill.rerank.student_format import LONG, Long
 
 if TYPE_CHECKING:
     from distill.rerank.calibration import Calibration

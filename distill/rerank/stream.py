@@ -12,8 +12,8 @@ from typing import Any
 
 from distill.records import Pair
 from distill.rerank.backends.base import Backend, Result, Task
-from distill.rerank.form import Long
 from distill.rerank.modes import Opinion, Plan, Steps, steps
+from distill.rerank.student_format import Long
 
 CHUNK = 64  # pairs tokenised at once
 

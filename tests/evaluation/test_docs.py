@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from distill.evaluation.settings import EvaluationSettings
-from distill.line.ablation import variants
-from distill.pipeline import RunConfig
+from distill.pipeline.ablation import variants
+from distill.pipeline.config import RunConfig
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 

@@ -14,8 +14,8 @@ from distill.errors import ConfigError, DataError
 from distill.evaluation import suites
 from distill.evaluation.evaluate import summarise
 from distill.evaluation.settings import SetSettings
-from distill.line.sets import first_stage, suite_of
-from distill.line.sources import collection_of  # noqa: F401 (the run below is as little as it reads)
+from distill.pipeline.sets import first_stage, suite_of
+from distill.pipeline.sources import collection_of  # noqa: F401 (the run below is as little as it reads)
 
 
 class OneRun:

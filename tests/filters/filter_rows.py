@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.records import Pair, Trace, make_pair
 from filters.base import Tools
-from filters.funnel import Sifted, sift
+from filters.engine.counts import Sifted, sift
 from filters.settings import FilterSettings
 
 TEXT = "The passage names what the query asks for, with a figure and a date, so it answers the query."

@@ -7,7 +7,7 @@ from typing import Any
 from filter_rows import pair, reasons, sifted, trace
 
 from filters.base import Tools
-from filters.explain import explain
+from filters.engine.explain import explain
 from filters.settings import FilterSettings
 
 

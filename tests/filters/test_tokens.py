@@ -14,9 +14,9 @@ from distill import store
 from distill.errors import DataError
 from distill.records import Pair, Trace
 from filters.base import Tools
-from filters.files import filter_folders
+from filters.engine.run import filter_folders
+from filters.engine.tokens import RowTokens, count_rows
 from filters.settings import FilterSettings
-from filters.tokens import RowTokens, count_rows
 
 
 def words(rows: Sequence[tuple[Pair, Trace]]) -> list[int]:
@@ -26,8 +26,8 @@ def words(rows: Sequence[tuple[Pair, Trace]]) -> list[int]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store, "SHARD_ROWS", 23)
-    monkeypatch.setattr("filters.tokens.NEAR", 7)
-    monkeypatch.setattr("filters.tokens.BATCH", 5)
+    monkeypatch.setattr("filters.engine.tokens.NEAR", 7)
+    monkeypatch.setattr("filters.engine.tokens.BATCH", 5)
     rng = random.Random(0)
     pairs = [pair(n) for n in range(40)]
     traces = [
@@ -55,7 +55,7 @@ def test_every_count_is_found_in_any_order_and_after_travelling(folder: Path) ->
 
 
 def test_length_reads_them_in_other_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("filters.files.WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("filters.engine.run.WORTH_A_PROCESS", 1)
     file = folder / "tokens.npy"
     count_rows(str(folder / "pairs"), str(folder / "traces"), file, words)
     names = [str(folder / name) for name in ("pairs", "traces", "kept", "rejected", "changed")]
@@ -68,9 +68,9 @@ def test_length_reads_them_in_other_processes(folder: Path, monkeypatch: pytest.
 
 
 def test_the_students_count_is_what_training_encodes(folder: Path) -> None:
-    from distill.line.run import Run
-    from distill.line.tools import StudentTokens
-    from distill.pipeline import RunConfig
+    from distill.pipeline.config import RunConfig
+    from distill.pipeline.filter import StudentTokens
+    from distill.pipeline.run import Run
     from sft.scratch import train_tokenizer
     from sft.targets import examples
     from sft.tokens import encode

@@ -14,10 +14,19 @@ from distill.example.tasks import opposite
 from distill.example.teacher import Teacher, TeacherSettings
 from distill.example.texts import write_texts
 from distill.example.world import WorldSettings, write_beir
-from distill.pairs.asking.judge import grades
-from distill.pairs.asking.prompting import NAMES, filled, hashes, read_grade, read_json, read_text, read_texts, template
-from distill.pairs.asking.settings import JudgeSettings
 from distill.pairs.build import build
+from distill.pairs.generation.judge import grades
+from distill.pairs.generation.prompting import (
+    NAMES,
+    filled,
+    hashes,
+    read_grade,
+    read_json,
+    read_text,
+    read_texts,
+    template,
+)
+from distill.pairs.generation.settings import JudgeSettings
 from distill.pairs.settings import PairSettings
 from distill.prompts import teacher_prompt
 from distill.records import Pair

@@ -16,8 +16,8 @@ from distill.pairs.analysis import Analysis
 from distill.pairs.build import build
 from distill.pairs.clean import Leaks, Usable, nearly_equal, normalised, word_grams
 from distill.pairs.collection import Collection
-from distill.pairs.parts import parts, signature
 from distill.pairs.settings import CleanSettings, PairSettings
+from distill.pairs.split import parts, signature
 
 # --- texts ------------------------------------------------------------------------------------------------------------
 

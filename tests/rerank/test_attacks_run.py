@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from distill import store
-from distill.dataset.rows import Kept
 from distill.prompts import FIELDS, PASSAGE, parts_of, student_prompt
+from distill.publish.rows import Kept
 from distill.records import Example, Judgement, Pair, Trace
 from distill.rerank.reranker import Reranker
 

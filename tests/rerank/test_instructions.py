@@ -10,9 +10,9 @@ import pytest
 
 from distill.cli import main
 from distill.errors import InputError
-from distill.evaluation.runs import read_run
 from distill.example.ambiguous import reordered, write_ambiguous
 from distill.example.teacher import Teacher, TeacherSettings
+from distill.files.runs import read_run
 from distill.pairs.beir import read_qrels
 from distill.prompts import teacher_prompt
 from distill.records import Judgement, Pair, make_pair

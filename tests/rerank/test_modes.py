@@ -12,9 +12,9 @@ import pytest
 from distill.prompts import END_THINK, rank1_prompt
 from distill.records import make_pair
 from distill.rerank.backends.base import Result, Task
-from distill.rerank.form import Form
 from distill.rerank.modes import Opinion, Window, mean, opinion, score_of, think_about
 from distill.rerank.reranker import Reranker, text_of
+from distill.rerank.student_format import Form
 from sft.scratch import train_tokenizer
 
 TEXTS = ["the red fox runs. it is quick! yes", "a lazy dog sleeps. is it old? no"]

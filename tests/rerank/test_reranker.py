@@ -13,9 +13,9 @@ from distill.errors import InputError
 from distill.prompts import END_THINK, rank1_prompt
 from distill.records import Pair, make_pair
 from distill.rerank.backends.transformers import TransformersBackend
-from distill.rerank.form import form_of
 from distill.rerank.pool import Task, judge
 from distill.rerank.reranker import AlikeScores, Reranker
+from distill.rerank.student_format import form_of
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,7 @@ def test_a_giant_passage_is_split_in_time_that_grows_with_its_length(
     student: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every part once read from the rest of the passage would be its square."""
-    from distill.rerank import form
+    from distill.rerank import student_format
 
     read = 0
 
@@ -265,11 +265,11 @@ def test_a_giant_passage_is_split_in_time_that_grows_with_its_length(
         read += sum(map(len, prompts))
         return whole(tokenizer, prompts)
 
-    whole = form.prompt_ids
-    monkeypatch.setattr(form, "prompt_ids", counted)
+    whole = student_format.prompt_ids
+    monkeypatch.setattr(student_format, "prompt_ids", counted)
     passage = " ".join(f"dog {number}" for number in range(4000))
     parts = student.form.prompts([make_pair("q", "d", "red fox", passage)], 50, "split")[0].rows
-    frame = len(form.student_prompt("red fox", "", None, student.form.prompt))
+    frame = len(student_format.student_prompt("red fox", "", None, student.form.prompt))
     assert len(parts) > 50 and read < 8 * (len(passage) + len(parts) * frame)
     limit = student.form.context - 50
     assert all(0.85 * limit < len(row) <= limit for row in parts[:-1])

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from distill.cli import main
-from sft.estimate import Data, estimate
-from sft.lengths import Row, assumed, packed, padded
-from sft.memory import Plan, layer_bytes, parts, trainable
+from sft.estimate.estimate import Data, estimate
+from sft.estimate.lengths import Row, assumed, packed, padded
+from sft.estimate.memory import Plan, layer_bytes, parts, trainable
+from sft.estimate.shapes import Shape, device_of, known_models, shape_of
 from sft.settings import SftSettings
-from sft.shapes import Shape, device_of, known_models, shape_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ("rank1-7b", "rank1-1.5b", "custom-domain", "laptop")
@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_said_with_the_remedy(capsys: pytest.CaptureFixture
 def test_every_device_names_its_source_and_a_rent_that_nobody_told_is_called_rough(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from sft.shapes import device_sources, known_devices
+    from sft.estimate.shapes import device_sources, known_devices
 
     assert set(device_sources()) == set(known_devices()) and all(device_sources().values())
     recipe, out = str(ROOT / "configs" / "rank1-7b.yaml"), str(tmp_path / "run")

@@ -12,7 +12,7 @@ import torch
 
 from distill.errors import ConfigError
 from sft.train import train
-from tests.sft.test_watch import dev_job
+from tests.sft.test_callbacks import dev_job
 from tests.sft.tiny import base_folder, train_tiny, weights, world
 
 four_bits = pytest.mark.skipif(

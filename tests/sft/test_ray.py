@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from distill.errors import InputError
-from sft.cluster import train_on_ray
+from sft.ray_train import train_on_ray
 from tests.sft.tiny import apart, base_folder, job_of, weights
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def splitting_worker(job: dict[str, Any]) -> None:
     from torch.distributed.tensor import DTensor
 
     import sft.train
-    from sft.cluster import _worker
+    from sft.ray_train import _worker
 
     begin, save = AcceleratorState.__init__, sft.train.save
 
@@ -107,11 +107,11 @@ def split(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers split weights on this CPU."""
     import cloudpickle
 
-    import sft.cluster
+    import sft.ray_train
 
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
-    monkeypatch.setattr(sft.cluster, "_worker", splitting_worker)
+    monkeypatch.setattr(sft.ray_train, "_worker", splitting_worker)
 
 
 KINDS: dict[str, Any] = {"full": None, "lora": {"r": 4, "alpha": 8}}

@@ -44,10 +44,10 @@ def _ray_of_all() -> Iterator[None]:
 
 @pytest.fixture
 def ray_here(_ray_of_all: None) -> None:
-    """A Ray of our own, shared by the tests; teacher.crew uses it when it finds one. Started anew when it was lost."""
+    """A Ray of our own, shared by the tests; teacher.actors uses it where there is one. Started anew when it was lost."""
     import ray
 
-    from teacher.crew import connect
+    from teacher.actors import connect
 
     if ray.is_initialized() and not any(node["Alive"] for node in ray.nodes()):
         ray.shutdown()

@@ -13,7 +13,7 @@ import pytest
 from distill.errors import ConfigError, EndpointError, RunFolderError, Stopped
 from distill.records import Pair, Request, Trace, make_request
 from distill.store import read_rows
-from teacher.asking import PULL, Asking
+from teacher.session import PULL, Asking
 from teacher.stage import trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
 

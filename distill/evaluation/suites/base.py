@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from distill.errors import DataError
 from distill.evaluation.measures import per_query
-from distill.evaluation.runs import Rankings
-from distill.textfiles import lines
+from distill.files.runs import Rankings
+from distill.files.text import lines
 
 Extra = Callable[[Rankings], dict[str, dict[str, float]]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from distill.errors import DataError
 from distill.evaluation.contrast import p_mrr, robustness
 from distill.evaluation.measures import Qrels, per_query
-from distill.evaluation.runs import Rankings
 from distill.evaluation.suites.base import Suite, Texts, candidate_lists, lists
+from distill.files.runs import Rankings
 
 FILES = ("qrel_diff.jsonl", "top_ranked.jsonl")
 OG, NEW = "-og", "-changed"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from distill.evaluation.contrast import robustness
 from distill.evaluation.measures import Qrels, per_query
-from distill.evaluation.runs import Rankings
 from distill.evaluation.suites.base import Suite, Texts, candidate_lists
+from distill.files.runs import Rankings
 
 FILES = ("top_ranked.jsonl",)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.evaluation.contrast import pairwise_accuracy
-from distill.evaluation.runs import Rankings
 from distill.evaluation.suites.base import Suite, json_lines
+from distill.files.runs import Rankings
 
 NEEDS = ("id", "q1", "q2", "doc1", "doc2")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from distill.errors import DataError
-from distill.textfiles import BROKEN_GZIP, lines
+from distill.files.text import BROKEN_GZIP, lines
 
 Passage = tuple[str, str, str]  # where, id, text
 Query = tuple[str, str, str, str | None]  # where, id, text, instruction

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from distill.rerank.form import Form
+from distill.rerank.student_format import Form
 
 Finish = Literal["read", "stop", "length", "no_end"]
 

@@ -18,7 +18,7 @@ from distill.errors import EndpointError
 from distill.prompts import END_THINK
 from distill.rerank.backends.base import Finish, Result, Task
 from distill.rerank.backends.vllm import written
-from distill.rerank.form import form_of
+from distill.rerank.student_format import form_of
 
 IN_FLIGHT = 64
 TOP = 20

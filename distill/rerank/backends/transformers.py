@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.errors import InputError
 from distill.rerank.backends.base import Result, Task
-from distill.rerank.form import Form, form_of
+from distill.rerank.student_format import Form, form_of
 
 # Prefill reads this many tokens at once at most, padding included: more gains nothing on a CPU and costs memory.
 PREFILL_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 16_384}

@@ -12,7 +12,7 @@ from typing import Any
 
 from distill.errors import InputError
 from distill.rerank.backends.base import Finish, Result, Task
-from distill.rerank.form import form_of
+from distill.rerank.student_format import form_of
 
 # On a CPU the engine's own blocks are 128 tokens: shorter prompts would never share a prefix.
 CPU_BLOCK = 32

@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect
 from distill import __version__
 from distill.errors import InputError
 from distill.records import Judgement, make_pair
-from distill.rerank.serve.desk import RETRY_AFTER_S, Busy, Desk, Engine, EngineFailed
+from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, Desk, Engine, EngineFailed
 from distill.rerank.serve.meters import Meters
 from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankRequest, explained, ranked
 from distill.rerank.serve.settings import ServeSettings

@@ -1,0 +1,36 @@
+"""The teacher as a judge: grades from 0 to 3, several samples, one consensus."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from typing import TypeVar
+
+from distill.pairs.generation.prompting import filled, read_grade
+from distill.pairs.generation.questions import contents
+from distill.pairs.generation.settings import JudgeSettings
+from distill.records import Ask
+
+Key = TypeVar("Key")
+Asking = tuple[Key, tuple[str, str | None, str]]  # a key; query, instruction, passage
+
+
+def grades(
+    ask: Ask, settings: JudgeSettings, items: Iterable[Asking[Key]], counts: Counter[str], purpose: str = "grade"
+) -> dict[Key, int | None]:
+    """{key: grade}; None where no more than half of the samples asked for lie within `spread` of their median.
+
+    The median of the samples, the lower one of two: a doubtful passage is not called relevant. Counted in `counts`:
+    asked, failed, unreadable, and `undecided` keys.
+    """
+    prompts = ((key, filled("grade", query=q, instruction=i, passage=p)) for key, (q, i, p) in items)
+    found: dict[Key, int | None] = {}
+    for key, texts in contents(ask, settings, purpose, prompts, counts).items():
+        said = [each for text in texts if (each := read_grade(text)) is not None]
+        counts["unreadable"] += len(texts) - len(said)
+        grade = statistics.median_low(said) if said else 0
+        agreed = sum(abs(each - grade) <= settings.spread for each in said) * 2 > settings.samples
+        found[key] = grade if agreed else None
+        counts["undecided"] += not agreed
+    return found

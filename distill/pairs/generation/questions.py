@@ -1,0 +1,47 @@
+"""Many questions at once: asked in one call, whatever the order of arrival, given back by the caller's own key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from typing import TypeVar
+
+from distill.pairs.generation.settings import Asked
+from distill.records import Ask, Request
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def contents(
+    ask: Ask, settings: Asked, purpose: str, items: Iterable[tuple[Key, str]], counts: Counter[str]
+) -> dict[Key, list[str]]:
+    """{key: what the teacher answered, one text a sample}, in the order of `items` and of the samples.
+
+    Answers that failed or were cut off are left out and counted as `failed`. Held: the answers' texts, without their
+    reasoning. Raises whatever `ask` raises (Stopped: the next call goes on from there).
+    """
+    waiting: dict[str, list[tuple[Key, int]]] = {}
+    found: dict[Key, dict[int, str]] = {}
+
+    def requests() -> Iterator[Request]:
+        for key, content in items:
+            found.setdefault(key, {})
+            for sample in range(settings.samples):
+                request = ask.request(
+                    content,
+                    purpose=purpose,
+                    sample=sample,
+                    temperature=settings.temperature,
+                    max_tokens=settings.max_tokens,
+                )
+                waiting.setdefault(request.request_id, []).append((key, sample))
+                yield request
+
+    for answer in ask(requests()):
+        for key, sample in waiting.pop(answer.request_id, ()):
+            counts["asked"] += 1
+            if answer.error is not None or answer.finish_reason == "length" or not answer.content.strip():
+                counts["failed"] += 1
+            else:
+                found[key][sample] = answer.content
+    return {key: [texts[sample] for sample in sorted(texts)] for key, texts in found.items()}

@@ -1,0 +1,73 @@
+"""The whole configuration of a run: each package's settings, joined, and what they must agree on.
+
+Read by `distill.cli` and by every stage of `distill/pipeline/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from distill.config import Settings
+from distill.evaluation.settings import EvaluationSettings
+from distill.pairs.settings import PairSettings
+from distill.prompts import PROMPT_NAME, PROMPTS
+from distill.publish.settings import DatasetSettings
+from filters.settings import FilterSettings
+from sft.settings import SftSettings
+from teacher.settings import TeacherSettings
+
+
+class RunConfig(Settings):
+    """A configuration file, whole."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run and its folder")
+    seed: int = 0
+    prompt: str = Field(
+        PROMPT_NAME, description="what teacher and students read: rank1, or delimited (docs/security.md)"
+    )
+    pairs: PairSettings
+    teacher: TeacherSettings
+    filters: FilterSettings = FilterSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    sft: SftSettings = SftSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    ablate: list[dict[str, Any]] = Field([], description="settings and the values they take; docs/evaluation.md")
+    rounds: int = Field(1, ge=1, le=4, description="2: self_filter's student is trained in a first round")
+
+    @field_validator("ablate", mode="before")
+    @classmethod
+    def _grids(cls, given: Any) -> Any:
+        return [given] if isinstance(given, dict) else given or []
+
+    @model_validator(mode="after")
+    def _what_filters_need(self) -> RunConfig:
+        """What a filter needs and this configuration cannot give is said before anything is paid for."""
+        named = {name: given for entry in self.filters.root for name, given in entry.items()}
+        if ("self_filter" in named) != (self.rounds > 1):
+            says = "has no student to judge with" if self.rounds == 1 else "is what a first round is for"
+            raise ValueError(f"filters.self_filter {says}; rounds: 2 and self_filter go together")
+        if named.get("length", {}).get("max_length") and self.sft.base == "scratch":
+            raise ValueError("filters.length.max_length needs the student's tokenizer, and base: scratch makes it "
+                             "from what the filters keep; use max_tokens")  # fmt: skip
+        return self
+
+    @field_validator("prompt")
+    @classmethod
+    def _known_prompt(cls, name: str) -> str:
+        if name not in PROMPTS:
+            raise ValueError(f"is no prompt; there are {', '.join(PROMPTS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> RunConfig:
+        """The rooms that write prompts are told which; a room that is told another by itself is a contradiction."""
+        for room in ("teacher", "sft"):
+            settings = getattr(self, room)
+            if settings.prompt not in (PROMPT_NAME, self.prompt):
+                raise ValueError(f"{room}.prompt is {settings.prompt!r}; set prompt at the top, for all rooms alike")
+            object.__setattr__(self, room, settings.model_copy(update={"prompt": self.prompt}))
+        if PROMPTS[self.prompt].delimited and self.sft.think_tokens == "text":
+            raise ValueError("prompt delimited needs its fields' marks as tokens; leave sft.think_tokens out")
+        return self

@@ -1,0 +1,92 @@
+"""What `--dry-run` says beyond the checked configuration: what is missing here, what asking and training would take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill import store
+from distill.config import secret
+from distill.errors import ConfigError
+from distill.pipeline.pairs import pairs_without_teacher
+from distill.pipeline.run import Run
+from distill.pipeline.sources import base_of, check, data_folder
+from distill.records import Example, Pair, Trace
+
+REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
+EXAMPLE = (86, 45)  # tokens of the embedded example's prompts and traces, in the mean
+KEPT_SHARE = 0.75  # of pairs whose trace passes the filters: Rank1 kept 85 % and then 90 % of what was left
+
+
+def warnings(run: Run) -> list[str]:
+    """What a real run would stop at and a dry run only names: keys that are not set, data that is not there.
+
+    Raises ConfigError for what is wrong whatever the machine.
+    """
+    check(run, keys=False)
+    found = []
+    for number, endpoint in enumerate(run.config.teacher.endpoints):
+        try:
+            if endpoint.api_key_env:
+                secret(endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env")
+        except ConfigError as error:
+            found.append(str(error))
+    return found + ([] if has_data(run) else [f"pairs.path: {run.config.pairs.path} is not there"])
+
+
+def has_data(run: Run) -> bool:
+    """Whether pairs can be counted: they were made, or their source lies there (one on a hub is taken to be there)."""
+    pairs = run.config.pairs
+    if pairs.source in ("example", *REMOTE) or store.read_manifest(run.folder / "pairs") is not None:
+        return True
+    return data_folder(run, pairs).exists()
+
+
+def teacher_lines(run: Run) -> list[str]:
+    """What asking would take."""
+    from distill.pipeline.stages import estimate_lines
+
+    return estimate_lines(run) if has_data(run) else ["no estimate without the data"]
+
+
+def training_lines(run: Run) -> list[str]:
+    """What training would take, from the dataset where it is made, else from the pairs, else from sft.assume."""
+    from sft.estimate.estimate import describe
+
+    settings = run.config.sft.model_copy(update={"base": base_of(run)})
+    if run.config.pairs.source == "example" and settings.assume.prompt_tokens is None:
+        lengths = {"prompt_tokens": EXAMPLE[0], "trace_tokens": EXAMPLE[1]}
+        settings = settings.model_copy(update={"assume": settings.assume.model_copy(update=lengths)})
+    return describe(settings, _data(run, settings))
+
+
+def _data(run: Run, settings: Any) -> Any:
+    from sft.estimate.estimate import assumed_data, dataset_data
+    from sft.estimate.lengths import estimated
+
+    if store.read_manifest(run.folder / "dataset") is not None:
+        folder = run.folder / "dataset"
+        names = [student.name for student in settings.targets if (folder / student.name).is_dir()]
+        rows = {name: estimated(store.read_rows(folder / name, Example)) for name in names}
+        twins = {student.name: 2 if student.target == "mixed" else 1 for student in settings.targets}
+        return dataset_data(rows, [len(found) // twins[name] for name, found in rows.items()])
+    if store.read_manifest(run.folder / "kept") is not None:
+        return assumed_data(settings, sum(1 for _ in store.read_rows(run.folder / "kept", Trace)), "the run's traces")
+    count = _pairs(run)
+    if count is None:
+        return assumed_data(settings, None, "no data here, sft.assume")
+    return assumed_data(settings, round(count * KEPT_SHARE), f"{KEPT_SHARE:.0%} of {count:,} pairs")
+
+
+def _pairs(run: Run) -> int | None:
+    pairs = run.config.pairs
+    if store.read_manifest(run.folder / "pairs") is not None:
+        return sum(pair.split == "train" for pair in store.read_rows(run.folder / "pairs", Pair))
+    if pairs.source == "example":
+        from distill.example.world import WorldSettings
+
+        world = WorldSettings(**pairs.example)
+        return world.queries["train"] * (world.relevant + world.near_misses + world.same_place + world.plain)
+    if not has_data(run):
+        return None
+    made = pairs_without_teacher(run)
+    return None if made is None else sum(pair.split == "train" for pair in made)

@@ -1,0 +1,140 @@
+"""One student asked in several modes: its systems, its calibration on a development set, and what the modes cost.
+
+Part of the evaluation stage. A set is judged in every mode of `evaluation.modes`; on the set `evaluation.calibrate_on`
+each student is calibrated, and mode adaptive's window chosen, before any other set is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill import store
+from distill.pipeline.run import Run
+from distill.records import Judgement, Pair
+
+Judged = Mapping[str, Sequence[Judgement]]
+
+
+def modes_of(run: Run, student: Any) -> dict[str, str]:
+    """{system: mode} of one student: those of the configuration, else think or direct, and both for `mixed`."""
+    wanted = run.config.evaluation.modes.get(student.name)
+    if wanted:
+        return {f"{student.name}.{mode.replace(':', '_')}": mode for mode in wanted}
+    if student.target == "mixed":
+        return {f"{student.name}.{mode}": mode for mode in ("think", "direct")}
+    return {student.name: "think" if student.target == "think" else "direct"}
+
+
+def in_order(run: Run) -> list[Any]:
+    """The evaluation sets, the one to calibrate on first."""
+    first = run.config.evaluation.calibrate_on
+    return sorted(run.config.evaluation.sets, key=lambda each: each.name != first)
+
+
+def due(run: Run, set_name: str, mode: str) -> bool:
+    """Whether a mode is judged on a set: adaptive needs its window first, and so is not on the set that chooses it."""
+    return mode != "adaptive" or set_name != run.config.evaluation.calibrate_on
+
+
+def calibrate(run: Run, judged: Judged, qrels: Any, relevant_from: int) -> dict[str, Any]:
+    """Fit each student's calibration.json on the judgements of the development set; {student: checks}."""
+    from distill.errors import InputError
+    from distill.rerank.calibration import FILE, write
+    from distill.rerank.fitting import from_judgements
+
+    found: dict[str, Any] = {}
+    for student in run.config.sft.targets:
+        of = modes_of(run, student)
+        mine = {mode: judged[system] for system, mode in of.items() if system in judged}
+        path = run.folder / "students" / student.name / FILE
+        path.unlink(missing_ok=True)  # one of earlier answers must not outlive them
+        try:
+            made = from_judgements(mine, qrels, run.config.evaluation.calibration, relevant_from, _both(of))
+        except InputError as error:
+            run.say(f"  {student.name}: not calibrated ({error})")
+            continue
+        write(path, made)
+        found[student.name] = made.checks
+    return found
+
+
+def recheck(run: Run, pairs: Sequence[Pair], qrels: Any, relevant_from: int) -> None:
+    """Check each student's saved calibration on the same pairs under `evaluation.calibration_instructions`, and save
+    what was found with it; nothing is fitted anew."""
+    from distill.rerank.calibration import FILE, check, read, write
+    from distill.rerank.fitting import off, sides
+    from distill.rerank.pool import Task, judge
+    from distill.rerank.resumable_run import with_instruction
+
+    evaluation = run.config.evaluation
+    tasks, meant = [], {}
+    for student in run.config.sft.targets:
+        folder = run.folder / "students" / student.name
+        for mode in modes_of(run, student).values() if (folder / FILE).exists() else ():
+            for number, text in enumerate(evaluation.calibration_instructions):
+                if mode != "adaptive":
+                    asked = with_instruction([pair for pair in pairs if pair.query_id in qrels], text)
+                    tasks.append(Task(f"{student.name}.{mode}, instruction {number + 1}", str(folder), mode, asked))
+                    meant[tasks[-1].name] = (folder / FILE, mode, text)
+    notify = lambda event: run.log({**event, "set": evaluation.calibrate_on})  # noqa: E731
+    found = {name: rows for name, rows, _ in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens)}
+    for name, (path, mode, text) in meant.items():
+        made = read(path)
+        made.checks.append(check(made, mode, text, *sides(found[name], qrels, relevant_from)))
+        write(path, made)
+        if off(made, made.checks[-1]):
+            run.say(f"  {name}: calibrated scores are off under {text!r}; see the report")
+
+
+def describe(run: Run, judged: Judged, qrels: Any, relevant_from: int, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What the report draws: by student, each mode's tokens, pace, ECE before and after, bins, the curve of quality
+    against tokens that other windows of mode adaptive would have given here, and how its calibration was checked."""
+    from distill.rerank import adaptive
+    from distill.rerank.calibration import FILE, quality, read, reliability
+    from distill.rerank.fitting import off, sides
+    from distill.rerank.modes import score_of
+
+    found: dict[str, Any] = {}
+    for student in run.config.sft.targets:
+        of = {system: mode for system, mode in modes_of(run, student).items() if system in judged}
+        path = run.folder / "students" / student.name / FILE
+        made = read(path) if path.exists() and run.config.evaluation.calibrate_on else None
+        rows = {}
+        for system, mode in of.items():
+            rows_of = [j for j in judged[system] if j.query_id in qrels]
+            margins, labels = sides(rows_of, qrels, relevant_from)
+            raw = [score_of(m) for m in margins]
+            fitted = [j.score for j in rows_of] if mode == "adaptive" else None
+            if made and mode in made.curves:
+                fitted = [made.score(mode, m) for m in margins]
+            rows[system] = {
+                "mode": mode,
+                "tokens_per_pair": round(sum(j.tokens for j in rows_of) / max(1, len(rows_of)), 2),
+                "pairs_per_s": round(len(judged[system]) / max(seconds[system], 1e-9), 1),
+                "raw": None if mode == "adaptive" else {**quality(raw, labels), "bins": reliability(raw, labels)},
+                "calibrated": {**quality(fitted, labels), "bins": reliability(fitted, labels)} if fitted else None,
+                "forced": sum(j.finish_reason in ("length", "no_end", "budget") for j in rows_of),
+                "unparsable": sum(j.verdict is None for j in rows_of),
+            }
+        checks = [{**each, "off": off(made, each)} for each in made.checks] if made else []
+        one: dict[str, Any] = {"systems": rows, "curve": [], "checks": checks}
+        by_mode = {mode: judged[system] for system, mode in of.items()}
+        if made and made.window and _both(of):
+            curves = (made.curves["adaptive.direct"], made.curves["adaptive.think"])
+            tried = adaptive.outcomes(by_mode["direct"], by_mode["think"], qrels, curves, adaptive.saved(made))
+            one["curve"] = [[round(o.tokens, 2), round(o.ndcg, 4)] for o in sorted(tried, key=lambda o: o.tokens)]
+            limits = made.window
+            one["window"] = [str(limits.low), str(limits.high), limits.top]
+        found[student.name] = one
+    return found
+
+
+def write(out: Path, set_name: str, described: Mapping[str, Any]) -> None:
+    """Write evaluation/SET.modes.json."""
+    store.write_json(out / f"{set_name}.modes.json", dict(described))
+
+
+def _both(of: Mapping[str, str]) -> bool:
+    return {"think", "direct"} <= set(of.values())

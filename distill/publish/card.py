@@ -1,0 +1,177 @@
+"""The dataset card (README.md) of a run: a YAML header that the hub reads, and what a person should know before use.
+
+Everything that a model, a user or a document wrote is escaped, or stands in a code block that it cannot close.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distill import __version__, store
+from distill.prompts import teacher_prompt
+from distill.publish.formats.base import Written
+from distill.publish.rows import KeptRow
+from distill.publish.settings import DatasetSettings
+from distill.publish.tally import Tally
+
+# Licence identifiers of the hub that data usually has; any other text becomes `other` with the text as its name.
+LICENCES = frozenset(
+    """
+    afl-3.0 agpl-3.0 apache-2.0 bsd-2-clause bsd-3-clause cc cc-by-2.0 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0
+    cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0
+    cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 gfdl gpl-2.0 gpl-3.0 lgpl-3.0 mit mpl-2.0 odbl
+    odc-by openrail pddl unknown unlicense
+    """.split()  # noqa: SIM905 - a list literal would take thirty lines
+)
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+
+def render(run: Path, found: Tally, written: Written, settings: DatasetSettings, name: str, columns: bool) -> str:
+    """The card's text; `columns` says what each column of the Parquet rows is."""
+    import jinja2
+    import yaml
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # this is Markdown: `words` and `fenced` escape
+    )
+    environment.filters |= {"words": words, "fenced": fenced, "count": lambda n: f"{n:,}"}
+    text = environment.get_template("card.md.j2").render(
+        name=name,
+        settings=settings,
+        found=found,
+        written=written,
+        columns=COLUMNS if columns else {},
+        prompt=teacher_prompt("{query} {instruction}", "{passage}"),
+        example=_example(found),
+        version=__version__,
+        **provenance(run),
+    )
+    body = re.sub(r"\n{3,}", "\n\n", text).strip()
+    yaml_head = yaml.safe_dump(header(found, written, settings, name), sort_keys=False, allow_unicode=True)
+    return f"---\n{yaml_head}---\n\n{body}\n"
+
+
+def header(found: Tally, written: Written, settings: DatasetSettings, name: str) -> dict[str, Any]:
+    """The card's metadata, by the hub's names."""
+    head: dict[str, Any] = {}
+    languages = settings.language or sorted(k for k in found.by["language"] if re.fullmatch(r"[a-z]{2,3}", k))
+    if languages:
+        head["language"] = languages
+    if settings.licence:
+        plain = settings.licence.strip().lower()
+        known = plain in LICENCES
+        slug = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-")
+        head |= {"license": plain} if known else {"license": "other", "license_name": slug or "see-card"}
+    size = next((label for limit, label in SIZES if found.rows < limit), "n>10M")
+    head |= {
+        "pretty_name": settings.name or name,
+        "size_categories": [{"n>10M": "10M<n<100M"}.get(size, size)],
+        "task_categories": ["text-ranking", "text-generation"],
+        "tags": list(
+            dict.fromkeys(["reasoning", "reranking", "information-retrieval", "distillation", *settings.tags])
+        ),
+        "configs": written.configs,
+    }
+    return head | ({"dataset_info": written.info} if written.info else {})
+
+
+def provenance(run: Path) -> dict[str, Any]:
+    """What the run's manifests say of how the rows came to be; empty values where a stage has not said."""
+    manifests = {folder: store.read_manifest(run / folder) or {} for folder in ("pairs", "traces", "kept")}
+    pairs, traces, kept = (manifests[folder].get("result") or {} for folder in manifests)
+    asked = manifests["traces"].get("settings") or {}
+    by_filter = kept.get("by_filter")
+    flow = {
+        "pairs": pairs.get("pairs", pairs.get("rows")),
+        "samples due": _first("samples_due", traces, kept),
+        "not asked (budget, or no room)": _first("not_asked", kept, traces),
+        "failed": _first("failed", kept, traces),
+        "rejected": kept.get("rejected"),
+        "kept": kept.get("kept", kept.get("rows")),
+    }
+    return {
+        "flow": {key: value for key, value in flow.items() if isinstance(value, int)},
+        "rejects": _rejects(by_filter if isinstance(by_filter, Mapping) else {}),
+        "filters": _filters(manifests["kept"].get("settings")),
+        "sampling": {key: value for key, value in sorted(_flat(asked)) if value is not None},
+        "hashes": {folder: str((m.get("result") or {}).get("data_hash", ""))[:16] for folder, m in manifests.items()},
+        "versions": manifests["kept"].get("versions") or {},
+    }
+
+
+def words(value: object) -> str:
+    """Any text as plain words in Markdown: no markup, no HTML, no link, no new line, no table cell of its own."""
+    line = " ".join(str(value).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*_{}\[\]#!|~])", r"\\\1", line)
+    return re.sub(r"(?i)\b(https?|ftp|www)([:.])", r"\1&#8203;\2", line)
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """A code block with a fence longer than any run of backticks in the text."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _example(found: Tally) -> KeptRow | None:
+    return found.examples.get(1) or found.examples.get(0)
+
+
+def _first(key: str, *sources: Mapping[str, Any]) -> Any:
+    return next((source[key] for source in sources if key in source), None)
+
+
+def _rejects(by_filter: Mapping[str, Any]) -> list[tuple[str, int, list[tuple[str, int]]]]:
+    """(filter, rejected, its most frequent reasons)."""
+    found = []
+    for name, counts in by_filter.items():
+        if not isinstance(counts, Mapping) or not counts.get("rejected"):
+            continue
+        reasons = counts.get("reasons")
+        pairs = reasons.items() if isinstance(reasons, Mapping) else []
+        top = sorted(((str(k), int(v)) for k, v in pairs if isinstance(v, int)), key=lambda each: (-each[1], each[0]))
+        found.append((str(name), int(counts["rejected"]), top[:5]))
+    return found
+
+
+def _filters(settings: Any) -> list[str]:
+    """The filters in words: the name, with its thresholds where it has any."""
+    settings = settings.get("filters") if isinstance(settings, Mapping) else settings
+    entries = [each for each in settings if isinstance(each, Mapping)] if isinstance(settings, list) else []
+    return [
+        name + (f" ({', '.join(f'{key} {value}' for key, value in thresholds.items())})" if thresholds else "")
+        for each in entries
+        for name, thresholds in each.items()
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+    return rows
+
+
+COLUMNS = {
+    "pair_id": "hash of query, instruction and passage",
+    "sample": "which of the teacher's samples of this pair",
+    "query_id, doc_id": "the ids in the source",
+    "query, instruction, passage": "what was judged; instruction may be null",
+    "label": "grade of relevance (0 = not relevant), null where nobody judged",
+    "label_origin, label_before": "who set the label: judged, assumed (a mined negative), teacher, vote or human, the "
+    "last three with the earlier grade, where there was one",
+    "relevant_from": "the lowest grade that counts as relevant",
+    "reasoning, answer": "the teacher's words, its reasoning and its answer apart",
+    "verdict": "what is trained: 1 true, 0 false; a graded teacher's grade",
+    "prompt, completion": "the text that a thinking student reads and writes, byte for byte",
+    "source, split, language": "where the pair comes from, such as qrels or bm25 with its rank",
+    "teacher, finish_reason, prompt_tokens, completion_tokens": "the model, how its answer ended, tokens as billed",
+}

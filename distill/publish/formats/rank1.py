@@ -1,0 +1,41 @@
+"""Rank1's published training data: a JSON array a split, with `instruction`, `input`, `output`.
+
+Columns and file name: the card of jhu-clsp/rank1-training-data and train_configs/README.md of orionw/rank1
+(`train.json`, LLaMA-Factory's alpaca format, `template: empty`). LLaMA-Factory joins instruction and input by a newline
+and puts nothing before the output, so the input here ends in the newline that stands before `<think>` in the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from distill.prompts import THINK
+from distill.publish.formats.base import Row, Written, config
+from distill.publish.rows import Kept, KeptRow, hub_split
+
+USE = """\
+The columns are those of `jhu-clsp/rank1-training-data`; `instruction`, a newline, `input` and `output` make up the text
+of Rank1's prompt and answer. Rank1's own LLaMA-Factory configurations take `train.json` as it is (`template: empty`).\
+"""
+
+
+def write(kept: Kept, out: Path, name: str) -> Written:
+    """`{split}.json`, streamed."""
+    handles, rows = {}, dict[str, int]()
+    for row in kept.rows():
+        split = hub_split(row.split)
+        if split not in handles:
+            handles[split] = open(out / f"{split}.json", "w", encoding="utf-8", newline="\n")
+        handles[split].write(("[\n" if not rows.get(split) else ",\n") + json.dumps(alpaca(row), ensure_ascii=False))
+        rows[split] = rows.get(split, 0) + 1
+    for handle in handles.values():
+        handle.write("\n]\n")
+        handle.close()
+    return Written(rows, [config("default", rows, "{split}.json")], USE)
+
+
+def alpaca(row: KeptRow) -> Row:
+    """instruction, newline, input, output = prompt and completion, byte for byte."""
+    instruction, _, rest = row.prompt.removesuffix(THINK).partition("\n")
+    return {"instruction": instruction, "input": rest, "output": THINK + row.completion}

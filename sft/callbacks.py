@@ -1,0 +1,128 @@
+"""What is looked at while a student trains: its progress as log lines, its loss, its scores on held-out pairs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from distill.errors import DistillError
+from sft.validation import collapse
+
+COMPLETE = "complete"  # the file that is written last into a checkpoint
+WINDOW = 3  # logged losses that are averaged before they are compared
+
+
+class Diverging:
+    """Tells a loss that grows from one that is noisy: means of three logged losses, against the first and the best."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.best = math.inf
+        self.warned = False
+
+    def see(self, loss: float) -> tuple[str, bool] | None:
+        """(what to say, whether training should end), or None. Worse than at the start, by half and more: end."""
+        self.losses.append(loss)
+        if len(self.losses) < 2 * WINDOW:
+            self.best = min(self.best, sum(self.losses[-WINDOW:]) / WINDOW) if len(self.losses) >= WINDOW else self.best
+            return None
+        first, now = sum(self.losses[:WINDOW]) / WINDOW, sum(self.losses[-WINDOW:]) / WINDOW
+        if now > 1.5 * first + 0.5:
+            return f"the loss went from {first:.3g} to {now:.3g}: training diverges", True
+        if now > 2 * self.best + 0.5 and not self.warned:
+            self.warned = True
+            return f"the loss was {self.best:.3g} and is {now:.3g} again", False
+        self.best = min(self.best, now)
+        return None
+
+
+class Watch(TrainerCallback):
+    """Lines for log.jsonl, a mark on whole checkpoints, and an end to a run that cannot come to anything."""
+
+    def __init__(self, job: dict[str, Any], say: Callable[[dict[str, Any]], None], relevant_share: float) -> None:
+        self.name, self.target, self.say = job["name"], job["target"], say
+        self.relevant_share = relevant_share
+        self.started = self.at = time.monotonic()
+        self.tokens = 0
+        self.diverging = Diverging()
+        self.warnings: list[str] = []
+        self.curve: list[dict[str, Any]] = []
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Every worker has written its part before the mark is made."""
+        import torch
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """The last step is looked at as well, so that it can be the best."""
+        if args.eval_strategy != "no" and state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+        return control
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        """A line with the held-out measures, and a word where all scores are alike."""
+        found = {key.removeprefix("eval_"): value for key, value in (metrics or {}).items()}
+        self.curve.append({"step": state.global_step, **found})
+        self._line(state, {f"dev_{key}": round(value, 5) for key, value in found.items()})
+        said = collapse(found, self.relevant_share) if "spread" in found else None
+        if said and state.global_step * 3 >= state.max_steps:
+            self._warn(state, said)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """A line with the loss. Raises DistillError where it is no number, or grows beyond where it began."""
+        if not logs or "loss" not in logs:
+            return
+        now, tokens, loss = time.monotonic(), int(logs.get("num_tokens", 0)), float(logs["loss"])
+        line = {
+            "loss": loss,
+            "learning_rate": logs.get("learning_rate"),
+            "token_accuracy": logs.get("mean_token_accuracy"),
+            "tokens_per_s": round((tokens - self.tokens) / max(now - self.at, 1e-9), 1),
+            "seconds": round(now - self.started, 2),
+        }
+        self.tokens, self.at = tokens, now
+        self._line(state, line)
+        if not math.isfinite(loss):
+            raise DistillError(
+                f"{self.name}: the loss is {loss} at step {state.global_step}; "
+                "lower sft.training.learning_rate, or look for broken rows in the dataset"
+            )
+        said = self.diverging.see(loss)
+        if said is not None:
+            text = f"{said[0]} (step {state.global_step}); lower sft.training.learning_rate, or warm up for longer"
+            if said[1]:
+                raise DistillError(f"{self.name}: {text}")
+            self._warn(state, text)
+
+    def _line(self, state: Any, values: dict[str, Any]) -> None:
+        head = {"stage": "sft", "student": self.name, "target": self.target}
+        if state.is_world_process_zero:
+            self.say({**head, "step": state.global_step, "steps": state.max_steps, **values})
+
+    def _warn(self, state: Any, text: str) -> None:
+        self.warnings.append(text)
+        self._line(state, {"warning": text})
+
+
+def teller(path: str | None) -> Callable[[dict[str, Any]], None]:
+    """Where lines go: to standard output, or appended to a file that another process reads."""
+
+    def say(event: dict[str, Any]) -> None:
+        text = json.dumps(event)
+        if path is None:
+            print(text, flush=True)
+        else:
+            with open(path, "a", encoding="utf-8") as out:
+                out.write(text + "\n")
+
+    return say

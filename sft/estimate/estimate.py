@@ -1,0 +1,221 @@
+"""What a training would take, before anything is loaded: tokens, packing, memory by part, steps, FLOPs, hours, dollars.
+
+It needs no weights, tokenizer, key or hub, and where there is no data it assumes lengths. Each figure that rests on an
+assumption is marked `estimated`. Memory was derived from counted tensors (sft/estimate/memory.py), not fitted to a
+GPU's peaks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sft.estimate import memory
+from sft.estimate.lengths import SIMULATED, Row, assumed, packed, padded
+from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
+from sft.settings import SftSettings, StudentSettings
+
+# TRL's own defaults, where the configuration says nothing (trl 1.16).
+TRL = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_train_epochs": 3.0, "max_steps": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is known of the pairs: how many, and their rows' lengths where there is a dataset; `basis` says whence."""
+
+    pairs: int | None
+    rows: dict[str, list[Row]]
+    basis: str
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One student's training; None where it cannot be known. Bytes in GiB, `tokens` real ones of the whole training."""
+
+    student: str
+    examples: int | None
+    rejected: int
+    mean_tokens: float
+    efficiency: float
+    rows_a_step: int
+    steps: int | None
+    epochs: float | None
+    tokens: float | None
+    flop: float | None
+    tokens_per_s: float | None
+    hours: float | None
+    usd: float | None
+    memory: dict[str, float]
+
+
+def estimate(settings: SftSettings, student: StudentSettings, data: Data, shape: Shape, device: Device) -> Estimate:
+    """The estimate of one student."""
+    given = {**TRL, **settings.training}
+    batch, accumulation = int(given["per_device_train_batch_size"]), int(given["gradient_accumulation_steps"])
+    pairs = data.pairs if student.train_size is None or data.pairs is None else min(data.pairs, student.train_size)
+    sample = data.rows.get(student.name) or _assumed_rows(settings, student, pairs)
+    fits = [row for row in sample if row.whole <= settings.max_length]
+    factor = 2 if student.target == "mixed" else 1
+    share = len(fits) / max(1, len(sample))
+    examples = None if pairs is None else round(pairs * factor * share)
+    real = sum(row.whole for row in fits)
+    mean = real / max(1, len(fits))
+    packing = bool(given.get("packing"))
+    if packing:
+        limit = settings.pack_length or settings.max_length
+        filled = packed([row.whole for row in fits], limit)
+        efficiency = real / max(1, len(filled) * limit)
+        rows_per_example = len(filled) / max(1, len(fits))
+        longest = limit
+        tokens_at_once = batch * limit
+    else:
+        efficiency = real / max(1, padded(fits, batch * accumulation, settings.order_by))
+        rows_per_example = 1.0
+        longest = max((row.whole for row in fits), default=0)
+        tokens_at_once = batch * longest
+    a_step = batch * accumulation * devices_of(settings)
+    rows = None if examples is None else math.ceil(examples * rows_per_example)
+    steps = _steps(given, rows, a_step)
+    epochs = None if steps is None or not rows else steps * a_step / rows
+    tokens = None if steps is None else steps * a_step / rows_per_example * mean
+    scored = sum(row.completion for row in fits) / max(1, real)
+    checkpointing = bool(given.get("gradient_checkpointing", device.name != "cpu"))  # TRL's default on a GPU
+    kind: memory.Kind = "lora" if settings.lora else "full"
+    attended = mean if packing else longest
+    per_token = shape.flop_per_token(attended, scored, kind, checkpointing)
+    flop = None if tokens is None else tokens * per_token
+    speed = device.tflops * 1e12 * settings.assume.utilisation * devices_of(settings) / per_token
+    speed *= 1.0 if packing else efficiency
+    hours = tokens / speed / 3600 if tokens is not None and speed else None
+    price = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
+    plan = memory.Plan(
+        shape=shape,
+        kind=kind,
+        r=settings.lora.r if settings.lora else 0,
+        tags_added=settings.think_tokens == "added",
+        four_bit=bool(settings.lora and settings.lora.bits),
+        tokens=tokens_at_once,
+        row=longest if not packing else batch * longest,
+        scored=scored,
+        checkpointing=checkpointing,
+        packed=packing,
+        shards=devices_of(settings) if settings.ray is not None and settings.ray.shard else 1,
+        gpu=device.name != "cpu",
+    )
+    return Estimate(
+        student=student.name,
+        examples=examples,
+        rejected=0 if pairs is None else round(pairs * factor * (1 - share)),
+        mean_tokens=mean,
+        efficiency=efficiency,
+        rows_a_step=a_step,
+        steps=steps,
+        epochs=epochs,
+        tokens=tokens,
+        flop=flop,
+        tokens_per_s=speed or None,
+        hours=hours,
+        usd=hours * price * devices_of(settings) if hours is not None else None,
+        memory=memory.parts(plan),
+    )
+
+
+def devices_of(settings: SftSettings) -> int:
+    """How many devices train one student."""
+    return settings.assume.devices or (settings.ray.workers if settings.ray is not None else 1)
+
+
+def _assumed_rows(settings: SftSettings, student: StudentSettings, pairs: int | None) -> list[Row]:
+    count = min(pairs or SIMULATED, SIMULATED)
+    return assumed(count, student.target, prompt=settings.assume.prompt_tokens, trace=settings.assume.trace_tokens)
+
+
+def _steps(given: dict[str, Any], rows: int | None, a_step: int) -> int | None:
+    if int(given["max_steps"]) > 0:
+        return int(given["max_steps"])
+    return None if rows is None else math.ceil(rows / a_step * float(given["num_train_epochs"]))
+
+
+def describe(settings: SftSettings, data: Data) -> list[str]:
+    """The estimates of every student as lines for a person."""
+    device = device_of(settings.assume.device)
+    several = f"{devices_of(settings)} x " if devices_of(settings) > 1 else ""
+    lines = [f"on {several}{device.name} ({device.how}), {device.memory_gib:.0f} GiB each; rows: {data.basis}"]
+    shape = shape_of(settings.base, settings.scratch)
+    if shape is None:
+        known = ", ".join(known_models())
+        return [*lines, f"no estimate: the shape of {settings.base!r} is in no table here (known: {known})"]
+    method = f"LoRA r {settings.lora.r}" if settings.lora else "every weight"
+    lines.append(f"{settings.base}: {shape.parameters / 1e9:.3g} billion parameters, training {method}")
+    for student in settings.targets:
+        lines += _lines(estimate(settings, student, data, shape, device), settings, device, student.name in data.rows)
+    return lines
+
+
+def _lines(found: Estimate, settings: SftSettings, device: Device, measured: bool) -> list[str]:
+    mark = "" if measured else " (estimated)"
+    name = found.student
+    packing = bool(settings.training.get("packing"))
+    if found.examples is None:
+        rows = "rows unknown: no data, and sft.assume.examples is not set"
+    else:
+        rows = f"{found.examples:,} rows" + (f", {found.rejected:,} put out as too long" if found.rejected else "")
+        rows += "" if measured else " (estimated)"
+    kind = "packing" if packing else "padding"
+    lines = [f"{name}: {rows}; {found.mean_tokens:,.0f} tokens in the mean{mark}; {kind} {found.efficiency:.1%} real"]
+    if found.steps is not None:
+        epochs = f", {found.epochs:.2f} epochs" if found.epochs is not None else ""
+        unit = "packed rows" if packing else "rows"
+        lines.append(f"{name}: {found.steps:,} steps of {found.rows_a_step} {unit}{epochs}; {_tokens(found)}")
+    if found.hours is not None and found.tokens_per_s and found.usd is not None:
+        rate = settings.assume.utilisation
+        lines.append(
+            f"{name}: about {_hours(found.hours)} at {found.tokens_per_s:,.0f} tokens/s ({rate:.0%} of peak), "
+            f"{found.usd:,.2f} USD (estimated){_rent(settings, device)}"
+        )
+    total = sum(found.memory.values())
+    parts = ", ".join(f"{part} {gib:.1f}" for part, gib in found.memory.items() if gib >= 0.05)
+    verdict = "fits" if total <= device.memory_gib else "DOES NOT FIT"
+    lines.append(f"{name}: {total:.1f} GiB at the peak (estimated: {parts}), {verdict} in {device.memory_gib:.0f} GiB")
+    if total > device.memory_gib:
+        lines.append(f"{name}: {_remedy(found.memory, settings)}")
+    return lines
+
+
+def _rent(settings: SftSettings, device: Device) -> str:
+    """What the price rests on, where nobody told it."""
+    if settings.assume.usd_per_hour is not None or not device.usd_per_hour:
+        return ""
+    return f", by a rough rent of {device.usd_per_hour:g} USD an hour and device as of November 2026"
+
+
+def _tokens(found: Estimate) -> str:
+    flop = f", {found.flop:.2g} FLOP" if found.flop else ""
+    return f"{found.tokens or 0:,.0f} tokens{flop} (estimated)"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+
+
+def _remedy(found: dict[str, float], settings: SftSettings) -> str:
+    worst = max(found, key=lambda part: found[part])
+    if worst in ("activations", "logits"):
+        return "most of it is activations: set sft.training.gradient_checkpointing: true, or a smaller batch a device"
+    if settings.lora is None:
+        return "most of it is weights and their optimiser: sft.lora: {r: 32, alpha: 64} trains a hundredth of them"
+    return "most of it is weights: sft.lora.bits: 4 (QLoRA), a larger device, or a smaller base"
+
+
+def assumed_data(settings: SftSettings, pairs: int | None, basis: str) -> Data:
+    """Data of which no row is there yet: `pairs` of them where that is known, else what sft.assume says."""
+    count = pairs if pairs is not None else settings.assume.examples
+    return Data(count, {}, f"{basis}, lengths assumed (estimated)")
+
+
+def dataset_data(rows: dict[str, list[Row]], pairs: Sequence[int]) -> Data:
+    """Data that lies there: each student's rows, by their characters."""
+    return Data(max(pairs, default=0), rows, "the run's dataset, tokens by characters (estimated)")

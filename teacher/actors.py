@@ -1,0 +1,207 @@
+"""The Ray actors at whose desks the asking is done: started, fed, replaced when they die.
+
+Whatever a dead actor had and had not handed over goes back to the driver, and so to the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import SecretStr
+
+from distill.errors import DistillError, Stopped
+from distill.processes import cores
+from teacher.messages import Delivery, Sheet
+from teacher.settings import Endpoint, TeacherSettings
+from teacher.worker import Desk
+
+DEATHS_IN_A_ROW = 5
+STARTS, LOOK_S = 3, 5.0
+# A Ray of one machine has nobody to replace a node that is only slow: it is given time.
+PATIENT = {"health_check_timeout_ms": 60_000, "worker_register_timeout_seconds": 300}
+
+
+class Worker:
+    """What runs inside an actor. Keys travel as SecretStr, which does not print."""
+
+    def __init__(self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr]) -> None:
+        self._arguments = settings, endpoints, keys
+        self._desk: Desk | None = None
+
+    async def exchange(self, requests: list[Sheet], usd: float, tokens: float) -> Delivery:
+        """See Desk.exchange."""
+        if self._desk is None:
+            self._desk = make_desk(*self._arguments)
+        return await self._desk.exchange(requests, usd, tokens)
+
+
+def make_desk(settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Sequence[SecretStr]) -> Desk:
+    """A desk with its share of the run's limits."""
+    from teacher.client import Client
+    from teacher.limits import Gauge
+
+    concurrency = math.ceil(settings.concurrency / settings.workers)
+    if settings.source == "vllm":
+        from teacher.engine import EngineClient
+
+        assert settings.engine is not None
+        engine: Any = EngineClient(settings.engine, settings.deadline_s)
+        gauge = Gauge(concurrency, settings.deadline_s, None, None)
+        return Desk([engine], [gauge], settings.attempts, concurrency)
+
+    def share(whole: float | None) -> float | None:
+        return None if whole is None else whole / settings.workers
+
+    clients, gauges = [], []
+    for endpoint, key in zip(endpoints, keys, strict=True):
+        most = math.ceil((endpoint.in_flight or settings.concurrency) / settings.workers)
+        clients.append(Client(endpoint, key.get_secret_value(), settings.deadline_s, most))
+        gauges.append(
+            Gauge(most, settings.deadline_s, share(endpoint.requests_per_minute), share(endpoint.tokens_per_minute))
+        )
+    return Desk(clients, gauges, settings.attempts, concurrency)
+
+
+def connect(workers: int) -> bool:
+    """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start Ray on this machine; whether it was started.
+
+    On a busy machine Ray gives its processes too little time, or two Rays that start at once take the same port: it
+    is started again, up to `STARTS` times. Raises Stopped when it does not start or cannot be reached.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    before = signal.getsignal(signal.SIGTERM)
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if os.environ.get("RAY_ADDRESS"):
+        arguments, starts = quiet, 1
+    else:
+        local = {"address": "local", "include_dashboard": False, "object_store_memory": 200 << 20}
+        arguments, starts = {**quiet, **local, "num_cpus": max(workers, cores()), "_system_config": PATIENT}, STARTS
+    for number in range(1, starts + 1):
+        try:
+            ray.init(**arguments)
+            break
+        except Exception as error:  # Ray raises a plain Exception when its node is slow to start
+            ray.shutdown()
+            if number == starts:
+                where = os.environ.get("RAY_ADDRESS")
+                failed = f"the Ray of RAY_ADDRESS {where} is not reached" if where else "Ray does not start here"
+                raise Stopped(f"teacher: {failed} ({_first_line(error)}); nothing is lost, run again") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray's own would end the driver with status 15
+    return True
+
+
+class Crew:
+    """`settings.workers` actors. One exchange with each is always under way."""
+
+    def __init__(self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr]) -> None:
+        import ray
+
+        self._started_ray = connect(settings.workers)
+        self._ray = ray
+        self._settings = settings
+        actor = settings.actor
+        engine = settings.engine if settings.source == "vllm" else None
+        gpus = actor.num_gpus if actor.num_gpus is not None else engine.tensor_parallel_size if engine else 0
+        actor_class: Any = ray.remote(Worker)
+        self._make = actor_class.options(
+            num_cpus=actor.num_cpus,
+            num_gpus=gpus,
+            resources=actor.resources or None,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": engine.env} if engine and engine.env else None,
+            max_restarts=0,
+            max_concurrency=4,
+        )
+        self._arguments = settings, endpoints, keys
+        self.actors: list[Any] = [self._make.remote(*self._arguments) for _ in range(settings.workers)]
+        self.held: list[dict[str, Sheet]] = [{} for _ in self.actors]
+        self.ready: set[int] = set()  # those that Ray has placed: a pending actor must not sit on work
+        self._calls: dict[Any, int] = {}
+        self._deaths = 0
+        self._looked = time.monotonic()
+
+    @property
+    def room(self) -> int:
+        """How many requests one actor should hold: those in flight and as many waiting, so that it never idles."""
+        return 2 * math.ceil(self._settings.concurrency / self._settings.workers)
+
+    def idle(self) -> list[int]:
+        """Actors with no exchange under way."""
+        at_work = set(self._calls.values())
+        return [number for number in range(len(self.actors)) if number not in at_work]
+
+    def hand(self, number: int, sheets: list[Sheet], usd: float, tokens: float) -> None:
+        """Begin an exchange with an actor; one that is not ready yet must be handed nothing."""
+        self.held[number].update((sheet[0], sheet) for sheet in sheets)
+        self._calls[self.actors[number].exchange.remote(sheets, usd, tokens)] = number
+
+    def collect(self, timeout_s: float) -> tuple[list[tuple[int, Delivery]], list[Sheet]]:
+        """Deliveries that have come, and the requests that dead actors have left.
+
+        Raises Stopped when actors die one after another without a single delivery, or Ray's last node is gone.
+        """
+        ready, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        if not ready:
+            ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        if ready or self.ready:
+            self._looked = time.monotonic()
+        elif time.monotonic() - self._looked > LOOK_S:  # nobody is at work and nothing comes: is Ray still there?
+            self._need_a_node()
+        deliveries: list[tuple[int, Delivery]] = []
+        left: list[Sheet] = []
+        for call in ready:
+            number = self._calls.pop(call)
+            try:
+                delivery = self._ray.get(call)
+            except self._ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, DistillError):
+                    raise error.cause from None
+                raise  # a bug of ours
+            except self._ray.exceptions.RayError as error:
+                left += self._replace(number, error)
+                continue
+            self._deaths = 0
+            self.ready.add(number)
+            for request_id in delivery.done:
+                self.held[number].pop(request_id, None)
+            deliveries.append((number, delivery))
+        return deliveries, left
+
+    def close(self) -> None:
+        """End the actors, and Ray when it was started here."""
+        for actor in self.actors:
+            self._ray.kill(actor)
+        if self._started_ray:
+            self._ray.shutdown()
+
+    def _need_a_node(self) -> None:
+        self._looked = time.monotonic()
+        if not any(node["Alive"] for node in self._ray.nodes()):
+            raise Stopped("teacher: Ray has lost its last node; nothing is lost, run again")
+
+    def _replace(self, number: int, error: Exception) -> list[Sheet]:
+        self._deaths += 1
+        if self._deaths > DEATHS_IN_A_ROW * len(self.actors):
+            raise Stopped(f"teacher: its workers die one after another ({_first_line(error)}); nothing is lost")
+        self._need_a_node()
+        self._ray.kill(self.actors[number])
+        self.ready.discard(number)
+        left = list(self.held[number].values())
+        self.actors[number], self.held[number] = self._make.remote(*self._arguments), {}
+        return left
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

@@ -1,0 +1,104 @@
+"""What is kept, what is put out and why, and that the counts add up whatever comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from distill.records import Pair, Trace, make_pair
+from filters.engine.counts import build, run
+from filters.settings import DEFAULT, FilterSettings
+
+PAIR = make_pair("q", "d", "query", "passage", label=1)
+GOOD: dict[str, Any] = {
+    "pair_id": PAIR.pair_id, "sample": 0, "request_id": "r", "reasoning": "The passage answers the query.",
+    "content": "true", "verdict": 1, "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 9,
+    "cost_usd": 0.0, "latency_s": 0.1, "teacher": "{}",
+}  # fmt: skip
+
+
+def trace(**values: Any) -> Trace:
+    return Trace(**(GOOD | values))
+
+
+def put_out(pair: Pair, given: Trace, filters: list[Any]) -> tuple[str, str] | None:
+    kept, rejected, _ = run({pair.pair_id: pair}, [given], FilterSettings.model_validate(filters))
+    assert len(kept) + len(rejected) == 1
+    return (rejected[0].filter, rejected[0].reason) if rejected else None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, None),
+        ({"finish_reason": "length"}, ("finished", "the answer ended by 'length', not by itself")),
+        ({"finish_reason": "content_filter"}, ("finished", "the answer ended by 'content_filter', not by itself")),
+        ({"verdict": None, "content": ""}, ("parses", "there is no answer after the reasoning")),
+        ({"verdict": None, "content": "maybe"}, ("parses", "the answer says neither true nor false")),
+        ({"reasoning": " "}, ("has_reasoning", "there is no reasoning")),
+        ({"reasoning": "Yes."}, ("has_reasoning", "the reasoning has fewer than 20 characters")),
+        ({"verdict": 0}, ("verdict_matches_label", "the teacher says false, the label says relevant")),
+        ({"completion_tokens": 99}, ("length", "longer than 50 tokens")),
+    ],
+)
+def test_each_fault_is_caught_with_its_reason(values: dict[str, Any], expected: tuple[str, str] | None) -> None:
+    assert put_out(PAIR, trace(**values), [*DEFAULT, {"length": {"max_tokens": 50}}]) == expected
+
+
+def test_unlabelled_pairs_are_kept_or_dropped_as_said() -> None:
+    pair = make_pair("q", "d", "query", "passage")
+    given = trace(pair_id=pair.pair_id)
+    assert put_out(pair, given, ["verdict_matches_label"]) is None
+    reason = put_out(pair, given, [{"verdict_matches_label": {"unlabelled": "drop"}}])
+    assert reason == ("verdict_matches_label", "the pair has no label to compare the verdict with")
+
+
+def test_the_first_filter_that_objects_gives_the_reason() -> None:
+    broken = trace(finish_reason="length", verdict=None, reasoning="")
+    assert put_out(PAIR, broken, ["parses", "finished"])[0] == "parses"  # type: ignore[index]
+    assert put_out(PAIR, broken, ["finished", "parses"])[0] == "finished"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (["finishd"], "did you mean 'finished'"),
+        ([{"length": {}, "parses": {}}], "is no filter"),
+        ("finished", "filters are a list"),
+        ([7], "7 is no filter"),
+    ],
+)
+def test_wrong_lists_are_refused(entries: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        FilterSettings.model_validate(entries)
+
+
+def test_an_unknown_threshold_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_token"):
+        build(FilterSettings.model_validate([{"length": {"max_token": 5}}]))
+
+
+traces = st.lists(
+    st.builds(
+        trace,
+        verdict=st.sampled_from([0, 1, None]),
+        finish_reason=st.sampled_from(["stop", "length"]),
+        reasoning=st.sampled_from(["", "short", "a reasoning that is long enough"]),
+        completion_tokens=st.integers(0, 100),
+        error=st.sampled_from([None, None, "400: bad request", "not_asked: no room"]),
+    ),
+    max_size=30,
+)
+
+
+@given(traces, st.permutations([*DEFAULT, {"length": {"max_tokens": 50}}]))
+def test_counts_add_up_whatever_comes(given_traces: list[Trace], filters: list[Any]) -> None:
+    kept, rejected, counts = run({PAIR.pair_id: PAIR}, given_traces, FilterSettings.model_validate(filters))
+    assert counts["samples"] == len(given_traces)
+    assert counts["samples"] == len(kept) + len(rejected) + counts["failed"] + counts["not_asked"]
+    assert sum(each["rejected"] for each in counts["by_filter"].values()) == len(rejected)
+    assert all(each.reason for each in rejected)
