@@ -14,7 +14,7 @@ from pydantic import Field
 from distill.errors import ConfigError, DataError
 from distill.records import Pair, Trace
 from filters.base import Key, Row, Rule, Tools
-from filters.review_sheet import write_sheet
+from filters.review_sheet import write_review_sheet
 from filters.verdicts import says_relevant
 
 DECISIONS = ("accept", "reject", "relabel")
@@ -74,7 +74,7 @@ class _Bound:
                 if outcome is not None:
                     found[trace.pair_id, trace.sample] = outcome
         if self.rule.policy == "review" and self.out is not None:
-            write_sheet(self.out, open_disputes)
+            write_review_sheet(self.out, open_disputes)
         return found
 
     def _disputed(self, pair: Pair, traces: list[Trace]) -> bool:

@@ -66,7 +66,7 @@ class Leak(Rule):
     name: ClassVar[str] = "leak"
     of: list[Kind] = ["label", "model"]
 
-    def suspects(self, reasoning: Any) -> list[bool]:
+    def prefilter(self, reasoning: Any) -> list[bool]:
         """For each text of an Arrow column, whether any of the words stands in it: 1.8 µs a trace, in Python 12."""
         import pyarrow.compute as pc
 

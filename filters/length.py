@@ -51,7 +51,7 @@ class _Bound:
 
     def __init__(self, rule: Length, most: int, tokens: Callable[[Pair, Trace], int]) -> None:
         self.rule, self.most, self.tokens = rule, most, tokens
-        self.travels = bool(getattr(tokens, "travels", False))
+        self.picklable = bool(getattr(tokens, "picklable", False))
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         said = self.rule(pair, trace)

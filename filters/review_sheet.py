@@ -23,7 +23,7 @@ _PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="w
 """
 
 
-def write_sheet(folder: Path, disputes: Sequence[tuple[Pair, Sequence[Trace]]]) -> None:
+def write_review_sheet(folder: Path, disputes: Sequence[tuple[Pair, Sequence[Trace]]]) -> None:
     """`disputes.csv` and `disputes.html` in `folder`. In the CSV, cells that a spreadsheet would run begin with '."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / CSV, "w", encoding="utf-8", newline="") as out:

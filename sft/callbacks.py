@@ -42,7 +42,7 @@ class Diverging:
         return None
 
 
-class Watch(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Lines for log.jsonl, a mark on whole checkpoints, and an end to a run that cannot come to anything."""
 
     def __init__(self, job: dict[str, Any], say: Callable[[dict[str, Any]], None], relevant_share: float) -> None:

@@ -19,7 +19,7 @@ from distill.store import read_json
 Notify = Callable[[dict[str, Any]], None]
 
 
-class Crew:
+class TrainingProcesses:
     """Processes of `threads` threads each; every one trains one student. Safe to use from several threads."""
 
     def __init__(self, threads: int, notify: Notify) -> None:
@@ -27,7 +27,7 @@ class Crew:
         self._ready: queue.SimpleQueue[tuple[subprocess.Popen[str], IO[str]]] = queue.SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> TrainingProcesses:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

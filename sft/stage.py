@@ -12,7 +12,7 @@ from typing import Any
 from distill.errors import DistillError
 from distill.processes import cores
 from distill.store import read_json, read_manifest, stage_fingerprint, write_json, write_manifest
-from sft.processes import Crew, Notify
+from sft.processes import Notify, TrainingProcesses
 from sft.settings import SftSettings, StudentSettings
 
 LENGTHS = "lengths.json"  # {pair_id: characters of prompt and trace}, by which all targets order their rows
@@ -40,7 +40,7 @@ def train_students(
     side_by_side = settings.parallel or (1 if _gpu() else min(cores(), len(settings.targets)))
     stage = _Stage(settings, dataset, out, seed, max(1, cores() // side_by_side), data_hashes, texts_hash)
     futures: dict[str, Future[dict[str, Any]]] = {}
-    with ThreadPoolExecutor(side_by_side) as pool, Crew(stage.threads, notify) as crew:
+    with ThreadPoolExecutor(side_by_side) as pool, TrainingProcesses(stage.threads, notify) as crew:
         if any(stage.found(student) is None for student in settings.targets):
             crew.warm(min(side_by_side, len(settings.targets)))
         base = str(_scratch(settings, out, seed, texts_hash, texts)) if settings.base == "scratch" else settings.base
@@ -115,7 +115,9 @@ class _Stage:
             return None
         return dict(manifest["result"])
 
-    def train(self, student: StudentSettings, base: str, crew: Crew, training: dict[str, Any]) -> dict[str, Any]:
+    def train(
+        self, student: StudentSettings, base: str, crew: TrainingProcesses, training: dict[str, Any]
+    ) -> dict[str, Any]:
         """Train one student in a process of its own, from its newest checkpoint where there is one."""
         done = self.found(student)
         if done is not None:

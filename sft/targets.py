@@ -58,7 +58,7 @@ def shuffled(kept: list[Trace], seed: int) -> list[Trace]:
     return [replace(trace, reasoning=given[trace.pair_id, trace.sample]) for trace in kept]
 
 
-def drawn(kept: list[Trace], size: int | None, seed: int) -> list[Trace]:
+def subsample(kept: list[Trace], size: int | None, seed: int) -> list[Trace]:
     """At most `size` traces, drawn with the seed; a smaller draw is part of every larger one."""
     if size is None or size >= len(kept):
         return kept

@@ -52,7 +52,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from datasets import disable_progress_bars
     from transformers.utils import logging
 
-    from sft.callbacks import Watch, teller
+    from sft.callbacks import ProgressCallback, teller
 
     disable_progress_bars()
     logging.disable_progress_bar()
@@ -68,7 +68,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         reason = f"; the first was put out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
     config = _config(job, settings, out)
-    watch = Watch(job, teller(job.get("events")), _relevant_share(rows, settings.prompt))
+    watch = ProgressCallback(job, teller(job.get("events")), _relevant_share(rows, settings.prompt))
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, watch)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
         raise ConfigError("sft.ray.shard: weights are split over several GPUs, and here are none; leave shard out")
@@ -194,7 +194,7 @@ def _trainer(
     from transformers import PrinterCallback
 
     from sft.trainer import StudentTrainer
-    from sft.validation import DevSet
+    from sft.validation import ValidationSet
 
     columns: dict[str, list[Any]] = {"input_ids": [e.input_ids for e in encoded], "labels": [e.labels for e in encoded]}
     weights = token_weights(encoded)
@@ -205,7 +205,7 @@ def _trainer(
     if settings.dev is not None:
         held_out = list(read_rows(job["dev"], Pair))
         mode = "think" if job["target"] == "think" else "direct"
-        dev = DevSet(tokenizer, held_out, settings.dev, settings.prompt, mode)
+        dev = ValidationSet(tokenizer, held_out, settings.dev, settings.prompt, mode)
     trainer = StudentTrainer(
         model=model,
         args=config,

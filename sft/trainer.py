@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from sft.validation import DevSet
+from sft.validation import ValidationSet
 
 
 class PairOrder(Sampler[int]):
@@ -72,7 +72,12 @@ class StudentTrainer(SFTTrainer):
     args: SFTConfig
 
     def __init__(
-        self, *args: Any, order_lengths: Sequence[int], muon: bool = False, dev: DevSet | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        order_lengths: Sequence[int],
+        muon: bool = False,
+        dev: ValidationSet | None = None,
+        **kwargs: Any,
     ) -> None:
         self.order_lengths, self.use_muon, self.dev = order_lengths, muon, dev
         self._real = self._computed = 0

@@ -14,7 +14,7 @@ from sft.settings import DevSettings
 ALIKE = 0.02  # scores whose middle nine tenths span less than this say the same of every pair
 
 
-class DevSet:
+class ValidationSet:
     """Held-out pairs, encoded once. `mode` is think (reason first) or direct (the empty block prefilled)."""
 
     def __init__(self, tokenizer: Any, pairs: Sequence[Pair], settings: DevSettings, prompt: str, mode: str) -> None:

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from distill.errors import DistillError, Stopped
 from distill.processes import cores
-from teacher.messages import Delivery, Sheet
+from teacher.messages import WireRequest, WorkerReport
 from teacher.settings import Endpoint, TeacherSettings
-from teacher.worker import Desk
+from teacher.worker import Worker
 
 DEATHS_IN_A_ROW = 5
 STARTS, LOOK_S = 3, 5.0
@@ -28,24 +28,24 @@ STARTS, LOOK_S = 3, 5.0
 PATIENT = {"health_check_timeout_ms": 60_000, "worker_register_timeout_seconds": 300}
 
 
-class Worker:
+class WorkerActor:
     """What runs inside an actor. Keys travel as SecretStr, which does not print."""
 
     def __init__(self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr]) -> None:
         self._arguments = settings, endpoints, keys
-        self._desk: Desk | None = None
+        self._desk: Worker | None = None
 
-    async def exchange(self, requests: list[Sheet], usd: float, tokens: float) -> Delivery:
+    async def exchange(self, requests: list[WireRequest], usd: float, tokens: float) -> WorkerReport:
         """See Desk.exchange."""
         if self._desk is None:
-            self._desk = make_desk(*self._arguments)
+            self._desk = make_worker(*self._arguments)
         return await self._desk.exchange(requests, usd, tokens)
 
 
-def make_desk(settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Sequence[SecretStr]) -> Desk:
+def make_worker(settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Sequence[SecretStr]) -> Worker:
     """A desk with its share of the run's limits."""
     from teacher.client import Client
-    from teacher.limits import Gauge
+    from teacher.limits import EndpointLimits
 
     concurrency = math.ceil(settings.concurrency / settings.workers)
     if settings.source == "vllm":
@@ -53,8 +53,8 @@ def make_desk(settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Se
 
         assert settings.engine is not None
         engine: Any = EngineClient(settings.engine, settings.deadline_s)
-        gauge = Gauge(concurrency, settings.deadline_s, None, None)
-        return Desk([engine], [gauge], settings.attempts, concurrency)
+        gauge = EndpointLimits(concurrency, settings.deadline_s, None, None)
+        return Worker([engine], [gauge], settings.attempts, concurrency)
 
     def share(whole: float | None) -> float | None:
         return None if whole is None else whole / settings.workers
@@ -64,9 +64,11 @@ def make_desk(settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Se
         most = math.ceil((endpoint.in_flight or settings.concurrency) / settings.workers)
         clients.append(Client(endpoint, key.get_secret_value(), settings.deadline_s, most))
         gauges.append(
-            Gauge(most, settings.deadline_s, share(endpoint.requests_per_minute), share(endpoint.tokens_per_minute))
+            EndpointLimits(
+                most, settings.deadline_s, share(endpoint.requests_per_minute), share(endpoint.tokens_per_minute)
+            )
         )
-    return Desk(clients, gauges, settings.attempts, concurrency)
+    return Worker(clients, gauges, settings.attempts, concurrency)
 
 
 def connect(workers: int) -> bool:
@@ -101,7 +103,7 @@ def connect(workers: int) -> bool:
     return True
 
 
-class Crew:
+class ActorPool:
     """`settings.workers` actors. One exchange with each is always under way."""
 
     def __init__(self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr]) -> None:
@@ -113,7 +115,7 @@ class Crew:
         actor = settings.actor
         engine = settings.engine if settings.source == "vllm" else None
         gpus = actor.num_gpus if actor.num_gpus is not None else engine.tensor_parallel_size if engine else 0
-        actor_class: Any = ray.remote(Worker)
+        actor_class: Any = ray.remote(WorkerActor)
         self._make = actor_class.options(
             num_cpus=actor.num_cpus,
             num_gpus=gpus,
@@ -125,7 +127,7 @@ class Crew:
         )
         self._arguments = settings, endpoints, keys
         self.actors: list[Any] = [self._make.remote(*self._arguments) for _ in range(settings.workers)]
-        self.held: list[dict[str, Sheet]] = [{} for _ in self.actors]
+        self.held: list[dict[str, WireRequest]] = [{} for _ in self.actors]
         self.ready: set[int] = set()  # those that Ray has placed: a pending actor must not sit on work
         self._calls: dict[Any, int] = {}
         self._deaths = 0
@@ -141,12 +143,12 @@ class Crew:
         at_work = set(self._calls.values())
         return [number for number in range(len(self.actors)) if number not in at_work]
 
-    def hand(self, number: int, sheets: list[Sheet], usd: float, tokens: float) -> None:
+    def hand(self, number: int, sheets: list[WireRequest], usd: float, tokens: float) -> None:
         """Begin an exchange with an actor; one that is not ready yet must be handed nothing."""
         self.held[number].update((sheet[0], sheet) for sheet in sheets)
         self._calls[self.actors[number].exchange.remote(sheets, usd, tokens)] = number
 
-    def collect(self, timeout_s: float) -> tuple[list[tuple[int, Delivery]], list[Sheet]]:
+    def collect(self, timeout_s: float) -> tuple[list[tuple[int, WorkerReport]], list[WireRequest]]:
         """Deliveries that have come, and the requests that dead actors have left.
 
         Raises Stopped when actors die one after another without a single delivery, or Ray's last node is gone.
@@ -158,8 +160,8 @@ class Crew:
             self._looked = time.monotonic()
         elif time.monotonic() - self._looked > LOOK_S:  # nobody is at work and nothing comes: is Ray still there?
             self._need_a_node()
-        deliveries: list[tuple[int, Delivery]] = []
-        left: list[Sheet] = []
+        deliveries: list[tuple[int, WorkerReport]] = []
+        left: list[WireRequest] = []
         for call in ready:
             number = self._calls.pop(call)
             try:
@@ -190,7 +192,7 @@ class Crew:
         if not any(node["Alive"] for node in self._ray.nodes()):
             raise Stopped("teacher: Ray has lost its last node; nothing is lost, run again")
 
-    def _replace(self, number: int, error: Exception) -> list[Sheet]:
+    def _replace(self, number: int, error: Exception) -> list[WireRequest]:
         self._deaths += 1
         if self._deaths > DEATHS_IN_A_ROW * len(self.actors):
             raise Stopped(f"teacher: its workers die one after another ({_first_line(error)}); nothing is lost")

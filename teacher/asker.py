@@ -14,7 +14,7 @@ from typing import Any
 from distill.errors import ConfigError
 from distill.records import Answer, Request, make_request
 from teacher.index import answer_of
-from teacher.session import Asking
+from teacher.session import Session
 from teacher.settings import Endpoint, Price, StageName, TeacherSettings
 from teacher.stage import Notify, refuse_upload
 
@@ -22,7 +22,7 @@ from teacher.stage import Notify, refuse_upload
 class Asker:
     """The teacher as a callable: `distill.records.Ask`. Made by `asking`."""
 
-    def __init__(self, settings: TeacherSettings, session: Asking) -> None:
+    def __init__(self, settings: TeacherSettings, session: Session) -> None:
         self._settings, self._session = settings, session
 
     def request(self, content: str, *, purpose: str, sample: int = 0, **sampling: Any) -> Request:
@@ -96,7 +96,7 @@ def asking(
         )
     watcher = Progress(notify, None, quiet, stage)
     endpoints = None if base_url is None else [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
-    with Asking(
+    with Session(
         settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher, stage=stage
     ) as session:
         yield Asker(settings, session)

@@ -19,27 +19,27 @@ from distill.errors import EndpointError, Stopped
 from distill.records import Request
 from distill.store import read_json, write_json
 from teacher.client import guess_prompt, read_body
-from teacher.faults import Course, Fault, as_error, from_status, scrubbed
+from teacher.faults import Action, Fault, as_error, from_status, scrubbed
 from teacher.preflight import demand_reasoning
 from teacher.settings import Endpoint, Price, TeacherSettings
 
 if TYPE_CHECKING:
     import openai
 
-    from teacher.session import Asking
+    from teacher.session import Session
 
 URL: Any = "/v1/chat/completions"
 OVER = ("completed", "failed", "expired", "cancelled")
 MARK = "rerank-distill"
 
 
-def finished(asking: Asking, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
+def finished(asking: Session, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
     """The id of each request once it is answered or has failed for good (see Asking.finished).
 
     Raises Stopped when files wait to be answered elsewhere or the budget is reached, EndpointError when the API
     refuses the upload, or the answers hold no `reasoning` where they should.
     """
-    office = Office(asking, reasoning)
+    office = BatchFiles(asking, reasoning)
     source = iter(requests)
     yield from office.collect()
     while True:
@@ -63,10 +63,10 @@ def finished(asking: Asking, requests: Iterable[Request | None], reasoning: bool
             return
 
 
-class Office:
+class BatchFiles:
     """Writes, submits, polls and reads batch files; `batch/` beside the journal holds them and their state."""
 
-    def __init__(self, asking: Asking, reasoning: bool) -> None:
+    def __init__(self, asking: Session, reasoning: bool) -> None:
         self._asking, self._reasoning = asking, reasoning
         self._answered = self._reasoned = 0
         self.settings: TeacherSettings = asking.settings
@@ -167,12 +167,12 @@ class Office:
         body, status = response.get("body") or {}, int(response.get("status_code") or 0)
         try:
             if line.get("error") and not status:
-                raise Fault("batch_error", json.dumps(line["error"])[:300], Course.RETRY)
+                raise Fault("batch_error", json.dumps(line["error"])[:300], Action.RETRY)
             if status != 200:
                 raise from_status(status, json.dumps(body), {})
             reply = read_body(json.dumps(body).encode(), [], 0.0)
         except Fault as fault:
-            if fault.course is Course.ROW:
+            if fault.course is Action.ROW:
                 self._fail(request_id, as_error(fault, 1))
                 yield request_id
             return

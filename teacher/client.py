@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill.prompts import split_reasoning
-from teacher.faults import Course, Fault, from_exception, scrubbed, shorten, usage_of
+from teacher.faults import Action, Fault, from_exception, scrubbed, shorten, usage_of
 from teacher.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -138,13 +138,13 @@ def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> R
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError, AttributeError):
         text = raw.decode("utf-8", "replace")
         if '"error"' in text[:200]:  # OpenRouter and others: an error under status 200
-            raise Fault("server_error", shorten(text), Course.RETRY) from None
+            raise Fault("server_error", shorten(text), Action.RETRY) from None
         said = shorten(text, 120)
-        raise Fault("malformed", f"not a chat completion: {said}", Course.RETRY, billed_text=text) from None
+        raise Fault("malformed", f"not a chat completion: {said}", Action.RETRY, billed_text=text) from None
     reasoning, content = _storable(reasoning), _storable(content)
     finish = str(choice.get("finish_reason") or "stop")
     if finish == "content_filter" and not content:
-        raise Fault("content_filter", "finish_reason content_filter", Course.ROW, billed_text=reasoning)
+        raise Fault("content_filter", "finish_reason content_filter", Action.ROW, billed_text=reasoning)
     counted = usage_of(body)
     guessed = guess_prompt(messages), 0, guess_tokens(reasoning + content) if reasoning or content else 0
     prompt, cached, completion = counted or guessed

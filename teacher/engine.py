@@ -14,7 +14,7 @@ from uuid import uuid4
 from distill.errors import ConfigError
 from distill.prompts import split_reasoning
 from teacher.client import Reply
-from teacher.faults import Course, Fault, shorten
+from teacher.faults import Action, Fault, shorten
 from teacher.settings import Endpoint, Engine
 
 
@@ -55,9 +55,9 @@ class EngineClient:
                 async for output in self._engine.generate({"prompt_token_ids": prompt}, params, request_id=uuid4().hex):
                     last = output
         except TimeoutError:
-            raise Fault("deadline", f"no answer within {self.deadline_s:g} s", Course.RETRY) from None
+            raise Fault("deadline", f"no answer within {self.deadline_s:g} s", Action.RETRY) from None
         except ValueError as error:  # the prompt is longer than the model's window
-            raise Fault("context_too_long", shorten(str(error)), Course.ROW) from None
+            raise Fault("context_too_long", shorten(str(error)), Action.ROW) from None
         assert last is not None
         said = last.outputs[0]
         reasoning, content = split_reasoning(None, said.text)

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 
-class Course(Enum):
+class Action(Enum):
     """What follows from a fault."""
 
     RETRY = "retry"
@@ -34,7 +34,7 @@ class Fault(Exception):
 
     kind: str
     message: str
-    course: Course
+    course: Action
     wait_s: float | None = None
     billed_text: str | None = None
 
@@ -57,21 +57,21 @@ def from_status(status: int, body: str, headers: Mapping[str, str]) -> Fault:
     wait = retry_after(headers)
     if status == 429:
         if _CREDIT.search(body):
-            return Fault("no_credit", said, Course.ENDPOINT)
-        return Fault("rate_limited", said, Course.THROTTLED, wait)
+            return Fault("no_credit", said, Action.ENDPOINT)
+        return Fault("rate_limited", said, Action.THROTTLED, wait)
     if status in (401, 402):
-        return Fault("unauthorized" if status == 401 else "no_credit", said, Course.ENDPOINT)
+        return Fault("unauthorized" if status == 401 else "no_credit", said, Action.ENDPOINT)
     if status == 404 or (status in (400, 422) and _MODEL.search(body)):
-        return Fault("no_such_model", said, Course.ENDPOINT)
+        return Fault("no_such_model", said, Action.ENDPOINT)
     if status == 413 or (status in (400, 422) and _CONTEXT.search(body)):
-        return Fault("context_too_long", said, Course.ROW)
+        return Fault("context_too_long", said, Action.ROW)
     if status in (400, 403, 451) and _FILTER.search(body):
-        return Fault("content_filter", said, Course.ROW)
+        return Fault("content_filter", said, Action.ROW)
     if status == 403:
-        return Fault("forbidden", said, Course.ENDPOINT)
+        return Fault("forbidden", said, Action.ENDPOINT)
     if status in (408, 409, 425) or status >= 500:
-        return Fault("overloaded" if status in (502, 503, 504, 529) else "server_error", said, Course.RETRY, wait)
-    return Fault("bad_request", said, Course.ROW)
+        return Fault("overloaded" if status in (502, 503, 504, 529) else "server_error", said, Action.RETRY, wait)
+    return Fault("bad_request", said, Action.ROW)
 
 
 def from_exception(error: Exception, deadline_s: float) -> Fault:
@@ -87,14 +87,14 @@ def from_exception(error: Exception, deadline_s: float) -> Fault:
         chain.append(cause)
     # The transport calls every lost connection a timeout; what stands behind it knows better.
     if isinstance(error, TimeoutError) or isinstance(chain[-1], TimeoutError | openai.APITimeoutError):
-        return Fault("deadline", f"no answer within {deadline_s:g} s", Course.RETRY, billed_text="")
+        return Fault("deadline", f"no answer within {deadline_s:g} s", Action.RETRY, billed_text="")
     text = shorten(" < ".join(f"{type(each).__name__}: {each}" for each in chain[1:] or chain))
     if isinstance(error, openai.APIConnectionError):
         if re.search(r"PayloadError|ReadError|RemoteProtocol|ContentLength", text):
-            return Fault("broken_off", text, Course.RETRY, billed_text="")
+            return Fault("broken_off", text, Action.RETRY, billed_text="")
         refused = re.search(r"refused|cannot connect|name or service|resolve|unreachable|no route", text, re.I)
-        return Fault("refused" if refused else "disconnected", text, Course.RETRY)
-    return Fault("unexpected", text, Course.RETRY)
+        return Fault("refused" if refused else "disconnected", text, Action.RETRY)
+    return Fault("unexpected", text, Action.RETRY)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

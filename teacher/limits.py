@@ -42,7 +42,7 @@ class Bucket:
         self.level -= amount
 
 
-class Gauge:
+class EndpointLimits:
     """One endpoint's room. `most` requests in flight, limits a minute, and the deadline in seconds."""
 
     def __init__(self, most: int, deadline_s: float, requests: float | None, tokens: float | None) -> None:

@@ -6,11 +6,11 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-Sheet = tuple[str, list[dict[str, str]], dict[str, Any], str]  # id, messages, sampling, purpose
+WireRequest = tuple[str, list[dict[str, str]], dict[str, Any], str]  # id, messages, sampling, purpose
 
 
 @dataclass(slots=True)
-class Slip:
+class PendingRequest:
     """A request on the desk, with what has happened to it."""
 
     request_id: str
@@ -23,7 +23,7 @@ class Slip:
 
 
 @dataclass(slots=True)
-class Delivery:
+class WorkerReport:
     """What a desk hands over: journal lines, the ids that are done with, and how it stands.
 
     `away_s` is how long every endpoint has been failing; `dead` are endpoints put out, by number, and why; `answered`

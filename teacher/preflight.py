@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from distill.errors import EndpointError
 from teacher.client import PROBE, PROBE_SAMPLING, Client, Reply
-from teacher.faults import Course, Fault
+from teacher.faults import Action, Fault
 from teacher.settings import Endpoint, TeacherSettings
 
 TRIES, PAUSE_S, LONGEST_S = 3, 1.0, 60.0
@@ -25,9 +25,9 @@ def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: floa
     found = asyncio.run(_ask_all(endpoints, keys, min(deadline_s, LONGEST_S)))
     faults: list[tuple[int, Fault]] = [(n, f) for n, f in enumerate(found) if isinstance(f, Fault)]
     for number, fault in faults:
-        if fault.course in (Course.ENDPOINT, Course.ROW) and fault.kind != "content_filter":
+        if fault.course in (Action.ENDPOINT, Action.ROW) and fault.kind != "content_filter":
             raise EndpointError(_refusal(endpoints[number], number, fault))
-    away = [(n, f) for n, f in faults if f.course is Course.RETRY]
+    away = [(n, f) for n, f in faults if f.course is Action.RETRY]
     if away and len(away) == len(endpoints):
         raise EndpointError("\n".join(_refusal(endpoints[n], n, f) for n, f in away))
     return [_bill(reply) for reply in found if isinstance(reply, Reply)]
@@ -59,7 +59,7 @@ async def _ask(client: Client) -> Reply | Fault:
             return await client.ask(PROBE, PROBE_SAMPLING)
         except Fault as fault:
             last = fault
-            if fault.course is not Course.RETRY:
+            if fault.course is not Action.RETRY:
                 return fault
             if number < TRIES - 1:
                 await asyncio.sleep(PAUSE_S)

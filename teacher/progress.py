@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from teacher.session import Asking
+    from teacher.session import Session
     from teacher.settings import Endpoint
 
 LINE_S, BAR_S = 5.0, 0.5
@@ -28,7 +28,7 @@ class Progress:
         self._said = 0.0
         self._live: Any = None
 
-    def begin(self, endpoints: list[Endpoint], asking: Asking) -> None:
+    def begin(self, endpoints: list[Endpoint], asking: Session) -> None:
         """Before anything is sent: where the passages go."""
         if endpoints:
             hosts = ", ".join(f"{endpoint.host} ({endpoint.model})" for endpoint in endpoints)
@@ -36,7 +36,7 @@ class Progress:
         if asking.known:
             self.say(f"  {asking.known:,} answers are in the journal already")
 
-    def turn(self, asking: Asking) -> None:
+    def turn(self, asking: Session) -> None:
         """Show how it stands, now and then."""
         now = time.monotonic()
         terminal = sys.stderr.isatty() and not self._quiet
@@ -51,7 +51,7 @@ class Progress:
             if self._notify:
                 self._notify(event)
 
-    def end(self, asking: Asking) -> None:
+    def end(self, asking: Session) -> None:
         """The last word."""
         if self._live is not None:
             self._live.stop()
@@ -59,7 +59,7 @@ class Progress:
         if self._notify:
             self._notify(self.state(asking))
 
-    def state(self, asking: Asking) -> dict[str, Any]:
+    def state(self, asking: Session) -> dict[str, Any]:
         """Counts, rates and what is left, as an event of the log."""
         seconds = max(time.monotonic() - (asking.started or time.monotonic()), 1e-6)
         done = asking.answered_now + asking.failed_now

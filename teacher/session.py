@@ -16,10 +16,10 @@ from distill.errors import EndpointError, Stopped
 from distill.processes import in_background
 from distill.records import Answer, Request
 from distill.store import lease
-from teacher.actors import Crew
+from teacher.actors import ActorPool
 from teacher.index import TRACE, Index, Spent, answer_of
 from teacher.journal import Journal
-from teacher.messages import Call, Delivery, Sheet
+from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
 from teacher.settings import Endpoint, StageName, TeacherSettings
 
@@ -29,13 +29,13 @@ PULL = 2_000
 class Watcher(Protocol):
     """Who is told how it goes; `teacher.progress` shows it."""
 
-    def begin(self, endpoints: list[Endpoint], asking: Asking) -> None: ...
-    def turn(self, asking: Asking) -> None: ...
-    def end(self, asking: Asking) -> None: ...
+    def begin(self, endpoints: list[Endpoint], asking: Session) -> None: ...
+    def turn(self, asking: Session) -> None: ...
+    def end(self, asking: Session) -> None: ...
     def say(self, text: str) -> None: ...
 
 
-class Asking:
+class Session:
     """A session with the teacher over one journal; a context manager.
 
     `folder` is where the journal lies (`folder/journal`), unless the settings name another place. `endpoints` stands
@@ -58,7 +58,7 @@ class Asking:
         self.endpoints = list(settings.endpoints if endpoints is None else endpoints)
         self.retry_failed = retry_failed
         self._watcher = watcher
-        self.crew: Crew | None = None
+        self.crew: ActorPool | None = None
         self._held = ExitStack()  # the journal's lease, and before it the workers
         self._held.enter_context(lease(folder))
         self._held.callback(self._dismiss)
@@ -74,14 +74,14 @@ class Asking:
         self.faults: Counter[str] = Counter()
         self.started: float | None = None
         self._calls: list[Call] = []
-        self._waiting: deque[Sheet] = deque()
+        self._waiting: deque[WireRequest] = deque()
         self._open: set[str] = set()  # ids that wait or are with a worker
-        self._states: dict[int, Delivery] = {}
+        self._states: dict[int, WorkerReport] = {}
         self._warned: set[int] = set()
         self._told: set[int] = set()  # actors that know that the budget is spent, and
         self._closed: set[int] = set()  # those of them with nothing in flight
 
-    def __enter__(self) -> Asking:
+    def __enter__(self) -> Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -182,10 +182,10 @@ class Asking:
         if self._watcher:
             self._watcher.turn(self)
 
-    def _hand(self, crew: Crew) -> None:
+    def _hand(self, crew: ActorPool) -> None:
         usd, tokens = self.left()
         for number in crew.idle():
-            sheets: list[Sheet] = []
+            sheets: list[WireRequest] = []
             if number not in crew.ready:
                 pass
             elif usd > 0 and tokens > 0:
@@ -229,7 +229,7 @@ class Asking:
         ]
         return [(inf if most is None else most - getattr(spent, unit), key, most, spent) for key, most, spent in found]
 
-    def _check(self, crew: Crew, reasoning: bool) -> None:
+    def _check(self, crew: ActorPool, reasoning: bool) -> None:
         states = [state for number, state in self._states.items() if number in crew.ready]
         if self._closed and self._closed >= crew.ready:
             self.journal.tick(force=True)
@@ -260,7 +260,7 @@ class Asking:
                 self.settings, sum(each.answered for each in states), sum(each.reasoned for each in states)
             )
 
-    def _assemble(self) -> Crew:
+    def _assemble(self) -> ActorPool:
         if min(self.left()) <= 0:
             raise self._budget_reached()
         keys = [endpoint.secret(number) for number, endpoint in enumerate(self.endpoints)]
@@ -268,7 +268,7 @@ class Asking:
             self._watcher.begin(self.endpoints, self)
         # Ray takes seconds to start: the preflight goes on beside it.
         asked = in_background(lambda: preflight(self.endpoints, keys, self.settings.deadline_s))
-        self.crew = Crew(self.settings, self.endpoints, keys)
+        self.crew = ActorPool(self.settings, self.endpoints, keys)
         try:
             self.take(asked())
         except EndpointError:

@@ -14,7 +14,7 @@ from distill.prompts import is_relevant, parse_verdict, teacher_prompt
 from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
 from teacher.index import answer_of
-from teacher.session import Asking
+from teacher.session import Session
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
 
@@ -52,8 +52,8 @@ def trace(
         return _import(pairs, settings, folder, began)
     due = settings.sampled.first * total if total else None
     watcher = Progress(notify, due, quiet)
-    with Asking(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as asking:
-        plan = Plan(settings, asking)
+    with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as asking:
+        plan = SamplePlan(settings, asking)
         requests = plan.requests(pairs)
         if settings.source == "batch":
             from teacher.batch import finished
@@ -63,7 +63,7 @@ def trace(
             done = asking.finished(requests, reasoning=True)
         for request_id in done:
             plan.finished(request_id)
-        rows = Tally(settings)
+        rows = TraceCounts(settings)
         written = write_rows(folder, rows.traces(asking.index.expected()), Trace, presorted=True)
         asked = {
             "asked_now": asking.asked_now,
@@ -81,7 +81,7 @@ def _import(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path, bega
     from teacher.importing import imported
 
     assert settings.import_ is not None
-    rows, seen = Tally(settings), Counter[str]()
+    rows, seen = TraceCounts(settings), Counter[str]()
     unknown = f"{NOT_ASKED}: {settings.import_.path} holds no trace of this pair"
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -104,10 +104,10 @@ def refuse_upload(folder: str | Path) -> None:
         )
 
 
-class Plan:
+class SamplePlan:
     """Which samples of which pairs are asked: the first ones, then more of those in doubt."""
 
-    def __init__(self, settings: TeacherSettings, asking: Asking) -> None:
+    def __init__(self, settings: TeacherSettings, asking: Session) -> None:
         self._settings, self._asking = settings, asking
         self._samples = settings.sampled
         self._count = Counting(settings)
@@ -167,7 +167,7 @@ class Plan:
         return pair.label is not None and calls != {pair.relevant}
 
 
-class Tally:
+class TraceCounts:
     """Answers as rows, counted."""
 
     def __init__(self, settings: TeacherSettings) -> None:

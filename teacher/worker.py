@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from teacher.client import PROBE, PROBE_SAMPLING, Client, Reply, guess_prompt
-from teacher.faults import Course, Fault, as_error
-from teacher.limits import Gauge
-from teacher.messages import Delivery, Sheet, Slip
+from teacher.faults import Action, Fault, as_error
+from teacher.limits import EndpointLimits
+from teacher.messages import PendingRequest, WireRequest, WorkerReport
 
 THROTTLES = 200
 LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 5 ms
@@ -27,15 +27,17 @@ BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline
 USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (gauge.py)
 
 
-class Desk:
+class Worker:
     """`clients`, each with its gauge, share the work: `attempts` a request, at most `concurrency` in flight."""
 
-    def __init__(self, clients: Sequence[Client], gauges: Sequence[Gauge], attempts: int, concurrency: int) -> None:
+    def __init__(
+        self, clients: Sequence[Client], gauges: Sequence[EndpointLimits], attempts: int, concurrency: int
+    ) -> None:
         self.places = list(zip(clients, gauges, strict=True))
         self.attempts, self.concurrency = attempts, concurrency
-        self._waiting: deque[Slip] = deque()
+        self._waiting: deque[PendingRequest] = deque()
         self._delayed = 0
-        self._out = Delivery()
+        self._out = WorkerReport()
         self._ready = asyncio.Event()
         self._usd = self._tokens = float("inf")
         self._running: set[asyncio.Task[None]] = set()
@@ -45,25 +47,25 @@ class Desk:
 
     async def exchange(
         self,
-        requests: Sequence[Sheet],
+        requests: Sequence[WireRequest],
         usd: float = float("inf"),
         tokens: float = float("inf"),
         patience_s: float = PATIENCE_S,
-    ) -> Delivery:
+    ) -> WorkerReport:
         """Take requests in, hand answers over, a small group at a time; waits at most `patience_s` for the first.
 
         To call says that the last delivery is journalled. What is not yet journalled counts as in flight: so no more
         than `concurrency` requests are ever lost with the driver, and none is sent after its death beyond those.
         No request starts once `usd` or `tokens` have been spent that were not handed over before this call.
         """
-        self._waiting.extend(Slip(*request) for request in requests)
+        self._waiting.extend(PendingRequest(*request) for request in requests)
         self._usd, self._tokens, self._unjournalled = usd, tokens, 0
         self._dispatch()
         if self.busy and not self._out.lines:
             await self._news(1, patience_s)
         if self.busy:
             await self._news(max(1, self.concurrency // GROUPS), LINGER_S)
-        out, self._out = self._out, Delivery()
+        out, self._out = self._out, WorkerReport()
         self._usd, self._tokens = self._usd - out.usd, self._tokens - out.tokens
         self._unjournalled = len(out.done)
         out.in_flight = sum(gauge.in_flight for _, gauge in self.places)
@@ -139,7 +141,7 @@ class Desk:
             raise error  # a bug of ours: into the loop's exception handler
         self._dispatch()
 
-    async def _attempt(self, slip: Slip, client: Client, gauge: Gauge, estimate: int) -> None:
+    async def _attempt(self, slip: PendingRequest, client: Client, gauge: EndpointLimits, estimate: int) -> None:
         slip.attempts += 1
         try:
             reply = await client.ask(slip.messages, slip.sampling)
@@ -157,12 +159,12 @@ class Desk:
             return
         self._answer(slip, client, reply)
 
-    async def _probe(self, client: Client, gauge: Gauge) -> None:
+    async def _probe(self, client: Client, gauge: EndpointLimits) -> None:
         try:
             reply = await client.ask(PROBE, PROBE_SAMPLING)
         except Fault as fault:
             gauge.rests_until = 0.0
-            if fault.course is Course.ENDPOINT:
+            if fault.course is Action.ENDPOINT:
                 gauge.dead = str(fault)
             else:
                 gauge.failed(time.monotonic())
@@ -173,20 +175,20 @@ class Desk:
         finally:
             gauge.in_flight -= 1
 
-    def _fault(self, slip: Slip, client: Client, gauge: Gauge, fault: Fault) -> None:
+    def _fault(self, slip: PendingRequest, client: Client, gauge: EndpointLimits, fault: Fault) -> None:
         now = time.monotonic()
         self._out.faults[fault.kind] += 1
         prompt, completion, usd = client.billed(fault, slip.messages)
-        if prompt and fault.course is not Course.ROW:
+        if prompt and fault.course is not Action.ROW:
             self._bill(slip.request_id, fault.kind, prompt, completion, usd, estimated=True)
-        if fault.course is Course.ROW:
+        if fault.course is Action.ROW:
             gauge.alive()
             self._fail(slip, client, fault, prompt, completion, usd)
-        elif fault.course is Course.ENDPOINT:
+        elif fault.course is Action.ENDPOINT:
             gauge.dead = str(fault)
             slip.attempts -= 1
             self._waiting.appendleft(slip)
-        elif fault.course is Course.THROTTLED:
+        elif fault.course is Action.THROTTLED:
             gauge.refused(fault.wait_s, now)
             slip.attempts -= 1
             slip.throttles += 1
@@ -202,7 +204,7 @@ class Desk:
         else:
             self._later(slip, fault, slip.attempts)
 
-    def _later(self, slip: Slip, fault: Fault, tries: int) -> None:
+    def _later(self, slip: PendingRequest, fault: Fault, tries: int) -> None:
         first = BACKOFF_S.get(fault.kind, USUAL_BACKOFF_S)
         backoff = min(LONGEST_BACKOFF_S, first * 2 ** min(tries - 1, 10)) * random.uniform(0.5, 1.5)
         delay = backoff if fault.wait_s is None else min(fault.wait_s, 3600.0) * random.uniform(1.0, 1.1)
@@ -215,7 +217,7 @@ class Desk:
 
         asyncio.get_running_loop().call_later(delay, back)
 
-    def _answer(self, slip: Slip, client: Client, reply: Reply) -> None:
+    def _answer(self, slip: PendingRequest, client: Client, reply: Reply) -> None:
         self._answered += 1
         self._reasoned += bool(reply.reasoning)
         self._spent(reply.cost_usd, reply.prompt_tokens + reply.completion_tokens)
@@ -236,7 +238,9 @@ class Desk:
             client,
         )
 
-    def _fail(self, slip: Slip, client: Client, fault: Fault, prompt: int, completion: int, usd: float) -> None:
+    def _fail(
+        self, slip: PendingRequest, client: Client, fault: Fault, prompt: int, completion: int, usd: float
+    ) -> None:
         self._spent(usd, prompt + completion)
         line = {
             "id": slip.request_id,
@@ -249,7 +253,7 @@ class Desk:
         }
         self._deliver(slip, line, client)
 
-    def _deliver(self, slip: Slip, line: dict[str, Any], client: Client) -> None:
+    def _deliver(self, slip: PendingRequest, line: dict[str, Any], client: Client) -> None:
         line |= {"model": client.endpoint.model, "host": client.endpoint.host, "sampling": slip.sampling}
         if slip.purpose != "trace":
             line["purpose"] = slip.purpose

@@ -16,10 +16,10 @@ from workload import MAX_NEW, Judged, arguments, pairs_of, race, thought
 
 from distill.records import Pair
 from distill.rerank.backends.transformers import TransformersBackend, load
-from distill.rerank.student_format import Form
+from distill.rerank.student_format import StudentFormat
 
 
-def looped(model: Any, form: Form, pairs: list[Pair], size: int) -> Judged:
+def looped(model: Any, form: StudentFormat, pairs: list[Pair], size: int) -> Judged:
     """`generate` on batches of `size`, in the order given; a row that does not end is closed by force."""
     rows = [each.rows[0] for each in form.prompts(pairs, MAX_NEW + len(form.close))]
     true, false = form.verdicts

@@ -16,12 +16,12 @@ from typing import Any
 from workload import MAX_NEW, Judged, arguments, pairs_of, race, thought
 
 from distill.records import Pair
-from distill.rerank.student_format import Form
+from distill.rerank.student_format import StudentFormat
 
 TOP = 20
 
 
-def rank1(llm: Any, form: Form, pairs: list[Pair]) -> Judged:
+def rank1(llm: Any, form: StudentFormat, pairs: list[Pair]) -> Judged:
     """Rank1's way. The end of the reasoning is forbidden for two tokens, as in ours, so that both do the same work."""
     from vllm import SamplingParams
 
@@ -52,7 +52,7 @@ def rank1(llm: Any, form: Form, pairs: list[Pair]) -> Judged:
     return margins, tokens
 
 
-def _margin(form: Form, listed: Any) -> float:
+def _margin(form: StudentFormat, listed: Any) -> float:
     floor = min(each.logprob for each in listed.values()) - 1
     true, false = (listed[token].logprob if token in listed else floor for token in form.verdicts)
     return float(true - false)

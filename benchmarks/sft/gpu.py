@@ -141,13 +141,13 @@ def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[tuple[
     """What sft/estimate/memory.py says of the same step."""
     import torch
 
-    from sft.estimate.memory import Plan, parts
+    from sft.estimate.memory import TrainingPlan, parts
 
     packing = bool(given.get("packing"))
     batch = int(given.get("per_device_train_batch_size", 8))
     row = int(given.get("row", 1024)) if packing else max(len(ids) for ids, _ in rows)
     scored = 1 - sum(prompt for _, prompt in rows) / sum(len(ids) for ids, _ in rows)
-    plan = Plan(
+    plan = TrainingPlan(
         shape=_shape(config), kind="full" if full else "lora", r=32, tags_added=not given.get("trl"), four_bit=False,
         tokens=batch * row, row=batch * row, scored=scored,
         checkpointing=bool(given.get("gradient_checkpointing", True)), packed=packing, gpu=torch.cuda.is_available(),

@@ -39,7 +39,7 @@ def inputs(folder: Path, settings: DataSettings | None = None, base: Path | None
     return open_source(settings or DataSettings(path=str(folder)), folder, base).files()
 
 
-class Building:
+class PairBuilder:
     """The making of one run's pairs; every step adds to `pairs` and to `counts`, and nothing goes uncounted."""
 
     def __init__(
@@ -258,7 +258,7 @@ def build(
     ask about, ConfigError where settings do not fit it, and Stopped where the teacher stops: the same call goes on.
     """
     say = notify or (lambda text: None)
-    work = Building(settings, seed, folder, base, ask, held_out)
+    work = PairBuilder(settings, seed, folder, base, ask, held_out)
     if settings.synthesize:
         say(f"writing queries for {settings.synthesize.passages} passages")
         work.synthesize()
@@ -277,7 +277,7 @@ def build(
     return list(work.pairs.values()), _counts(work)
 
 
-def _counts(work: Building) -> dict[str, Any]:
+def _counts(work: PairBuilder) -> dict[str, Any]:
     pairs = list(work.pairs.values())
     clean = work.tally("clean")
     steps = {name: dict(sorted(found.items())) for name, found in work.counts.items() if name != "clean"}

@@ -123,7 +123,7 @@ def run_variants(run: Run, line_of: Any, overrides: Sequence[str]) -> None:
     if not planned:
         return
     runs = [(variant, configured(run, variant, overrides)) for variant in planned]  # all checked before one is run
-    donors = [run]
+    finished_runs = [run]
     linked: dict[str, list[str]] = {}
     for number, (variant, each) in enumerate(runs, 1):
         run.say(f"ablation {number}/{len(runs)}: {variant.label}")
@@ -132,33 +132,33 @@ def run_variants(run: Run, line_of: Any, overrides: Sequence[str]) -> None:
         before = store.read_json(each.folder / "linked.json") or []
         linked[variant.name] = before
         for stage in line_of(each.config):
-            taken = _take(each, stage, donors)
+            taken = reuse_stage(each, stage, finished_runs)
             if taken:
                 linked[variant.name] = sorted({*linked[variant.name], *taken})
                 store.write_json(each.folder / "linked.json", linked[variant.name])
             run_stages(each, (stage,), (stage.name,))
-        donors.append(each)
+        finished_runs.append(each)
     if ablation_table.stale(run, runs):
         ablation_table.write(run, runs, linked)
         run.say(f"ablation: {run.folder / 'ablation' / 'table.md'}")
 
 
-def _take(run: Run, stage: Stage, donors: Sequence[Run]) -> list[str]:
+def reuse_stage(run: Run, stage: Stage, finished_runs: Sequence[Run]) -> list[str]:
     """Link the stage's folder from a run that has made the very same, else students that fit; returns what was."""
     if stage.done(run):
         return []
     wanted = store.stage_fingerprint(stage.name, stage.inputs(run), stage.settings(run))
-    for donor in donors:
+    for donor in finished_runs:
         manifest = store.read_manifest(donor.at(stage.folder))
         if manifest is not None and manifest["fingerprint"] == wanted:
             for folder in (*BESIDE.get(stage.folder, ()), stage.folder):
                 _link(donor.at(folder), run.at(folder))
             _counts(donor, run, stage)
             return [stage.name]
-    return list(_students_of(run, donors)) if stage.name == "sft" else []
+    return list(_students_of(run, finished_runs)) if stage.name == "sft" else []
 
 
-def _students_of(run: Run, donors: Sequence[Run]) -> Iterator[str]:
+def _students_of(run: Run, finished_runs: Sequence[Run]) -> Iterator[str]:
     """Link each student that another run has trained on the same examples; training looks again whether it fits."""
     manifest = store.read_manifest(run.at("dataset"))
     if manifest is None:
@@ -168,7 +168,7 @@ def _students_of(run: Run, donors: Sequence[Run]) -> Iterator[str]:
     for name, inputs in wanted.items():
         if store.read_manifest(run.at("students") / name) is not None:
             continue
-        for donor in donors:
+        for donor in finished_runs:
             for folder in sorted(donor.at("students").glob("*/")):
                 other = (store.read_manifest(folder) or {}).get("inputs") or {}
                 if (folder.name == "untrained") != (name == "untrained"):

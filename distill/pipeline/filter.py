@@ -33,7 +33,7 @@ def filter_settings(run: Run) -> Any:
 
 
 @contextmanager
-def handed(run: Run) -> Iterator[Tools]:
+def filter_tools(run: Run) -> Iterator[Tools]:
     """The tools that the run's filters need, the teacher among them where one asks: on this stage's account."""
     from filters.engine.cache_keys import used
 

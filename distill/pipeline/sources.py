@@ -153,9 +153,11 @@ def collection_of(run: Run, each: Any) -> Collection:
     data = collection(settings_of(run, each), data_folder(run, each, each.split), run.config.seed, each.split, run.base)
     if each.queries is None or each.queries >= len(data.queries):
         return data
-    drawn = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), each.queries))
+    drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), each.queries))
     return replace(
-        data, queries={q: data.queries[q] for q in drawn}, qrels={q: data.qrels[q] for q in drawn if q in data.qrels}
+        data,
+        queries={q: data.queries[q] for q in drawn_queries},
+        qrels={q: data.qrels[q] for q in drawn_queries if q in data.qrels},
     )
 
 

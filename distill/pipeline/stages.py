@@ -10,7 +10,7 @@ from typing import Any
 from distill import store
 from distill.errors import ConfigError, RunFolderError
 from distill.pipeline.evaluate import evaluation_inputs, make_evaluation
-from distill.pipeline.filter import cluster, count_when_written, filter_settings, handed
+from distill.pipeline.filter import cluster, count_when_written, filter_settings, filter_tools
 from distill.pipeline.pairs import make_pairs, pair_inputs, pair_settings, pairs_without_teacher, teacher_running
 from distill.pipeline.rounds import Round
 from distill.pipeline.run import Run, dump
@@ -77,7 +77,7 @@ def explain(run: Run, pair_id: str) -> list[tuple[int, str, str]]:
         raise RunFolderError(f"{run.folder / 'traces'}: not made yet; `distill trace` makes them")
     pairs = {pair.pair_id: pair for pair in store.read_rows(run.folder / "pairs", Pair)}
     traces = store.read_rows(run.folder / "traces", Trace)
-    with handed(run) as tools:
+    with filter_tools(run) as tools:
         return what_filters_say(pair_id, pairs, traces, run.config.filters, tools)
 
 
@@ -91,7 +91,7 @@ def _make_kept(run: Run) -> dict[str, Any]:
     pairs, traces, kept, rejected, changed, verdicts = (
         str(run.at(name)) for name in ("pairs", "traces", "kept", "rejected", "changed", "verdicts")
     )
-    with handed(run) as tools:
+    with filter_tools(run) as tools:
         return filter_folders(
             pairs, traces, kept, rejected, changed, run.config.filters, tools=tools, processes=cores(),
             executor=cluster(), verdicts=verdicts,
@@ -116,7 +116,7 @@ def _sft_seed(run: Run) -> int:
 
 def _make_dataset(run: Run) -> dict[str, Any]:
     from distill.publish.export import export
-    from sft.targets import drawn, examples, hold_out, order_lengths, shuffled
+    from sft.targets import examples, hold_out, order_lengths, shuffled, subsample
 
     prompt, weights = run.config.prompt, run.config.sft.weights
     pairs = {pair.pair_id: pair for folder in ("pairs", "changed") for pair in store.read_rows(run.at(folder), Pair)}
@@ -133,7 +133,7 @@ def _make_dataset(run: Run) -> dict[str, Any]:
         written = store.write_rows(run.folder / "dataset" / "dev", held_out, Pair)
         rows["dev"], hashes["dev"] = written["rows"], written["data_hash"]
     for student in run.config.sft.targets:
-        traces = drawn(kept, student.train_size, seed)
+        traces = subsample(kept, student.train_size, seed)
         if student.shuffle_traces:
             traces = shuffled(traces, seed)
         by_verdict = (weights.not_relevant, weights.relevant)

@@ -12,10 +12,10 @@ from typing import Any
 
 from distill import __version__, store
 from distill.prompts import teacher_prompt
-from distill.publish.formats.base import Written
+from distill.publish.formats.base import ExportCounts
 from distill.publish.rows import KeptRow
 from distill.publish.settings import DatasetSettings
-from distill.publish.tally import Tally
+from distill.publish.tally import RowCounts
 
 # Licence identifiers of the hub that data usually has; any other text becomes `other` with the text as its name.
 LICENCES = frozenset(
@@ -29,7 +29,9 @@ LICENCES = frozenset(
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
-def render(run: Path, found: Tally, written: Written, settings: DatasetSettings, name: str, columns: bool) -> str:
+def render(
+    run: Path, found: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str, columns: bool
+) -> str:
     """The card's text; `columns` says what each column of the Parquet rows is."""
     import jinja2
     import yaml
@@ -59,7 +61,7 @@ def render(run: Path, found: Tally, written: Written, settings: DatasetSettings,
     return f"---\n{yaml_head}---\n\n{body}\n"
 
 
-def header(found: Tally, written: Written, settings: DatasetSettings, name: str) -> dict[str, Any]:
+def header(found: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str) -> dict[str, Any]:
     """The card's metadata, by the hub's names."""
     head: dict[str, Any] = {}
     languages = settings.language or sorted(k for k in found.by["language"] if re.fullmatch(r"[a-z]{2,3}", k))
@@ -121,7 +123,7 @@ def fenced(text: str, language: str = "text") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _example(found: Tally) -> KeptRow | None:
+def _example(found: RowCounts) -> KeptRow | None:
     return found.examples.get(1) or found.examples.get(0)
 
 

@@ -23,10 +23,10 @@ from distill.prompts import (
 from distill.publish.shapes import Seen
 
 Length = Callable[[str], int]
-Fault = tuple[str, str]
+RowFault = tuple[str, str]
 
 
-def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iterator[Fault]:
+def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iterator[RowFault]:
     """(name, what was found) of everything that is broken in a row. `max_length` is in `unit`s of `length`."""
     if row.finish_reason == "length":
         yield "truncated", "the teacher's answer ended by length"
@@ -93,7 +93,7 @@ def control_token(text: str) -> str | None:
     return text[max(0, at) : at + 24].split()[0]
 
 
-def _columns_agree(row: Seen) -> Iterator[Fault]:
+def _columns_agree(row: Seen) -> Iterator[RowFault]:
     """What is trained is what the columns say."""
     if row.shape != "reasoning and answer" or row.completion is None:
         return

@@ -23,7 +23,7 @@ class Spread:
 
 
 @dataclass(slots=True)
-class Tally:
+class RowCounts:
     """Counts by column value, and lengths. `examples` are the shortest row of each verdict, to show; a kept trace
     `without_verdict`, which the filter `parses` would have rejected, is no row."""
 
@@ -44,9 +44,9 @@ class Tally:
         return {name: spread(values) for name, values in self.lengths.items() if values}
 
 
-def tally(kept: Kept) -> Tally:
+def tally(kept: Kept) -> RowCounts:
     """Count the rows."""
-    found = Tally()
+    found = RowCounts()
     for pair, trace in kept.joined():
         verdict = trained_verdict(pair, trace)
         if verdict is None:

@@ -17,7 +17,7 @@ from distill.publish.tally import Spread, spread
 
 
 @dataclass(slots=True)
-class Fault:
+class RowFault:
     """One kind of fault: how many rows have it, and the first of them, as (place, what was found)."""
 
     rows: int = 0
@@ -33,7 +33,7 @@ class Findings:
     broken: int = 0
     shapes: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[int] = field(default_factory=Counter)
-    faults: dict[str, Fault] = field(default_factory=dict)
+    faults: dict[str, RowFault] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     lengths: list[int] = field(default_factory=list)
     unit: str = "words"
@@ -101,7 +101,7 @@ def validate(
         broken = _look(raw, found, seen, known, named, max_length, length)
         found.broken += bool(broken)
         for name, what in broken:
-            fault = found.faults.setdefault(name, Fault())
+            fault = found.faults.setdefault(name, RowFault())
             fault.rows += 1
             if not limit or len(fault.at) < limit:
                 fault.at.append((raw.place, what))

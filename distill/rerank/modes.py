@@ -1,7 +1,7 @@
 """The modes: what is asked of the engine for a pair, and in what order.
 
 Each is a generator that yields tasks and is sent their results, so that the steps of many pairs interleave freely;
-what it returns is an `Opinion` a pair, before calibration.
+what it returns is an `RawJudgement` a pair, before calibration.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from distill.rerank.backends.base import Result, Task
-from distill.rerank.student_format import Form, Prompted
+from distill.rerank.student_format import EncodedPrompt, StudentFormat
 
 Mode = Literal["think", "direct", "verdict_first", "budget", "adaptive"]
 MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
@@ -52,7 +52,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class RawJudgement:
     """What was read of one pair: log-odds, verdict (None: more than half of the probability is on other words),
     the tokens written, why it ended, and by which mode it was answered in the end."""
 
@@ -65,10 +65,10 @@ class Opinion:
     how: str = ""
 
 
-Steps = Generator[list[Task], list[Result], list[Opinion]]
+Steps = Generator[list[Task], list[Result], list[RawJudgement]]
 
 
-def steps(form: Form, plan: Plan, prompts: Sequence[Prompted]) -> Steps:
+def steps(form: StudentFormat, plan: Plan, prompts: Sequence[EncodedPrompt]) -> Steps:
     """Judge the pairs of one query together (only `adaptive` looks from one to the other)."""
     if plan.mode == "adaptive":
         return (yield from _adaptive(form, plan, prompts))
@@ -84,13 +84,13 @@ class _Part:
     row: list[int]
 
 
-def _best(parts: list[Opinion], how: str) -> Opinion:
+def _best(parts: list[RawJudgement], how: str) -> RawJudgement:
     """Of a split passage's parts the one with the best score counts; what all of them cost is added up."""
     best = max(parts, key=lambda o: o.margin)
     return replace(best, tokens=sum(o.tokens for o in parts), how=how)
 
 
-def _adaptive(form: Form, plan: Plan, prompts: Sequence[Prompted]) -> Steps:
+def _adaptive(form: StudentFormat, plan: Plan, prompts: Sequence[EncodedPrompt]) -> Steps:
     direct = yield from steps(form, replace(plan, mode="direct"), prompts)
     unsure = think_about([o.margin for o in direct], plan.window)
     again = yield from steps(form, replace(plan, mode="think"), [prompts[at] for at in unsure])
@@ -106,7 +106,7 @@ def think_about(margins: Sequence[float], window: Window) -> list[int]:
     return sorted(at for at in order if window.low < margins[at] < window.high)
 
 
-def _answer(form: Form, plan: Plan, rows: list[list[int]]) -> Steps:
+def _answer(form: StudentFormat, plan: Plan, rows: list[list[int]]) -> Steps:
     if plan.mode in ("direct", "verdict_first"):
         results = yield [Task(row + form.close) for row in rows]
         opinions = [opinion(form, r.logprobs or [], [], 1, "stop", plan.mode) for r in results]
@@ -131,7 +131,7 @@ def _answer(form: Form, plan: Plan, rows: list[list[int]]) -> Steps:
 
 
 def _read(
-    form: Form, tasks: list[Task], results: list[Result]
+    form: StudentFormat, tasks: list[Task], results: list[Result]
 ) -> Generator[list[Task], list[Result], list[tuple[list[int], list[float]]]]:
     """(ids, verdicts) of what was written; what did not end is closed by force, and then read."""
     ids = [r.ids if r.finish == "stop" else _closed(form, t, r.ids) for t, r in zip(tasks, results, strict=True)]
@@ -144,14 +144,14 @@ def _read(
     return list(zip(ids, verdicts, strict=True))
 
 
-def _closed(form: Form, task: Task, written: list[int]) -> list[int]:
+def _closed(form: StudentFormat, task: Task, written: list[int]) -> list[int]:
     """What was written, closed by force; within the context, though text encoded again may be of more tokens."""
     ids = form.closed(written)
     room = form.context - len(task.ids) - 1
     return ids if len(ids) <= room else ids[: max(0, room - len(form.close))] + form.close
 
 
-def _explained(form: Form, plan: Plan, rows: list[list[int]], opinions: list[Opinion]) -> Steps:
+def _explained(form: StudentFormat, plan: Plan, rows: list[list[int]], opinions: list[RawJudgement]) -> Steps:
     """The trace that a verdict-first student writes after its verdict."""
     grades = [o.verdict if o.verdict is not None else form.grades[0 if o.margin > 0 else -1] for o in opinions]
     said = [form.verdicts[form.grades.index(grade)] for grade in grades]
@@ -164,7 +164,9 @@ def _explained(form: Form, plan: Plan, rows: list[list[int]], opinions: list[Opi
     ]
 
 
-def opinion(form: Form, logprobs: Sequence[float], ids: list[int], tokens: int, finish: str, mode: str) -> Opinion:
+def opinion(
+    form: StudentFormat, logprobs: Sequence[float], ids: list[int], tokens: int, finish: str, mode: str
+) -> RawJudgement:
     """Log-odds of the expected grade: for true and false simply the difference of their log-probabilities."""
     top = max(form.grades)
     true = _logsum([lp + math.log(g / top) for lp, g in zip(logprobs, form.grades, strict=True) if g])
@@ -172,10 +174,10 @@ def opinion(form: Form, logprobs: Sequence[float], ids: list[int], tokens: int, 
     said = form.grades[max(range(len(logprobs)), key=lambda at: logprobs[at])]
     forced = finish in FORCED
     verdict = said if forced or _logsum(logprobs) > math.log(0.5) else None
-    return Opinion(true - false, verdict, ids, tokens, finish, mode)
+    return RawJudgement(true - false, verdict, ids, tokens, finish, mode)
 
 
-def mean(samples: list[Opinion], binary: bool = True) -> Opinion:
+def mean(samples: list[RawJudgement], binary: bool = True) -> RawJudgement:
     """Several samples as one: the mean of their scores, with the trace whose own score lies closest to it.
 
     Computed in logarithms, so that saturated scores do not tie. Source of the consensus trace: ERank, Retro*.

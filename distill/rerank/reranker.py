@@ -13,8 +13,8 @@ from distill.prompts import is_relevant
 from distill.records import Judgement, Pair, make_pair
 from distill.rerank.backends.base import Backend
 from distill.rerank.backends.choose import backend_of
-from distill.rerank.modes import MODES, Mode, Opinion, Plan, Window, score_of
-from distill.rerank.stream import Stream, Ticket, groups
+from distill.rerank.modes import MODES, Mode, Plan, RawJudgement, Window, score_of
+from distill.rerank.stream import RerankRequest, Stream, groups
 from distill.rerank.student_format import LONG, Long
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Reranker:
         """Give the engine's memory back."""
         self.backend.close()
 
-    def judgement(self, pair: Pair, opinion: Opinion) -> Judgement:
+    def judgement(self, pair: Pair, opinion: RawJudgement) -> Judgement:
         """An opinion as a row, calibrated and counted."""
         finish = opinion.how if opinion.how and opinion.finish == "stop" else opinion.finish
         self.counts.update(pairs=1, tokens=opinion.tokens)
@@ -250,17 +250,17 @@ class Requests:
         done: Callable[[BaseException | None], None],
         one: Callable[[int, Judgement], None] | None = None,
         plan: Plan | None = None,
-    ) -> Ticket:
+    ) -> RerankRequest:
         """Take a request in; `one(i, judgement)` as each pair is judged, `done(None)` or `done(error)` at the end."""
 
-        def found(at: int, opinion: Opinion) -> None:
+        def found(at: int, opinion: RawJudgement) -> None:
             judgement = self._reranker.judgement(pairs[at], opinion)
             if one:
                 one(at, judgement)
 
         return self._stream.submit(pairs, plan or self._reranker.plan, found, done)
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: RerankRequest) -> None:
         """Forget a request; nothing of it is called any more."""
         self._stream.cancel(ticket)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from distill.records import Pair
 from distill.rerank.backends.base import Backend, Result, Task
-from distill.rerank.modes import Opinion, Plan, Steps, steps
+from distill.rerank.modes import Plan, RawJudgement, Steps, steps
 from distill.rerank.student_format import Long
 
 CHUNK = 64  # pairs tokenised at once
@@ -22,7 +22,7 @@ CHUNK = 64  # pairs tokenised at once
 class _Job:
     """Pairs judged together: one, or all of a query's in mode adaptive; `open` counts the tasks without a result."""
 
-    ticket: Ticket
+    ticket: RerankRequest
     at: list[int]
     steps: Steps
     tasks: list[Task] = field(default_factory=list)
@@ -30,11 +30,11 @@ class _Job:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class RerankRequest:
     """A request: its pairs, what has been found so far, and whom to tell."""
 
     pairs: Sequence[Pair]
-    one: Callable[[int, Opinion], None]
+    one: Callable[[int, RawJudgement], None]
     done: Callable[[BaseException | None], None]
     plan: Plan
     groups: Iterator[list[int]]
@@ -49,7 +49,7 @@ class Stream:
 
     def __init__(self, backend: Backend, long: Long = "cut") -> None:
         self.backend, self.long = backend, long
-        self._tickets: deque[Ticket] = deque()
+        self._tickets: deque[RerankRequest] = deque()
         self._running: dict[Task, _Job] = {}
 
     @property
@@ -66,16 +66,16 @@ class Stream:
         self,
         pairs: Sequence[Pair],
         plan: Plan,
-        one: Callable[[int, Opinion], None],
+        one: Callable[[int, RawJudgement], None],
         done: Callable[[BaseException | None], None],
-    ) -> Ticket:
+    ) -> RerankRequest:
         """Take a request in. `one(i, opinion)` is called as each pair is judged, `done(None)` after the last, or
         `done(error)` where a pair of it cannot be judged; both from `step`."""
-        ticket = Ticket(pairs, one, done, plan, groups(pairs, plan, self.backend.by_query), len(pairs))
+        ticket = RerankRequest(pairs, one, done, plan, groups(pairs, plan, self.backend.by_query), len(pairs))
         self._tickets.append(ticket)
         return ticket
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: RerankRequest) -> None:
         """Forget a request; nothing of it is called any more."""
         ticket.over = True
         for task in ticket.running:
@@ -131,7 +131,7 @@ class Stream:
             room -= 1
             idle = 0
 
-    def _open(self, ticket: Ticket) -> None:
+    def _open(self, ticket: RerankRequest) -> None:
         """Start the next pairs of a request: their prompts, and the first tasks."""
         chosen: list[list[int]] = []
         while sum(map(len, chosen)) < CHUNK and (group := next(ticket.groups, None)):
@@ -164,7 +164,7 @@ class Stream:
         # What a pair still needs comes before pairs that have not begun: requests end sooner, and hold less.
         (ticket.ready.extend if results is None else ticket.ready.extendleft)(tasks)
 
-    def _judged(self, job: _Job, opinions: list[Opinion]) -> None:
+    def _judged(self, job: _Job, opinions: list[RawJudgement]) -> None:
         ticket = job.ticket
         for at, opinion in zip(job.at, opinions, strict=True):
             ticket.left -= 1
@@ -172,7 +172,7 @@ class Stream:
         if ticket.left == 0 and not ticket.over:
             self._finish(ticket, None)
 
-    def _finish(self, ticket: Ticket, error: BaseException | None) -> None:
+    def _finish(self, ticket: RerankRequest, error: BaseException | None) -> None:
         self.cancel(ticket)
         ticket.done(error)
 

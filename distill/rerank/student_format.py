@@ -21,7 +21,7 @@ SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。")
 
 
 @dataclass(frozen=True, slots=True)
-class Prompted:
+class EncodedPrompt:
     """A pair's prompts: one, or several where a passage was split; `how` is "", "cut" or "split"."""
 
     rows: list[list[int]]
@@ -29,7 +29,7 @@ class Prompted:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class StudentFormat:
     """A student's format.
 
     `verdicts` are the ids of the tokens that may follow `</think>`, the highest grade first, `grades` what each says (1
@@ -68,7 +68,7 @@ class Form:
         """The text of what was written, without `</think>`."""
         return str(self.tokenizer.decode(list(ids))).removesuffix(END_THINK).strip() if ids else ""
 
-    def prompts(self, pairs: Sequence[Pair], room: int, long: Long = "cut") -> list[Prompted]:
+    def prompts(self, pairs: Sequence[Pair], room: int, long: Long = "cut") -> list[EncodedPrompt]:
         """The pairs' prompts, each leaving `room` tokens of the context; query, frame and suffix are never lost.
 
         A passage too long is `cut` (its first part stays), `split` (into parts that overlap by a tenth), or refused.
@@ -78,11 +78,11 @@ class Form:
         texts = [student_prompt(p.query, p.passage, p.instruction, self.prompt) for p in pairs]
         rows = prompt_ids(self.tokenizer, texts) if texts else []
         return [
-            Prompted([row]) if len(row) <= limit else self._shorter(pair, len(row), limit, long)
+            EncodedPrompt([row]) if len(row) <= limit else self._shorter(pair, len(row), limit, long)
             for pair, row in zip(pairs, rows, strict=True)
         ]
 
-    def _shorter(self, pair: Pair, tokens: int, limit: int, long: Long) -> Prompted:
+    def _shorter(self, pair: Pair, tokens: int, limit: int, long: Long) -> EncodedPrompt:
         if long == "refuse":
             raise InputError(
                 f"query {pair.query_id}, passage {pair.doc_id}: {tokens} tokens, and the student reads {limit}; "
@@ -96,7 +96,7 @@ class Form:
             if long == "cut" or start + taken >= len(pair.passage):
                 break
             start += max(1, int(taken * (1 - OVERLAP)))
-        return Prompted(rows, long)
+        return EncodedPrompt(rows, long)
 
     def _first_part(self, pair: Pair, text: str, limit: int, guess: int) -> tuple[list[int], int]:
         """(ids, characters): the longest beginning of `text`, to within a few per cent, whose prompt fits.
@@ -125,7 +125,7 @@ class Form:
                 return best, low
 
 
-def form_of(path: str, context: int | None = None, prompt: str | None = None) -> Form:
+def form_of(path: str, context: int | None = None, prompt: str | None = None) -> StudentFormat:
     """The format of the student at `path` (folder or hub name); `context` where the engine holds less than the model.
 
     Raises InputError where there is no tokenizer or configuration, where a verdict is not one token, or where the
@@ -152,7 +152,7 @@ def form_of(path: str, context: int | None = None, prompt: str | None = None) ->
         raise InputError(f"{path}: {error}; its scores would be garbage") from None
     single = tokenizer.encode(END_THINK, add_special_tokens=False)
     held = int(getattr(config, "max_position_embeddings", None) or 4096)
-    return Form(
+    return StudentFormat(
         tokenizer=tokenizer,
         verdicts=tuple(verdicts),
         grades=tuple(range(len(verdicts)))[::-1],

@@ -20,7 +20,7 @@ INDEX = "verdicts.json"
 Changes = list[tuple[int, int, Pair]]  # place of the filter in the list, number of the shard, the changed pair
 
 
-class Memory:
+class Cache:
     """The folder of verdicts; None remembers nothing. `keys` are those of the list that runs now."""
 
     def __init__(self, folder: str | None, keys: Sequence[str]) -> None:

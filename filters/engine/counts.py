@@ -15,11 +15,11 @@ from filters.engine.build import build, is_group
 from filters.settings import FilterSettings
 
 REASONS = 20  # of each filter that the counts name; the rows hold all
-Fate = tuple[str, str] | None  # filter and reason, or kept
+Rejection = tuple[str, str] | None  # filter and reason, or kept
 
 
 @dataclass(slots=True)
-class Tally:
+class FilterCounts:
     """Counts that add up: samples = kept + rejected + failed + not_asked; each pair has one outcome."""
 
     filters: Sequence[str]
@@ -84,7 +84,7 @@ def sift(
     without its tools.
     """
     steps = build(settings, tools)
-    tally = Tally([step.name for step in steps])
+    tally = FilterCounts([step.name for step in steps])
     answered: list[Trace] = []
     outcome = dict.fromkeys((key for key, pair in pairs.items() if pair.split == "train"), "not_asked")
     for trace in traces:
@@ -117,9 +117,9 @@ def decide(
     traces: Sequence[Trace],
     steps: Sequence[RowFilter | GroupFilter],
     spared: frozenset[Key] = frozenset(),
-) -> tuple[list[Fate], dict[str, Pair]]:
+) -> tuple[list[Rejection], dict[str, Pair]]:
     """(each trace's fate, the pairs that were changed); what is `spared` and has a verdict stays whatever they say."""
-    fates: list[Fate] = [None] * len(traces)
+    fates: list[Rejection] = [None] * len(traces)
     changed: dict[str, Pair] = {}
     for _ in walk(pairs, traces, steps, spared, fates, changed):
         pass
@@ -131,7 +131,7 @@ def walk(
     traces: Sequence[Trace],
     steps: Sequence[RowFilter | GroupFilter],
     spared: frozenset[Key],
-    fates: list[Fate],
+    fates: list[Rejection],
     changed: dict[str, Pair],
 ) -> Iterator[RowFilter | GroupFilter]:
     """Each filter, once its word is entered into `fates` and `changed`."""

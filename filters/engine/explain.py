@@ -9,7 +9,7 @@ from distill.records import Pair, Trace
 from filters.adjudicated import Adjudicated, accepted
 from filters.base import Tools
 from filters.engine.build import build, is_group
-from filters.engine.counts import Fate, walk
+from filters.engine.counts import Rejection, walk
 from filters.settings import FilterSettings
 
 
@@ -33,7 +33,7 @@ def explain(
     spared = accepted((tools or Tools()).decided)
     if not any(is_group(step) for step in steps):
         everything, ours = [everything[at] for at in ours], list(range(len(ours)))
-    fates: list[Fate] = [None] * len(everything)
+    fates: list[Rejection] = [None] * len(everything)
     changed: dict[str, Pair] = {}
     said: dict[int, list[tuple[int, str, str]]] = {at: [] for at in ours}
     for step in walk(pairs, everything, steps, spared, fates, changed):

@@ -21,8 +21,8 @@ from filters.adjudicated import accepted
 from filters.base import GroupFilter, Key, Tools
 from filters.engine import cache_keys
 from filters.engine.build import build, is_group
-from filters.engine.cache import Changes, Memory
-from filters.engine.shards import Plan, Shard, decide, pairs_of, plan, read, shards, spared, traces
+from filters.engine.cache import Cache, Changes
+from filters.engine.shards import FilterPlan, Shard, decide, pairs_of, plan, read, shards, spared, traces
 from filters.engine.write import empty, total, write
 from filters.settings import FilterSettings
 
@@ -46,7 +46,7 @@ def filter_folders(
     given = [None] * (len(steps) - len(given)) + given
     spare = accepted(tools.decided)
     todo = [Shard(n, path, rows, pairs) for n, (path, rows) in enumerate(shards(traces))]
-    memory = Memory(verdicts, cache_keys.keys(settings, tools) if verdicts else [])
+    memory = Cache(verdicts, cache_keys.keys(settings, tools) if verdicts else [])
     known, changes = memory.recall(todo)
     own = sum(shard.rows for shard in todo) < WORTH_A_PROCESS or processes < 2 or len(todo) < 2
     pool: AbstractContextManager[Executor | None] = executor or (nullcontext(None) if own else _pool(processes))
@@ -89,11 +89,11 @@ def _pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), gc.disable)
 
 
-def _map(pool: Executor | None, work: Plan, call: Any, given: list[tuple[Any, ...]]) -> Iterator[Any]:
+def _map(pool: Executor | None, work: FilterPlan, call: Any, given: list[tuple[Any, ...]]) -> Iterator[Any]:
     """`call` over what is given, in order: in the pool, unless a filter holds a tool that must stay here."""
     if not given:
         return iter(())
-    stays = work.here is not None and not work.travels
+    stays = work.here is not None and not work.picklable
     return (map if pool is None or stays else pool.map)(call, *zip(*given, strict=True))
 
 

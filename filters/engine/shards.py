@@ -13,7 +13,7 @@ from filters.base import Key, RowFilter
 from filters.engine.build import make
 
 BATCH = 2048
-Fates = dict[int, tuple[int, str]]  # row of a shard: place of the filter in the list, and its reason
+Rejections = dict[int, tuple[int, str]]  # row of a shard: place of the filter in the list, and its reason
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class Shard:
     path: str
     rows: int
     pairs: str
-    fates: Fates = field(default_factory=dict)
+    fates: Rejections = field(default_factory=dict)
     changed: dict[str, Pair] = field(default_factory=dict)
 
     @property
@@ -34,7 +34,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FilterPlan:
     """Row filters to run, the first at place `at` of the list, as they are here, or by name in another process, where
     they are made anew; and the traces that are `accepted` whatever they say."""
 
@@ -42,18 +42,18 @@ class Plan:
     at: int
     base: Any
     here: Sequence[Any] | None
-    travels: bool
+    picklable: bool
     accepted: frozenset[Key] = frozenset()
 
     def steps(self) -> Sequence[RowFilter]:
         return self.here if self.here is not None else [make(name, given, self.base) for name, given in self.names]
 
 
-def plan(steps: Sequence[Any], at: int, names: Sequence[Any], base: Any, accepted: frozenset[Key]) -> Plan:
+def plan(steps: Sequence[Any], at: int, names: Sequence[Any], base: Any, accepted: frozenset[Key]) -> FilterPlan:
     """For the filters of the list from `at` on. One that holds a tool is sent as it is where the tool can travel."""
     bound = [step for step in steps if getattr(step, "bound", False)]
-    travels = all(getattr(step, "travels", False) for step in bound)
-    return Plan(names, at, base, list(steps) if bound else None, travels, accepted)
+    picklable = all(getattr(step, "picklable", False) for step in bound)
+    return FilterPlan(names, at, base, list(steps) if bound else None, picklable, accepted)
 
 
 def shards(folder: str) -> list[tuple[str, int]]:
@@ -106,16 +106,16 @@ def pairs_of(shard: Shard, table: Any) -> dict[str, Pair]:
     return rows | shard.changed
 
 
-def decide(shard: Shard, plan: Plan, table: Any = None) -> Fates:
+def decide(shard: Shard, plan: FilterPlan, table: Any = None) -> Rejections:
     """The rows of the shard that the plan's filters put out, of those that are left."""
     steps = plan.steps()
-    fates: Fates = {}
+    fates: Rejections = {}
     if not steps:
         return fates
     table = read(shard.path, Trace) if table is None else table
     pairs = pairs_of(shard, table)
-    # A filter may say of a whole column which texts it need not see: `suspects(reasoning) -> list of bool`.
-    looks = [step.suspects(table["reasoning"]) if hasattr(step, "suspects") else None for step in steps]
+    # A filter may say of a whole column which texts it need not see: `prefilter(reasoning) -> list of bool`.
+    looks = [step.prefilter(table["reasoning"]) if hasattr(step, "prefilter") else None for step in steps]
     for row, trace in enumerate(traces(table)):
         if trace.error is not None or row in shard.fates:
             continue

@@ -67,7 +67,7 @@ def _count(shard: Shard, count: Count) -> tuple[list[bytes], list[int], list[int
 class RowTokens:
     """The counts of a file by trace. Travels to other processes as the file's name."""
 
-    travels = True
+    picklable = True
 
     def __init__(self, file: Path) -> None:
         self.file = file

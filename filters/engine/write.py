@@ -9,12 +9,12 @@ from typing import Any
 
 from distill import store
 from distill.records import Trace
-from filters.engine.counts import Tally, better, unanswered
-from filters.engine.shards import Plan, Shard, decide, read, shards
+from filters.engine.counts import FilterCounts, better, unanswered
+from filters.engine.shards import FilterPlan, Shard, decide, read, shards
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ShardCounts:
     """A worker's word on a shard: counts, the outcomes of its first and last pair apart, the kept file's hash, and
     the whole of its fates."""
 
@@ -25,7 +25,9 @@ class Written:
     kept_hash: str
 
 
-def write(shard: Shard, plan: Plan, kept: str, rejected: str, verdicts: str | None, names: Sequence[str]) -> Written:
+def write(
+    shard: Shard, plan: FilterPlan, kept: str, rejected: str, verdicts: str | None, names: Sequence[str]
+) -> ShardCounts:
     """Run the last row filters and write the shard's `kept`, `rejected` and, where named, `verdicts` file.
 
     `names` are those of all filters, by their place.
@@ -35,7 +37,7 @@ def write(shard: Shard, plan: Plan, kept: str, rejected: str, verdicts: str | No
 
     table = read(shard.path, Trace)
     shard.fates |= decide(shard, plan, table)
-    tally = Tally([])
+    tally = FilterCounts([])
     out = np.zeros(table.num_rows, bool)
     out[list(shard.fates)] = True
     errors = table["error"].to_pylist()
@@ -63,7 +65,7 @@ def write(shard: Shard, plan: Plan, kept: str, rejected: str, verdicts: str | No
         else:
             outcomes.append((pair_id, outcome))
     tally.pairs.update(outcome for _, outcome in outcomes[1:-1])
-    return Written(
+    return ShardCounts(
         dict(tally.samples),
         {n: dict(c) for n, c in tally.reasons.items()},
         dict(tally.pairs),
@@ -90,9 +92,9 @@ def empty(folder: str) -> None:
             fs.rm_file(old)
 
 
-def total(names: Sequence[str], written: Sequence[Written], pairs: str, traces: str) -> Tally:
+def total(names: Sequence[str], written: Sequence[ShardCounts], pairs: str, traces: str) -> FilterCounts:
     """The counts of all shards together; `pairs` and `traces` are the folders, some pairs of which were not asked."""
-    tally = Tally(names)
+    tally = FilterCounts(names)
     edges: dict[str, str] = {}
     for each in written:
         tally.samples.update(each.samples)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sft.estimate import memory
-from sft.estimate.lengths import SIMULATED, Row, assumed, packed, padded
+from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
 from sft.settings import SftSettings, StudentSettings
 
@@ -22,11 +22,11 @@ TRL = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class TrainingData:
     """What is known of the pairs: how many, and their rows' lengths where there is a dataset; `basis` says whence."""
 
     pairs: int | None
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[RowLengths]]
     basis: str
     exact: bool = False
 
@@ -51,7 +51,9 @@ class Estimate:
     memory: dict[str, float]
 
 
-def estimate(settings: SftSettings, student: StudentSettings, data: Data, shape: Shape, device: Device) -> Estimate:
+def estimate(
+    settings: SftSettings, student: StudentSettings, data: TrainingData, shape: Shape, device: Device
+) -> Estimate:
     """The estimate of one student."""
     given = {**TRL, **settings.training}
     batch, accumulation = int(given["per_device_train_batch_size"]), int(given["gradient_accumulation_steps"])
@@ -91,7 +93,7 @@ def estimate(settings: SftSettings, student: StudentSettings, data: Data, shape:
     speed *= 1.0 if packing else efficiency
     hours = tokens / speed / 3600 if tokens is not None and speed else None
     price = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
-    plan = memory.Plan(
+    plan = memory.TrainingPlan(
         shape=shape,
         kind=kind,
         r=settings.lora.r if settings.lora else 0,
@@ -128,7 +130,7 @@ def devices_of(settings: SftSettings) -> int:
     return settings.assume.devices or (settings.ray.workers if settings.ray is not None else 1)
 
 
-def _assumed_rows(settings: SftSettings, student: StudentSettings, pairs: int | None) -> list[Row]:
+def _assumed_rows(settings: SftSettings, student: StudentSettings, pairs: int | None) -> list[RowLengths]:
     count = min(pairs or SIMULATED, SIMULATED)
     return assumed(count, student.target, prompt=settings.assume.prompt_tokens, trace=settings.assume.trace_tokens)
 
@@ -139,7 +141,7 @@ def _steps(given: dict[str, Any], rows: int | None, a_step: int) -> int | None:
     return None if rows is None else math.ceil(rows / a_step * float(given["num_train_epochs"]))
 
 
-def describe(settings: SftSettings, data: Data) -> list[str]:
+def describe(settings: SftSettings, data: TrainingData) -> list[str]:
     """The estimates of every student as lines for a person."""
     device = device_of(settings.assume.device)
     several = f"{devices_of(settings)} x " if devices_of(settings) > 1 else ""
@@ -210,12 +212,12 @@ def _remedy(found: dict[str, float], settings: SftSettings) -> str:
     return "most of it is weights: sft.lora.bits: 4 (QLoRA), a larger device, or a smaller base"
 
 
-def assumed_data(settings: SftSettings, pairs: int | None, basis: str) -> Data:
+def assumed_data(settings: SftSettings, pairs: int | None, basis: str) -> TrainingData:
     """Data of which no row is there yet: `pairs` of them where that is known, else what sft.assume says."""
     count = pairs if pairs is not None else settings.assume.examples
-    return Data(count, {}, f"{basis}, lengths assumed (estimated)")
+    return TrainingData(count, {}, f"{basis}, lengths assumed (estimated)")
 
 
-def dataset_data(rows: dict[str, list[Row]], pairs: Sequence[int]) -> Data:
+def dataset_data(rows: dict[str, list[RowLengths]], pairs: Sequence[int]) -> TrainingData:
     """Data that lies there: each student's rows, by their characters."""
-    return Data(max(pairs, default=0), rows, "the run's dataset, tokens by characters (estimated)")
+    return TrainingData(max(pairs, default=0), rows, "the run's dataset, tokens by characters (estimated)")

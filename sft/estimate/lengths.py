@@ -19,7 +19,7 @@ SIMULATED = 20_000  # rows; more changes the efficiency by less than a thousandt
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RowLengths:
     """Tokens of one training row."""
 
     prompt: int
@@ -38,20 +38,20 @@ def _histogram() -> dict[str, Any]:
 
 def assumed(
     count: int, target: str, seed: int = 0, prompt: float | None = None, trace: float | None = None
-) -> list[Row]:
+) -> list[RowLengths]:
     """`count` rows drawn from the histogram of real lengths (sft/lengths.json), scaled to the means where given."""
     rng = random.Random(f"lengths:{seed}")
-    drawn = {}
+    subsample = {}
     for part, mean in (("prompt", prompt), ("trace", trace)):
         bins = {int(edge): n for edge, n in _histogram()[part].items()}
         edges, weights = list(bins), list(bins.values())
         half = _histogram()["bin_tokens"] / 2
         scale = mean * sum(weights) / sum((e + half) * n for e, n in bins.items()) if mean else 1.0
         picked = rng.choices(edges, weights, k=count)
-        drawn[part] = [max(1, round((edge + rng.uniform(0, 2 * half)) * scale)) for edge in picked]
+        subsample[part] = [max(1, round((edge + rng.uniform(0, 2 * half)) * scale)) for edge in picked]
     rows = []
-    for p, t in zip(drawn["prompt"], drawn["trace"], strict=True):
-        rows += [Row(p, completion) for completion in _completions(target, t)]
+    for p, t in zip(subsample["prompt"], subsample["trace"], strict=True):
+        rows += [RowLengths(p, completion) for completion in _completions(target, t)]
     return rows
 
 
@@ -61,9 +61,11 @@ def _completions(target: str, trace: int) -> list[int]:
     return {"think": [whole], "verdict_first": [whole], "direct": [bare], "mixed": [whole, bare]}[target]
 
 
-def estimated(rows: Iterable[Example]) -> list[Row]:
+def estimated(rows: Iterable[Example]) -> list[RowLengths]:
     """Rows of a dataset by their characters."""
-    return [Row(math.ceil(len(r.prompt) / CHARACTERS), math.ceil(len(r.completion) / CHARACTERS) + 1) for r in rows]
+    return [
+        RowLengths(math.ceil(len(r.prompt) / CHARACTERS), math.ceil(len(r.completion) / CHARACTERS) + 1) for r in rows
+    ]
 
 
 def packed(lengths: Sequence[int], limit: int) -> list[int]:
@@ -76,7 +78,7 @@ def packed(lengths: Sequence[int], limit: int) -> list[int]:
     return [limit - left for left in room]
 
 
-def padded(rows: Sequence[Row], batch: int, order_by: str = "trace") -> int:
+def padded(rows: Sequence[RowLengths], batch: int, order_by: str = "trace") -> int:
     """Positions computed when rows of like length stand side by side within 32 batches (sft.trainer)."""
     total = 0
     for start in range(0, len(rows), batch * 32):

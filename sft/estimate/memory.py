@@ -23,7 +23,7 @@ Kind = Literal["lora", "full"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """What decides the memory of a step. `tokens` go through a device at once; `scored` of them have a target."""
 
     shape: Shape
@@ -40,19 +40,19 @@ class Plan:
     gpu: bool = True
 
 
-def trainable(plan: Plan) -> int:
+def trainable(plan: TrainingPlan) -> int:
     """Parameters that the optimizer holds."""
     if plan.kind == "full":
         return plan.shape.parameters
     return plan.shape.lora(plan.r) + _embeddings(plan)
 
 
-def _embeddings(plan: Plan) -> int:
+def _embeddings(plan: TrainingPlan) -> int:
     """Copies of the embedding (and the head, where it is another matrix), trained for the added tags' rows."""
     return plan.shape.embedding * (1 if plan.shape.tied else 2) if plan.tags_added else 0
 
 
-def parts(plan: Plan) -> dict[str, float]:
+def parts(plan: TrainingPlan) -> dict[str, float]:
     """GiB by part: weights, adapters, gradients, optimiser, activations, logits, other; their sum is the peak."""
     shape = plan.shape
     if plan.kind == "full":
@@ -84,7 +84,7 @@ def parts(plan: Plan) -> dict[str, float]:
     return found
 
 
-def layer_bytes(plan: Plan) -> float:
+def layer_bytes(plan: TrainingPlan) -> float:
     """Bytes that one layer keeps for the backward pass, a token."""
     shape = plan.shape
     width = max(shape.hidden, shape.heads * shape.head_dim)
@@ -92,7 +92,7 @@ def layer_bytes(plan: Plan) -> float:
     return 24 * width + rest + 14 * plan.r if plan.kind == "lora" else 30 * width + rest
 
 
-def _activations(plan: Plan) -> float:
+def _activations(plan: TrainingPlan) -> float:
     per_layer = layer_bytes(plan) * (1 if plan.gpu else 2)
     mask = 2.0 * plan.row * plan.row if plan.packed else 0.0
     if plan.checkpointing:  # each layer's input, and the one layer that is being recomputed
@@ -101,7 +101,7 @@ def _activations(plan: Plan) -> float:
     return plan.tokens * plan.shape.layers * per_layer + mask
 
 
-def _logits(plan: Plan) -> float:
+def _logits(plan: TrainingPlan) -> float:
     """With Triton TRL's fused head works in tiles and keeps hidden states only; without it every target's logits."""
     hidden = 8.0 * plan.shape.hidden * plan.tokens
     if plan.gpu:

@@ -58,10 +58,10 @@ def run(folder: Path, filters: list[Any], into: str = ".", rows: str = "1", **to
     (folder / "calls.txt").unlink(missing_ok=True)
     out = {name: str(folder / into / name) for name in OUT}
     given_settings = FilterSettings.model_validate(filters, context={"base": folder})
-    handed = Tools(base=folder, identity={"rows": rows}, **tools)
+    filter_tools = Tools(base=folder, identity={"rows": rows}, **tools)
     counts = filter_folders(
         str(folder / "pairs"), str(folder / "traces"), out["kept"], out["rejected"], out["changed"], given_settings,
-        handed, processes=1, verdicts=out["verdicts"],
+        filter_tools, processes=1, verdicts=out["verdicts"],
     )  # fmt: skip
     kinds = {"kept": Trace, "rejected": Rejected, "changed": Pair}
     found: list[Any] = [list(store.read_rows(out[name], kind)) for name, kind in kinds.items()]

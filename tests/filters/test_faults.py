@@ -149,7 +149,7 @@ def test_the_words_that_leak_looks_for_are_in_every_leak() -> None:
         [[t.reasoning.swapcase() if n % 3 == 0 else t.reasoning for n, (_, t) in enumerate(rows)]]
     )
     rule = Leak.model_validate({"of": ["label", "model", "prompt"]})
-    looked = rule.suspects(column)
+    looked = rule.prefilter(column)
     for (one, each), text, look in zip(rows, column.to_pylist(), looked, strict=True):
         assert look or rule(one, trace(one, reasoning=text)) is None, each.reasoning
     assert 0 < sum(looked) < len(rows)

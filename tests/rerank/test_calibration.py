@@ -15,7 +15,7 @@ from distill.rerank.calibration import METHODS, Calibration, Curve, calibrate, f
 from distill.rerank.modes import Window, score_of
 
 
-def drawn(count: int, scale: float, shift: float, seed: int = 0) -> tuple[list[float], list[int]]:
+def subsample(count: int, scale: float, shift: float, seed: int = 0) -> tuple[list[float], list[int]]:
     """Margins m whose labels are 1 with probability sigmoid(scale * m + shift)."""
     rng = random.Random(seed)
     margins = [rng.gauss(0, 4) for _ in range(count)]
@@ -23,21 +23,21 @@ def drawn(count: int, scale: float, shift: float, seed: int = 0) -> tuple[list[f
 
 
 def test_platt_finds_the_curve_that_the_labels_were_drawn_from() -> None:
-    margins, labels = drawn(8000, 0.5, -1.0)
+    margins, labels = subsample(8000, 0.5, -1.0)
     curve = fit(margins, labels, "platt")
     assert curve.a == pytest.approx(0.5, abs=0.05) and curve.b == pytest.approx(-1.0, abs=0.12)
 
 
 def test_temperature_only_scales() -> None:
-    margins, labels = drawn(8000, 0.25, 0.0)
+    margins, labels = subsample(8000, 0.25, 0.0)
     curve = fit(margins, labels, "temperature")
     assert curve.a == pytest.approx(0.25, abs=0.03) and curve.b == 0.0
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_get_better_on_pairs_not_seen_and_keep_their_order(method: str) -> None:
-    curve = fit(*drawn(4000, 0.4, 0.0, seed=1), method)  # type: ignore[arg-type]
-    margins, labels = drawn(4000, 0.4, 0.0, seed=2)
+    curve = fit(*subsample(4000, 0.4, 0.0, seed=1), method)  # type: ignore[arg-type]
+    margins, labels = subsample(4000, 0.4, 0.0, seed=2)
     before = quality([score_of(m) for m in margins], labels)
     after = quality([curve.score(m) for m in margins], labels)
     assert after["ECE"] < 0.03 < before["ECE"] and after["Brier"] < before["Brier"]
@@ -74,7 +74,7 @@ def test_thresholds_by_precision_and_recall() -> None:
 
 
 def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
-    margins, labels = drawn(200, 0.5, 0.0)
+    margins, labels = subsample(200, 0.5, 0.0)
     made = calibrate({"think": (margins, labels)}, "isotonic", relevant_from=1)
     made = Calibration(made.curves, made.points, Window(-math.inf, 1.5, 10), made.checks, made.made_from)
     write(tmp_path / "calibration.json", made)

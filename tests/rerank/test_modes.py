@@ -12,23 +12,23 @@ import pytest
 from distill.prompts import END_THINK, rank1_prompt
 from distill.records import make_pair
 from distill.rerank.backends.base import Result, Task
-from distill.rerank.modes import Opinion, Window, mean, opinion, score_of, think_about
+from distill.rerank.modes import RawJudgement, Window, mean, opinion, score_of, think_about
 from distill.rerank.reranker import Reranker, text_of
-from distill.rerank.student_format import Form
+from distill.rerank.student_format import StudentFormat
 from sft.scratch import train_tokenizer
 
 TEXTS = ["the red fox runs. it is quick! yes", "a lazy dog sleeps. is it old? no"]
 
 
 @pytest.fixture(scope="module")
-def form() -> Form:
+def form() -> StudentFormat:
     from distill.prompts import suffix_ids
 
     tokenizer = train_tokenizer([rank1_prompt(*TEXTS), *TEXTS], 400)
     close = tokenizer.encode(f"\n{END_THINK}", add_special_tokens=False)
     end = tokenizer.convert_tokens_to_ids(END_THINK)
     stops = frozenset({tokenizer.eos_token_id})
-    return Form(tokenizer, suffix_ids(tokenizer), (1, 0), close, end, stops, 512)
+    return StudentFormat(tokenizer, suffix_ids(tokenizer), (1, 0), close, end, stops, 512)
 
 
 class Scripted:
@@ -37,7 +37,7 @@ class Scripted:
     name = "scripted"
     by_query = False
 
-    def __init__(self, form: Form, answer: Callable[[Task], Result], slots: int = 4) -> None:
+    def __init__(self, form: StudentFormat, answer: Callable[[Task], Result], slots: int = 4) -> None:
         self.form, self.answer, self.slots = form, answer, slots
         self.tasks: list[Task] = []
         self.asked: list[Task] = []
@@ -69,12 +69,12 @@ def logprobs(p: float, mass: float = 1.0) -> list[float]:
     return [math.log(mass * p), math.log(mass * (1 - p))]
 
 
-def wrote(form: Form, text: str, finish: Any = "stop", p: float | None = None) -> Result:
+def wrote(form: StudentFormat, text: str, finish: Any = "stop", p: float | None = None) -> Result:
     ids = form.tokenizer.encode(text, add_special_tokens=False)
     return Result(ids, finish, None if p is None else logprobs(p))
 
 
-def test_an_engine_that_cannot_read_while_it_writes_is_asked_again(form: Form) -> None:
+def test_an_engine_that_cannot_read_while_it_writes_is_asked_again(form: StudentFormat) -> None:
     backend = Scripted(
         form, lambda t: wrote(form, "it runs. yes\n</think>") if t.max_new else Result([], "read", logprobs(0.9))
     )
@@ -84,7 +84,7 @@ def test_an_engine_that_cannot_read_while_it_writes_is_asked_again(form: Form) -
     assert found.score == pytest.approx(0.9) and found.reasoning == "it runs. yes" and found.finish_reason == "stop"
 
 
-def test_budget_closes_at_its_bound_after_the_last_sentence_and_says_so(form: Form) -> None:
+def test_budget_closes_at_its_bound_after_the_last_sentence_and_says_so(form: StudentFormat) -> None:
     backend = Scripted(
         form, lambda t: wrote(form, "it runs. it is qui", "length") if t.max_new else Result([], "read", logprobs(0.2))
     )
@@ -96,7 +96,7 @@ def test_budget_closes_at_its_bound_after_the_last_sentence_and_says_so(form: Fo
     assert (reranker.counts["budget"], reranker.counts["forced"], reranker.counts["unfinished"]) == (1, 1, 0)
 
 
-def test_a_verdict_first_student_is_asked_for_its_reasons_only_where_they_are_wanted(form: Form) -> None:
+def test_a_verdict_first_student_is_asked_for_its_reasons_only_where_they_are_wanted(form: StudentFormat) -> None:
     def answer(task: Task) -> Result:
         return wrote(form, "it runs") if task.max_new else Result([], "read", logprobs(0.3))
 
@@ -109,7 +109,9 @@ def test_a_verdict_first_student_is_asked_for_its_reasons_only_where_they_are_wa
     assert not backend.asked[-1].to_end
 
 
-def adaptive(form: Form, direct: dict[str, float], thought: float = 0.99, **window: Any) -> tuple[Scripted, list]:
+def adaptive(
+    form: StudentFormat, direct: dict[str, float], thought: float = 0.99, **window: Any
+) -> tuple[Scripted, list]:
     def answer(task: Task) -> Result:
         if task.max_new:
             return wrote(form, "it runs\n</think>", p=thought)
@@ -121,7 +123,7 @@ def adaptive(form: Form, direct: dict[str, float], thought: float = 0.99, **wind
     return backend, Reranker(backend, "adaptive", window=Window(**window)).predict(pairs)
 
 
-def test_adaptive_thinks_only_where_the_direct_answer_is_unsure(form: Form) -> None:
+def test_adaptive_thinks_only_where_the_direct_answer_is_unsure(form: StudentFormat) -> None:
     backend, found = adaptive(form, {"fox": 0.999, "dog": 0.6, "is": 0.4, "no": 0.001}, low=-3.0, high=3.0)
     assert [j.mode for j in found] == ["adaptive.direct", "adaptive.think", "adaptive.think", "adaptive.direct"]
     assert [j.score for j in found] == pytest.approx([0.999, 0.99, 0.99, 0.001])
@@ -129,7 +131,7 @@ def test_adaptive_thinks_only_where_the_direct_answer_is_unsure(form: Form) -> N
     assert found[1].tokens == found[0].tokens + len(form.tokenizer.encode("it runs\n</think>")) + 1, "both are paid for"
 
 
-def test_adaptive_thinks_only_about_the_top_of_a_query(form: Form) -> None:
+def test_adaptive_thinks_only_about_the_top_of_a_query(form: StudentFormat) -> None:
     _, found = adaptive(form, {"fox": 0.6, "dog": 0.55, "is": 0.5, "no": 0.45}, low=-3.0, high=3.0, top=2)
     assert [j.mode.split(".")[1] for j in found] == ["think", "think", "direct", "direct"]
 
@@ -139,7 +141,7 @@ def test_a_window_without_bounds_thinks_about_everything() -> None:
     assert think_about([], Window()) == []
 
 
-def test_samples_are_drawn_apart_and_averaged(form: Form) -> None:
+def test_samples_are_drawn_apart_and_averaged(form: StudentFormat) -> None:
     chances = iter([0.9, 0.5, 0.7])
     backend = Scripted(form, lambda t: wrote(form, "it runs\n</think>", p=next(chances)))
     found = Reranker(backend, "think", samples=3, temperature=0.8).predict([("red", "fox")])[0]
@@ -150,18 +152,20 @@ def test_samples_are_drawn_apart_and_averaged(form: Form) -> None:
 
 
 def test_averaged_scores_do_not_tie_where_they_saturate() -> None:
-    first, second = (mean([Opinion(m, 1, [], 1, "stop", "think") for m in ms]) for ms in ((60.0, 80.0), (61.0, 80.0)))
+    first, second = (
+        mean([RawJudgement(m, 1, [], 1, "stop", "think") for m in ms]) for ms in ((60.0, 80.0), (61.0, 80.0))
+    )
     assert score_of(first.margin) == score_of(second.margin) == 1.0 and second.margin > first.margin
 
 
-def test_a_graded_student_scores_by_its_expected_grade(form: Form) -> None:
+def test_a_graded_student_scores_by_its_expected_grade(form: StudentFormat) -> None:
     graded = replace(form, verdicts=(1, 2, 3, 4, 5), grades=(0, 1, 2, 3, 4))
     found = opinion(graded, [math.log(p) for p in (0.1, 0.1, 0.1, 0.2, 0.5)], [], 1, "stop", "direct")
     expected = (0.1 * 1 + 0.1 * 2 + 0.2 * 3 + 0.5 * 4) / 4
     assert score_of(found.margin) == pytest.approx(expected) and found.verdict == 4
 
 
-def test_rank_puts_the_best_first_and_keeps_the_order_of_ties(form: Form) -> None:
+def test_rank_puts_the_best_first_and_keeps_the_order_of_ties(form: StudentFormat) -> None:
     chances = {"fox": 0.2, "dog": 0.9, "is": 0.2}
 
     def answer(task: Task) -> Result:
@@ -176,7 +180,7 @@ def test_rank_puts_the_best_first_and_keeps_the_order_of_ties(form: Form) -> Non
     assert text_of({"title": "a", "text": "b"}) == "a b"
 
 
-def test_a_pair_given_up_is_dropped_and_the_others_are_judged(form: Form) -> None:
+def test_a_pair_given_up_is_dropped_and_the_others_are_judged(form: StudentFormat) -> None:
     backend = Scripted(form, lambda t: Result([], "read", logprobs(0.5)), slots=2)
     pairs = [make_pair("q", str(at), "red", "fox") for at in range(6)]
     found = Reranker(backend, "direct").judge(pairs, cancelled=lambda at: at in (1, 5))
@@ -184,7 +188,7 @@ def test_a_pair_given_up_is_dropped_and_the_others_are_judged(form: Form) -> Non
     assert len(backend.asked) < 6
 
 
-def test_a_small_request_is_not_kept_waiting_by_a_large_one(form: Form) -> None:
+def test_a_small_request_is_not_kept_waiting_by_a_large_one(form: StudentFormat) -> None:
     backend = Scripted(form, lambda t: Result([], "read", logprobs(0.5)), slots=4)
     requests = Reranker(backend, "direct").stream()
     ended: list[str] = []
@@ -202,7 +206,7 @@ def test_a_small_request_is_not_kept_waiting_by_a_large_one(form: Form) -> None:
     assert ended == ["small", "large"] and (requests.waiting, requests.running) == (0, 0)
 
 
-def test_a_cancelled_request_is_heard_of_no_more(form: Form) -> None:
+def test_a_cancelled_request_is_heard_of_no_more(form: StudentFormat) -> None:
     backend = Scripted(form, lambda t: Result([], "read", logprobs(0.5)), slots=4)
     requests = Reranker(backend, "direct").stream()
     told: list[Any] = []
@@ -214,7 +218,7 @@ def test_a_cancelled_request_is_heard_of_no_more(form: Form) -> None:
     assert not requests.step() and len(told) == seen and backend.tasks == []
 
 
-def test_a_request_that_cannot_be_judged_fails_alone(form: Form) -> None:
+def test_a_request_that_cannot_be_judged_fails_alone(form: StudentFormat) -> None:
     backend = Scripted(form, lambda t: Result([], "read", logprobs(0.5)))
     requests = Reranker(backend, "direct", long="refuse").stream()
     ended: dict[str, Any] = {}
@@ -225,7 +229,7 @@ def test_a_request_that_cannot_be_judged_fails_alone(form: Form) -> None:
     assert "the student reads" in str(ended["bad"]) and ended["good"] is None
 
 
-def test_what_is_closed_by_force_stays_within_the_context(form: Form) -> None:
+def test_what_is_closed_by_force_stays_within_the_context(form: StudentFormat) -> None:
     """Text that is encoded again may be of more tokens than were written; the close is never what is lost."""
     from distill.rerank.modes import _closed
 

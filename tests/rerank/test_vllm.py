@@ -58,12 +58,12 @@ def test_a_task_given_up_leaves_the_engine(engine, ending: Path) -> None:
 
 
 def test_samples_differ_and_their_seed_repeats_them(engine, few_pairs: list[Pair]) -> None:
-    def drawn(seed: int) -> list[float]:
+    def subsample(seed: int) -> list[float]:
         made = Reranker(engine, "think", max_new_tokens=12, samples=3, temperature=1.0, seed=seed)
         return [j.margin for j in made.predict(few_pairs[:3])]
 
-    first = drawn(1)
-    assert drawn(1) == pytest.approx(first, abs=1e-3) and drawn(2) != pytest.approx(first, abs=1e-3)
+    first = subsample(1)
+    assert subsample(1) == pytest.approx(first, abs=1e-3) and subsample(2) != pytest.approx(first, abs=1e-3)
 
 
 @pytest.fixture(scope="module")

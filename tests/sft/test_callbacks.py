@@ -97,7 +97,7 @@ def test_the_best_checkpoint_is_kept_and_the_curve_is_told(
 
     looks: list[dict[str, float]] = []
     kept: list[dict[str, Any]] = []
-    measure = sft.validation.DevSet.measure
+    measure = sft.validation.ValidationSet.measure
 
     def peak(self: Any, model: Any) -> dict[str, float]:
         found = measure(self, model)
@@ -105,7 +105,7 @@ def test_the_best_checkpoint_is_kept_and_the_curve_is_told(
         kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return {**found, "auc": 0.9 if len(looks) == 2 else 0.1}
 
-    monkeypatch.setattr(sft.validation.DevSet, "measure", peak)
+    monkeypatch.setattr(sft.validation.ValidationSet, "measure", peak)
     steps = {**LONG, "max_steps": 12}
     result = train(dev_job(tmp_path, base, target, steps, every=0.25, score=24))
     assert len(looks) == 4 and result["best_step"] == 6 and result["dev"]["auc"] == 0.9

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from distill.cli import main
-from sft.estimate.estimate import Data, estimate
-from sft.estimate.lengths import Row, assumed, packed, padded
-from sft.estimate.memory import Plan, layer_bytes, parts, trainable
+from sft.estimate.estimate import TrainingData, estimate
+from sft.estimate.lengths import RowLengths, assumed, packed, padded
+from sft.estimate.memory import TrainingPlan, layer_bytes, parts, trainable
 from sft.estimate.shapes import Shape, device_of, known_models, shape_of
 from sft.settings import SftSettings
 
@@ -97,15 +97,15 @@ def test_the_bytes_a_layer_keeps_are_those_that_autograd_keeps(
     for layers in (1, 3):
         shape = Shape("qwen2", hidden, layers, hidden // 32, kv_heads, 32, ffn, 300, tied=True)
         found[layers] = (saved_bytes(shape, lora, 320) - saved_bytes(shape, lora, 64)) / 256
-    plan = Plan(shape, "lora" if lora else "full", 8, False, False, 1, 1, 1.0, False, False)
+    plan = TrainingPlan(shape, "lora" if lora else "full", 8, False, False, 1, 1, 1.0, False, False)
     assert layer_bytes(plan) == pytest.approx((found[3] - found[1]) / 2, rel=0.03)
 
 
 def test_memory_by_part_follows_what_is_trained() -> None:
     shape = shape_of("Qwen/Qwen2.5-7B")
     assert shape is not None
-    lora = Plan(shape, "lora", 32, True, False, 2500, 2500, 0.7, False, True)
-    full = Plan(shape, "full", 0, True, False, 2500, 2500, 0.7, False, True)
+    lora = TrainingPlan(shape, "lora", 32, True, False, 2500, 2500, 0.7, False, True)
+    full = TrainingPlan(shape, "full", 0, True, False, 2500, 2500, 0.7, False, True)
     assert trainable(full) == shape.parameters
     assert trainable(lora) == shape.lora(32) + 2 * shape.embedding
     assert sum(parts(full).values()) > 2 * sum(parts(lora).values())
@@ -130,10 +130,10 @@ def test_best_fit_packing_loses_no_token_and_fills_its_rows() -> None:
 
 
 def test_padding_counts_the_longest_of_each_batch() -> None:
-    rows = [Row(1, 1), Row(2, 8), Row(2, 1), Row(9, 1)]
+    rows = [RowLengths(1, 1), RowLengths(2, 8), RowLengths(2, 1), RowLengths(9, 1)]
     assert padded(rows, batch=2) == 2 * 3 + 2 * 10
     assert padded(rows, batch=2, order_by="prompt") == 2 * 10 + 2 * 10
-    assert padded([Row(3, 1)] * 5, batch=2) == 20
+    assert padded([RowLengths(3, 1)] * 5, batch=2) == 20
 
 
 def test_the_histogram_has_the_means_that_it_states() -> None:
@@ -148,7 +148,7 @@ def the(base: str, training: dict[str, Any], **settings: Any) -> Any:
     values = SftSettings.model_validate({"base": base, "training": training, **settings})
     shape = shape_of(base)
     assert shape is not None
-    return estimate(values, values.targets[0], Data(10_000, {}, "test"), shape, device_of("H100-80GB"))
+    return estimate(values, values.targets[0], TrainingData(10_000, {}, "test"), shape, device_of("H100-80GB"))
 
 
 def test_flops_are_those_of_the_bound_that_the_benchmarks_use() -> None:

@@ -176,7 +176,7 @@ def test_graded_students_learn_their_scale(tmp_path: Path) -> None:
     from sft.scratch import train_tokenizer
     from sft.settings import DevSettings
     from sft.targets import examples
-    from sft.validation import DevSet
+    from sft.validation import ValidationSet
 
     base = base_folder(tmp_path / "base")
     pairs, traces = world(120, grades=4)
@@ -194,7 +194,7 @@ def test_graded_students_learn_their_scale(tmp_path: Path) -> None:
 
     model, tokenizer = load_base(job["out"], SftSettings.model_validate({"base": job["out"], "prompt": "graded_4"}))
     assert len(set(verdict_ids(tokenizer, "graded_4"))) == 5
-    dev = DevSet(tokenizer, list(pairs.values()), DevSettings(pairs=120), "graded_4", "direct")
+    dev = ValidationSet(tokenizer, list(pairs.values()), DevSettings(pairs=120), "graded_4", "direct")
     found = dev.measure(model)
     assert found["auc"] > 0.75 and found["spread"] > 0.05
     assert len(prompt_ids(tokenizer, [rank1_prompt("q", "p")])[0]) > 3

@@ -21,7 +21,7 @@ from distill.records import Example, Pair, Trace, make_pair
 from sft.settings import SftSettings
 from sft.stage import train_students
 from sft.student import load_base, make_scratch
-from sft.targets import drawn, examples, shuffled
+from sft.targets import examples, shuffled, subsample
 from sft.tokens import encode
 from sft.train import last_checkpoint
 from sft.train import train as train_job
@@ -81,9 +81,9 @@ def test_shuffled_traces_keep_every_verdict_and_move_every_reasoning() -> None:
 
 def test_a_smaller_draw_is_part_of_a_larger_one() -> None:
     _, traces = kept(30)
-    small, large = drawn(traces, 5, 1), drawn(traces, 20, 1)
+    small, large = subsample(traces, 5, 1), subsample(traces, 20, 1)
     assert len(small) == 5 and {t.pair_id for t in small} <= {t.pair_id for t in large}
-    assert drawn(traces, None, 1) == traces
+    assert subsample(traces, None, 1) == traces
 
 
 def test_a_changed_label_is_what_is_trained() -> None:

@@ -44,7 +44,7 @@ def _ray_of_all() -> Iterator[None]:
 
 @pytest.fixture
 def ray_here(_ray_of_all: None) -> None:
-    """A Ray of our own, shared by the tests; teacher.actors uses it where there is one. Started anew when it was lost."""
+    """A Ray of our own, shared by the tests and used by teacher.actors. Started anew when it was lost."""
     import ray
 
     from teacher.actors import connect

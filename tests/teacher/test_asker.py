@@ -155,5 +155,5 @@ def test_traces_that_exist_can_answer_nothing_else(tmp_path: Path) -> None:
 
 
 def test_an_asker_is_what_other_rooms_know() -> None:
-    handed: type[Ask] = Asker  # checked by mypy too: the rooms see the protocol only
-    assert {"request", "__call__"} <= set(dir(handed))
+    filter_tools: type[Ask] = Asker  # checked by mypy too: the rooms see the protocol only
+    assert {"request", "__call__"} <= set(dir(filter_tools))

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from teacher.faults import Course, from_status, retry_after, scrubbed, shorten
+from teacher.faults import Action, from_status, retry_after, scrubbed, shorten
 
 SAID = [
-    (400, "This model's maximum context length is 4096 tokens", "context_too_long", Course.ROW),
-    (400, "max_tokens is too large: prompt is too long for max_model_len", "context_too_long", Course.ROW),
-    (400, "Content Exists Risk", "content_filter", Course.ROW),
-    (403, "your input was flagged by moderation", "content_filter", Course.ROW),
-    (400, "messages must not be empty", "bad_request", Course.ROW),
-    (422, "Model Not Exist", "no_such_model", Course.ENDPOINT),
-    (404, "The model `x` does not exist.", "no_such_model", Course.ENDPOINT),
-    (401, "Incorrect API key provided", "unauthorized", Course.ENDPOINT),
-    (402, "Insufficient Balance", "no_credit", Course.ENDPOINT),
-    (429, "You exceeded your current quota, please check your plan and billing", "no_credit", Course.ENDPOINT),
-    (429, "Rate limit reached for requests", "rate_limited", Course.THROTTLED),
-    (500, "internal", "server_error", Course.RETRY),
-    (503, "overloaded", "overloaded", Course.RETRY),
-    (408, "timeout", "server_error", Course.RETRY),
+    (400, "This model's maximum context length is 4096 tokens", "context_too_long", Action.ROW),
+    (400, "max_tokens is too large: prompt is too long for max_model_len", "context_too_long", Action.ROW),
+    (400, "Content Exists Risk", "content_filter", Action.ROW),
+    (403, "your input was flagged by moderation", "content_filter", Action.ROW),
+    (400, "messages must not be empty", "bad_request", Action.ROW),
+    (422, "Model Not Exist", "no_such_model", Action.ENDPOINT),
+    (404, "The model `x` does not exist.", "no_such_model", Action.ENDPOINT),
+    (401, "Incorrect API key provided", "unauthorized", Action.ENDPOINT),
+    (402, "Insufficient Balance", "no_credit", Action.ENDPOINT),
+    (429, "You exceeded your current quota, please check your plan and billing", "no_credit", Action.ENDPOINT),
+    (429, "Rate limit reached for requests", "rate_limited", Action.THROTTLED),
+    (500, "internal", "server_error", Action.RETRY),
+    (503, "overloaded", "overloaded", Action.RETRY),
+    (408, "timeout", "server_error", Action.RETRY),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("status, body, kind, course", SAID)
-def test_what_a_status_means(status: int, body: str, kind: str, course: Course) -> None:
+def test_what_a_status_means(status: int, body: str, kind: str, course: Action) -> None:
     fault = from_status(status, body, {})
     assert (fault.kind, fault.course) == (kind, course) and str(status) in fault.message
 

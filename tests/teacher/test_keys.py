@@ -74,7 +74,7 @@ def test_of_a_worker_that_breaks(
             """Fails with all it holds in the message."""
             raise RuntimeError(f"a bug: {self.arguments}")
 
-    monkeypatch.setattr("teacher.actors.Worker", Broken)
+    monkeypatch.setattr("teacher.actors.WorkerActor", Broken)
     with pytest.raises(ray.exceptions.RayTaskError) as broken:
         trace(make_pairs(4), settings, tmp_path / "traces")
     logs, _ = what_ray_knows()

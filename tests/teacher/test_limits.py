@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from teacher.limits import Bucket, Gauge
+from teacher.limits import Bucket, EndpointLimits
 
 
-def turn(gauge: Gauge, answers: int, refusals: int, latency_s: float = 0.1) -> None:
+def turn(gauge: EndpointLimits, answers: int, refusals: int, latency_s: float = 0.1) -> None:
     """A number of answers and refusals."""
     for n in range(answers + refusals):
         if n * refusals // (answers + refusals) != (n + 1) * refusals // (answers + refusals):
@@ -17,7 +17,7 @@ def turn(gauge: Gauge, answers: int, refusals: int, latency_s: float = 0.1) -> N
 
 
 def test_refusals_in_number_narrow_the_window_and_answers_widen_it_again() -> None:
-    gauge = Gauge(256, 60, None, None)
+    gauge = EndpointLimits(256, 60, None, None)
     turn(gauge, 100, 400)
     assert gauge.window < 100
     narrow = gauge.window
@@ -26,7 +26,7 @@ def test_refusals_in_number_narrow_the_window_and_answers_widen_it_again() -> No
 
 
 def test_a_refusal_now_and_then_is_no_reason_to_starve() -> None:
-    gauge = Gauge(256, 60, None, None)
+    gauge = EndpointLimits(256, 60, None, None)
     turn(gauge, 9_500, 500)
     assert gauge.window == 256
     turn(gauge, 9_000, 1_000)  # two kinds of 429 in twenty each
@@ -34,14 +34,14 @@ def test_a_refusal_now_and_then_is_no_reason_to_starve() -> None:
 
 
 def test_latency_counts_when_it_comes_near_the_deadline() -> None:
-    slow, fine = Gauge(64, 60, None, None), Gauge(64, 60, None, None)
+    slow, fine = EndpointLimits(64, 60, None, None), EndpointLimits(64, 60, None, None)
     turn(slow, 200, 0, latency_s=30)
     turn(fine, 200, 0, latency_s=10)
     assert slow.window < 64 and fine.window == 64
 
 
 def test_when_most_is_refused_it_rests_as_long_as_it_asks() -> None:
-    gauge = Gauge(64, 60, None, None)
+    gauge = EndpointLimits(64, 60, None, None)
     for _ in range(8):  # an eighth of the window, without an answer between
         assert gauge.wait(100.0) == 0
         gauge.refused(7.0, 100.0)
@@ -49,7 +49,7 @@ def test_when_most_is_refused_it_rests_as_long_as_it_asks() -> None:
 
 
 def test_many_failures_in_a_row_are_the_endpoints_and_an_answer_ends_them() -> None:
-    gauge = Gauge(64, 60, None, None)
+    gauge = EndpointLimits(64, 60, None, None)
     blamed = [gauge.failed(0.0) for _ in range(20)]
     assert blamed == [False] * 8 + [True] * 12
     waits = gauge.wait(0.0)
@@ -59,7 +59,7 @@ def test_many_failures_in_a_row_are_the_endpoints_and_an_answer_ends_them() -> N
 
 
 def test_the_quick_failures_of_a_burst_are_no_reason_to_rest_and_an_answer_ends_a_rest() -> None:
-    gauge = Gauge(256, 60, None, None)
+    gauge = EndpointLimits(256, 60, None, None)
     for _ in range(256):
         gauge.started(1)
     for _ in range(60):
@@ -75,7 +75,7 @@ def test_the_quick_failures_of_a_burst_are_no_reason_to_rest_and_an_answer_ends_
 
 
 def test_a_dead_endpoint_and_a_full_one_have_no_room() -> None:
-    gauge = Gauge(2, 60, None, None)
+    gauge = EndpointLimits(2, 60, None, None)
     gauge.started(1)
     assert gauge.wait(0.0) == 0
     gauge.started(1)
@@ -93,7 +93,7 @@ def test_a_bucket_lets_through_what_a_minute_bears() -> None:
             bucket.spend(1)
             through += 1
     assert 590 <= through <= 612
-    tokens = Gauge(10, 60, None, 6_000)
+    tokens = EndpointLimits(10, 60, None, 6_000)
     tokens.started(500)
     waits = tokens.wait(0.0)
     assert waits is not None and waits > 3.5

@@ -13,7 +13,7 @@ import pytest
 from distill.errors import ConfigError, EndpointError, RunFolderError, Stopped
 from distill.records import Pair, Request, Trace, make_request
 from distill.store import read_rows
-from teacher.session import PULL, Asking
+from teacher.session import PULL, Session
 from teacher.stage import trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
 
@@ -173,7 +173,7 @@ def test_nobody_listening_is_exit_2(tmp_path: Path) -> None:
 
 def test_a_teacher_that_goes_away_stops_the_run_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
     server = serve(mean=0.05)
-    with Asking(settings_for(server, give_up_after_s=1.0), tmp_path) as asking:
+    with Session(settings_for(server, give_up_after_s=1.0), tmp_path) as asking:
         requests = [make_request("bench", [{"role": "user", "content": f"p {n}"}], {}) for n in range(3000)]
         said = asking.ask(requests)
         for _ in range(20):
@@ -182,7 +182,7 @@ def test_a_teacher_that_goes_away_stops_the_run_and_loses_nothing(serve: Serve, 
         with pytest.raises(Stopped, match="no endpoint has answered"):
             list(said)
     server.change(faults={})
-    with Asking(settings_for(server), tmp_path) as asking:
+    with Session(settings_for(server), tmp_path) as asking:
         answers = list(asking.ask(requests[:200]))
     assert sorted(a.request_id for a in answers) == sorted(r.request_id for r in requests[:200])
     assert max(server.answers().values()) == 1
@@ -192,7 +192,7 @@ def test_one_endpoint_away_at_the_start_and_one_put_out_later_leave_the_work_to_
     serve: Serve, tmp_path: Path
 ) -> None:
     good, going, nobody = serve(mean=0.03), serve(mean=0.03), Server("http://127.0.0.1:9/v1")
-    with Asking(settings_for(good, going, nobody, concurrency=16), tmp_path) as asking:
+    with Session(settings_for(good, going, nobody, concurrency=16), tmp_path) as asking:
         said = asking.ask([make_request("bench", [{"role": "user", "content": f"p {n}"}], {}) for n in range(400)])
         answers = [next(said) for _ in range(50)]
         going.change(faults={"auth": 1})
@@ -206,14 +206,14 @@ def test_one_endpoint_away_at_the_start_and_one_put_out_later_leave_the_work_to_
 def test_when_every_endpoint_is_put_out_the_run_stops_and_can_go_on(serve: Serve, tmp_path: Path) -> None:
     server = serve(mean=0.03)
     requests = [make_request("bench", [{"role": "user", "content": f"p {n}"}], {}) for n in range(300)]
-    with Asking(settings_for(server, concurrency=8), tmp_path) as asking:
+    with Session(settings_for(server, concurrency=8), tmp_path) as asking:
         said = asking.ask(requests)
         next(said)
         server.change(faults={"auth": 1})
         with pytest.raises(Stopped, match="no endpoint is left .*unauthorized"):
             list(said)
     server.change(faults={})
-    with Asking(settings_for(server, concurrency=8), tmp_path) as asking:
+    with Session(settings_for(server, concurrency=8), tmp_path) as asking:
         assert not any(answer.error for answer in asking.ask(requests))
 
 
@@ -227,7 +227,7 @@ def test_pairs_are_read_as_there_is_room(serve: Serve, tmp_path: Path) -> None:
             read += 1
             yield make_request("bench", [{"role": "user", "content": f"p {number}"}], {})
 
-    with Asking(settings_for(server, concurrency=8), tmp_path) as asking:
+    with Session(settings_for(server, concurrency=8), tmp_path) as asking:
         said = asking.ask(source())
         for got in range(1, 101):
             next(said)
@@ -283,7 +283,7 @@ def test_several_workers_share_the_work_and_a_killed_one_is_replaced(serve: Serv
 
     server = serve(mean=0.05)
     requests = [make_request("bench", [{"role": "user", "content": f"p {n}"}], {}) for n in range(1500)]
-    with Asking(settings_for(server, workers=2), tmp_path) as asking:
+    with Session(settings_for(server, workers=2), tmp_path) as asking:
         said = asking.ask(requests)
         answers = [next(said) for _ in range(200)]
         assert asking.crew is not None

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from distill.records import make_request
-from teacher.actors import make_desk
-from teacher.messages import Delivery
+from teacher.actors import make_worker
+from teacher.messages import WorkerReport
 from teacher.settings import TeacherSettings
 from tests.teacher.helpers import Server, settings_for
 
@@ -22,11 +22,11 @@ Serve = Callable[..., Server]
 
 def ask(
     settings: TeacherSettings, count: int, usd: float = float("inf")
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[Delivery]]:
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[WorkerReport]]:
     """(answers by id, bills, deliveries) of `count` requests at one desk."""
 
-    async def work() -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[Delivery]]:
-        desk = make_desk(settings, settings.endpoints, [SecretStr("")] * len(settings.endpoints))
+    async def work() -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[WorkerReport]]:
+        desk = make_worker(settings, settings.endpoints, [SecretStr("")] * len(settings.endpoints))
         requests = [make_request("t", [{"role": "user", "content": f"prompt {n}"}], {}) for n in range(count)]
         todo = [(r.request_id, r.messages, r.sampling, r.purpose) for r in requests]
         deliveries = [await desk.exchange(todo, usd)]
@@ -160,7 +160,7 @@ def test_an_endpoint_that_comes_back_is_used_again_and_no_row_pays_for_its_absen
 
     async def work() -> dict[str, Any]:
         settings = settings_for(server, attempts=2)
-        desk = make_desk(settings, settings.endpoints, [SecretStr("")])
+        desk = make_worker(settings, settings.endpoints, [SecretStr("")])
         requests = [make_request("t", [{"role": "user", "content": f"prompt {n}"}], {}) for n in range(100)]
         lines = (await desk.exchange([(r.request_id, r.messages, r.sampling, r.purpose) for r in requests])).lines
         server.change(faults={})

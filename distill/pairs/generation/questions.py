@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from typing import TypeVar
 
-from distill.pairs.generation.settings import Asked
+from distill.pairs.generation.settings import GenerationSettings
 from distill.records import Ask, Request
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 def contents(
-    ask: Ask, settings: Asked, purpose: str, items: Iterable[tuple[Key, str]], counts: Counter[str]
+    ask: Ask, settings: GenerationSettings, purpose: str, items: Iterable[tuple[Key, str]], counts: Counter[str]
 ) -> dict[Key, list[str]]:
     """{key: what the teacher answered, one text a sample}, in the order of `items` and of the samples.
 

@@ -13,7 +13,7 @@ LENGTHS = ("short", "medium", "long", "very_long")
 STYLES = ("plain", "negation", "background", "persona")
 
 
-class Asked(Settings):
+class GenerationSettings(Settings):
     """How each of these questions is sampled; the teacher's name, endpoints and budget are those of `teacher`."""
 
     samples: int = Field(1, ge=1)
@@ -21,7 +21,7 @@ class Asked(Settings):
     max_tokens: int = Field(2048, ge=1, description="reasoning and answer together")
 
 
-class JudgeSettings(Asked):
+class JudgeSettings(GenerationSettings):
     """The teacher grades passages from 0 to 3 (UMBRELA's scale in our words); the grade is the samples' median.
 
     `of`: `mined` grades the negatives that were mined, `unlabelled` the pairs that the source lists without a label.
@@ -38,7 +38,7 @@ class JudgeSettings(Asked):
     relevant: Literal["relabel", "drop", "flag"] = "relabel"
 
 
-class SynthesisSettings(Asked):
+class SynthesisSettings(GenerationSettings):
     """The teacher writes queries for `passages` drawn passages, `per_passage` of drawn kinds for each.
 
     Round trip: BM25 must find the passage within `found_within` ranks, and the teacher must then grade it relevant.
@@ -63,7 +63,7 @@ class SynthesisSettings(Asked):
         return kinds
 
 
-class InstructionSettings(Asked):
+class InstructionSettings(GenerationSettings):
     """The teacher writes instructions for (query, positive), of a drawn length and style, and passages that fail them.
 
     `share` is the part of the positives that get one. Each instruction is checked: the positive must still satisfy it.
@@ -89,7 +89,7 @@ class InstructionSettings(Asked):
         return self
 
 
-class PoisonSettings(Asked):
+class PoisonSettings(GenerationSettings):
     """Poisoned negatives (InF-IR): of each instructed positive, the instruction altered, the query altered.
 
     Each is checked by the teacher: plausible as a request, and yet not what the passage answers.

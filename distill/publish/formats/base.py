@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ExportCounts:
     """What a format wrote: rows by split, how the hub finds them (`configs`) and what columns they have (`info`, where
     the files alone do not say it), and what the card says on using them."""
 

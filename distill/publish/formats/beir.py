@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from distill.prompts import is_relevant, prompt_of
-from distill.publish.formats.base import Written, config
+from distill.publish.formats.base import ExportCounts, config
 from distill.publish.rows import Kept, hub_split, trained_verdict
 from distill.records import Pair, digest
 
@@ -23,7 +23,7 @@ USE = """\
 """
 
 
-def write(kept: Kept, out: Path, name: str) -> Written:
+def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """`corpus.jsonl`, `queries.jsonl`, `qrels/{split}.tsv`; ids are the pairs' own, made unique where texts differ."""
     verdicts: dict[str, Counter[int]] = {}
     asked: set[str] = set()
@@ -57,7 +57,7 @@ def write(kept: Kept, out: Path, name: str) -> Written:
         handle.close()
     # The hub reads one kind of file a dataset, so the qrels, which BEIR has as .tsv, are not a configuration of it.
     configs = [config(name, [name], "{split}.jsonl") for name in ("corpus", "queries")]
-    return Written(dict(rows), configs, USE, dict(left_out))
+    return ExportCounts(dict(rows), configs, USE, dict(left_out))
 
 
 def _safe(split: str) -> str:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from distill import store
-from distill.publish.formats.base import Written, config, in_order
+from distill.publish.formats.base import ExportCounts, config, in_order
 from distill.publish.rows import Kept, KeptRow
 
 USE = """\
@@ -21,7 +21,7 @@ rows[0]["prompt"] + rows[0]["completion"]   # what a student reads and writes
 """
 
 
-def write(kept: Kept, out: Path, name: str) -> Written:
+def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """One pass over the kept rows a split, each streamed into shards; a split without rows has no folder."""
     rows: dict[str, int] = {}
     sizes: dict[str, int] = {}
@@ -41,4 +41,4 @@ def write(kept: Kept, out: Path, name: str) -> Written:
         "download_size": sum(sizes.values()),
         "dataset_size": sum(sizes.values()),
     }
-    return Written(rows, [config("default", splits, "data/{split}/*.parquet")], use, info=info)
+    return ExportCounts(rows, [config("default", splits, "data/{split}/*.parquet")], use, info=info)

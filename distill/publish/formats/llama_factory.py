@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from distill.prompts import THINK
-from distill.publish.formats.base import Row, Written, by_split, config, in_order
+from distill.publish.formats.base import ExportCounts, Row, by_split, config, in_order
 from distill.publish.rows import Kept, KeptRow, hub_split
 
 USE = """\
@@ -42,7 +42,7 @@ bf16: true
 """
 
 
-def write(kept: Kept, out: Path, name: str) -> Written:
+def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """`{split}.jsonl` and `dataset_info.json`, whose names are NAME_SPLIT."""
     rows = by_split(kept, out, conversation)
     stem = hub_split(name.rpartition("/")[2])
@@ -55,7 +55,7 @@ def write(kept: Kept, out: Path, name: str) -> Written:
         for split in in_order(rows)
     }
     (out / "dataset_info.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    return Written(rows, [config("default", rows, "{split}.jsonl")], USE.format(names=next(iter(info), stem)))
+    return ExportCounts(rows, [config("default", rows, "{split}.jsonl")], USE.format(names=next(iter(info), stem)))
 
 
 def conversation(row: KeptRow) -> Row:

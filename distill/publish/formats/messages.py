@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.prompts import END_THINK, THINK
-from distill.publish.formats.base import Row, Written, by_split, config
+from distill.publish.formats.base import ExportCounts, Row, by_split, config
 from distill.publish.rows import Kept, KeptRow
 
 USE = """\
@@ -15,10 +15,10 @@ it silently: render one row and look, before training.\
 """
 
 
-def write(kept: Kept, out: Path, name: str) -> Written:
+def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """`{split}.jsonl`."""
     rows = by_split(kept, out, _messages)
-    return Written(rows, [config("default", rows, "{split}.jsonl")], USE)
+    return ExportCounts(rows, [config("default", rows, "{split}.jsonl")], USE)
 
 
 def _messages(row: KeptRow) -> Row:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from distill.prompts import THINK
-from distill.publish.formats.base import Row, Written, config
+from distill.publish.formats.base import ExportCounts, Row, config
 from distill.publish.rows import Kept, KeptRow, hub_split
 
 USE = """\
@@ -20,7 +20,7 @@ of Rank1's prompt and answer. Rank1's own LLaMA-Factory configurations take `tra
 """
 
 
-def write(kept: Kept, out: Path, name: str) -> Written:
+def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """`{split}.json`, streamed."""
     handles, rows = {}, dict[str, int]()
     for row in kept.rows():
@@ -32,7 +32,7 @@ def write(kept: Kept, out: Path, name: str) -> Written:
     for handle in handles.values():
         handle.write("\n]\n")
         handle.close()
-    return Written(rows, [config("default", rows, "{split}.json")], USE)
+    return ExportCounts(rows, [config("default", rows, "{split}.json")], USE)
 
 
 def alpaca(row: KeptRow) -> Row:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from distill.publish.formats.base import JsonLines, Written, asked, config
+from distill.publish.formats.base import ExportCounts, JsonLines, asked, config
 from distill.publish.rows import Kept, hub_split, says_relevant
 
 USE = """\
@@ -19,7 +19,7 @@ in at least one triplet. The reasoning is left out.\
 """
 
 
-def write(kept: Kept, out: Path, name: str) -> Written:
+def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """`pairs/{split}.jsonl`, `triplets/{split}.jsonl`."""
     votes: dict[tuple[str, str, str], Counter[int]] = defaultdict(Counter)
     for row in kept.rows():
@@ -45,4 +45,4 @@ def write(kept: Kept, out: Path, name: str) -> Written:
     configs = [config("pairs", pairs.rows, "pairs/{split}.jsonl")]
     if triplets.rows:
         configs.append(config("triplets", triplets.rows, "triplets/{split}.jsonl"))
-    return Written(dict(pairs.rows), configs, USE, dict(left_out))
+    return ExportCounts(dict(pairs.rows), configs, USE, dict(left_out))

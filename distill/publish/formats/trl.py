@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.prompts import THINK
-from distill.publish.formats.base import Row, Written, by_split, config
+from distill.publish.formats.base import ExportCounts, Row, by_split, config
 from distill.publish.rows import Kept, KeptRow
 
 SFT = """\
@@ -36,12 +36,12 @@ bracket with the newline after it, across the prompt's end. `distill sft` adds b
 """
 
 
-def write(kept: Kept, out: Path, name: str) -> Written:
+def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """`plain/{split}.jsonl`, `chat/{split}.jsonl`, `sft.yaml`."""
     rows = by_split(kept, out / "plain", lambda row: {"prompt": row.prompt, "completion": row.completion})
     by_split(kept, out / "chat", _chat)
     (out / "sft.yaml").write_text(SFT, encoding="utf-8")
-    return Written(rows, [config(name, rows, f"{name}/{{split}}.jsonl") for name in ("plain", "chat")], USE)
+    return ExportCounts(rows, [config(name, rows, f"{name}/{{split}}.jsonl") for name in ("plain", "chat")], USE)
 
 
 def _chat(row: KeptRow) -> Row:

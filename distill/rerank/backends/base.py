@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from distill.rerank.student_format import Form
+from distill.rerank.student_format import StudentFormat
 
 Finish = Literal["read", "stop", "length", "no_end"]
 
@@ -49,7 +49,7 @@ class Backend(Protocol):
     """An engine. One thread uses it; `step` returns what is finished and never waits for more work."""
 
     name: str
-    form: Form
+    form: StudentFormat
     by_query: bool  # whether rows of one query should come one after another, to share their beginning
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.errors import InputError
 from distill.rerank.backends.base import Result, Task
-from distill.rerank.student_format import Form, form_of
+from distill.rerank.student_format import StudentFormat, form_of
 
 # Prefill reads this many tokens at once at most, padding included: more gains nothing on a CPU and costs memory.
 PREFILL_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 16_384}
@@ -40,7 +40,7 @@ class TransformersBackend:
         batch: int | None = None,
         device: str | None = None,
         prompt: str | None = None,
-        loaded: tuple[Any, Form] | None = None,
+        loaded: tuple[Any, StudentFormat] | None = None,
     ) -> None:
         self.model, self.form = loaded or load(model, device, prompt)
         self.device = self.model.device
@@ -222,7 +222,7 @@ class TransformersBackend:
         return torch.Generator().manual_seed(task.seed) if task.temperature > 0 and task.max_new else None
 
 
-def load(path: str, device: str | None = None, prompt: str | None = None) -> tuple[Any, Form]:
+def load(path: str, device: str | None = None, prompt: str | None = None) -> tuple[Any, StudentFormat]:
     """(model, form) of a folder or hub name, on the given device or the best there is.
 
     Raises InputError where it cannot be loaded or scored, and for layers that are not plain attention.

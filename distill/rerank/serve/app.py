@@ -26,9 +26,9 @@ from starlette.requests import ClientDisconnect
 from distill import __version__
 from distill.errors import InputError
 from distill.records import Judgement, make_pair
-from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, Desk, Engine, EngineFailed
+from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, Engine, EngineFailed, EngineThread
 from distill.rerank.serve.meters import Meters
-from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankRequest, explained, ranked
+from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankBody, explained, ranked
 from distill.rerank.serve.settings import ServeSettings
 
 PAGE = Path(__file__).parent / "page.html"
@@ -60,7 +60,7 @@ def make_app(
     """The application. With `hosts`, requests to other names are refused, so that no web page reaches a server on
     this machine under a name of its own (DNS rebinding)."""
     settings = settings or ServeSettings()
-    desk = Desk(served.engine, settings.max_waiting, settings.client_share)
+    desk = EngineThread(served.engine, settings.max_waiting, settings.client_share)
     meters = Meters(desk)
 
     @asynccontextmanager
@@ -104,7 +104,7 @@ def make_app(
         return found
 
     async def rerank(request: Request, version: int, began: float) -> dict[str, Any]:
-        asked = await _read(request, RerankRequest, settings)
+        asked = await _read(request, RerankBody, settings)
         if len(asked.documents) > settings.max_documents:
             raise Refused(413, f"{len(asked.documents)} documents; at most {settings.max_documents} are taken here")
         found = await judged(request, asked, asked.passages(), None, began)
@@ -127,11 +127,11 @@ def make_app(
         meters.requests.labels(path, str(response.status_code)).inc()
         return response
 
-    @app.post("/v1/rerank", openapi_extra=_body(RerankRequest))
+    @app.post("/v1/rerank", openapi_extra=_body(RerankBody))
     async def rerank_v1(request: Request) -> Response:
         return await answered(request, lambda began: rerank(request, 1, began))
 
-    @app.post("/v2/rerank", openapi_extra=_body(RerankRequest))
+    @app.post("/v2/rerank", openapi_extra=_body(RerankBody))
     async def rerank_v2(request: Request) -> Response:
         return await answered(request, lambda began: rerank(request, 2, began))
 

@@ -77,7 +77,7 @@ class _Job:
             self.future.set_result(whole)
 
 
-class Desk:
+class EngineThread:
     """The one desk of a server."""
 
     def __init__(self, engine: Engine, max_waiting: int = 5000, client_share: float = 0.5) -> None:

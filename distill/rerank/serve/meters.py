@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from distill.records import Judgement
-from distill.rerank.serve.engine_thread import Desk
+from distill.rerank.serve.engine_thread import EngineThread
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -15,7 +15,7 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Meters:
     """The counters of one server, in a registry of their own."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: EngineThread) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "distill_requests", "Requests by path and status", ["path", "status"], registry=self.registry

@@ -49,7 +49,7 @@ class Asked(BaseModel):
         ]
 
 
-class RerankRequest(Asked):
+class RerankBody(Asked):
     """`POST /v1/rerank` and `/v2/rerank`."""
 
     documents: list[str | Document] = Field(min_length=1)
@@ -72,7 +72,7 @@ class ExplainRequest(Asked):
         return [self.document if isinstance(self.document, str) else self.document.passage]
 
 
-def ranked(asked: RerankRequest, judgements: Sequence[Judgement], model: str, version: int) -> dict[str, Any]:
+def ranked(asked: RerankBody, judgements: Sequence[Judgement], model: str, version: int) -> dict[str, Any]:
     """The answer: the best first, `relevance_score` in [0, 1]; ties of a saturated score are broken by the margin.
 
     `usage` counts the tokens that the student wrote. Keys of both protocols stand side by side.
