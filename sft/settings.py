@@ -48,11 +48,15 @@ class LoraSettings(Settings):
 class AssumeSettings(Settings):
     """What `--dry-run` takes for granted where it cannot look; training reads none of it."""
 
-    device: str | None = Field(None, description="a name of sft/shapes.json, such as H100-80GB; default: what is found")
+    device: str | None = Field(
+        None, description="a name of sft/estimate/shapes.json, such as H100-80GB; default: what is found"
+    )
     devices: int | None = Field(None, ge=1, description="how many train one student; default: ray.workers, else 1")
     usd_per_hour: float | None = Field(None, ge=0, description="rent of one device; default: a rough price")
     examples: int | None = Field(None, ge=1, description="pairs to train on, where there is no data yet")
-    prompt_tokens: float | None = Field(None, gt=0, description="mean; default: the histogram in sft/lengths.json")
+    prompt_tokens: float | None = Field(
+        None, gt=0, description="mean; default: the histogram in sft/estimate/lengths.json"
+    )
     trace_tokens: float | None = Field(None, gt=0, description="mean; default: 270, Rank1's")
     utilisation: float = Field(0.45, gt=0, le=1, description="share of the device's peak, recomputation counted")
 

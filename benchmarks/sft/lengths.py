@@ -1,4 +1,4 @@
-"""Make sft/lengths.json: how long prompts and traces are, as counts by bins of tokens; numbers only, no text.
+"""Make sft/estimate/lengths.json: how long prompts and traces are, as counts by bins of tokens; numbers only, no text.
 
     python benchmarks/sft/lengths.py ../shared/data/traces
 
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         "prompt": _bins(prompts),
         "trace": _bins([length * scale for length in lengths]),
     }
-    target = Path(__file__).resolve().parents[2] / "sft" / "lengths.json"
+    target = Path(__file__).resolve().parents[2] / "sft" / "estimate" / "lengths.json"
     target.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 

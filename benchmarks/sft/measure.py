@@ -11,7 +11,7 @@ LONGEST = 1024  # tokens of a row; the few longer ones are left out
 
 
 def assumed_rows(count: int, vocabulary: int) -> list[tuple[list[int], int]]:
-    """(ids, prompt tokens), lengths from sft/lengths.json; the ids are random, which costs the same."""
+    """(ids, prompt tokens), lengths from sft/estimate/lengths.json; the ids are random, which costs the same."""
     from sft.estimate.lengths import assumed
 
     rng = random.Random(0)

@@ -39,7 +39,7 @@ def _histogram() -> dict[str, Any]:
 def assumed(
     count: int, target: str, seed: int = 0, prompt: float | None = None, trace: float | None = None
 ) -> list[RowLengths]:
-    """`count` rows drawn from the histogram of real lengths (sft/lengths.json), scaled to the means where given."""
+    """`count` rows drawn from the histogram of real lengths (lengths.json), scaled to the means where given."""
     rng = random.Random(f"lengths:{seed}")
     subsample = {}
     for part, mean in (("prompt", prompt), ("trace", trace)):
