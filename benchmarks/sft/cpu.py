@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/sft/cpu.py [--rounds 3] [--seconds 8] [--only ours,loop] [--json FILE]
 
 A student of 1.4 million parameters and rows as long as Rank1's (sft/estimate/lengths.json: prompt 118, trace 270
-tokens in the mean). Each way trains for about `--seconds` in every round, the rounds interleaved, so that a busy machine hurts all
-alike; real tokens a second, padding not counted, medians over the rounds. One thread.
+tokens in the mean). Each way trains for about `--seconds` in every round, the rounds interleaved, so that a busy
+machine hurts all alike; real tokens a second, padding not counted, medians over the rounds. One thread.
 """
 
 from __future__ import annotations

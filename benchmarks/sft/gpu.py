@@ -4,7 +4,8 @@
     python benchmarks/sft/gpu.py --shape tiny                                       # on a CPU: does the script work
 
 Nothing is fetched: weights are made on the device, rows have the lengths of sft/estimate/lengths.json (Rank1's), the
-ids are random. Each line is a process of its own, so that one that runs out of memory leaves the others; what the time does not
+ids are random. Each line is a process of its own, so that one that runs out of memory leaves the others; what the time
+does not
 reach is said. Real tokens a second, padding not counted; the bound is 790 TFLOP/s over 4 N FLOP a token with LoRA and
 6 N in full training (N without the input embedding), as an H200 reaches in large bf16 matrix products.
 

@@ -104,7 +104,7 @@ def _make_kept(run: Run) -> dict[str, Any]:
 def _dataset_settings(run: Run) -> Any:
     students = [dump(s) for s in run.config.sft.targets]
     sft = run.config.sft
-    dev = dump(sft.validation, include={"pairs"}) if sft.validation else None
+    dev = dump(sft.dev, include={"pairs"}) if sft.dev else None
     own = {"dev": dev, "weights": dump(sft.weights)}
     return {"students": students, "seed": _sft_seed(run), "card": dump(run.config.dataset), **own}
 

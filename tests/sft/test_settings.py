@@ -31,7 +31,7 @@ from sft.settings import SftSettings
         ({"assume": {"device": "H1000"}}, "'H1000' is not in the table"),
         ({"optimizer": "muon", "ray": {"shard": True}}, "optimizer muon needs whole matrices"),
         ({"weights": {"relevant": 0, "not_relevant": 0}}, "nothing would be trained"),
-        ({"training": {"eval_steps": 10}}, "set sft.validation.every"),
+        ({"training": {"eval_steps": 10}}, "set sft.dev.every"),
         ({"targets": [{"target": "think", "name": "dev"}]}, "cannot be named 'dev'"),
     ],
 )
