@@ -73,14 +73,16 @@ def filter_folders(
         work = [(s, tail, f"{kept}/{s.file}", f"{rejected}/{s.file}", memory.file(s), names) for s in todo]
         written = list(_map(workers, tail, write, work))
     relabelled = {pair.pair_id: pair for _, _, pair in changes}
-    store.write_rows(changed, relabelled.values(), Pair)
+    changed_hash = store.write_rows(changed, relabelled.values(), Pair)["data_hash"]
     memory.keep(todo, changes)
     tally = total(names, written, pairs, traces)
     tally.relabelled = len(relabelled)
-    hashes = hashlib.sha256("".join(each.kept_hash for each in written).encode()).hexdigest()
+    # Later stages read the relabelled pairs too. Without any, the hash is that of the kept traces alone, as before.
+    parts = [*(each.kept_hash for each in written), *([changed_hash] if relabelled else [])]
+    data_hash = hashlib.sha256("".join(parts).encode()).hexdigest()
     decided = Counter(str(each["action"]) for each in tools.decided.values())
     counts = tally.counts() | ({"decided": dict(sorted(decided.items()))} if decided else {})
-    return {**counts, "filters_run": len(steps) - known, "rows": tally.samples["kept"], "data_hash": hashes}
+    return {**counts, "filters_run": len(steps) - known, "rows": tally.samples["kept"], "data_hash": data_hash}
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:

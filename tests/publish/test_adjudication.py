@@ -87,6 +87,30 @@ def test_what_was_decided_in_the_viewer_is_what_filter_does(asked: Path, capsys:
     assert (changed.pair_id, changed.label, changed.label_origin, changed.label_before) == (disputed, 1, "human", 0)
 
 
+def published_labels(run: Path) -> dict[str, int]:
+    """{doc_id: label} of the published dataset after `distill dataset`."""
+    import pyarrow.parquet as pq
+
+    assert main(["dataset", str(run.parent / "run.yaml"), "--out", str(run)]) == 0
+    files = sorted((run / "dataset" / "kept-traces").rglob("*.parquet"))
+    return {row["doc_id"]: row["label"] for file in files for row in pq.read_table(file).to_pylist()}
+
+
+def test_a_relabel_that_changes_no_kept_trace_reaches_the_published_dataset(
+    asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The grade of a relevant pair rises from 1 to 2: the same traces are kept, the published label is the new one."""
+    (pair_id,) = (p.pair_id for p in store.read_rows(asked / "pairs", Pair) if p.doc_id == "d0-0")
+    kept, _ = filtered(asked)
+    before = published_labels(asked)
+    assert before["d0-0"] == 1 and pair_id in kept
+    decide(asked, {"pair_id": pair_id, "action": "relabel", "label": 2})
+    assert filtered(asked)[0] == kept
+    assert published_labels(asked) == {**before, "d0-0": 2}
+    published_labels(asked)
+    assert "dataset: unchanged" in capsys.readouterr().err
+
+
 def test_a_damaged_file_of_decisions_is_named(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (asked / "adjudication.jsonl").write_text('{"pair_id": "p", "action": "keep"}\n')
     assert main(["filter", str(asked.parent / "run.yaml"), "--out", str(asked)]) == 2
