@@ -93,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             if evaluation.asked_for(parsed):
                 return evaluation.main(parsed)
-            if parsed.judge_holes:
-                from distill.pipeline.unjudged import main as judge_holes
+            if parsed.judge_unjudged:
+                from distill.pipeline.unjudged import main as judge_unjudged
 
-                return judge_holes(parsed)
+                return judge_unjudged(parsed)
             evaluation.need_config(parsed)
         if parsed.command in ("rerank", "calibrate", "sweep"):
             return _rerank(parsed)

@@ -30,23 +30,26 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     files.add_argument("--json", metavar="FILE", help="write everything there, with the value of each query")
     files.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
     files.add_argument("--latex", metavar="FILE", help="write the table as LaTeX (booktabs)")
-    holes = evaluate.add_argument_group("holes")
-    holes.add_argument(
+    unjudged = evaluate.add_argument_group("unjudged passages")
+    unjudged.add_argument(
+        "--judge-unjudged",
         "--judge-holes",
         action="store_true",
-        help="have the teacher of CONFIG grade what nobody judged, and tell the measures before and after: of the "
-        "run's own sets once evaluated, or of --qrels and --run with --texts",
+        help="have the teacher of CONFIG grade what nobody judged, and print the measures before and after, with "
+        "intervals: of the run's own sets once evaluated, or of --qrels and --run with --texts",
     )
-    holes.add_argument("--holes-depth", type=int, default=10, metavar="K", help="in the top K (default 10)")
-    holes.add_argument(
+    unjudged.add_argument(
+        "--unjudged-depth", "--holes-depth", type=int, default=10, metavar="K", help="in the top K (default 10)"
+    )
+    unjudged.add_argument(
         "--control", type=int, default=200, metavar="N", help="judged passages that the judge is measured on (200)"
     )
-    holes.add_argument("--texts", metavar="FOLDER", help="corpus.jsonl and queries.jsonl of --qrels and --run")
+    unjudged.add_argument("--texts", metavar="FOLDER", help="corpus.jsonl and queries.jsonl of --qrels and --run")
 
 
 def asked_for(parsed: argparse.Namespace) -> bool:
     """Whether the command line names files of its own and so needs no configuration."""
-    return not parsed.judge_holes and bool(parsed.qrels or parsed.run or parsed.seeds)
+    return not parsed.judge_unjudged and bool(parsed.qrels or parsed.run or parsed.seeds)
 
 
 def need_config(parsed: argparse.Namespace) -> None:
@@ -54,11 +57,11 @@ def need_config(parsed: argparse.Namespace) -> None:
     _possible(parsed)
     if parsed.config is None and parsed.overrides and "=" not in parsed.overrides[0]:
         parsed.config = parsed.overrides.pop(0)
-    if parsed.config is None and parsed.judge_holes:
-        raise ConfigError("--judge-holes needs a CONFIG: its teacher grades what nobody judged")
+    if parsed.config is None and parsed.judge_unjudged:
+        raise ConfigError("--judge-unjudged needs a CONFIG: its teacher grades what nobody judged")
     if parsed.config is None:
         raise ConfigError("evaluate needs a CONFIG, or --qrels FILE and --run FILE ... of your own")
-    if parsed.judge_holes:
+    if parsed.judge_unjudged:
         return
     for name in ("measure", "baseline", "json", "markdown", "latex", "texts"):
         if getattr(parsed, name):
@@ -73,8 +76,8 @@ def _possible(parsed: argparse.Namespace) -> None:
     for name in ("json", "markdown", "latex"):
         if getattr(parsed, name) and Path(getattr(parsed, name)).is_dir():
             raise ConfigError(f"--{name} {getattr(parsed, name)}: is a folder; name a file")
-    if parsed.judge_holes and (parsed.holes_depth < 1 or parsed.control < 1):
-        raise ConfigError("--holes-depth and --control are at least 1: without judged passages no judge is measured")
+    if parsed.judge_unjudged and (parsed.unjudged_depth < 1 or parsed.control < 1):
+        raise ConfigError("--unjudged-depth and --control are at least 1: without judged passages no judge is measured")
 
 
 def main(parsed: argparse.Namespace) -> int:

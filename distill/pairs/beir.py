@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.pairs.collection import Collection, gather
+from distill.pairs.passages import Passages
 from distill.pairs.sources.beir import Beir, qrels_lines
 from distill.pairs.split import parted
 
@@ -19,6 +20,23 @@ def read_beir(
     """
     data = gather(Beir(folder), qrels_name if shares else split)
     return parted(data, shares, seed, split) if shares else data
+
+
+def read_texts(folder: Path) -> Collection:
+    """The texts of a BEIR folder, corpus.jsonl and queries.jsonl; judgements, if it has any, are not read.
+
+    Raises DataError with file and line.
+    """
+    source = Beir(folder)
+    queries: dict[str, str] = {}
+    instructions: dict[str, str] = {}
+    for where, query_id, text, instruction in source.queries():
+        if query_id in queries:
+            raise DataError(f"{where}: the id {query_id!r} stands twice; ids must be unique")
+        queries[query_id] = text
+        if instruction:
+            instructions[query_id] = instruction
+    return Collection(Passages(source.passages(), source.repeats), queries, {}, instructions)
 
 
 def read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], int]:

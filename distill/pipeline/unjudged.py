@@ -1,4 +1,4 @@
-"""`distill evaluate --judge-holes`: the teacher grades what nobody judged; the measures before and after."""
+"""`distill evaluate --judge-unjudged`: the teacher grades what nobody judged; the measures before and after."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
-from distill.evaluation.holes import Key, describe, judge_holes
+from distill.evaluation.unjudged import Key, check, describe, judge_unjudged
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def main(parsed: argparse.Namespace) -> int:
-    """Judge the holes of the run's evaluated sets, or of the runs of --qrels and --run; print what that changes."""
+    """Judge what is unjudged in the run's evaluated sets, or in the runs of --run; print what that changes."""
     from distill import config
     from distill.evaluation.cli import need_config, write
     from distill.pipeline.config import RunConfig
-    from distill.pipeline.sources import check
+    from distill.pipeline.sources import check as check_sources
 
     need_config(parsed)
     origin = Path(parsed.config)
     settings = config.load(RunConfig, origin, parsed.overrides)
     run = Run(settings, Path(parsed.out) if parsed.out else Path("runs") / settings.name, origin)
     run.claim()
-    check(run)
+    check_sources(run)
     with store.lease(run.folder):
         run.write_config()
         found = {"": of_files(run, parsed)} if parsed.qrels or parsed.run else of_run(run, parsed)
@@ -47,11 +47,13 @@ def main(parsed: argparse.Namespace) -> int:
 def of_run(run: Run, parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """{SET: result} of the sets that the run has evaluated and that are measured by query.
 
+    A set whose judgements say too little (`check`) is left out with its reason, before the teacher is asked.
     Writes evaluation/SET.holes.json and the judgements with the grades, SET.holes.qrels; metrics.json gets `holes`.
     """
     from distill.files.runs import read_run
 
     out, found = run.folder / "evaluation", {}
+    refused: list[str] = []
     for each in run.config.evaluation.sets:
         suite = suite_of(run, each)
         if not suite.measured:
@@ -61,14 +63,22 @@ def of_run(run: Run, parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
             raise RunFolderError(f"{out}: holds no run of {each.name}; `distill evaluate {parsed.config}` makes them")
         runs = {path.name.removeprefix(f"{each.name}.").removesuffix(".trec"): read_run(path) for path in paths}
         least = suite.relevant_from or run.config.pairs.relevant_from
+        try:
+            check(suite.qrels, runs, parsed.unjudged_depth)
+        except DataError as error:
+            refused.append(f"{each.name}: {error}")
+            run.say(refused[-1])
+            continue
         found[each.name] = _judged(run, suite, suite.qrels, runs, run.config.evaluation.measures, parsed, least)
         _keep(out / f"{each.name}.holes", found[each.name])
+    if refused and not found:
+        raise DataError("; ".join(refused))
     if not found:
-        raise ConfigError("evaluation.sets: no set here is measured by query, so none has holes")
+        raise ConfigError("evaluation.sets: no set here is measured by query, so none has unjudged passages")
     metrics = run.metrics()
     metrics["holes"] = {
         name: {k: v for k, v in result.items() if k != "qrels" and not isinstance(v, dict)}
-        | {key: result[key] for key in ("agreement", "error", "corrected", "by_system")}
+        | {key: result[key] for key in ("agreement", "error", "corrected", "not_estimated", "by_system")}
         | {when: result[when]["measures"] for when in ("before", "after")}
         for name, result in found.items()
     }
@@ -80,15 +90,13 @@ def of_files(run: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     """The result for the runs of --run against --qrels, their texts from the BEIR folder --texts."""
     from distill.evaluation.cli import MEASURES
     from distill.evaluation.files import read_files
-    from distill.pairs.collection import gather
-    from distill.pairs.settings import DataSettings
-    from distill.pairs.sources.registry import open_source
+    from distill.pairs.beir import read_texts
 
     if not (parsed.qrels and parsed.run and parsed.texts):
-        raise ConfigError("--judge-holes of your own runs needs --qrels, --run, and --texts, a folder with the texts")
+        raise ConfigError("--judge-unjudged of your own runs needs --qrels, --run, and --texts, a folder of texts")
     qrels, runs = read_files(Path(parsed.qrels), [Path(each) for each in parsed.run])
-    folder = Path(parsed.texts)
-    texts = gather(open_source(DataSettings(path=str(folder)), folder, None), None)
+    check(qrels, runs, parsed.unjudged_depth)
+    texts = read_texts(Path(parsed.texts))
     measures = parsed.measure or list(MEASURES)
     return _judged(run, texts, qrels, runs, measures, parsed, run.config.pairs.relevant_from)
 
@@ -115,11 +123,13 @@ def _judged(
     ) as ask:  # fmt: skip
 
         def grade(keys: Sequence[Key]) -> Mapping[Key, int | None]:
+            for key in keys:
+                text(key)  # a missing text is an error before anything is asked
             return grades(ask, judge, ((key, text(key)) for key in keys), counts, "judge")
 
-        result = judge_holes(
+        result = judge_unjudged(
             qrels, runs, measures, grade,
-            depth=parsed.holes_depth, control=parsed.control, relevant_from=least, seed=run.config.seed,
+            depth=parsed.unjudged_depth, control=parsed.control, relevant_from=least, seed=run.config.seed,
         )  # fmt: skip
         result["asked"] = ask.counts()
     return result | {"unreadable": counts["unreadable"]}

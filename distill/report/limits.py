@@ -25,11 +25,11 @@ def _of_set(files: RunFiles, each: EvaluationSet) -> list[tuple[str, str]]:
     judged = each.value(best, next((m for m in each.measures[best] if m.startswith("Judged@")), "Judged@10"))
     holes = (files.metrics.get("holes") or {}).get(each.name)
     if isinstance(holes, dict):
-        made.append(("What the holes hide", _holes(holes, best)))
+        made.append(("What the unjudged passages hide", _holes(holes, best)))
     elif judged is not None and judged < FEW_JUDGED:
         text = (
             f"{percent(1 - judged, 1)} of the top of {system_label(best)} was never judged and counts as not relevant. "
-            "`distill evaluate CONFIG --judge-holes` has the teacher grade it, and says how much that is worth."
+            "`distill evaluate CONFIG --judge-unjudged` has the teacher grade it, and says how much that is worth."
         )
         made.append(("Passages that nobody judged", text))
     if text := _ceiling(each):
@@ -60,12 +60,14 @@ def _holes(holes: dict[str, Any], best: str) -> str:
     bar = holes.get("error", {}).get(best, {}).get(name)
     known = holes.get("agreement", {})
     if before is None or after is None:
-        return "The holes were judged; this student is not among the systems that were there then."
+        return "The unjudged passages were judged; this student is not among the systems that were there then."
     text = (
         f"The teacher graded {count(holes.get('graded'))} unjudged passages: {name} of {system_label(best)} goes from "
     )
     text += f"{measure(before)} to {measure(after)}"
     text += f", {measure(bar[0])} to {measure(bar[1])} with the teacher's errors" if bar else ""
+    reason = holes.get("not_estimated", {}).get(best)
+    text += f" (no interval: {reason})" if reason else ""
     if known.get("pairs"):
         text += (
             f"; on {known['pairs']} judged passages it agrees with the judges in {percent(known['relevant'], 1)} "

@@ -68,9 +68,9 @@ def test_tables_are_written_into_folders_that_are_not_there_yet(files: list[str]
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "--judge-holes needs a CONFIG: its teacher grades"),
-        (["my.yaml", "--holes-depth", "0"], "--holes-depth and --control are at least 1"),
-        (["my.yaml", "--control", "0"], "--holes-depth and --control are at least 1"),
+        ([], "--judge-unjudged needs a CONFIG: its teacher grades"),
+        (["my.yaml", "--holes-depth", "0"], "--unjudged-depth and --control are at least 1"),
+        (["my.yaml", "--control", "0"], "--unjudged-depth and --control are at least 1"),
     ],
 )
 def test_holes_that_cannot_be_judged(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

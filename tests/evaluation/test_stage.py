@@ -78,7 +78,10 @@ def test_every_kind_of_set_and_the_holes(tmp_path: Path, capsys: pytest.CaptureF
     said = capsys.readouterr().out
     judged = json.loads((out / "metrics.json").read_text())["holes"]
     assert set(judged) == {"test", "changed", "excluded"}
-    assert judged["test"]["holes"] > 0 and f"{judged['test']['graded']} of {judged['test']['holes']} holes" in said
+    assert (
+        judged["test"]["holes"] > 0
+        and f"{judged['test']['graded']} of {judged['test']['holes']} unjudged passages" in said
+    )
     assert judged["test"]["agreement"]["relevant"] > 0.8
     qrels = (out / "evaluation" / "test.holes.qrels").read_text().splitlines()
     assert len(qrels) > judged["test"]["graded"] and all(len(line.split()) == 4 for line in qrels)
@@ -86,4 +89,4 @@ def test_every_kind_of_set_and_the_holes(tmp_path: Path, capsys: pytest.CaptureF
     assert main(holes) == 0 and before > 0
     assert json.loads((out / "evaluation" / "test.holes.json").read_text())["asked"]["asked_now"] == 0
     assert main(["report", str(path), "--out", str(out)]) == 0
-    assert "What the holes hide" in (out / "report.html").read_text()
+    assert "What the unjudged passages hide" in (out / "report.html").read_text()
