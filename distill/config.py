@@ -6,10 +6,12 @@ Knows no room: each room owns its settings model, and the pipeline puts them tog
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -167,3 +169,12 @@ def secret(variable: str, key: str) -> str:
     if not value:
         raise ConfigError(f"{key} names {variable}, which is not set in this environment; export {variable}=...")
     return value
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names this machine (localhost or a loopback address): no proxy of the environment can reach it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.config import is_local
 from distill.errors import EndpointError, Stopped
 from distill.records import Request
 from distill.store import read_json, write_json
@@ -142,11 +143,11 @@ class BatchFiles:
                     f"teacher: {path} waits for its answers; run `vllm run-batch -i {path} -o {out} --model ...` "
                     "(with a --reasoning-parser, if the model thinks), then the same command again"
                 )
-            texts = [out.read_text(encoding="utf-8")]
+            texts = [out.read_text(encoding="utf-8-sig")]
         else:
             texts = self._through_api(path)
         for text in texts:
-            for line in text.splitlines():
+            for line in text.removeprefix("\ufeff").split("\n"):  # a JSON text may hold the other line ends
                 if line.strip():
                     yield from self._take(line)
             if self._reasoning:
@@ -237,7 +238,10 @@ class BatchFiles:
         import openai
 
         self._key = endpoint.secret(0).get_secret_value()
-        return openai.OpenAI(base_url=endpoint.base_url, api_key=self._key or "none", max_retries=5)
+        transport = openai.DefaultHttpxClient(trust_env=not is_local(endpoint.base_url))
+        return openai.OpenAI(
+            base_url=endpoint.base_url, api_key=self._key or "none", max_retries=5, http_client=transport
+        )
 
     def _submitted(self, client: openai.OpenAI, path: Path) -> Any:
         """The batch of this file: known, found by its metadata, or made now."""

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from distill.config import is_local
 from distill.prompts import split_reasoning
 from teacher.faults import Action, Fault, from_exception, scrubbed, shorten, usage_of
 from teacher.settings import Endpoint
@@ -75,7 +76,9 @@ class Client:
                 api_key=self._key or "none",
                 max_retries=0,
                 timeout=self.deadline_s,
-                http_client=openai.DefaultAioHttpClient(limits=limits, timeout=self.deadline_s),
+                http_client=openai.DefaultAioHttpClient(
+                    limits=limits, timeout=self.deadline_s, trust_env=not is_local(self.endpoint.base_url)
+                ),
             )
         return self._openai
 

@@ -8,6 +8,7 @@ model name), and the request goes to another.
 from __future__ import annotations
 
 import email.utils
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -98,17 +99,34 @@ def from_exception(error: Exception, deadline_s: float) -> Fault:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` as seconds or a date."""
+    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` as seconds or a date.
+
+    A date is compared with the server's own `Date` where it sends one, since clocks differ. None without a wait, and
+    for one that is zero, past or unreadable: the usual backoff then holds.
+    """
     try:
         if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        value = headers.get("retry-after")
-        if value is None:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif "retry-after" not in headers:
             return None
-        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-            return float(value)
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        elif re.fullmatch(r"\s*[-+]?\d+(\.\d+)?\s*", headers["retry-after"]):
+            seconds = float(headers["retry-after"])
+        else:
+            seconds = _seconds_of(headers["retry-after"]) - (_server_time(headers) or time.time())
     except (ValueError, TypeError):
+        return None
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _seconds_of(date: str) -> float:
+    """An HTTP date as seconds since 1970. Raises ValueError or TypeError where it is none."""
+    return email.utils.parsedate_to_datetime(date).timestamp()
+
+
+def _server_time(headers: Mapping[str, str]) -> float | None:
+    try:
+        return _seconds_of(headers["date"])
+    except (KeyError, ValueError, TypeError):
         return None
 
 

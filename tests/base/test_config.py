@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from distill.config import Settings, apply_overrides, load, read_yaml, secret
+from distill.config import Settings, apply_overrides, is_local, load, read_yaml, secret
 from distill.errors import ConfigError
 
 
@@ -97,3 +97,18 @@ def test_a_secret_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(ConfigError, match=r"teacher.endpoints.0.api_key_env names MY_KEY, which is not set"):
         secret("MY_KEY", "teacher.endpoints.0.api_key_env")
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("https://api.example.com/v1", False),
+        ("http://127.0.0.1.example.com/v1", False),
+        ("http://10.0.0.7/v1", False),
+    ],
+)
+def test_what_is_on_this_machine(url: str, local: bool) -> None:
+    assert is_local(url) is local

@@ -203,3 +203,16 @@ def test_files_for_vllm_run_batch_are_written_and_read_back(tmp_path: Path) -> N
     assert {line["custom_id"] for line in left} == {line["custom_id"] for line in written[7:]}
     (folder / "00001.out.jsonl").write_text("\n".join(json.dumps(answer(line)) for line in left))
     assert trace(make_pairs(10), settings, tmp_path / "traces", quiet=True)["answered"] == 10
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0c"])
+def test_an_answer_may_hold_what_other_formats_end_lines_with(tmp_path: Path, mark: str) -> None:
+    """JSON allows these within a text, and some servers write them unescaped; a byte-order mark may come first."""
+    folder = tmp_path / "files"
+    settings = TeacherSettings.model_validate({"source": "batch", "name": "local", "batch": {"folder": str(folder)}})
+    with pytest.raises(Stopped):
+        trace(make_pairs(3), settings, tmp_path / "traces", quiet=True)
+    asked = [json.loads(line) for line in (folder / "00000.in.jsonl").read_text().splitlines()]
+    lines = [json.dumps(answer(line, f"{mark}true"), ensure_ascii=mark == "\x0c") for line in asked]
+    (folder / "00000.out.jsonl").write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
+    assert trace(make_pairs(3), settings, tmp_path / "traces", quiet=True)["answered"] == 3

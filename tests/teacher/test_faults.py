@@ -33,7 +33,11 @@ def test_what_a_status_means(status: int, body: str, kind: str, course: Action) 
 def test_how_long_to_wait() -> None:
     assert retry_after({"retry-after": "7"}) == 7
     assert retry_after({"retry-after": "1", "retry-after-ms": "250"}) == 0.25
-    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
+    for nothing in ("Wed, 21 Oct 2015 07:28:00 GMT", "0", "0.0", "-5", "nan"):
+        assert retry_after({"retry-after": nothing}) is None
+    assert retry_after({"retry-after-ms": "0"}) is None and retry_after({"retry-after-ms": "inf"}) is None
+    early = {"date": "Wed, 21 Oct 2015 07:28:00 GMT", "retry-after": "Wed, 21 Oct 2015 07:28:09 GMT"}
+    assert retry_after(early) == 9  # by the server's clock, which is years behind
     assert retry_after({}) is None and retry_after({"retry-after": "soon"}) is None
 
 

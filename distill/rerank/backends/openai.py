@@ -13,7 +13,7 @@ import queue
 import threading
 from typing import Any
 
-from distill.config import secret
+from distill.config import is_local, secret
 from distill.errors import EndpointError
 from distill.prompts import END_THINK
 from distill.rerank.backends.base import Finish, Result, Task
@@ -54,7 +54,11 @@ class OpenAIBackend:
 
         async def client() -> Any:
             return AsyncOpenAI(
-                base_url=base_url, api_key=key, timeout=timeout_s, max_retries=5, http_client=DefaultAioHttpClient()
+                base_url=base_url,
+                api_key=key,
+                timeout=timeout_s,
+                max_retries=5,
+                http_client=DefaultAioHttpClient(trust_env=not is_local(base_url)),
             )
 
         self._client = self._wait(client())
