@@ -119,7 +119,8 @@ def fit(known: Places, relevant: NDArray[np.bool_], query_count: int) -> Fit:
         run_variances = covariance.diagonal()[SHARED:]
         run_variance = max(LEAST_RUN_VARIANCE, float(np.mean(mode[SHARED:] ** 2 + run_variances)))
         query_variance = max(LEAST_QUERY_VARIANCE, float(np.mean(query_mode**2 + query_variances)))
-    return Fit(mode, query_mode, np.linalg.cholesky(covariance), slope, np.sqrt(query_spread))
+    factor = np.linalg.cholesky(covariance).astype(np.float64)
+    return Fit(mode, query_mode, factor, slope, np.sqrt(query_spread))
 
 
 def _mode(
