@@ -188,48 +188,6 @@ def split_reasoning(reasoning: str | None, content: str | None) -> tuple[str, st
     return "", body.strip()
 
 
-_WORD = r"(true|false|yes|no)"
-_BARE = re.compile(rf"^[\W_]*{_WORD}(?:\s*\(\d+\))?[\W_]*$", re.IGNORECASE)
-_NAMED = re.compile(
-    rf"(?:answer|verdict|relevan(?:t|ce)|conclusion|final)\W{{0,12}}(?:is\W{{1,4}})?[\W_]{{0,4}}\b{_WORD}\b(?!\s*(?:or|/)\s)",
-    re.IGNORECASE,
-)
-
-
-_NUMBER = rf"(\d+|{'|'.join(word.strip() for word in GRADES)})"
-_BARE_GRADE = re.compile(rf"^[\W_]*{_NUMBER}(?:\s*/\s*\d+)?[\W_]*$", re.IGNORECASE)
-_NAMED_GRADE = re.compile(
-    rf"(?:answer|verdict|relevance|grade|score|rating|final)\W{{0,12}}(?:is\W{{1,4}})?[\W_]{{0,4}}\b{_NUMBER}\b(?!\s*(?:to|or|-)\s)",
-    re.IGNORECASE,
-)
-
-
-def parse_verdict(content: str, prompt: str = PROMPT_NAME) -> int | None:
-    """The grade that an answer says: of `graded_…` prompts a number in words or digits, else 1 for true or yes.
-
-    None when the answer does not say one plainly: 0 is false or no. A grade beyond the scale is none.
-    Accepted: the bare word with any markup or punctuation, a grade in brackets after it ("yes(2)", as TFRank writes);
-    the bare word as the first or last line; "answer: true". Two that contradict one another are not a verdict. Reads
-    5,630 of the 5,630 readable answers of TFRank's and DIRAS's published traces.
-    """
-    lines = [line for line in content.strip().splitlines() if line.strip()]
-    if not lines:
-        return None
-    if PROMPTS[prompt].verdicts != (FALSE, TRUE):
-        return _parse_grade(content, lines, len(PROMPTS[prompt].verdicts))
-    words = [m.group(1) for line in (lines[0], lines[-1]) if (m := _BARE.match(line))] + _NAMED.findall(content)
-    said = {int(word.lower() in ("true", "yes")) for word in words}
-    return said.pop() if len(said) == 1 else None
-
-
-def _parse_grade(content: str, lines: list[str], grades: int) -> int | None:
-    found = [m.group(1) for line in (lines[0], lines[-1]) if (m := _BARE_GRADE.match(line))]
-    found += _NAMED_GRADE.findall(content)
-    said = {int(word) if word.isdigit() else GRADES.index(f" {word.lower()}") for word in found}
-    grade = said.pop() if len(said) == 1 else None
-    return grade if grade is not None and grade < grades else None
-
-
 _MARKS = re.compile("(" + "|".join(re.escape(mark) for mark in FIELDS) + ")")
 
 

@@ -9,7 +9,7 @@ from filters.base import Rule
 
 
 class Parses(Rule):
-    """Drops answers without a plain verdict: there is nothing to train towards (`distill.prompts.parse_verdict`)."""
+    """Drops answers without a plain verdict: there is nothing to train towards (`distill.verdicts.parse_verdict`)."""
 
     name: ClassVar[str] = "parses"
 

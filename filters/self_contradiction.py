@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from distill.prompts import as_data, parse_verdict
+from distill.prompts import as_data
 from distill.records import Ask, Pair, Request, Trace
+from distill.verdicts import parse_verdict
 from filters.base import Key, Row, Rule, Tools, need
 from filters.verdicts import says_relevant, words
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import RunFolderError
-from distill.prompts import is_relevant, parse_verdict, teacher_prompt
+from distill.prompts import is_relevant, teacher_prompt
 from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
+from distill.verdicts import parse_verdict
 from teacher.index import answer_of
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, TeacherSettings

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from distill.prompts import PROMPTS, completion, is_relevant, parse_verdict, student_prompt, suffix_ids, verdict_ids
+from distill.prompts import PROMPTS, completion, is_relevant, student_prompt, suffix_ids, verdict_ids
 from distill.records import Trace, make_pair
+from distill.verdicts import parse_verdict
 from sft.scratch import train_tokenizer
 from sft.targets import examples
 

@@ -12,8 +12,9 @@ from distill import store
 from distill.cli import main
 from distill.example.teacher import Teacher, TeacherSettings
 from distill.example.world import WorldSettings, build
-from distill.prompts import GRADES, PROMPTS, is_relevant, parse_verdict, teacher_prompt
+from distill.prompts import GRADES, PROMPTS, is_relevant, teacher_prompt
 from distill.records import Example, Judgement, Pair, Rejected, Trace
+from distill.verdicts import parse_verdict
 
 TINY = str(Path(__file__).resolve().parents[2] / "configs" / "tiny.yaml")
 

@@ -10,12 +10,12 @@ from importlib import resources
 from typing import Any
 
 from distill.prompts import as_data
+from distill.verdicts import parse_grade
 
 NAMES = (
     "grade", "queries", "instruction", "failing", "alter_instruction", "alter_query", "check_altered",
 )  # fmt: skip
 _FIELD = re.compile(r"\{(\w+)\}")
-_GRADE = re.compile(r"grade\W{0,6}([0-3])\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=len(NAMES))
@@ -40,10 +40,8 @@ def filled(name: str, **fields: str | int | None) -> str:
 
 
 def read_grade(content: str) -> int | None:
-    """The last grade that an answer names, 0 to 3; a bare digit counts. None where there is none."""
-    found = _GRADE.findall(content)
-    bare = content.strip().strip("*.`\"' ")
-    return int(found[-1]) if found else int(bare) if bare in ("0", "1", "2", "3") else None
+    """The grade from 0 to 3 that an answer names; None where there is none, or several."""
+    return parse_grade(content, 3)
 
 
 def read_json(content: str) -> dict[str, Any] | None:

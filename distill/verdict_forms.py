@@ -1,0 +1,222 @@
+"""The forms in which answers carry a verdict: markup, JSON, labels, first and last sentences. For `distill.verdicts`.
+
+Every pattern is bounded: no input makes one of them take more than linear time.
+"""
+
+# ruff: noqa: SIM905  lists of words are read as words
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+JsonValue = str | int | float | bool | None
+OPTIONS = "options"  # stands for a repeated form, "true/false" or "(0-4)": what may be said and not what is said
+
+_TURN_ENDS = re.compile(
+    r"<\|(?:eot_id|end|im_end|endoftext|end_of_text|eom_id|assistant|user|start_header_id)\|>|</s>|<end_of_turn>"
+    r"|<｜end▁of▁sentence｜>|<\|im_start\|>"
+)
+_STRUCK = re.compile(r"~~[^~\n]{1,80}~~")
+_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|texttt|textrm|mathrm|mathbf|mathsf)\s?\{([^{}\n]{0,80})\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s?\{([^{}\n]{0,80})\}")
+_TAG = re.compile(
+    r"<(final_answer|answer|verdict|judge?ment|relevance|relevant|is_relevant|irrelevant|result|label|decision|guess"
+    r"|score|grade|rating|output|response)>\s{0,20}([^<>]{0,300}?)\s{0,20}</\1>"
+)
+_QUOTE = re.compile(r"(?<![a-z0-9])'|'(?![a-z0-9])")
+_UNCHECKED = re.compile(r"^[ \t*-]{0,8}\[ \][^\n]*$", re.MULTILINE)
+_DASH = re.compile(r"[–‐‑−](?=\d)")
+_SPACES = re.compile(r"[ \t]{2,}")
+_NOT = re.compile(r"n't\b|\b(?<=is|do|as|re|es|id|ld)nt\b")
+_SURELY = re.compile(
+    r"\b(?:there is |with )?(?:no|without|beyond)(?: a| any)? (?:doubt|question)(?: that| about it| about this)?\b,?"
+)
+_DROPPED = str.maketrans(dict.fromkeys('*`"“”„«»[]<>#$‘') | {"_": " ", "’": "'", "\\": " ", "。": ". "}
+                         | dict.fromkeys("❌✘✖❎🚫👎☒", "✗")
+                         | {"\u00a0": " ", "\u200b": None, "\ufe0f": None})  # fmt: skip
+
+_OPTION = r"(?:true|false|yes|no|not relevant|relevant|irrelevant|non-relevant|nonrelevant)"
+_LAST_OPTION = rf"(?:{_OPTION}|not|unclear|unsure|maybe|partially relevant|partially|unknown)"
+_CHOICE = re.compile(
+    rf"\b(?:{_OPTION} ?, ?){{0,4}}{_OPTION}(?: ?\([^()\n]{{0,24}}\))? ?(?:,? or |/|\||,? vs\.? )(?: |is ){{0,2}}"
+    rf"{_LAST_OPTION}\b(?: ?\([^()\n]{{0,24}}\))?(?: ?(?:,? or |/|\|) ?{_LAST_OPTION}\b){{0,4}}"
+)
+_NEGATIVE = re.compile(r"\b(?:false|no|not|irrelevant|non-?relevant|unclear|unsure|maybe|partially|unknown)\b")
+_POSITIVE = re.compile(r"\b(?:true|yes|(?<!not )relevant)\b")
+_DIGIT = r"(?:\d{1,2}|zero|one|two|three|four|five|six|seven|eight|nine|ten)"
+_SCALE = re.compile(
+    rf"(?:\bon a )?(?:\bscale )?(?:\bof |\bfrom |\bbetween )?(?<![\w.,/-])(?:0|1|zero|one) ?(?:-|–|—|to|and"
+    rf"|through) ?{_DIGIT}"
+    rf"(?![\w/]|\.\d)|\b{_DIGIT}(?:, ?{_DIGIT}){{1,10}},? (?:or|and) {_DIGIT}\b"
+)
+
+_LABEL = re.compile(
+    r"\b(?:answer|verdict|guess|judge?ment|decision|conclusion|prediction|determination|assessment|classification"
+    r"|evaluation|label|result|output|response|relevan(?:ce|cy|t)|irrelevant|irrelevance|options|match(?:es)?"
+    r"|grade|score|rating)\b"
+)
+_AFTER = re.compile(
+    r"(?P<words>(?: (?!(?:is|was|are|be|would|should|must|will|has|remains|therefore|thus|then"
+    r"|clearly)\b)[a-z'-]{1,20})"
+    r"{0,8}?) ?(?P<form>\([^()\n]{0,160}\))? ?[)}]? ?"
+    r"(?P<separator>[:=?|]|-{1,2}>|→|⇒|—|–|- |\n"
+    r"|(?:(?:therefore|thus|then|clearly|,) ?){0,2}(?P<be>(?:is|was|would be|should be|must be|will be"
+    r"|has to be|remains)\b))"
+    rf"[\s:=>→|—–?]{{0,20}}(?:- )?(?:\(?[^()\n]{{0,20}}{OPTIONS}[^()\n]{{0,20}}\)[\s:=>→|—–-]{{0,20}})?"
+)
+_NO_LABEL = frozenset(
+    (
+        "reason reasons reasoning because why explanation explain confidence certainty if whether when unless "
+        "example examples format possible either other alternative not no without never nor initial suppose "
+        "instead wrong incorrect assuming hypothetical since although though while n't previous earlier "
+        "opposite"
+    ).split()
+)
+_CONDITION = re.compile(
+    r"\b(?:if|whether|when|unless|suppose|assuming|had|would have|not|no|never|nor|neither|doubt|wrong|incorrect|deny|"
+    r"unlikely|hardly|example|why|could|might|may)\b"
+)
+_STOP = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)[.!?](?=\s|$)|\n")
+_SKIP = re.compile(r"[\s:=>|.,!)}—–]{0,40}")
+LONGEST = 600  # characters of a sentence that is read
+MOST_LABELS = 300
+
+
+class Label(NamedTuple):
+    """Where the value of a label begins. `heads`: it opens its line or sentence; `negated`: it asks the opposite."""
+
+    value: int
+    heads: bool
+    negated: bool
+
+
+def plain(answer: str) -> str:
+    """The first turn in lower case, without markup and emoji; "not" for "n't", OPTIONS for repeated forms."""
+    text = answer if answer.isascii() else unicodedata.normalize("NFKC", answer)
+    if "<" in text:
+        text = next((part for part in _TURN_ENDS.split(text) if part.strip()), "")
+    text = text.lower()
+    if "~~" in text:
+        text = _STRUCK.sub("", text)
+    if "\\" in text:
+        text = _BOXED.sub(r"\nanswer: \1\n", _LATEX_TEXT.sub(r"\1", text))
+    if "<" in text:
+        text = _TAG.sub(r"\n\1: \2\n", text)
+    if "[ ]" in text:
+        text = _UNCHECKED.sub("", text).replace("[x]", "")
+    text = text.translate(_DROPPED).strip()
+    if "'" in text:
+        text = _QUOTE.sub("", text.replace("it's", "it is").replace("that's", "that is").replace("i'd", "i would"))
+    text = _NOT.sub(" not", _SPACES.sub(" ", _DASH.sub("-", text))).replace("not only ", "")
+    if "can" in text:
+        text = text.replace("cannot", "not").replace("ca not", "not").replace("can not", "not")
+    if "doubt" in text or "question" in text:
+        text = _SURELY.sub("surely", text)
+    text = _CHOICE.sub(_as_options, text)
+    return _SCALE.sub(OPTIONS, text)
+
+
+def _as_options(match: re.Match[str]) -> str:
+    both = _NEGATIVE.search(match.group()) and _POSITIVE.search(match.group())
+    return OPTIONS if both else match.group()
+
+
+def labels(text: str) -> Iterator[Label]:
+    """The labels of a plain text that a value follows: "answer:", "is it relevant (options)?", "my verdict is"."""
+    for hit in islice(_LABEL.finditer(text), MOST_LABELS):
+        after = _AFTER.match(text, hit.end())
+        if after is None:
+            continue
+        before = text[max(0, hit.start() - 100) : hit.start()]
+        left = before[max(before.rfind(mark) for mark in "\n.;!?:|({,") + 1 :]
+        words = [*left.split(), *after["words"].split()]
+        question = after["separator"] == "?"
+        if after["be"]:
+            asks_fact = {"to", "for"}.intersection(after["words"].split())
+            if hit.group() in ("relevant", "irrelevant") or asks_fact or _CONDITION.search(_sentence_before(before)):
+                continue
+            yield Label(after.end(), False, False)
+            continue
+        negated = hit.group().startswith("irrelevan") or left.rstrip().endswith(("not", "non", "non-", "not a", "no"))
+        others = words[:-1] if negated and not hit.group().startswith("irr") and not after["words"] else words
+        if (negated and question) or len(left.split()) > 6 or _NO_LABEL.intersection(others):
+            continue
+        if hit.group() in ("answer", "response") and _asks_fact(after["words"]) and not question:
+            continue
+        if after["separator"] in ("\n", "—", "–", "- ") and len(words) > 3:
+            continue
+        if after["separator"] == "\n" and len(words) > 2:
+            continue
+        yield Label(after.end(), True, negated)
+
+
+def _sentence_before(before: str) -> str:
+    return before[max(before.rfind(mark) for mark in "\n.!?") + 1 :]
+
+
+def _asks_fact(words: str) -> bool:
+    """Whether a label is of the answer to the query itself: "answer to the question: yes"."""
+    return words.startswith((" to the query", " to the question", " to this question", " to your question"))
+
+
+def sentence_at(text: str, start: int) -> str:
+    """The sentence that begins at `start`, at most LONGEST characters, without what separates it from its label."""
+    skipped = _SKIP.match(text, start)
+    begin = skipped.end() if skipped else start
+    stop = _STOP.search(text, begin, begin + LONGEST)
+    return text[begin : stop.end() if stop else begin + LONGEST]
+
+
+def sentences(text: str) -> list[str]:
+    """The first sentence, also the second where the first is of three words at most, and the last."""
+    first = sentence_at(text, 0)
+    found = [first]
+    begin = text.find(first) + len(first)
+    if len(first.split()) <= 3 and not first.endswith("?"):
+        second = sentence_at(text, begin)
+        begin = text.find(second, begin) + len(second)
+        found.append(second)
+    if begin < len(text):
+        tail = text[max(begin, len(text) - LONGEST) :].rstrip()
+        stops = [stop.end() for stop in _STOP.finditer(tail, 0, len(tail) - 1)]
+        asked = (
+            (tail[: stops[-1]] if stops else text[:begin]).rstrip().endswith("?")
+        )  # the label's reader knows what the question was
+        if not asked and (stops or len(text) - begin <= LONGEST):
+            found.append(tail[stops[-1] if stops else 0 :].strip())
+    return [sentence for sentence in found if sentence]
+
+
+def json_values(answer: str, keys: frozenset[str]) -> list[tuple[str, JsonValue]]:
+    """(key, value) of the keys in the answer's JSON objects, nested ones too; keys by their letters, lower case."""
+    decoder, found, begin = json.JSONDecoder(), [], answer.find("{")
+    for _ in range(8):
+        if begin < 0:
+            break
+        try:
+            value, end = decoder.raw_decode(answer, begin)
+        except (ValueError, RecursionError):
+            end = begin + 1
+        else:
+            found += _of_keys(value, keys, 3)
+        begin = answer.find("{", end)
+    return found
+
+
+def _of_keys(value: object, keys: frozenset[str], depth: int) -> list[tuple[str, JsonValue]]:
+    if depth and isinstance(value, list):
+        return [pair for each in value[:50] for pair in _of_keys(each, keys, depth - 1)]
+    if not depth or not isinstance(value, dict):
+        return []
+    found: list[tuple[str, JsonValue]] = []
+    for name, each in value.items():
+        key = "".join(letter for letter in str(name).lower() if letter.isalpha())
+        if isinstance(each, dict | list):
+            found += _of_keys(each, keys, depth - 1)
+        elif key in keys:
+            found.append((key, each))
+    return found
