@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distill.prompts import parse_verdict
 from distill.records import Pair, Trace, make_pair
+from distill.verdicts import parse_verdict
 from filters.engine.counts import Sifted, sift
 from filters.settings import FilterSettings
 
@@ -73,18 +72,10 @@ def parser(raw: dict[str, list[dict[str, Any]]]) -> None:
     for name, rows in raw.items():
         found: Counter[str] = Counter()
         for row in rows:
-            said = parse_verdict(_answer(row["raw_output"]))
+            said = parse_verdict(row["raw_output"])
             truth = YES.get(row["verdict"] or "")
             found["right" if said == truth else "not read" if said is None else "wrong"] += 1
         print(f"  {name}: {dict(found)} of {len(rows)}")
-
-
-def _answer(raw: str) -> str:
-    """What stands after the reasoning: behind `</think>`, or DIRAS's line of the guess."""
-    if "</think>" in raw:
-        return raw.rpartition("</think>")[2]
-    guess = re.search(r"Guess\W{0,6}(\w+)", raw)
-    return guess.group(1) if guess else raw
 
 
 def agreement(rows: list[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Verdicts and grades in real forms of answers, each with its source, and in templates: right or unread, never opposite."""
+"""Verdicts and grades in real forms of answers, each with its source, and in templates: never opposite."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def test_a_grade_is_read_on_its_own_scale(answer: str, grade: int | None) -> Non
 
 POSITIVE, NEGATIVE = ("true", "Yes", "TRUE"), ("false", "No", "not relevant", "irrelevant", "non-relevant")
 TEMPLATES = (
-    "{}", "{}.", "Answer: {}", "The answer is {}.", "Final verdict: {}\n", "Relevant (true/false): {}", "It is long.\n\n{}",
+    "{}", "{}.", "Answer: {}", "The answer is {}.", "Final verdict: {}\n", "Relevant (true/false): {}",
+    "It is long.\n\n{}",
     "Relevance (yes or no) - {}", "Verdict — {}", "I would say {}", "{}\nBecause of its topic.", "\\boxed{{{}}}",
     '{{"relevant": "{}"}}', "<answer>{}</answer>", "Is the passage relevant? {}", "So, the conclusion is: {}.",
 )  # fmt: skip
