@@ -1,6 +1,6 @@
 """Reads the verdict or the grade in an answer's text. For every stage that reads what a teacher or a judge said.
 
-What is read and what is not: docs/filters.md, "How a verdict is read". The rule behind it: an answer that can be read either way has no
+What is read and what is not: docs/filters.md. An answer that can be read either way has no
 verdict. One that is missed costs an answer; one that is turned round teaches the student the opposite.
 """
 
