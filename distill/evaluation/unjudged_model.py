@@ -28,6 +28,8 @@ SHARED = 3  # columns that are neither a run's nor a query's: intercept, best ra
 SHARED_VARIANCE = 20.0
 ROUNDS = 12
 LEAST_RUN_VARIANCE, LEAST_QUERY_VARIANCE = 0.1, 0.05
+MOST_RUN_VARIANCE = 4.0  # what all of DL19's judgements give (3.1 to 4.6); those that a few systems chose give 7 to 15
+QUERY_FACTOR = 2.0  # less shrinkage of queries: else poor ones get too many relevant passages, and too high an ideal
 RUN_NOISE, INTERCEPT_NOISE = (
     0.7,
     0.5,
@@ -104,8 +106,8 @@ def fit(known: Places, relevant: NDArray[np.bool_], query_count: int) -> Fit:
 
     Priors: N(0, 20) for the first three columns, N(0, t²) for runs, N(0, w²) for queries. t² and w² are estimated by
     12 rounds of expectation and maximisation under the Laplace approximation: the mode, then t² = mean(coefficient² +
-    its variance) over runs, at least 0.1, and w² in the same way over queries, at least 0.05. A query's column is 1 in
-    its own rows alone, so the Hessian is inverted by blocks, in time that grows with the rows.
+    its variance) over runs, from 0.1 to 4, and w² = twice that mean over queries, at least 0.05. A query's column is 1
+    in its own rows alone, so the Hessian is inverted by blocks, in time that grows with the rows.
     """
     columns = known.columns
     run_count = columns.shape[1] - SHARED
@@ -117,8 +119,9 @@ def fit(known: Places, relevant: NDArray[np.bool_], query_count: int) -> Fit:
         covariance, slope, query_spread = _covariance(known, precision, 1 / query_variance, mode, query_mode)
         query_variances = query_spread + np.einsum("qi,ij,qj->q", slope, covariance, slope)
         run_variances = covariance.diagonal()[SHARED:]
-        run_variance = max(LEAST_RUN_VARIANCE, float(np.mean(mode[SHARED:] ** 2 + run_variances)))
-        query_variance = max(LEAST_QUERY_VARIANCE, float(np.mean(query_mode**2 + query_variances)))
+        run_variance = float(np.mean(mode[SHARED:] ** 2 + run_variances))
+        run_variance = min(MOST_RUN_VARIANCE, max(LEAST_RUN_VARIANCE, run_variance))
+        query_variance = max(LEAST_QUERY_VARIANCE, QUERY_FACTOR * float(np.mean(query_mode**2 + query_variances)))
     factor = np.linalg.cholesky(covariance).astype(np.float64)
     return Fit(mode, query_mode, factor, slope, np.sqrt(query_spread))
 
