@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from distill.evaluation.ndcg import ndcg as one_ndcg
 from distill.example.world import WorldSettings, build
 from distill.records import Judgement, Pair, make_pair
-from distill.rerank import adaptive
 from distill.rerank.backends.transformers import TransformersBackend
 from distill.rerank.fitting import from_judgements
 from distill.rerank.reranker import Reranker
@@ -59,7 +59,7 @@ def ndcg(judgements: Sequence[Judgement], qrels: dict[str, dict[str, int]]) -> A
     for j in judgements:
         lists.setdefault(j.query_id, []).append((j.margin, j.doc_id))
     ranked = {q: [qrels[q][d] for _, d in sorted(lists[q], reverse=True)] for q in qrels}
-    return np.array([adaptive.ndcg(ranked[q], list(qrels[q].values())) for q in qrels])
+    return np.array([one_ndcg(ranked[q], list(qrels[q].values())) for q in qrels])
 
 
 def main() -> None:

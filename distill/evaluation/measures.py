@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from distill.errors import ConfigError
+from distill.evaluation.reliability import BINS, bin_of, quality
 from distill.files.runs import Rankings
 from distill.records import Judgement
 
@@ -54,11 +55,7 @@ def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_fro
     }
     if known:
         found["verdict_accuracy"] = sum(j.verdict == label for j, label in known) / len(known)
-        bins: list[list[tuple[float, int]]] = [[] for _ in range(10)]
-        for judgement, label in known:
-            bins[min(9, int(judgement.score * 10))].append((judgement.score, label))
-        gaps = [abs(sum(score for score, _ in b) - sum(label for _, label in b)) for b in bins]
-        found["ECE"] = sum(gaps) / len(known)
+        found["ECE"] = quality([judgement.score for judgement, _ in known], [label for _, label in known])["ECE"]
     return {name: round(value, 4) for name, value in found.items()}
 
 
@@ -74,7 +71,7 @@ def student_intervals(
     if not place:
         return {}
     pairs, tokens, unfinished, no_end, known, right = np.zeros((6, len(place)))
-    gaps = np.zeros((len(place), 10))
+    gaps = np.zeros((len(place), BINS))
     for j in judgements:
         at = place[j.query_id]
         pairs[at] += 1
@@ -85,7 +82,7 @@ def student_intervals(
             label = int(qrels[j.query_id][j.doc_id] >= relevant_from)
             known[at] += 1
             right[at] += j.verdict == label
-            gaps[at, min(9, int(j.score * 10))] += j.score - label
+            gaps[at, bin_of(j.score)] += j.score - label
     drawn = resampled_means(np.column_stack([pairs, tokens, unfinished, no_end, known, right, gaps]), seed).T
     found = {name: drawn[at] / drawn[0] for at, name in enumerate(("tokens_per_pair", "unfinished", "no_end"), 1)}
     if known.any():

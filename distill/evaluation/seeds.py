@@ -8,9 +8,7 @@ from typing import Any
 
 from distill import store
 from distill.errors import ConfigError, DataError
-from distill.evaluation.significance import bootstrap_p, holm, interval
-
-RESAMPLES = 5000
+from distill.evaluation.significance import RESAMPLES, bootstrap_p, holm, interval
 
 
 def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.evaluation.measures import Qrels, per_query
+from distill.evaluation.ndcg import ndcg
 from distill.files.runs import Rankings, ranked
 
 Key = tuple[str, str]
@@ -74,20 +75,14 @@ def _ndcg(
     grades: Integers,
     cutoff: int,
 ) -> Floats:
-    """(rankings, draws) nDCG@cutoff of one query, equal to ir_measures' (gain = grade, discount log2(rank + 1)).
+    """(rankings, draws) nDCG@cutoff of one query.
 
     `columns` says which column of `grades` (draws, ...) an unjudged passage has.
     """
-    discounts = 1 / np.log2(np.arange(2, cutoff + 2))
-    known = np.sort(np.array([*labels.values(), *[0] * cutoff]))[::-1][:cutoff]
-    drawn = grades[:, list(columns.values())]
-    everything = np.concatenate([drawn, np.broadcast_to(known, (len(grades), cutoff))], axis=1)
-    ideal = np.sort(everything, axis=1)[:, ::-1][:, :cutoff] @ discounts
-    values = np.zeros((len(rankings), len(grades)))
+    known = np.broadcast_to(list(labels.values()), (len(grades), len(labels)))
+    judged = np.concatenate([grades[:, list(columns.values())], known], axis=1)
+    gains = np.zeros((len(rankings), len(grades), cutoff))
     for row, scores in enumerate(rankings):
-        for discount, (passage, _) in zip(discounts, ranked(scores), strict=False):
-            if passage in columns:
-                values[row] += discount * grades[:, columns[passage]]
-            else:
-                values[row] += discount * labels.get(passage, 0)
-    return np.divide(values, ideal, out=np.zeros_like(values), where=ideal > 0)
+        for rank, (passage, _) in enumerate(ranked(scores)[:cutoff]):
+            gains[row, :, rank] = grades[:, columns[passage]] if passage in columns else labels.get(passage, 0)
+    return ndcg(gains, judged, cutoff)

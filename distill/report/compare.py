@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RESAMPLES = 2000
-
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -32,18 +30,18 @@ class Difference:
         return len(self.values) - self.wins - self.losses
 
 
-def paired(left: dict[str, float], right: dict[str, float]) -> Difference | None:
-    """The difference by query, with a percentile bootstrap over queries (2,000 resamples, fixed seed).
+def paired(left: dict[str, float], right: dict[str, float], seed: int = 0) -> Difference | None:
+    """The difference by query, with the bootstrap of `distill.evaluation`: by the run's seed, its very interval.
 
     None without a shared query. One draw of queries and no other source of spread: not covered are seeds of training.
     """
     import numpy as np
 
+    from distill.evaluation.significance import interval, resampled_means
+
     values = {query: right[query] - left[query] for query in sorted(left.keys() & right.keys())}
     if not values:
         return None
     array = np.array(list(values.values()))
-    draw = np.random.default_rng(0)
-    means = np.array([array[draw.integers(0, len(array), len(array))].mean() for _ in range(RESAMPLES)])
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Difference(float(array.mean()), float(low), float(high), values)
+    low, high = interval(resampled_means(array[:, None], seed)[:, 0])
+    return Difference(float(array.mean()), low, high, values)

@@ -88,7 +88,10 @@ class EvaluationSet:
         """Right against left over shared queries, by a measure (the primary one unless told)."""
         key = (left, right, measure or self.primary or "")
         if key not in self._differences:
-            self._differences[key] = paired(self.per_query(left, measure), self.per_query(right, measure))
+            seed = self.files.setting("seed")
+            self._differences[key] = paired(
+                self.per_query(left, measure), self.per_query(right, measure), seed if isinstance(seed, int) else 0
+            )
         return self._differences[key]
 
     @property

@@ -13,13 +13,13 @@ from itertools import pairwise
 from typing import Any
 
 from distill.errors import InputError
+from distill.evaluation.ndcg import CUTOFF, ndcg
 from distill.records import Judgement
 from distill.rerank.calibration import Calibration, Curve
 from distill.rerank.modes import Window
 
 QUANTILES = 24  # of the direct margins, as candidates for the window's two bounds,
 GAPS = 8  # and the middles of the widest gaps between them
-DEPTH = 10  # of nDCG
 TOPS = (None, 3, 5, 10, 20)
 Qrels = Mapping[str, Mapping[str, int]]
 
@@ -106,16 +106,6 @@ def saved(calibration: Calibration) -> list[Window]:
     return windows + ([calibration.window] if calibration.window else [])
 
 
-def ndcg(grades: Sequence[int], ideal: Sequence[int]) -> float:
-    """nDCG@10 with linear gains, as trec_eval has it: `grades` in the ranking's order, `ideal` all that are judged."""
-    best = _ideal(ideal)
-    return sum(g / math.log2(at + 2) for at, g in enumerate(grades[:DEPTH])) / best if best else 0.0
-
-
-def _ideal(grades: Sequence[int]) -> float:
-    return sum(g / math.log2(at + 2) for at, g in enumerate(sorted(grades, reverse=True)[:DEPTH]))
-
-
 def _of_query(
     pairs: Sequence[tuple[Judgement, Judgement]],
     labels: Mapping[str, int],
@@ -134,10 +124,9 @@ def _of_query(
     thinks = (margins > low) & (margins < high) & (place < top)
     direct = np.array([curves[0].log_odds(d.margin) for d, _ in pairs])
     thought = np.array([curves[1].log_odds(t.margin) for _, t in pairs])
-    order = np.argsort(-np.where(thinks, thought, direct), axis=1, kind="stable")[:, :DEPTH]
+    order = np.argsort(-np.where(thinks, thought, direct), axis=1, kind="stable")[:, :CUTOFF]
     gains = np.array([labels.get(d.doc_id, 0) for d, _ in pairs])[order]
-    ideal = _ideal(list(labels.values()))
-    values = gains @ (1 / np.log2(np.arange(gains.shape[1]) + 2)) / ideal if ideal else gains.sum(axis=1) * 0.0
+    values = ndcg(gains, list(labels.values()))
     tokens = sum(d.tokens for d, _ in pairs) + thinks @ np.array([t.tokens for _, t in pairs])
     return values, tokens
 

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from distill import store
 from distill.errors import InputError
+from distill.evaluation.reliability import quality
 from distill.rerank.modes import Window, score_of
 
 FILE = "calibration.json"
 Method = Literal["temperature", "platt", "isotonic"]
 METHODS = ("temperature", "platt", "isotonic")
-BINS = 10
 THRESHOLDS = 200  # points kept of the precision-recall curve
 
 
@@ -136,22 +136,6 @@ def fit(margins: Sequence[float], labels: Sequence[int], method: Method = "platt
     bounds = [(1e-6, None)] + [(None, None)] * (len(start) - 1)
     found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     return Curve(method, a=float(found[0]) / spread, b=float(found[1]) if len(found) > 1 else 0.0)
-
-
-def reliability(scores: Sequence[float], labels: Sequence[int], bins: int = BINS) -> list[tuple[float, float, int]]:
-    """(mean score, share relevant, pairs) of each bin of equal width that holds any."""
-    held: list[list[tuple[float, int]]] = [[] for _ in range(bins)]
-    for score, label in zip(scores, labels, strict=True):
-        held[min(bins - 1, int(score * bins))].append((score, label))
-    return [(sum(s for s, _ in b) / len(b), sum(y for _, y in b) / len(b), len(b)) for b in held if b]
-
-
-def quality(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float]:
-    """ECE (10 bins of equal width, Naeini et al. 2015) and the Brier score (1950)."""
-    count = max(1, len(labels))
-    ece = sum(n * abs(score - share) for score, share, n in reliability(scores, labels)) / count
-    brier = sum((s - y) ** 2 for s, y in zip(scores, labels, strict=True)) / count
-    return {"ECE": round(ece, 4), "Brier": round(brier, 4)}
 
 
 def points_of(scores: Sequence[float], labels: Sequence[int]) -> list[tuple[float, float, float]]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill.evaluation.evaluate import summarise
 from distill.report import words
 from distill.report.chart import line_chart, nice_ticks
 from distill.report.compare import paired
@@ -82,6 +83,15 @@ def test_paired_differences_know_certainty_from_chance() -> None:
     chance = paired(left, {query: value + (0.1 if n % 2 else -0.1) for n, (query, value) in enumerate(left.items())})
     assert chance is not None and chance.low < 0 < chance.high and chance.wins == chance.losses == 50
     assert paired(left, {"other": 1.0}) is None
+
+
+def test_the_reports_interval_is_the_evaluations() -> None:
+    left = {f"q{n}": (n * 37 % 101) / 101 for n in range(60)}
+    right = {query: (value * 7) % 1 for query, value in left.items()}
+    result = summarise({"left": {"nDCG@10": left}, "right": {"nDCG@10": right}}, seed=3)
+    difference = paired(left, right, seed=3)
+    assert difference is not None
+    assert [difference.low, difference.high] == pytest.approx(result["differences"]["right"]["nDCG@10"], abs=1e-6)
 
 
 @given(st.text())

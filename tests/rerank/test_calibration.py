@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from distill.errors import InputError
+from distill.evaluation.ndcg import ndcg
+from distill.evaluation.reliability import quality
 from distill.records import Judgement
 from distill.rerank import adaptive
-from distill.rerank.calibration import METHODS, Calibration, Curve, calibrate, fit, points_of, quality, read, write
+from distill.rerank.calibration import METHODS, Calibration, Curve, calibrate, fit, points_of, read, write
 from distill.rerank.modes import Window, score_of
 
 
@@ -119,7 +121,7 @@ def test_ndcg_is_that_of_ir_measures() -> None:
         labels = {f"d{at:02}": rng.choice([0, 0, 0, 1, 2, 3]) for at in range(25)}
         ranking = {doc: rng.random() for doc in labels}
         order = sorted(ranking, key=ranking.__getitem__, reverse=True)
-        mine = adaptive.ndcg([labels[doc] for doc in order], list(labels.values()))
+        mine = ndcg([labels[doc] for doc in order], list(labels.values()))
         theirs = ir_measures.calc_aggregate([ir_measures.parse_measure("nDCG@10")], {"q": labels}, {"q": ranking})
         assert mine == pytest.approx(next(iter(theirs.values())))
 
@@ -146,7 +148,7 @@ def test_what_a_window_would_give_is_what_mode_adaptive_gives() -> None:
             ]
             tokens += sum(d.tokens for d, _ in mine) + sum(mine[at][1].tokens for at in chosen)
             order = sorted(range(len(mine)), key=lambda at: -scores[at])
-            values.append(adaptive.ndcg([labels[mine[at][0].doc_id] for at in order], list(labels.values())))
+            values.append(ndcg([labels[mine[at][0].doc_id] for at in order], list(labels.values())))
         assert outcome.ndcg == pytest.approx(sum(values) / 4) and outcome.tokens == pytest.approx(tokens / 48)
 
 
