@@ -31,7 +31,10 @@ _QUOTE = re.compile(r"(?<![a-z0-9])'|'(?![a-z0-9])")
 _UNCHECKED = re.compile(r"^[ \t*-]{0,8}\[ \][^\n]*$", re.MULTILINE)
 _DASH = re.compile(r"[–‐‑−](?=\d)")
 _SPACES = re.compile(r"[ \t]{2,}")
-_NOT = re.compile(r"n't\b|\b(?<=is|do|as|re|es|id|ld)nt\b")
+_CANNOT = re.compile(r"\bcan(?:not|'t|t| not)\b")
+_NOT = re.compile(
+    r"n't\b|(?:(?<=\b(?:is|do))|(?<=\b(?:are|was|did|has))|(?<=\b(?:were|does|have))|(?<=\b(?:would|could)))nt\b"
+)
 _SURELY = re.compile(
     r"\b(?:there is |with )?(?:no|without|beyond)(?: a| any)? (?:doubt|question)(?: that| about it| about this)?\b,?"
 )
@@ -111,9 +114,10 @@ def plain(answer: str) -> str:
     text = text.translate(_DROPPED).strip()
     if "'" in text:
         text = _QUOTE.sub("", text.replace("it's", "it is").replace("that's", "that is").replace("i'd", "i would"))
-    text = _NOT.sub(" not", _SPACES.sub(" ", _DASH.sub("-", text))).replace("not only ", "")
+    text = _SPACES.sub(" ", _DASH.sub("-", text))
     if "can" in text:
-        text = text.replace("cannot", "not").replace("ca not", "not").replace("can not", "not")
+        text = _CANNOT.sub("not", text)
+    text = _NOT.sub(" not", text).replace("not only ", "")
     if "doubt" in text or "question" in text:
         text = _SURELY.sub("surely", text)
     text = _CHOICE.sub(_as_options, text)

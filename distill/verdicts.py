@@ -104,7 +104,7 @@ def parse_verdict(content: str, prompt: str = PROMPT_NAME) -> int | None:
     verdicts = PROMPTS[prompt].verdicts
     if verdicts != (FALSE, TRUE):
         return parse_grade(content, len(verdicts) - 1)
-    if content.strip() == "relevant":  # the first word of a form; no answer to a question for true or false
+    if content.strip() == "relevant":  # what a form begins with, copied as it is; "Relevant" and "relevant." are read
         return None
     return _parse(content, _say, _json_truth)
 

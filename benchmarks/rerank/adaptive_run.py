@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from distill.evaluation.ndcg import ndcg as one_ndcg
 from distill.example.world import WorldSettings, build
 from distill.records import Judgement, Pair, make_pair
 from distill.rerank.backends.transformers import TransformersBackend
 from distill.rerank.fitting import from_judgements
 from distill.rerank.reranker import Reranker
+from distill.statistics.ndcg import ndcg as one_ndcg
 
 MAX_NEW = 100
 SEEDS = {"dev": 1001, "test": 1002}  # of the queries drawn here, which are not the run's

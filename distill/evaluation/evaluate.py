@@ -7,8 +7,8 @@ from typing import Any
 
 from distill.errors import ConfigError
 from distill.evaluation.measures import Qrels, per_query
-from distill.evaluation.significance import bootstrap_p, holm, interval, randomisation_p, resampled_means
 from distill.files.runs import Rankings
+from distill.statistics.significance import bootstrap_p, holm, interval, randomisation_p, resampled_means
 
 Values = Mapping[str, Mapping[str, Mapping[str, float]]]
 

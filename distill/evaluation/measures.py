@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from distill.errors import ConfigError
-from distill.evaluation.reliability import BINS, bin_of, quality
 from distill.files.runs import Rankings
 from distill.records import Judgement
+from distill.statistics.reliability import BINS, bin_of, quality
 
 Qrels = Mapping[str, Mapping[str, int]]
 
@@ -65,7 +65,7 @@ def student_intervals(
     """95 % intervals of `student_measures`, by drawing whole queries: pairs of one query are not independent."""
     import numpy as np
 
-    from distill.evaluation.significance import interval, resampled_means
+    from distill.statistics.significance import interval, resampled_means
 
     place = {query: at for at, query in enumerate(dict.fromkeys(j.query_id for j in judgements))}
     if not place:

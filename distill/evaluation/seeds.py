@@ -8,7 +8,7 @@ from typing import Any
 
 from distill import store
 from distill.errors import ConfigError, DataError
-from distill.evaluation.significance import RESAMPLES, bootstrap_p, holm, interval
+from distill.statistics.significance import RESAMPLES, bootstrap_p, holm, interval
 
 
 def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> dict[str, dict[str, Any]]:

@@ -15,8 +15,8 @@ from typing import Any
 from distill.errors import DataError
 from distill.evaluation.evaluate import summarise
 from distill.evaluation.measures import Qrels, per_query
-from distill.evaluation.significance import interval
 from distill.files.runs import Rankings, ranked
+from distill.statistics.significance import interval
 
 Key = tuple[str, str]
 Grade = Callable[[Sequence[Key]], Mapping[Key, int | None]]

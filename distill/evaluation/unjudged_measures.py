@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.evaluation.measures import Qrels, per_query
-from distill.evaluation.ndcg import ndcg
 from distill.files.runs import Rankings, ranked
+from distill.statistics.ndcg import ndcg
 
 Key = tuple[str, str]
 Floats = NDArray[np.float64]

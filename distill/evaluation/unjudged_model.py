@@ -30,10 +30,8 @@ ROUNDS = 12
 LEAST_RUN_VARIANCE, LEAST_QUERY_VARIANCE = 0.1, 0.05
 MOST_RUN_VARIANCE = 4.0  # what all of DL19's judgements give (3.1 to 4.6); those that a few systems chose give 7 to 15
 QUERY_FACTOR = 2.0  # less shrinkage of queries: else poor ones get too many relevant passages, and too high an ideal
-RUN_NOISE, INTERCEPT_NOISE = (
-    0.7,
-    0.5,
-)  # standard deviations; without them fewer intervals hold
+# Standard deviations; without them fewer intervals hold.
+RUN_NOISE, INTERCEPT_NOISE = 0.7, 0.5
 SMOOTHING = 0.05
 BLOCK = 20_000  # unjudged passages whose grades are drawn at a time
 

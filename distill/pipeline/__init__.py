@@ -1,1 +1,1 @@
-"""The line: what each stage does, and where a run's folder, sources, pairs, rounds and ablations come together."""
+"""The pipeline: the stages, the run folder, the whole configuration, rounds and ablations. Called by `distill.cli`."""

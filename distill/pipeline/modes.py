@@ -91,11 +91,11 @@ def recheck(run: Run, pairs: Sequence[Pair], qrels: Any, relevant_from: int) -> 
 def describe(run: Run, judged: Judged, qrels: Any, relevant_from: int, seconds: Mapping[str, float]) -> dict[str, Any]:
     """What the report draws: by student, each mode's tokens, pace, ECE before and after, bins, the curve of quality
     against tokens that other windows of mode adaptive would have given here, and how its calibration was checked."""
-    from distill.evaluation.reliability import quality, reliability
     from distill.rerank import adaptive
     from distill.rerank.calibration import FILE, read
     from distill.rerank.fitting import off, sides
     from distill.rerank.modes import score_of
+    from distill.statistics.reliability import quality, reliability
 
     found: dict[str, Any] = {}
     for student in run.config.sft.targets:

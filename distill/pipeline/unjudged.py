@@ -123,9 +123,8 @@ def _judged(
     ) as ask:  # fmt: skip
 
         def grade(keys: Sequence[Key]) -> Mapping[Key, int | None]:
-            for key in keys:
-                text(key)  # a missing text is an error before anything is asked
-            return grades(ask, judge, ((key, text(key)) for key in keys), counts, "judge")
+            requests = [(key, text(key)) for key in keys]  # a missing text is an error before anything is asked
+            return grades(ask, judge, requests, counts, "judge")
 
         result = judge_unjudged(
             qrels, runs, measures, grade,

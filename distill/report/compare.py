@@ -37,7 +37,7 @@ def paired(left: dict[str, float], right: dict[str, float], seed: int = 0) -> Di
     """
     import numpy as np
 
-    from distill.evaluation.significance import interval, resampled_means
+    from distill.statistics.significance import interval, resampled_means
 
     values = {query: right[query] - left[query] for query in sorted(left.keys() & right.keys())}
     if not values:

@@ -13,10 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 from distill.errors import InputError
-from distill.evaluation.ndcg import CUTOFF, ndcg
 from distill.records import Judgement
 from distill.rerank.calibration import Calibration, Curve
 from distill.rerank.modes import Window
+from distill.statistics.ndcg import CUTOFF, ndcg
 
 QUANTILES = 24  # of the direct margins, as candidates for the window's two bounds,
 GAPS = 8  # and the middles of the widest gaps between them

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from distill import store
 from distill.errors import InputError
-from distill.evaluation.reliability import quality
 from distill.rerank.modes import Window, score_of
+from distill.statistics.reliability import quality
 
 FILE = "calibration.json"
 Method = Literal["temperature", "platt", "isotonic"]

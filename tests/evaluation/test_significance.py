@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill.errors import ConfigError
 from distill.evaluation.evaluate import summarise
-from distill.evaluation.significance import bootstrap_p, holm, randomisation_p, resampled_means
+from distill.statistics.significance import bootstrap_p, holm, randomisation_p, resampled_means
 
 
 def test_holm_by_hand() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from distill.errors import InputError
-from distill.evaluation.ndcg import ndcg
-from distill.evaluation.reliability import quality
 from distill.records import Judgement
 from distill.rerank import adaptive
 from distill.rerank.calibration import METHODS, Calibration, Curve, calibrate, fit, points_of, read, write
 from distill.rerank.modes import Window, score_of
+from distill.statistics.ndcg import ndcg
+from distill.statistics.reliability import quality
 
 
 def subsample(count: int, scale: float, shift: float, seed: int = 0) -> tuple[list[float], list[int]]:
