@@ -1,0 +1,135 @@
+"""Plug-ins: built-in ones are found by being there, external ones by `file.py:Class`, and faults are one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from distill.errors import ConfigError
+from distill.plugins import Kind, external_files
+
+
+class Shape(ABC):
+    """What the tests' plug-ins are."""
+
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+class Sized(Protocol):
+    side: int
+
+    def area(self) -> float: ...
+
+
+SHAPES = Kind("shape", "shapes_of_a_test", Shape)
+SQUARE = f"""
+from __future__ import annotations
+from dataclasses import dataclass
+from {__name__} import Shape
+
+class _Helper(Shape):
+    pass
+
+@dataclass
+class Square(Shape):
+    side: int = 2
+    def area(self):
+        return self.side ** 2
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of two shapes, one of which cannot be imported, and modules that are no shapes."""
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Shape.__module__])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = tmp_path / "shapes_of_a_test"
+    folder.mkdir()
+    for name in ("__init__", "base", "settings", "_inner"):
+        (folder / f"{name}.py").write_text("")
+    (folder / "machinery").mkdir()
+    (folder / "machinery" / "__init__.py").write_text("")
+    (folder / "big_square.py").write_text(SQUARE)
+    (folder / "costly.py").write_text("import no_such_package")
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("shapes_of_a_test")]:
+        del sys.modules[name]
+
+
+def test_built_in_ones_are_found_by_being_there_and_imported_when_used(package: Path) -> None:
+    assert SHAPES.names() == ("big_square", "costly")
+    made = SHAPES.load("big-square")
+    assert made(side=3).area() == 9  # type: ignore[call-arg]
+    assert "shapes_of_a_test.costly" not in sys.modules
+    with pytest.raises(ImportError, match="no_such_package"):
+        SHAPES.load("costly")
+    (package / "round.py").write_text(SQUARE.replace("Square", "Circle"))
+    assert SHAPES.load("round").__name__ == "Circle"
+
+
+def test_a_module_without_its_class_and_an_unknown_name_say_so(package: Path) -> None:
+    (package / "empty.py").write_text("")
+    with pytest.raises(ConfigError, match=r"empty.py: a shape's module holds one class .*Shape; it has none"):
+        SHAPES.load("empty")
+    (package / "both.py").write_text(SQUARE + "class Other(Square):\n    pass\n")
+    with pytest.raises(ConfigError, match=r"both.py: .* it has Square, Other"):
+        SHAPES.load("both")
+    with pytest.raises(ConfigError, match="'big_sqare' is no shape; did you mean 'big_square'?"):
+        SHAPES.load("big_sqare")
+    with pytest.raises(ConfigError, match="7 is no shape; known: big_square, both, costly, empty; or FILE.py:Class"):
+        SHAPES.check_name(7)
+
+
+def test_an_external_one_is_run_as_it_is_now(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(SQUARE)
+    assert SHAPES.load("own.py:Square", tmp_path)().area() == 4
+    assert SHAPES.load("own.py:Square", tmp_path) is SHAPES.load("own.py:Square", tmp_path)
+    (tmp_path / "own.py").write_text(SQUARE.replace("= 2", "= 5"))  # the same size within the same second
+    assert SHAPES.load("own.py:Square", tmp_path)().area() == 25
+    assert external_files(["big_square", "own.py:Square", "own.py:Other"], tmp_path) == [tmp_path / "own.py"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"own.py:Mine: no such file .*own.py; the path is relative"),
+        ("class Other: pass\nMine = 3", r"own.py:Mine: .*own.py has no class 'Mine'; it has Other"),
+        ("class Mine: pass", r"own.py:Mine: Mine is no shape; let it inherit from .*Shape"),
+        (SQUARE.replace("Square", "Mine").replace("def area", "def are"), "own.py:Mine: Mine lacks `area`"),
+        ("a = 1\n1 / 0", r"own.py:Mine: .*own.py does not run: ZeroDivisionError: division by zero \(line 2\)"),
+        ("import sys\nsys.exit(0)", r"own.py:Mine: .*own.py does not run: SystemExit: 0 \(line 2\)"),
+        ("def x(:\n pass", r"own.py:Mine: .*own.py does not run: SyntaxError: .*\(line 1\)"),
+        ("\xe9".encode("latin-1"), r"own.py:Mine: .*own.py does not run: SyntaxError"),
+    ],
+)
+def test_faults_of_an_external_one_are_one_line(
+    package: Path, tmp_path: Path, content: str | bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "own.py").write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ConfigError, match=message) as raised:
+        SHAPES.load("own.py:Mine", tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_protocol_as_the_base_names_the_members_that_are_missing(tmp_path: Path) -> None:
+    kind = Kind("size", "shapes_of_a_test", Sized)
+    (tmp_path / "own.py").write_text(
+        "class Mine:\n side: int\n def area(self):\n  return 1\nclass Half:\n def area(self):\n  return 1\n"
+    )
+    assert kind.load("own.py:Mine", tmp_path)().area() == 1
+    with pytest.raises(ConfigError, match="own.py:Half: Half is no size; it lacks `side` of .*Sized"):
+        kind.load("own.py:Half", tmp_path)
+
+
+def test_the_module_is_light() -> None:
+    code = (
+        "import distill.plugins, sys; print([m for m in ('torch', 'ray', 'pydantic', 'pyarrow') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
