@@ -174,10 +174,10 @@ def _explain(run: Run, pair_id: str) -> int:
 
 
 def _rerank(parsed: argparse.Namespace) -> int:
-    from distill.evaluation.files import read_qrels
-    from distill.evaluation.measures import Qrels, per_query
+    from distill.files.qrels import read_qrels
     from distill.files.runs import Rankings, read_run, write_run
     from distill.rerank.cli import Readers, main
+    from distill.statistics.measures import Qrels, per_query
 
     def measure(qrels: Qrels, name: str) -> Callable[[Rankings], Mapping[str, float]]:
         return lambda run: next(iter(per_query(qrels, run, [name]).values()))

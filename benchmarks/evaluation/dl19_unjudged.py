@@ -24,10 +24,10 @@ from pathlib import Path
 from statistics import mean
 from typing import TypedDict
 
-from distill.evaluation.files import read_qrels
-from distill.evaluation.measures import Qrels, per_query
 from distill.evaluation.unjudged import Key, estimated, filled, judged, unjudged
+from distill.files.qrels import read_qrels
 from distill.files.runs import Rankings, read_run
+from distill.statistics.measures import Qrels, per_query
 
 MEASURE, DEPTH, CONTROL = "nDCG@10", 10, 200
 Runs = Mapping[str, Rankings]

@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill.evaluation.measures import per_query
 from distill.example.ambiguous import reordered, write_ambiguous
 from distill.files.runs import read_run
 from distill.pairs.beir import read_qrels
@@ -29,6 +28,7 @@ from distill.rerank.files import read_passages, read_queries
 from distill.rerank.instructions import GENERIC, PARAPHRASES
 from distill.rerank.instructions.sweep import as_json, sweep, table
 from distill.rerank.reranker import Reranker
+from distill.statistics.measures import per_query
 
 Run = dict[str, dict[str, float]]
 

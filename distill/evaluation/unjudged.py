@@ -14,8 +14,8 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.evaluation.evaluate import summarise
-from distill.evaluation.measures import Qrels, per_query
 from distill.files.runs import Rankings, ranked
+from distill.statistics.measures import Qrels, per_query
 from distill.statistics.significance import interval
 
 Key = tuple[str, str]

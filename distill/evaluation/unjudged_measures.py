@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.evaluation.measures import Qrels, per_query
 from distill.files.runs import Rankings, ranked
+from distill.statistics.measures import Qrels, per_query
 from distill.statistics.ndcg import ndcg
 
 Key = tuple[str, str]

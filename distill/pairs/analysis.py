@@ -33,10 +33,10 @@ class Analysis:
     """A callable from text to terms, for one language (ISO 639-1, or "none" for plain words)."""
 
     def __init__(self, language: str = "en") -> None:
-        from bm25s.tokenization import _infer_stopwords
+        from bm25s.tokenization import Tokenizer
 
         self.language = language
-        self._stop: frozenset[str] = frozenset(_infer_stopwords(language) if language in _STOPPED else ())
+        self._stop: frozenset[str] = frozenset(Tokenizer(stopwords=language).stopwords if language in _STOPPED else ())
         self._stems: dict[str, str] = {}
         self._stemmer: Any = None
         if language in STEMMERS:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from distill.errors import DataError
-from distill.evaluation.files import read_qrels
 from distill.evaluation.suites.base import json_lines
+from distill.files.qrels import read_qrels
 from distill.files.runs import read_run
 from distill.files.text import lines
 from distill.pairs.negatives import read_ranks

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.evaluation.contrast import p_mrr, pairwise_accuracy, robustness
-from distill.evaluation.measures import per_query
+from distill.statistics.measures import per_query
 
 FROZEN = Path(__file__).parent / "mteb_values.json"
 DOCS = ["d1", "d10", "d2", "d9", "e", "é"]

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from distill.errors import ConfigError, DataError
 from distill.evaluation.evaluate import evaluate
-from distill.evaluation.measures import per_query, student_intervals, student_measures
+from distill.evaluation.measures import student_intervals, student_measures
 from distill.files.runs import ranked, read_run, write_run
 from distill.records import Judgement
+from distill.statistics.measures import per_query
 
 QRELS = {"q1": {"a": 1, "b": 0}, "q2": {"a": 2, "c": 1}, "q3": {"d": 1}}
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import DataError
-from distill.evaluation.files import evaluate_files, read_qrels
+from distill.evaluation.files import evaluate_files
 from distill.evaluation.tables import latex_table, markdown_table, text_table
+from distill.files.qrels import read_qrels
 from distill.files.runs import ranked
 
 near = st.builds(lambda base, nudge: base + nudge * 1e-9, st.sampled_from([0.0, 1.0, 16.5]), st.integers(-3, 3))

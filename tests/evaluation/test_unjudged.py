@@ -75,7 +75,7 @@ def world(seed: int, wrong: float) -> tuple[Any, Any, Any]:
 
 def test_the_error_bar_holds_the_true_value_about_as_often_as_it_says() -> None:
     """A judge that is wrong one time in four; every unjudged passage is graded, so the truth is what is estimated."""
-    from distill.evaluation.measures import per_query
+    from distill.statistics.measures import per_query
 
     inside, widths = 0, []
     for seed in range(10):
@@ -191,8 +191,8 @@ def test_drawn_ndcg_equals_ir_measures() -> None:
     """Random graded judgements and rankings, full of ties, with queries that a run lacks."""
     import numpy as np
 
-    from distill.evaluation.measures import per_query
     from distill.evaluation.unjudged_measures import drawn_means
+    from distill.statistics.measures import per_query
 
     draw = random.Random(0)
     qrels = {f"q{n}": {f"d{m}": draw.choice([0, 0, 1, 2, 3]) for m in range(draw.randint(1, 12))} for n in range(30)}
@@ -234,7 +234,7 @@ def graded_world(seed: int) -> tuple[Any, Any, Any, Any]:
 
 def test_intervals_of_an_unpooled_ranker_hold_as_often_as_they_say() -> None:
     """Of intervals that hold in 95 of 100 worlds, fewer than 33 of 40 would be seen in 1 of 500 tries (binomial)."""
-    from distill.evaluation.measures import per_query
+    from distill.statistics.measures import per_query
 
     inside, better = 0, 0
     for seed in range(40):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from distill.errors import DataError
-from distill.evaluation.measures import per_query
 from distill.files.runs import Rankings
 from distill.files.text import lines
+from distill.statistics.measures import per_query
 
 Extra = Callable[[Rankings], dict[str, dict[str, float]]]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.evaluation.contrast import p_mrr, robustness
-from distill.evaluation.measures import Qrels, per_query
 from distill.evaluation.suites.base import Suite, Texts, candidate_lists, lists
 from distill.files.runs import Rankings
+from distill.statistics.measures import Qrels, per_query
 
 FILES = ("qrel_diff.jsonl", "top_ranked.jsonl")
 OG, NEW = "-og", "-changed"

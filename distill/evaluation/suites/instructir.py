@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from distill.evaluation.contrast import robustness
-from distill.evaluation.measures import Qrels, per_query
 from distill.evaluation.suites.base import Suite, Texts, candidate_lists
 from distill.files.runs import Rankings
+from distill.statistics.measures import Qrels, per_query
 
 FILES = ("top_ranked.jsonl",)
 
