@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from distill.texts import clean_text
+
 SCHEMA_VERSION = 2
 
 
@@ -60,7 +62,11 @@ class Pair:
 def make_pair(
     query_id: str, doc_id: str, query: str, passage: str, instruction: str | None = None, **rest: Any
 ) -> Pair:
-    """A Pair with its id: the hash of query, instruction and passage, so equal texts are one pair."""
+    """A Pair with its id: the hash of query, instruction and passage, so equal texts are one pair.
+
+    Its texts are made `distill.texts.clean_text`; an instruction of nothing but white space is none.
+    """
+    query, passage, instruction = clean_text(query), clean_text(passage), clean_text(instruction) or None
     return Pair(digest(query, instruction, passage), query_id, doc_id, query, passage, instruction, **rest)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.files.text import lines
+from distill.texts import passage_text, clean_text
 
 
 def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
@@ -19,7 +20,7 @@ def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
         instruction = row.get("instruction") or None
         if instruction is not None and not isinstance(instruction, str):
             raise DataError(f"{where}: the instruction of {key!r} is no text; a line has one instruction, or none")
-        _put(found, where, key, (str(row["text"]), instruction))
+        _put(found, where, key, (clean_text(row["text"]), clean_text(instruction) or None))
     return found
 
 
@@ -29,7 +30,7 @@ def read_passages(path: Path, wanted: Collection[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for where, key, row in _rows(path, ("text", "title")):
         if key in wanted:
-            _put(found, where, key, f"{row['title']} {row['text']}" if row.get("title") else str(row["text"]))
+            _put(found, where, key, passage_text(row.get("title"), row["text"]))
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise DataError(

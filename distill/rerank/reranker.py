@@ -16,6 +16,7 @@ from distill.rerank.backends.choose import backend_of
 from distill.rerank.modes import MODES, Mode, Plan, RawJudgement, Window, score_of
 from distill.rerank.stream import RerankRequest, Stream, groups
 from distill.rerank.student_format import LONG, Long
+from distill.texts import passage_text
 
 if TYPE_CHECKING:
     from distill.rerank.calibration import Calibration
@@ -280,7 +281,7 @@ def text_of(document: Document) -> str:
     text, title = document.get("text"), document.get("title")
     if not isinstance(text, str):
         raise InputError(f"a document is a text or has a key text; this has {', '.join(document) or 'no keys'}")
-    return f"{title} {text}" if title else text
+    return passage_text(title, text)
 
 
 def _calibration(wanted: str | Calibration | None, model: str | Backend) -> Calibration | None:

@@ -10,6 +10,7 @@ from typing import Any
 from distill.errors import ConfigError, DataError
 from distill.evaluation.suites import bright, followir, instructir, nevir
 from distill.evaluation.suites.base import Suite, plain
+from distill.texts import passage_text, clean_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,12 @@ def of_task(task: Any, split: str, subset: str = "default") -> Suite:
 def _texts(data: Mapping[str, Any]) -> _Loaded:
     passages = {}
     for row in data["corpus"]:
-        title = row.get("title")
-        passages[str(row["id"])] = f"{title} {row['text']}".strip() if title else row["text"]
+        passages[str(row["id"])] = passage_text(row.get("title"), row["text"])
     queries, instructions = {}, {}
     for row in data["queries"]:
         if not isinstance(row["text"], str):
             raise DataError(f"query {row['id']}: is a conversation, and only plain texts can be evaluated here")
-        queries[str(row["id"])] = row["text"]
+        queries[str(row["id"])] = clean_text(row["text"])
         if row.get("instruction"):
             instructions[str(row["id"])] = row["instruction"]
     qrels = {str(q): {str(d): max(0, int(s)) for d, s in labels.items()} for q, labels in data["relevant_docs"].items()}

@@ -12,6 +12,7 @@ from distill.errors import DataError
 from distill.evaluation.contrast import pairwise_accuracy
 from distill.evaluation.suites.base import Suite, json_lines
 from distill.files.runs import Rankings
+from distill.texts import clean_text
 
 NEEDS = ("id", "q1", "q2", "doc1", "doc2")
 
@@ -39,7 +40,7 @@ def read(folder: Path, split: str) -> Suite:
             for key in (f"q{n}", f"doc{n}"):
                 if not isinstance(row[key], str) or not row[key].strip():
                     raise DataError(f"{where}: {key} is empty or no text")
-            queries[f"{pair}_q{n}"], passages[f"{pair}_doc{n}"] = row[f"q{n}"], row[f"doc{n}"]
+            queries[f"{pair}_q{n}"], passages[f"{pair}_doc{n}"] = clean_text(row[f"q{n}"]), clean_text(row[f"doc{n}"])
             own[f"{pair}_q{n}"], groups[f"{pair}_q{n}"] = f"{pair}_doc{n}", pair
     if not queries:
         raise DataError(f"{folder / split}.jsonl: is empty; a line is an object with {', '.join(NEEDS)}")

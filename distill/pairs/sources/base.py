@@ -125,18 +125,6 @@ def grade(value: Any, where: str) -> int:
         raise DataError(f"{where}: the label {text!r} is not an integer") from None
 
 
-def joined(title: Any, text: str) -> str:
-    """Title and text as one passage."""
-    return whole((f"{title} {text}" if title else text).strip())
-
-
-def whole(text: str) -> str:
-    """JSON may spell half of a surrogate pair, which no UTF-8 file can hold: replaced by a question mark."""
-    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
-        return text
-    return text.encode("utf-8", "replace").decode()
-
-
 def keys(row: Any) -> str:
     """What a row holds, for an error."""
     return ", ".join(map(str, row)) or "no keys" if isinstance(row, dict) else f"a {type(row).__name__}"

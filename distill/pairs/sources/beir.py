@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.pairs.sources.base import Label, Passage, Query, grade, joined, keys, lines, rows, whole
+from distill.pairs.sources.base import Label, Passage, Query, grade, keys, lines, rows
+from distill.texts import passage_text, clean_text
 
 
 class Beir:
@@ -35,7 +36,7 @@ class Beir:
         path = _file(self.folder, "queries.jsonl")
         for where, row in rows(path):
             text = _text(where, row)
-            yield where, str(row["_id"]), whole(text.strip()), row.get("instruction") or None
+            yield where, str(row["_id"]), clean_text(text), row.get("instruction") or None
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """One file's lines."""
@@ -98,7 +99,7 @@ def _texts(path: Path, titled: bool) -> Iterator[Passage]:
     for where, row in rows(path):
         empty = False
         text = _text(where, row)
-        yield where, str(row["_id"]), joined(row.get("title") if titled else None, text)
+        yield where, str(row["_id"]), passage_text(row.get("title") if titled else None, text)
     if empty:
         raise DataError(f'{path}: is empty; it needs lines such as {{"_id": "1", "text": "..."}}')
 

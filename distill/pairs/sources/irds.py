@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError, DataError
-from distill.pairs.sources.base import Label, Passage, Query, joined
+from distill.pairs.sources.base import Label, Passage, Query
+from distill.texts import passage_text
 
 
 class IrDatasets:
@@ -29,7 +30,7 @@ class IrDatasets:
         """Title and text joined; a dataset's own `default_text` where it has no field text."""
         for number, doc in enumerate(self._open().docs_iter(), 1):
             text = getattr(doc, "text", None) or getattr(doc, "body", None)
-            passage = joined(getattr(doc, "title", None), text) if text else doc.default_text()
+            passage = passage_text(getattr(doc, "title", None), text) if text else doc.default_text()
             yield f"{self.name}: doc {number}", doc.doc_id, passage
 
     def queries(self) -> Iterator[Query]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError, DataError
-from distill.pairs.sources.base import Label, Passage, Query, grade, joined, keys, rows
+from distill.pairs.sources.base import Label, Passage, Query, grade, keys, rows
 from distill.records import digest
+from distill.texts import passage_text, clean_text
 
 Rows = Callable[[], Iterator[tuple[str, dict[str, Any]]]]
 # What a column is called where `columns` does not say; the first that there is.
@@ -68,14 +69,14 @@ class Table:
         """Title and text joined."""
         for where, row in self._rows("corpus"):
             text = self._needed(row, "passage", where)
-            passage = joined(self._value(row, "title"), text)
+            passage = passage_text(self._value(row, "title"), text)
             yield where, self._id(row, "doc_id", passage), passage
 
     def queries(self) -> Iterator[Query]:
         """With the instruction, where there is a column."""
         for where, row in self._rows("queries"):
             alone = None if "pairs" in self._tables or "query" in self._columns else row.get("text")
-            text = (alone if isinstance(alone, str) else self._needed(row, "query", where)).strip()
+            text = clean_text(alone if isinstance(alone, str) else self._needed(row, "query", where))
             instruction = self._value(row, "instruction")
             yield where, self._id(row, "query_id", text, instruction), text, instruction
 
@@ -89,8 +90,8 @@ class Table:
                 continue
             said = self._value(row, "label")
             if "pairs" in self._tables:
-                text = self._needed(row, "query", where).strip()
-                passage = joined(self._value(row, "title"), self._needed(row, "passage", where))
+                text = clean_text(self._needed(row, "query", where))
+                passage = passage_text(self._value(row, "title"), self._needed(row, "passage", where))
                 query_id = self._id(row, "query_id", text, self._value(row, "instruction"))
                 doc_id = self._id(row, "doc_id", passage)
             else:

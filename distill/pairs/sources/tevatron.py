@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DataError
-from distill.pairs.sources.base import Label, Passage, Query, joined, keys, rows
+from distill.pairs.sources.base import Label, Passage, Query, keys, rows
+from distill.texts import passage_text, clean_text
 
 NEEDED = ("query_id", "query", "positive_passages", "negative_passages")
 
@@ -39,12 +40,12 @@ class Tevatron:
         """Positives and negatives of every query; one that stands in several lists is one passage."""
         for where, row in self._rows():
             for passage in (*row["positive_passages"], *row["negative_passages"]):
-                yield where, str(passage["docid"]), joined(passage.get("title"), passage["text"])
+                yield where, str(passage["docid"]), passage_text(passage.get("title"), passage["text"])
 
     def queries(self) -> Iterator[Query]:
         """All."""
         for where, row in self._rows():
-            yield where, str(row["query_id"]), str(row["query"]).strip(), row.get("instruction") or None
+            yield where, str(row["query_id"]), clean_text(row["query"]), row.get("instruction") or None
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """The positives, grade 1."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError, DataError
-from distill.pairs.sources.base import Label, Passage, Query, joined, keys, lines, rows
+from distill.pairs.sources.base import Label, Passage, Query, keys, lines, rows
 from distill.pairs.sources.beir import qrels_lines
+from distill.texts import passage_text, clean_text
 
 _IDS = ("_id", "id", "docid", "doc_id", "docno", "qid", "query_id", "query-id")
 _TEXTS = ("text", "contents", "body", "passage", "query", "title")
@@ -46,14 +47,14 @@ class Trec:
         path = self._files["corpus"]
         if ".tsv" in path.suffixes or ".txt" in path.suffixes:
             for where, fields in _tabbed(path):
-                yield where, fields[0], joined(fields[1] if len(fields) > 2 else None, fields[-1])
+                yield where, fields[0], passage_text(fields[1] if len(fields) > 2 else None, fields[-1])
             return
         for where, row in rows(path):
             key, text = _found(row, _IDS), _found(row, _TEXTS)
             if key is None or text is None:
                 raise DataError(f"{where}: a line has an id and a text; this has {keys(row)}")
             title = row.get("title")
-            yield where, str(key), joined(title if title != text else None, str(text))
+            yield where, str(key), passage_text(title if title != text else None, text)
 
     def queries(self) -> Iterator[Query]:
         """With the narrative, where topics have one, as the instruction."""
@@ -63,14 +64,14 @@ class Trec:
                 key, text = _found(row, _IDS), _found(row, ("text", "query", "title"))
                 if key is None or text is None:
                     raise DataError(f"{where}: a topic has an id and a text; this has {keys(row)}")
-                yield where, str(key), str(text), row.get("instruction") or row.get("narrative") or None
+                yield where, str(key), clean_text(text), row.get("instruction") or row.get("narrative") or None
             return
         first = next(lines(path), (1, ""))[1]
         if first.lstrip().lower().startswith("<"):
             yield from _sgml(path)
             return
         for where, fields in _tabbed(path):
-            yield where, fields[0], fields[1].strip(), None
+            yield where, fields[0], clean_text(fields[1]), None
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """Of `qrels.SPLIT`, else of `qrels`."""

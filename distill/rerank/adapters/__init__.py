@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from distill.errors import InputError
 from distill.records import Judgement, Pair, make_pair
+from distill.texts import clean_text
 
 
 class Judge(Protocol):
@@ -37,11 +38,12 @@ def judge(reranker: Judge, query: str, texts: Sequence[str], instruction: str | 
 
 def pairs_of(rows: Sequence[tuple[str, str, str | None]]) -> list[Pair]:
     """Pairs of (query, text, instruction); pairs of the same query and instruction belong together."""
-    queries: dict[tuple[str, str | None], str] = {}
-    return [
-        make_pair(queries.setdefault((query, instruction), str(len(queries))), str(at), query, text, instruction)
-        for at, (query, text, instruction) in enumerate(rows)
-    ]
+    queries: dict[tuple[str, str], str] = {}
+    pairs = []
+    for at, (query, text, instruction) in enumerate(rows):
+        key = clean_text(query), clean_text(instruction)
+        pairs.append(make_pair(queries.setdefault(key, str(len(queries))), str(at), query, text, instruction))
+    return pairs
 
 
 def missing(tool: str, error: ImportError) -> InputError:

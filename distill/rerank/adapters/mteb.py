@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill.rerank.adapters import Judge, missing, pairs_of
+from distill.texts import passage_text
 
 
 class MtebReranker:
@@ -49,7 +50,7 @@ class MtebReranker:
         queries = [
             row for batch in inputs1 for row in zip(batch.get("query", batch["text"]), _notes(batch), strict=True)
         ]
-        texts = [text for batch in inputs2 for text in batch["text"]]
+        texts = [text for batch in inputs2 for text in _passages(batch)]
         rows = [(query, text, note) for (query, note), text in zip(queries, texts, strict=True)]
         return np.array([judgement.margin for judgement in self.reranker.predict(pairs_of(rows))])
 
@@ -57,6 +58,14 @@ class MtebReranker:
     def mteb_model_meta(self) -> Any:
         """mteb's record of the model."""
         return self._meta
+
+
+def _passages(batch: Any) -> list[str]:
+    """Title and text joined here: mteb, which joins them as well, leaves the white space between them as it was."""
+    if "body" not in batch:
+        return list(batch["text"])
+    titles = batch.get("title") or [""] * len(batch["body"])
+    return [passage_text(title, body) for title, body in zip(titles, batch["body"], strict=True)]
 
 
 def _notes(batch: Any) -> list[str | None]:

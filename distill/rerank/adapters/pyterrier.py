@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from distill.rerank.adapters import Judge, missing, pairs_of
+from distill.texts import passage_text
 
 
 def rescored(reranker: Judge, frame: Any, text: str = "text") -> Any:
-    """A pandas frame with columns qid, query, docno and `text` (and `instruction`, where there is one), rescored:
-    `score` is the log-odds, `rank` counts from 0 within a query. Raises ValueError where a column is missing."""
+    """A pandas frame with columns qid, query, docno and `text`, rescored: `score` is the log-odds, `rank` counts from 0
+    within a query. Columns `title` (joined before the text, as in training) and `instruction` are read where they are
+    there. Raises ValueError where a column is missing."""
     for column in ("qid", "query", "docno", text):
         if column not in frame.columns:
             raise ValueError(f"the column {column!r} is missing; pt.text.get_text() fetches texts")
-    notes = frame["instruction"] if "instruction" in frame.columns else [None] * len(frame)
-    rows = [(query, body, note or None) for query, body, note in zip(frame["query"], frame[text], notes, strict=True)]
+    texts = frame.reindex(columns=["query", "title", text, "instruction"]).astype(object)
+    rows = [
+        (query, passage_text(title, body), note)
+        for query, title, body, note in texts.where(texts.notna(), None).itertuples(index=False)
+    ]
     found = frame.copy()
     found["score"] = [judgement.margin for judgement in reranker.predict(pairs_of(rows))]
     found = found.sort_values(["qid", "score"], ascending=[True, False], kind="stable")

@@ -13,6 +13,7 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.rerank.adapters import Judge, judge
+from distill.texts import passage_text, clean_text
 
 TEXTS = ("contents", "content", "text", "passage", "body", "segment")  # as rank_llm looks for a document's text
 
@@ -38,11 +39,11 @@ def text_of(candidate: dict[str, Any]) -> str:
     """A candidate's title and text. Raises KeyError where it has no text."""
     document = candidate["doc"]
     if isinstance(document, str):
-        return document
+        return clean_text(document)
     text = next((document[name] for name in TEXTS if isinstance(document.get(name), str)), None)
     if text is None:
         raise KeyError(f"document {candidate.get('docid')!r} has none of {', '.join(TEXTS)}")
-    return f"{document['title']} {text}" if document.get("title") else str(text)
+    return passage_text(document.get("title"), text)
 
 
 def rerank(reranker: Judge, request: dict[str, Any], top_k: int | None = None) -> dict[str, Any]:

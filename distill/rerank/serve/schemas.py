@@ -8,14 +8,32 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from distill.records import Judgement
+from distill.texts import clean_text, passage_text
 
 # Parts of the two protocols that change nothing here: cost and cutting are decided by the server's own settings.
 WITHOUT_EFFECT = ("max_tokens_per_doc", "max_chunks_per_doc", "rank_fields", "priority", "truncation", "user")
+
+
+def _clean(value: object) -> object:
+    """A text as `make_pair` has it, before pydantic refuses half a surrogate pair; other values are pydantic's."""
+    return clean_text(value) if isinstance(value, str) else value
+
+
+def _clean_query(value: object) -> object:
+    """A query of nothing but such halves asks nothing: it stays as it is, so that pydantic refuses it."""
+    return value if isinstance(value, str) and all("\ud800" <= sign <= "\udfff" for sign in value) else _clean(value)
+
+
+def _clean_title(value: object) -> object:
+    return "" if value is None or value != value else _clean(value)
+
+
+Text = Annotated[str, BeforeValidator(_clean)]
 
 
 class Document(BaseModel):
@@ -23,13 +41,13 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    text: str
-    title: str = ""
+    text: Text
+    title: Annotated[str, BeforeValidator(_clean_title)] = ""
 
     @property
     def passage(self) -> str:
         """Title and text as in training."""
-        return f"{self.title} {self.text}" if self.title else self.text
+        return passage_text(self.title, self.text)
 
 
 class Asked(BaseModel):
@@ -38,8 +56,8 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str | None = None
-    query: str = Field(min_length=1)
-    instruction: str | None = Field(None, description="who wants what, beside the query; a field of its own")
+    query: Annotated[str, BeforeValidator(_clean_query)] = Field(min_length=1)
+    instruction: Text | None = Field(None, description="who wants what, beside the query; a field of its own")
 
     def warnings(self) -> list[str]:
         """The keys that have no effect."""
@@ -52,7 +70,7 @@ class Asked(BaseModel):
 class RerankBody(Asked):
     """`POST /v1/rerank` and `/v2/rerank`."""
 
-    documents: list[str | Document] = Field(min_length=1)
+    documents: list[Text | Document] = Field(min_length=1)
     top_n: int | None = Field(None, ge=1)
     return_documents: bool | None = Field(None, description="default: true for /v1 as in Jina's, false for /v2")
     return_reasoning: bool = False
@@ -65,7 +83,7 @@ class RerankBody(Asked):
 class ExplainRequest(Asked):
     """`POST /v1/explain`."""
 
-    document: str | Document
+    document: Text | Document
 
     def passages(self) -> list[str]:
         """The one document's text."""
