@@ -9,7 +9,7 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.files.text import lines
-from distill.texts import passage_text, clean_text
+from distill.texts import clean_text, passage_text
 
 
 def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:

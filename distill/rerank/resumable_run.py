@@ -19,6 +19,7 @@ from distill import store
 from distill.errors import RunFolderError
 from distill.records import Judgement, Pair, as_dict
 from distill.rerank.reranker import Reranker
+from distill.texts import clean_text
 
 SYNC_S = 1.0  # a power cut costs at most so much work
 
@@ -168,4 +169,6 @@ def _open(path: Path, key: str) -> IO[str]:
 
 def with_instruction(pairs: Sequence[Pair], instruction: str | None) -> list[Pair]:
     """The pairs, all with that instruction; None leaves each its own."""
-    return list(pairs) if instruction is None else [replace(p, instruction=instruction or None) for p in pairs]
+    return (
+        list(pairs) if instruction is None else [replace(p, instruction=clean_text(instruction) or None) for p in pairs]
+    )

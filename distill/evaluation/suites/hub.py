@@ -10,7 +10,7 @@ from typing import Any
 from distill.errors import ConfigError, DataError
 from distill.evaluation.suites import bright, followir, instructir, nevir
 from distill.evaluation.suites.base import Suite, plain
-from distill.texts import passage_text, clean_text
+from distill.texts import clean_text, passage_text
 
 
 @dataclass(frozen=True, slots=True)

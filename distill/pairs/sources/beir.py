@@ -7,7 +7,7 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.pairs.sources.base import Label, Passage, Query, grade, keys, lines, rows
-from distill.texts import passage_text, clean_text
+from distill.texts import clean_text, passage_text
 
 
 class Beir:

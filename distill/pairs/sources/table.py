@@ -13,7 +13,7 @@ from typing import Any
 from distill.errors import ConfigError, DataError
 from distill.pairs.sources.base import Label, Passage, Query, grade, keys, rows
 from distill.records import digest
-from distill.texts import passage_text, clean_text
+from distill.texts import clean_text, passage_text
 
 Rows = Callable[[], Iterator[tuple[str, dict[str, Any]]]]
 # What a column is called where `columns` does not say; the first that there is.

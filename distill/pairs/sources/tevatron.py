@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.pairs.sources.base import Label, Passage, Query, keys, rows
-from distill.texts import passage_text, clean_text
+from distill.texts import clean_text, passage_text
 
 NEEDED = ("query_id", "query", "positive_passages", "negative_passages")
 

@@ -14,7 +14,7 @@ from typing import Any
 from distill.errors import ConfigError, DataError
 from distill.pairs.sources.base import Label, Passage, Query, keys, lines, rows
 from distill.pairs.sources.beir import qrels_lines
-from distill.texts import passage_text, clean_text
+from distill.texts import clean_text, passage_text
 
 _IDS = ("_id", "id", "docid", "doc_id", "docno", "qid", "query_id", "query-id")
 _TEXTS = ("text", "contents", "body", "passage", "query", "title")

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.rerank.adapters import Judge, judge
-from distill.texts import passage_text, clean_text
+from distill.texts import clean_text, passage_text
 
 TEXTS = ("contents", "content", "text", "passage", "body", "segment")  # as rank_llm looks for a document's text
 

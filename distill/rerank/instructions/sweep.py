@@ -12,6 +12,7 @@ from typing import Any
 
 from distill.errors import InputError
 from distill.records import Pair, Score, digest
+from distill.texts import clean_text
 
 Measure = Callable[[Mapping[str, Mapping[str, float]]], Mapping[str, float]]
 """{query: {passage: margin}} to {query: value}, over the queries given."""
@@ -99,7 +100,7 @@ def with_generic(pair: Pair, instruction: str | None) -> Pair:
     """The pair with a generic instruction after its own."""
     if instruction is None:
         return pair
-    own = f"{pair.instruction} {instruction}" if pair.instruction else instruction
+    own = clean_text(f"{pair.instruction or ''} {instruction}")
     return replace(pair, instruction=own, pair_id=digest(pair.query, own, pair.passage))
 
 
