@@ -171,23 +171,6 @@ def completion(target: str, reasoning: str, verdict: int, prompt: str = PROMPT_N
     raise ValueError(f"no completion for target {target!r}")
 
 
-def split_reasoning(reasoning: str | None, content: str | None) -> tuple[str, str]:
-    """(reasoning, answer) of a teacher's message, whichever way the server returns reasoning.
-
-    A separate field wins; otherwise an inline `<think>…</think>` block is taken out. An opened block that never
-    closes is all reasoning with an empty answer (the answer was cut off), and so has no verdict.
-    """
-    body = content or ""
-    if reasoning and reasoning.strip():
-        return reasoning.strip(), body.strip()
-    head, closed, tail = body.rpartition(END_THINK)
-    if closed:
-        return head.replace(THINK, "", 1).replace(END_THINK, "").strip(), tail.strip()
-    if body.lstrip().startswith(THINK):
-        return body.lstrip()[len(THINK) :].strip(), ""
-    return "", body.strip()
-
-
 _MARKS = re.compile("(" + "|".join(re.escape(mark) for mark in FIELDS) + ")")
 
 

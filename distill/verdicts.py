@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from distill.prompts import FALSE, GRADES, PROMPT_NAME, PROMPTS, TRUE, split_reasoning
+from distill.answers.text import split_text
+from distill.prompts import FALSE, GRADES, PROMPT_NAME, PROMPTS, TRUE
 from distill.statements import UNCLEAR, stated
 from distill.verdict_forms import JsonValue, json_values, labels, plain, sentence_at, sentences
 
@@ -116,7 +117,7 @@ def parse_grade(content: str, top: int) -> int | None:
 
 def _parse(content: str, say: Reader, from_json: Callable[[str], list[int]]) -> int | None:
     """What a label, a line of its own or a JSON object names; only where none does, what the sentences say."""
-    _, answer = split_reasoning(None, content)
+    _, answer = split_text(content)
     if "{" in answer and (values := from_json(answer)):
         return _agreed(values, [])
     text = plain(answer)

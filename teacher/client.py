@@ -12,9 +12,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from distill.answers.body import ErrorInBody, NotACompletion, Usage, read_completion
+from distill.answers.finish import FinishReason
 from distill.config import is_local
-from distill.prompts import split_reasoning
-from teacher.faults import Action, Fault, from_exception, scrubbed, shorten, usage_of
+from teacher.faults import Action, Fault, from_body, from_exception, scrubbed, shorten
 from teacher.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -28,11 +29,14 @@ PROBE_SAMPLING = {"max_tokens": 16}
 
 @dataclass(slots=True)
 class Reply:
-    """What an endpoint said to one request. `estimated` says that the server reported no token counts."""
+    """What an endpoint said to one request. `estimated` says that the server reported no token counts.
+
+    `unknown_finish` is the server's word for the end where it is unknown (`distill.answers.finish`).
+    """
 
     reasoning: str
     content: str
-    finish_reason: str
+    finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
@@ -40,6 +44,7 @@ class Reply:
     estimated: bool
     cached_tokens: int = 0
     said_usd: float | None = None
+    unknown_finish: str | None = None
 
     @property
     def empty(self) -> bool:
@@ -133,31 +138,27 @@ class Client:
 def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> Reply:
     """A chat completion's body as a Reply, without its cost. Raises Fault where it is none."""
     try:
-        body = json.loads(raw)
-        choice = body["choices"][0]
-        message = choice["message"]
-        texts = message.get("reasoning") or message.get("reasoning_content"), message.get("content")
-        reasoning, content = split_reasoning(*(t if isinstance(t, str) else None for t in texts))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError, AttributeError):
+        said = read_completion(raw)
+    except ErrorInBody as error:
+        raise from_body(error) from None
+    except NotACompletion as error:
         text = raw.decode("utf-8", "replace")
-        if '"error"' in text[:200]:  # OpenRouter and others: an error under status 200
-            raise Fault("server_error", shorten(text), Action.RETRY) from None
-        said = shorten(text, 120)
-        raise Fault("malformed", f"not a chat completion: {said}", Action.RETRY, billed_text=text) from None
-    reasoning, content = _storable(reasoning), _storable(content)
-    finish = str(choice.get("finish_reason") or "stop")
-    if finish == "content_filter" and not content:
-        raise Fault("content_filter", "finish_reason content_filter", Action.ROW, billed_text=reasoning)
-    counted = usage_of(body)
-    guessed = guess_prompt(messages), 0, guess_tokens(reasoning + content) if reasoning or content else 0
-    prompt, cached, completion = counted or guessed
-    reply = Reply(reasoning, content, finish, prompt, completion, 0.0, latency_s, counted is None, cached)
-    said_usd = (body.get("usage") or {}).get("cost") if counted else None
-    if isinstance(said_usd, int | float):  # some providers (OpenRouter) say what it cost, in dollars
-        reply.said_usd = float(said_usd)
-    return reply
-
-
-def _storable(text: str) -> str:
-    """`text` with lone surrogates replaced, which JSON can carry and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+        message = f"not a chat completion ({error}): {shorten(text, 120)}"
+        raise Fault("malformed", message, Action.RETRY, billed_text=text) from None
+    if said.finish_reason == "content_filter" and not said.content:
+        raise Fault("content_filter", "finish_reason content_filter", Action.ROW, billed_text=said.reasoning)
+    text = said.reasoning + said.content
+    usage = said.usage or Usage(guess_prompt(messages), guess_tokens(text) if text else 0)
+    return Reply(
+        said.reasoning,
+        said.content,
+        said.finish_reason,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        0.0,
+        latency_s,
+        estimated=said.usage is None,
+        cached_tokens=usage.cached_tokens,
+        said_usd=usage.cost_usd,
+        unknown_finish=said.unknown_finish,
+    )

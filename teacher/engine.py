@@ -11,8 +11,9 @@ import time
 from typing import Any
 from uuid import uuid4
 
+from distill.answers.finish import finish_of
+from distill.answers.text import split_text
 from distill.errors import ConfigError
-from distill.prompts import split_reasoning
 from teacher.client import Reply
 from teacher.faults import Action, Fault, shorten
 from teacher.settings import Endpoint, Engine
@@ -60,10 +61,11 @@ class EngineClient:
             raise Fault("context_too_long", shorten(str(error)), Action.ROW) from None
         assert last is not None
         said = last.outputs[0]
-        reasoning, content = split_reasoning(None, said.text)
+        reasoning, content = split_text(said.text)
+        finish, unknown = finish_of(said.finish_reason)
         seconds = time.perf_counter() - started
         counts = len(prompt), len(said.token_ids)
-        return Reply(reasoning, content, str(said.finish_reason or "stop"), *counts, 0.0, seconds, False)
+        return Reply(reasoning, content, finish, *counts, 0.0, seconds, False, unknown_finish=unknown)
 
     def billed(self, fault: Fault, messages: list[dict[str, str]]) -> tuple[int, int, float]:
         """Nothing is billed."""

@@ -14,7 +14,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+
+from distill.answers.body import ErrorInBody
 
 
 class Action(Enum):
@@ -50,6 +51,14 @@ _CONTEXT = re.compile(
 _FILTER = re.compile(r"content.?(?:filter|policy|management)|moderation|flagged|safety|content exists risk", re.I)
 _CREDIT = re.compile(r"insufficient.{0,3}(?:quota|balance|credit)|exceeded your current quota|billing", re.I)
 _MODEL = re.compile(r"model.{0,60}(?:not exist|not found|does not exist|unknown)|unknown model|invalid model", re.I)
+
+
+def from_body(error: ErrorInBody) -> Fault:
+    """The fault that an error under HTTP status 200 means. What had been written by then is billed."""
+    fault = from_status(error.status, error.message, {})
+    fault.message = f"HTTP 200 with an error: {shorten(error.message)}"
+    fault.billed_text = error.text or None
+    return fault
 
 
 def from_status(status: int, body: str, headers: Mapping[str, str]) -> Fault:
@@ -147,16 +156,3 @@ def scrubbed(text: str, keys: list[str]) -> str:
 def as_error(fault: Fault, attempts: int) -> str:
     """How a permanent failure is recorded in a row."""
     return f"{fault} (after {attempts} attempts)" if attempts > 1 else str(fault)
-
-
-def usage_of(body: dict[str, Any]) -> tuple[int, int, int] | None:
-    """(prompt, cached, completion) tokens as the server counts them, None where it does not."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
-        return None
-    completion = usage.get("completion_tokens")
-    if not isinstance(completion, int):
-        return None
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
-    return usage["prompt_tokens"], cached if isinstance(cached, int) else 0, completion

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from distill.answers.finish import finish_of
+from distill.answers.text import split_reasoning
 from distill.errors import ConfigError, DataError
-from distill.prompts import THINK, split_reasoning, teacher_prompt
+from distill.prompts import THINK, teacher_prompt
 from distill.records import Answer, Pair, digest, make_request
 from distill.store import filesystem
 from teacher.client import guess_prompt, guess_tokens
@@ -99,7 +101,7 @@ def _keyed(path: str, columns: dict[str, str]) -> Iterator[tuple[str, str]]:
         answer = {
             "reasoning": reasoning,
             "content": _WORDS.get(content.strip().lower(), content),
-            "finish_reason": row["finish_reason"] or "stop",
+            "finish_reason": finish_of(row["finish_reason"])[0],
             "model": row["model"],
         }
         yield _key(row, where), json.dumps(answer)

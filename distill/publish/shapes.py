@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distill.prompts import END_THINK, PROMPTS, THINK, prompt_in, rank1_prompt, split_reasoning
+from distill.answers.text import split_reasoning
+from distill.prompts import END_THINK, PROMPTS, THINK, prompt_in, rank1_prompt
 from distill.verdicts import parse_verdict
 
 ALIASES = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from distill.prompts import as_data, completion, prompt_ids, rank1_prompt, split_reasoning, suffix_ids
+from distill.answers.text import split_reasoning
+from distill.prompts import as_data, completion, prompt_ids, rank1_prompt, suffix_ids
 from distill.prompts import teacher_prompt as ask
 from distill.verdicts import parse_verdict
 from sft.scratch import train_tokenizer
