@@ -2,105 +2,264 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+import click
+
 from distill import __version__
-from distill.errors import DistillError
+from distill.commands import FILE, Command, Decorator, Group, collected
+from distill.errors import ConfigError, DistillError
+from distill.evaluation.cli import (
+    FileOptions,
+    UnjudgedOptions,
+    evaluate_without_config,
+    file_options,
+    unjudged_options,
+)
+from distill.publish.cli import export, validate
+from distill.rerank.cli import calibrate, rerank
+from distill.rerank.instructions.cli import sweep
+from distill.rerank.serve.cli import serve
 
 if TYPE_CHECKING:
     from distill.pipeline.run import Run
 
 STAGES = {
-    "run": "the whole line; stages whose inputs and settings are unchanged are skipped",
-    "pairs": "queries and passages with labels, mined negatives included",
-    "trace": "ask the teacher why each passage is or is not relevant",
-    "filter": "keep the traces that deserve to be kept, the rest with a reason each",
-    "dataset": "training rows for each student",
-    "sft": "train the students",
-    "evaluate": "rerank the first stage's lists and measure",
-    "report": "draw report.html from what is there",
+    "run": "The whole pipeline; stages whose inputs and settings are unchanged are skipped.",
+    "pairs": "Queries and passages with labels, mined negatives included.",
+    "trace": "Ask the teacher why each passage is or is not relevant.",
+    "filter": "Keep the traces that pass all filters, and list the rest, each with a reason.",
+    "dataset": "Training rows for each student.",
+    "sft": "Train the students.",
+    "evaluate": "Rerank the first stage's lists and measure.",
+    "report": "Write report.html from what is in the run folder.",
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser; its help text is what docs/cli.md shows."""
-    parser = argparse.ArgumentParser(
-        prog="distill", description="Distil reasoning rerankers: pairs, teacher, filters, SFT, evaluation, report."
+@dataclass(frozen=True, slots=True)
+class StageOptions:
+    """What every stage's command takes; `config` may be None for `evaluate` alone."""
+
+    config: Path | None
+    overrides: tuple[str, ...]
+    out: Path | None
+    dry_run: bool
+
+
+def stage_options(required: bool = True) -> Decorator:
+    """CONFIG, overrides, --out and --dry-run, passed on as `options`."""
+    return collected(
+        "options",
+        StageOptions,
+        click.argument(
+            "config",
+            type=FILE,
+            required=required,
+            metavar="CONFIG" if required else "[CONFIG]",
+            help="a YAML file; its paths are relative to it",
+        ),
+        click.argument("overrides", nargs=-1, metavar="[key.path=value]...", help="settings on top"),
+        click.option("--out", type=FILE, metavar="DIR", help="the run folder (default: runs/NAME)"),
+        click.option("--dry-run", is_flag=True, help="check the configuration and say what would be done"),
     )
-    parser.add_argument("--version", action="version", version=f"distill {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    stages: dict[str, argparse.ArgumentParser] = {}
-    for name, text in STAGES.items():
-        sub = stages[name] = commands.add_parser(name, help=text, description=text)
-        nargs = "?" if name == "evaluate" else None
-        sub.add_argument("config", nargs=nargs, metavar="CONFIG", help="a YAML file; its paths are relative to it")
-        sub.add_argument("overrides", default=[], nargs="*", metavar="key.path=value", help="settings on top")
-        sub.add_argument("--out", metavar="DIR", help="the run folder (default: runs/NAME)")
-        sub.add_argument("--dry-run", action="store_true", help="check the configuration and say what would be done")
-    stages["filter"].add_argument("--explain", metavar="PAIR_ID", help="only say what each filter says of this pair")
-    from distill.evaluation.cli import add_arguments as add_evaluation
 
-    add_evaluation(stages["evaluate"])
-    stages["trace"].add_argument("--retry-failed", action="store_true", help="ask again what failed for good")
 
-    from distill.publish.cli import add_arguments
+def _configured(options: StageOptions) -> Run:
+    """The run that CONFIG, the overrides and --out describe. Raises ConfigError for what cannot be right."""
+    from distill import config
+    from distill.pipeline.config import RunConfig
+    from distill.pipeline.run import Run
 
-    add_arguments(commands)
-    from distill.rerank.cli import add_arguments as add_reranking
+    assert options.config is not None  # click requires it, and `evaluate` refuses to go on without it
+    settings = config.load(RunConfig, options.config, options.overrides)
+    return Run(settings, options.out or Path("runs") / settings.name, options.config)
 
-    add_reranking(commands)
-    sub = commands.add_parser("view", help="read a run's traces in the browser, and decide disputes")
-    sub.add_argument("run", metavar="RUN", help="a run folder")
-    sub.add_argument("--port", type=int, default=0, help="default: a free one, on 127.0.0.1")
-    sub.add_argument("--page", metavar="FILE", help="write one self-contained page instead of serving")
-    sub = commands.add_parser("example-teacher", help="serve the embedded rule-based teacher on 127.0.0.1")
-    sub.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
-    sub.add_argument("overrides", default=[], nargs="*", metavar="key=value", help="its settings, such as wrong=0.05")
-    return parser
+
+def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
+    """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
+    from distill import store
+    from distill.pipeline.ablation import configured, run_variants, variants
+    from distill.pipeline.rounds import line_of
+    from distill.pipeline.sources import check
+    from distill.pipeline.stage import run_stages
+    from distill.pipeline.stages import LINE
+
+    run = _configured(options)
+    settings = run.config
+    for variant in variants(settings):
+        configured(run, variant, options.overrides)  # a wrong variant is refused before anything is run
+    stages = line_of(settings, LINE)
+    run.claim()
+    if options.dry_run:
+        return _dry_run(name, run)
+    check(run)
+    if explain:
+        return _explain(run, explain)
+    run.retry_failed = retry_failed
+    names = (*(one.name for one in stages), "report") if name == "run" else (name,)
+    with store.lease(run.folder):
+        run.claim()
+        run.write_config()
+        if settings.ablate and name == "run":
+            run_stages(run, stages, tuple(one.name for one in stages))
+            run_variants(run, lambda each: line_of(each, LINE), options.overrides)
+            names = ("report",)
+        run_stages(run, stages, names)
+    return 0
+
+
+def _dry_run(name: str, run: Run) -> int:
+    from distill.pipeline import dry_run
+    from distill.pipeline.ablation import variants
+    from distill.pipeline.rounds import line_of
+    from distill.pipeline.stage import plan
+    from distill.pipeline.stages import LINE
+
+    for warning in dry_run.warnings(run):
+        print(f"distill: warning: {warning}", file=sys.stderr)
+    print(run.config.model_dump_json(indent=2, exclude_none=True))
+    for stage_name, due in plan(run, line_of(run.config, LINE)):
+        print(f"{stage_name}: {'to do' if due else 'unchanged'}")
+    for variant in variants(run.config) if name == "run" else ():
+        print(f"ablation: {variant.label}")
+    if name in ("run", "trace"):
+        print(*(f"teacher: {text}" for text in dry_run.teacher_lines(run)), sep="\n")
+    if name in ("run", "sft"):
+        print(*(f"sft: {text}" for text in dry_run.training_lines(run)), sep="\n")
+    return 0
+
+
+def _explain(run: Run, pair_id: str) -> int:
+    from distill.pipeline.stages import explain
+
+    for sample, name, word in explain(run, pair_id):
+        print(f"sample {sample}  {name}: {word}")
+    return 0
+
+
+@click.group(
+    "distill",
+    cls=Group,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="distill %(version)s")
+def commands() -> None:
+    """Distil reasoning rerankers: pairs, teacher, filters, SFT, evaluation, report."""
+
+
+def stage(name: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a function the command of a stage."""
+    return commands.command(name, cls=Command, help=STAGES[name])
+
+
+def plain_stages(*names: str) -> None:
+    """Add the commands of stages that have no options of their own."""
+    for name in names:
+        stage(name)(stage_options()(partial(_run_stages, name)))
+
+
+plain_stages("run", "pairs")
+
+
+@stage("trace")
+@stage_options()
+@click.option("--retry-failed", is_flag=True, help="ask again what failed for good")
+def trace(options: StageOptions, retry_failed: bool) -> int:
+    return _run_stages("trace", options, retry_failed=retry_failed)
+
+
+@stage("filter")
+@stage_options()
+@click.option("--explain", metavar="PAIR_ID", help="only say what each filter says of this pair")
+def filter_traces(options: StageOptions, explain: str | None) -> int:
+    return _run_stages("filter", options, explain=explain)
+
+
+plain_stages("dataset", "sft")
+
+
+@stage("evaluate")
+@stage_options(required=False)
+@file_options
+@unjudged_options
+def evaluate(options: StageOptions, files: FileOptions, unjudged: UnjudgedOptions) -> int:
+    files.check()
+    unjudged.check()
+    if files.without_config and not unjudged.judge_unjudged:
+        if options.config is not None:
+            raise ConfigError(
+                f"{options.config}: a configuration has its own sets; leave it out, or --qrels, --run and --seeds"
+            )
+        return evaluate_without_config(files)
+    if options.config is None and unjudged.judge_unjudged:
+        raise ConfigError("--judge-unjudged needs a CONFIG: its teacher grades what nobody judged")
+    if options.config is None:
+        raise ConfigError("evaluate needs a CONFIG, or --qrels FILE and --run FILE ... of your own")
+    if unjudged.judge_unjudged:
+        from distill.pipeline.unjudged import main as judge_unjudged
+
+        return judge_unjudged(_configured(options), files, unjudged)
+    files.refuse_with_config()
+    return _run_stages("evaluate", options)
+
+
+plain_stages("report")
+for _command in (export, validate, rerank, calibrate, sweep, serve):
+    commands.add_command(_command)
+
+
+@commands.command("view", cls=Command)
+@click.argument("folder", type=FILE, metavar="RUN", help="a run folder")
+@click.option("--port", type=int, metavar="PORT", default=0, help="default: a free one, on 127.0.0.1")
+@click.option("--page", type=FILE, metavar="FILE", help="write one self-contained page instead of serving")
+def view(folder: Path, port: int, page: Path | None) -> int:
+    """Read a run's traces in the browser, and decide disputes."""
+    from distill.report import server, viewer
+
+    if page:
+        print(viewer.write(folder, page))
+    else:
+        server.serve(folder, port, lambda address: print(address, flush=True))
+    return 0
+
+
+@commands.command("example-teacher", cls=Command)
+@click.argument("overrides", nargs=-1, metavar="[key=value]...", help="its settings, such as wrong=0.05")
+@click.option("--port", type=int, metavar="PORT", default=8000, help="default 8000; 0 takes a free one")
+def example_teacher(overrides: tuple[str, ...], port: int) -> int:
+    """Serve the embedded rule-based teacher on 127.0.0.1."""
+    from distill import config
+    from distill.example.server import serve as serve_teacher
+    from distill.example.teacher import TeacherSettings
+
+    settings = config.validate(TeacherSettings, config.apply_overrides({}, overrides), "example-teacher")
+    serve_teacher(port, settings, lambda port: print(f"http://127.0.0.1:{port}/v1", flush=True))
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `distill` command; returns its exit status."""
-    parser = build_parser()
-    parsed, rest = parser.parse_known_args(arguments)
-    if any(word.startswith("-") for word in rest) or (rest and not hasattr(parsed, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:  # key.path=value after an option, which argparse does not collect by itself
-        parsed.overrides += rest
     signal.signal(signal.SIGTERM, _interrupt)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if parsed.command == "example-teacher":
-            return _example_teacher(parsed)
-        if parsed.command == "view":
-            return _view(parsed)
-        if parsed.command == "serve":
-            from distill.rerank.serve.cli import main as serve
-
-            return serve(parsed)
-        if parsed.command in ("export", "validate"):
-            from distill.publish.cli import main as dataset
-
-            return dataset(parsed)
-        if parsed.command == "evaluate":
-            from distill.evaluation import cli as evaluation
-
-            if evaluation.asked_for(parsed):
-                return evaluation.main(parsed)
-            if parsed.judge_unjudged:
-                from distill.pipeline.unjudged import main as judge_unjudged
-
-                return judge_unjudged(parsed)
-            evaluation.need_config(parsed)
-        if parsed.command in ("rerank", "calibrate", "sweep"):
-            return _rerank(parsed)
-        return _stages(parsed)
+        with commands.make_context("distill", words) as context:
+            return int(commands.invoke(context) or 0)
+    except click.exceptions.Exit as error:  # --help, --version
+        return error.exit_code
+    except click.ClickException as error:
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "distill"
+        message = " ".join(error.format_message().split())
+        print(f"distill: {message}{'' if message[-1] in '.?' else '.'} See `{path} --help`.", file=sys.stderr)
+        return 2
     except DistillError as error:
         for line in str(error).splitlines():
             print(f"distill: {line}", file=sys.stderr)
@@ -115,94 +274,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _stages(parsed: argparse.Namespace) -> int:
-    from distill import config, store
-    from distill.pipeline.ablation import configured, run_variants, variants
-    from distill.pipeline.config import RunConfig
-    from distill.pipeline.rounds import line_of
-    from distill.pipeline.run import Run
-    from distill.pipeline.sources import check
-    from distill.pipeline.stage import plan, run_stages
-    from distill.pipeline.stages import LINE
-
-    origin = Path(parsed.config)
-    settings = config.load(RunConfig, origin, parsed.overrides)
-    run = Run(settings, Path(parsed.out) if parsed.out else Path("runs") / settings.name, origin)
-    for variant in (planned := variants(settings)):
-        configured(run, variant, parsed.overrides)  # a wrong variant is refused before anything is run
-    line = line_of(settings, LINE)
-    run.claim()
-    if parsed.dry_run:
-        from distill.pipeline import dry_run
-
-        for warning in dry_run.warnings(run):
-            print(f"distill: warning: {warning}", file=sys.stderr)
-        print(settings.model_dump_json(indent=2, exclude_none=True))
-        for name, due in plan(run, line):
-            print(f"{name}: {'to do' if due else 'unchanged'}")
-        for variant in planned if parsed.command == "run" else ():
-            print(f"ablation: {variant.label}")
-        if parsed.command in ("run", "trace"):
-            print(*(f"teacher: {text}" for text in dry_run.teacher_lines(run)), sep="\n")
-        if parsed.command in ("run", "sft"):
-            print(*(f"sft: {text}" for text in dry_run.training_lines(run)), sep="\n")
-        return 0
-    check(run)
-    if getattr(parsed, "explain", None):
-        return _explain(run, parsed.explain)
-    run.retry_failed = getattr(parsed, "retry_failed", False)
-    names = (*(stage.name for stage in line), "report") if parsed.command == "run" else (parsed.command,)
-    with store.lease(run.folder):
-        run.claim()
-        run.write_config()
-        if settings.ablate and parsed.command == "run":
-            run_stages(run, line, tuple(stage.name for stage in line))
-            run_variants(run, lambda each: line_of(each, LINE), parsed.overrides)
-            names = ("report",)
-        run_stages(run, line, names)
-    return 0
-
-
-def _explain(run: Run, pair_id: str) -> int:
-    from distill.pipeline.stages import explain
-
-    for sample, name, word in explain(run, pair_id):
-        print(f"sample {sample}  {name}: {word}")
-    return 0
-
-
-def _rerank(parsed: argparse.Namespace) -> int:
-    from distill.files.qrels import read_qrels
-    from distill.files.runs import Rankings, read_run, write_run
-    from distill.rerank.cli import Readers, main
-    from distill.statistics.measures import Qrels, per_query
-
-    def measure(qrels: Qrels, name: str) -> Callable[[Rankings], Mapping[str, float]]:
-        return lambda run: next(iter(per_query(qrels, run, [name]).values()))
-
-    return main(parsed, Readers(read_run, write_run, read_qrels, measure))
-
-
-def _view(parsed: argparse.Namespace) -> int:
-    from distill.report import server, viewer
-
-    if parsed.page:
-        print(viewer.write(Path(parsed.run), Path(parsed.page)))
-    else:
-        server.serve(Path(parsed.run), parsed.port, lambda address: print(address, flush=True))
-    return 0
-
-
-def _example_teacher(parsed: argparse.Namespace) -> int:
-    from distill import config
-    from distill.example.server import serve
-    from distill.example.teacher import TeacherSettings
-
-    settings = config.validate(TeacherSettings, config.apply_overrides({}, parsed.overrides), "example-teacher")
-    serve(parsed.port, settings, lambda port: print(f"http://127.0.0.1:{port}/v1", flush=True))
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,41 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
+from distill.evaluation.cli import MEASURES, FileOptions, UnjudgedOptions
 from distill.evaluation.unjudged import Key, check, describe, judge_unjudged
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
+from distill.pipeline.sources import check as check_sources
 
 if TYPE_CHECKING:
     from distill.evaluation.suites.base import Texts
 
 
-def main(parsed: argparse.Namespace) -> int:
+def main(run: Run, files: FileOptions, options: UnjudgedOptions) -> int:
     """Judge what is unjudged in the run's evaluated sets, or in the runs of --run; print what that changes."""
-    from distill import config
-    from distill.evaluation.cli import need_config, write
-    from distill.pipeline.config import RunConfig
-    from distill.pipeline.sources import check as check_sources
-
-    need_config(parsed)
-    origin = Path(parsed.config)
-    settings = config.load(RunConfig, origin, parsed.overrides)
-    run = Run(settings, Path(parsed.out) if parsed.out else Path("runs") / settings.name, origin)
     run.claim()
     check_sources(run)
     with store.lease(run.folder):
         run.write_config()
-        found = {"": of_files(run, parsed)} if parsed.qrels or parsed.run else of_run(run, parsed)
+        found = {"": of_files(run, files, options)} if files.qrels or files.run else of_run(run, options)
         if "" not in found:
             from distill.report.build import build
 
             run.say(f"report: {build(run.folder)}")
     for name, result in found.items():
         print(f"{name}\n{describe(result)}\n" if name else describe(result))
-    write(parsed, found.get("", found), [result["after"] for result in found.values()])
+    files.write(found.get("", found), [result["after"] for result in found.values()])
     return 0
 
 
-def of_run(run: Run, parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def of_run(run: Run, options: UnjudgedOptions) -> dict[str, dict[str, Any]]:
     """{SET: result} of the sets that the run has evaluated and that are measured by query.
 
     A set whose judgements say too little (`check`) is left out with its reason, before the teacher is asked.
@@ -60,16 +52,16 @@ def of_run(run: Run, parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
             continue
         paths = sorted(out.glob(f"{each.name}.*.trec"))
         if not paths:
-            raise RunFolderError(f"{out}: holds no run of {each.name}; `distill evaluate {parsed.config}` makes them")
+            raise RunFolderError(f"{out}: holds no run of {each.name}; `distill evaluate {run.origin}` makes them")
         runs = {path.name.removeprefix(f"{each.name}.").removesuffix(".trec"): read_run(path) for path in paths}
         least = suite.relevant_from or run.config.pairs.relevant_from
         try:
-            check(suite.qrels, runs, parsed.unjudged_depth)
+            check(suite.qrels, runs, options.unjudged_depth)
         except DataError as error:
             refused.append(f"{each.name}: {error}")
             run.say(refused[-1])
             continue
-        found[each.name] = _judged(run, suite, suite.qrels, runs, run.config.evaluation.measures, parsed, least)
+        found[each.name] = _judged(run, suite, suite.qrels, runs, run.config.evaluation.measures, options, least)
         _keep(out / f"{each.name}.holes", found[each.name])
     if refused and not found:
         raise DataError("; ".join(refused))
@@ -86,23 +78,22 @@ def of_run(run: Run, parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return found
 
 
-def of_files(run: Run, parsed: argparse.Namespace) -> dict[str, Any]:
+def of_files(run: Run, files: FileOptions, options: UnjudgedOptions) -> dict[str, Any]:
     """The result for the runs of --run against --qrels, their texts from the BEIR folder --texts."""
-    from distill.evaluation.cli import MEASURES
     from distill.evaluation.files import read_files
     from distill.pairs.beir import read_texts
 
-    if not (parsed.qrels and parsed.run and parsed.texts):
+    if not (files.qrels and files.run and files.texts):
         raise ConfigError("--judge-unjudged of your own runs needs --qrels, --run, and --texts, a folder of texts")
-    qrels, runs = read_files(Path(parsed.qrels), [Path(each) for each in parsed.run])
-    check(qrels, runs, parsed.unjudged_depth)
-    texts = read_texts(Path(parsed.texts))
-    measures = parsed.measure or list(MEASURES)
-    return _judged(run, texts, qrels, runs, measures, parsed, run.config.pairs.relevant_from)
+    qrels, runs = read_files(files.qrels, files.run)
+    check(qrels, runs, options.unjudged_depth)
+    texts = read_texts(files.texts)
+    measures = files.measure or MEASURES
+    return _judged(run, texts, qrels, runs, measures, options, run.config.pairs.relevant_from)
 
 
 def _judged(
-    run: Run, texts: Texts, qrels: Any, runs: Any, measures: Sequence[str], parsed: argparse.Namespace, least: int
+    run: Run, texts: Texts, qrels: Any, runs: Any, measures: Sequence[str], options: UnjudgedOptions, least: int
 ) -> dict[str, Any]:
     from distill.pairs.generation.judge import grades
     from distill.pairs.generation.settings import JudgeSettings
@@ -128,7 +119,7 @@ def _judged(
 
         result = judge_unjudged(
             qrels, runs, measures, grade,
-            depth=parsed.unjudged_depth, control=parsed.control, relevant_from=least, seed=run.config.seed,
+            depth=options.unjudged_depth, control=options.control, relevant_from=least, seed=run.config.seed,
         )  # fmt: skip
         result["asked"] = ask.counts()
     return result | {"unreadable": counts["unreadable"]}

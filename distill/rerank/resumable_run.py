@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from distill import store
 from distill.errors import RunFolderError
+from distill.files.runs import write_run
 from distill.records import Judgement, Pair, as_dict
 from distill.rerank.reranker import Reranker
 from distill.texts import clean_text
@@ -30,7 +31,6 @@ def rerank_run(
     out: Path,
     judgements: Path,
     made_from: Mapping[str, Any],
-    write_run: Callable[[Path, Mapping[str, Mapping[str, float]], str], None],
     threshold: float | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_hub import TOKEN, Hub, Repo, serving
 
+from distill.cli import commands
 from distill.errors import ConfigError, EndpointError, InputError
-from distill.publish.cli import add_arguments, main
 from distill.publish.hub import check_name, push
 
 
@@ -27,9 +26,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser.add_subparsers(dest="command"))
-    return main(parser.parse_args(arguments))
+    return int(commands.main(list(arguments), standalone_mode=False))
 
 
 def files(folder: Path) -> dict[str, bytes]:

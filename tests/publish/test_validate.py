@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from made_run import make_pairs, make_trace, write_run
 
 from distill import store
+from distill.cli import commands
 from distill.errors import DataError, InputError
 from distill.prompts import completion, rank1_prompt
-from distill.publish.cli import add_arguments, main
 from distill.publish.export import export
 from distill.publish.validate import Findings, validate
 from distill.records import Example, Pair
@@ -35,9 +34,7 @@ def places(found: Findings) -> dict[str, list[str]]:
 
 
 def command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser.add_subparsers(dest="command"))
-    return main(parser.parse_args(arguments))
+    return int(commands.main(list(arguments), standalone_mode=False))
 
 
 @pytest.mark.parametrize("to", ["dataset", "trl", "llama-factory", "messages", "rank1"])

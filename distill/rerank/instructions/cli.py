@@ -1,68 +1,76 @@
-"""`distill sweep`: its options, and what it prints."""
+"""The command `distill sweep`: its options, and what it prints. `distill.cli` adds it."""
 
 from __future__ import annotations
 
-import argparse
-import json
+import json as jsonlib
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from distill.commands import FILE, Command, only_one
+from distill.rerank.options import EngineOptions, InputOptions, engine_options, input_options
+
 if TYPE_CHECKING:
-    from distill.records import Pair
-    from distill.rerank.instructions.sweep import Measure
-    from distill.rerank.reranker import Reranker
+    from distill.rerank.modes import Mode
 
 
-def add_arguments(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    inputs: Callable[[argparse.ArgumentParser], None],
-    engine: Callable[[argparse.ArgumentParser], None],
-) -> None:
-    """Add the command; `inputs` and `engine` add the options that `distill rerank` has too."""
-    text = "try generic instructions: choose one on half of the judged queries, report it on the other half"
-    sub = commands.add_parser("sweep", help=text, description=text)
-    inputs(sub)
-    sub.add_argument("--qrels", metavar="FILE", required=True, help="judgements of the run's queries, BEIR or TREC")
-    sub.add_argument("--measure", default="nDCG@10", help="by ir_measures' name (default nDCG@10)")
-    sub.add_argument("--mode", default="think", help="how the student is asked (default think)")
-    sub.add_argument(
-        "--dev-share", type=float, default=0.5, metavar="S", help="of the queries, to choose on (default 0.5)"
-    )
-    group = sub.add_mutually_exclusive_group()
-    group.add_argument("--instructions", metavar="FILE", help="one a line (default: ten generic ones)")
-    group.add_argument(
-        "--paraphrases", action="store_true", help="one instruction in five wordings: the spread is the point"
-    )
-    sub.add_argument("--json", action="store_true", help="print JSON")
-    engine(sub)
-
-
-def main(
-    parsed: argparse.Namespace,
-    pairs: list[Pair],
-    reranker: Reranker,
-    measure: Callable[[Mapping[str, Mapping[str, float]]], Mapping[str, float]] | Measure,
+@click.command("sweep", cls=Command)
+@input_options
+@click.option("--qrels", type=FILE, metavar="FILE", required=True, help="judgements of the run's queries, BEIR or TREC")
+@click.option("--measure", metavar="NAME", default="nDCG@10", help="by ir_measures' name (default nDCG@10)")
+@click.option("--mode", metavar="MODE", default="think", help="how the student is asked (default think)")
+@click.option(
+    "--dev-share", type=float, default=0.5, metavar="S", help="share of the queries to choose on (default 0.5)"
+)
+@click.option("--instructions", type=FILE, metavar="FILE", help="one on each line (default: ten generic ones)")
+@click.option("--paraphrases", is_flag=True, help="one instruction in five wordings, to see how far scores spread")
+@click.option("--json", is_flag=True, help="print JSON")
+@engine_options
+def sweep(
+    inputs: InputOptions,
+    qrels: Path,
+    measure: str,
+    mode: Mode,
+    dev_share: float,
+    instructions: Path | None,
+    paraphrases: bool,
+    json: bool,
+    engine: EngineOptions,
 ) -> int:
-    """Sweep and print; returns 0. Raises InputError for the user's faults."""
+    """Try generic instructions: choose one on half of the judged queries, report it on the other half."""
+    only_one(instructions=instructions, paraphrases=paraphrases)
     from distill.errors import InputError
+    from distill.files.qrels import read_qrels
     from distill.rerank.instructions import GENERIC, PARAPHRASES
-    from distill.rerank.instructions.sweep import as_json, sweep, table
+    from distill.rerank.instructions.sweep import as_json, table
+    from distill.rerank.instructions.sweep import sweep as run_sweep
+    from distill.statistics.measures import Rankings, per_query
 
-    if not 0 < parsed.dev_share < 1:
-        raise InputError(f"--dev-share {parsed.dev_share}: a share between 0 and 1")
-    instructions = list(PARAPHRASES if parsed.paraphrases else GENERIC)
-    if parsed.instructions:
-        path = Path(parsed.instructions)
-        try:
-            instructions = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); one instruction a line, UTF-8") from None
-    found = sweep(reranker.predict, pairs, instructions, measure, parsed.dev_share)
-    if parsed.json:
-        json.dump(as_json(found), sys.stdout, indent=2)
+    if not 0 < dev_share < 1:
+        raise InputError(f"--dev-share {dev_share}: a share between 0 and 1")
+    judgements = read_qrels(qrels)
+    pairs = inputs.judged_pairs(judgements, qrels)
+    judged = {query: judgements[query] for query in {pair.query_id for pair in pairs}}
+
+    def measured(run: Rankings) -> dict[str, float]:
+        return next(iter(per_query(judged, run, [measure]).values()))
+
+    measured({})  # a wrong name is refused before the student is loaded
+    texts = _lines(instructions) if instructions else list(PARAPHRASES if paraphrases else GENERIC)
+    reranker = engine.reranker(inputs.model, mode)
+    result = run_sweep(reranker.predict, pairs, texts, measured, dev_share)
+    if json:
+        jsonlib.dump(as_json(result), sys.stdout, indent=2)
         print()
     else:
-        print(table(found, parsed.measure))
+        print(table(result, measure))
     return 0
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank. Raises DataError as `distill.files.text.lines` does."""
+    from distill.files.text import lines
+
+    return [line.strip() for _, line in lines(path, "name a file with one instruction on each line")]

@@ -1,48 +1,56 @@
-"""`distill serve`: its options, and the server's life."""
+"""The command `distill serve`: its options, and the server's life. `distill.cli` adds it."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from distill.commands import Command
+from distill.rerank.options import EngineOptions, engine_options
+
+if TYPE_CHECKING:
+    from distill.rerank.modes import Mode
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def add_arguments(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], engine: Callable[[argparse.ArgumentParser], None]
-) -> None:
-    """Add the command; `engine` adds the options that `distill rerank` has too. `main` runs what was parsed."""
-    text = "serve a student over HTTP, in Jina's and Cohere's rerank protocols, with a page to try it"
-    sub = commands.add_parser("serve", help=text, description=f"{text}.")
-    sub.add_argument("--model", metavar="M", required=True, help="a student's folder or hub name")
-    sub.add_argument("--name", metavar="NAME", help="what clients call it (default: the folder's name)")
-    sub.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1; beyond this machine only with a key")
-    sub.add_argument("--port", type=int, default=8080, help="default 8080; 0 takes a free one")
-    sub.add_argument("--mode", default="think", help="think, direct, verdict_first, budget or adaptive (default think)")
-    sub.add_argument(
-        "--client-key-env", metavar="NAME", help="clients must send the key that this environment variable holds"
-    )
-    engine(sub)
-    sub.add_argument(
-        "overrides", default=[], nargs="*", metavar="limit=value", help="such as max_documents=200 timeout_s=10"
-    )
-
-
-def main(parsed: argparse.Namespace) -> int:
-    """Serve until told to stop; returns 0. Raises InputError, ConfigError for the user's faults."""
+@click.command("serve", cls=Command)
+@click.option("--model", metavar="M", required=True, help="a student's folder or hub name")
+@click.option("--name", metavar="NAME", help="what clients call it (default: the folder's name)")
+@click.option(
+    "--host", metavar="HOST", default="127.0.0.1", help="default 127.0.0.1; beyond this machine only with a key"
+)
+@click.option("--port", type=int, metavar="PORT", default=8080, help="default 8080; 0 takes a free one")
+@click.option(
+    "--mode", metavar="MODE", default="think", help="think, direct, verdict_first, budget or adaptive (default think)"
+)
+@click.option("--client-key-env", metavar="NAME", help="clients must send the key that this environment variable holds")
+@engine_options
+@click.argument("overrides", nargs=-1, metavar="[limit=value]...", help="such as max_documents=200 timeout_s=10")
+def serve(
+    model: str,
+    name: str | None,
+    host: str,
+    port: int,
+    mode: Mode,
+    client_key_env: str | None,
+    engine: EngineOptions,
+    overrides: tuple[str, ...],
+) -> int:
+    """Serve a student over HTTP, in Jina's and Cohere's rerank protocols, with a page to try it."""
     from distill import config
     from distill.errors import InputError
     from distill.rerank.serve.settings import ServeSettings
 
-    settings = config.validate(ServeSettings, config.apply_overrides({}, parsed.overrides), "serve")
-    api_key = config.secret(parsed.client_key_env, "--client-key-env") if parsed.client_key_env else None
-    if not 0 <= parsed.port <= 65535:
-        raise InputError(f"--port {parsed.port}: a number from 0 (any free one) to 65535")
-    if parsed.host not in LOOPBACK and api_key is None:
+    settings = config.validate(ServeSettings, config.apply_overrides({}, overrides), "serve")
+    api_key = config.secret(client_key_env, "--client-key-env") if client_key_env else None
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port {port}: a number from 0 (any free one) to 65535")
+    if host not in LOOPBACK and api_key is None:
         raise InputError(
-            f"--host {parsed.host} can be reached by other machines; set a key and name its variable: --client-key-env"
+            f"--host {host} can be reached by other machines; set a key and name its variable: --client-key-env"
         )
     try:
         import fastapi  # noqa: F401
@@ -50,29 +58,28 @@ def main(parsed: argparse.Namespace) -> int:
         import uvicorn
     except ModuleNotFoundError as error:
         raise InputError(f'serving needs {error.name}; pip install "rerank-distill[serve]"') from None
-    from distill.rerank.cli import _reranker
     from distill.rerank.serve.app import LOCAL, Served, make_app
 
-    reranker = _reranker(parsed, parsed.mode)
-    name = parsed.name or reranker.name.rstrip("/").rpartition("/")[2]
-    served = Served(reranker.stream(), name, parsed.mode, reranker.explain_plan())
-    app = make_app(served, settings, api_key, LOCAL if parsed.host in LOOPBACK else None)
+    reranker = engine.reranker(model, mode)
+    name = name or reranker.name.rstrip("/").rpartition("/")[2]
+    served = Served(reranker.stream(), name, mode, reranker.explain_plan())
+    app = make_app(served, settings, api_key, LOCAL if host in LOOPBACK else None)
     server = announcing(
         uvicorn.Config(
             app,
-            host=parsed.host,
-            port=parsed.port,
+            host=host,
+            port=port,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=int(settings.drain_s),
         ),
-        f"{name} ({parsed.mode})",
+        f"{name} ({mode})",
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained, and then passes the signal on
         server.run()
     reranker.close()
     if not server.started:
-        raise InputError(f"port {parsed.port} on {parsed.host} cannot be used; choose another with --port")
+        raise InputError(f"port {port} on {host} cannot be used; choose another with --port")
     return 0
 
 

@@ -1,0 +1,87 @@
+"""What the commands of `distill` share: several values after one option, and options passed on as one object.
+
+Used by `distill/cli.py` and by each package's cli.py; it imports nothing heavy, so that `--help` answers fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., int]], Callable[..., int]]
+FILE = click.Path(path_type=Path)
+
+
+class Several(click.Option):
+    """An option that takes one or more values: `--run A B`, or `--run A --run B`."""
+
+    def __init__(self, names: list[str], **settings: Any) -> None:
+        super().__init__(names, multiple=True, **settings)
+
+    def make_metavar(self, ctx: click.Context) -> str:
+        """The metavar as help shows it, such as `FILE...`."""
+        return super().make_metavar(ctx) + "..."
+
+
+class Command(click.Command):
+    """A command that knows `Several`, and that takes no option's name for the value of another."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the name of a `Several` before each of its values. Raises UsageError where a value is missing."""
+        options = {name: p for p in self.get_params(ctx) if isinstance(p, click.Option) for name in p.opts}
+        words: list[str] = []
+        open_option: click.Option | None = None
+        for place, word in enumerate(args):
+            if word == "--":
+                words += args[place:]
+                break
+            before = options.get(args[place - 1]) if place else None
+            is_name = word.partition("=")[0] in options if word.startswith("--") else word in options
+            if is_name and before and not before.is_flag and not isinstance(before.flag_value, str):
+                raise click.UsageError(f"option {args[place - 1]} needs a value", ctx)
+            if is_name:
+                open_option = options.get(word)
+            elif isinstance(open_option, Several) and before is not open_option:
+                words.append(open_option.opts[0])
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The first paragraph of the help text, whole, for the list of commands."""
+        return " ".join((self.help or "").partition("\n\n")[0].split())
+
+
+class Group(click.Group):
+    """The commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, as `--help` lists them."""
+        return list(self.commands)
+
+
+def collected(name: str, kind: type[Any], *options: Callable[[Callable[..., int]], Callable[..., int]]) -> Decorator:
+    """Add `options` to a command and pass their values as one object: the argument `name`, a dataclass `kind`."""
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        @wraps(function)
+        def call(**values: Any) -> int:
+            own = {field.name: values.pop(field.name) for field in fields(kind)}
+            return function(**values, **{name: kind(**own)})
+
+        for option in reversed(options):
+            call = option(call)
+        return call
+
+    return decorate
+
+
+def only_one(**values: object) -> None:
+    """Raise UsageError where more than one of these options is given."""
+    given = [f"--{name}" for name, value in values.items() if value is not None and value is not False]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other; give one of them")

@@ -1,0 +1,164 @@
+"""Options of `distill rerank`, `calibrate`, `sweep` and `serve`, and what they name: a student and its pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from distill.commands import FILE, collected
+
+if TYPE_CHECKING:
+    from distill.records import Pair
+    from distill.rerank.calibration import Calibration
+    from distill.rerank.modes import Mode
+    from distill.rerank.reranker import Reranker
+    from distill.rerank.student_format import Long
+
+MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a student is run; the fields are `Reranker`'s arguments."""
+
+    backend: str
+    base_url: str | None
+    api_key_env: str | None
+    device: str | None
+    batch: int | None
+    max_new_tokens: int
+    budget: int
+    long: Long
+    engine: tuple[str, ...]
+    prompt: str | None
+
+    def reranker(
+        self,
+        model: str,
+        mode: Mode,
+        *,
+        calibration: str | Calibration | None = "auto",
+        samples: int = 1,
+        temperature: float = 0.6,
+        explanations: bool = False,
+    ) -> Reranker:
+        """The student, loaded. Raises InputError as `Reranker` does."""
+        from distill.config import apply_overrides
+        from distill.rerank.reranker import Reranker
+
+        return Reranker(
+            model,
+            mode,
+            self.backend,
+            batch=self.batch,
+            max_new_tokens=self.max_new_tokens,
+            budget=self.budget,
+            samples=samples,
+            temperature=temperature,
+            explanations=explanations,
+            long=self.long,
+            prompt=self.prompt,
+            calibration=calibration,
+            device=self.device,
+            base_url=self.base_url,
+            api_key_env=self.api_key_env,
+            engine=apply_overrides({}, self.engine),
+        )
+
+
+engine_options = collected(
+    "engine",
+    EngineOptions,
+    click.option("--backend", default="auto", metavar="NAME", help="auto, transformers, vllm or openai"),
+    click.option("--base-url", metavar="URL", help="backend openai: the server, such as http://127.0.0.1:8000/v1"),
+    click.option("--api-key-env", metavar="NAME", help="backend openai: the variable that holds the key"),
+    click.option("--device", metavar="NAME", help="backend transformers: cpu, cuda, mps (default: the best)"),
+    click.option("--batch", type=int, metavar="N", help="rows in one batch (default: by the device)"),
+    click.option(
+        "--max-new-tokens", type=int, default=8192, metavar="N", help="bound on reasoning tokens (default 8192)"
+    ),
+    click.option("--budget", type=int, default=256, metavar="N", help="mode budget: reasoning tokens (default 256)"),
+    click.option(
+        "--long",
+        type=click.Choice(("cut", "split", "refuse")),
+        default="cut",
+        help="what is done with a passage that is too long (default cut)",
+    ),
+    click.option(
+        "--engine",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="vllm: an argument of vllm.LLM, such as max_model_len=4096; openai: served=NAME or timeout_s=60",
+    ),
+    click.option("--prompt", metavar="NAME", help="rank1 or delimited (default: the student's own)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """A student and the lists that it reranks."""
+
+    model: str
+    queries: Path
+    corpus: Path
+    run: Path
+    depth: int | None
+
+    def pairs(self) -> list[Pair]:
+        """The pairs of the run, its lists cut at the depth.
+
+        Raises DataError for a query or passage without a text, InputError for a depth below 1.
+        """
+        from distill.errors import DataError, InputError
+        from distill.files.runs import read_run
+        from distill.records import make_pair
+        from distill.rerank.files import read_passages, read_queries
+
+        if self.depth is not None and self.depth < 1:
+            raise InputError(f"--depth {self.depth}: at least 1")
+        run = read_run(self.run)
+        queries = read_queries(self.queries)
+        missing = sorted(set(run) - set(queries))
+        if missing:
+            raise DataError(
+                f"{self.queries}: {len(missing):,} of the run's queries have no text here, such as {missing[0]!r}; "
+                "add it"
+            )
+        lists = {
+            query: [doc for doc, _ in sorted(scores.items(), key=lambda each: (-each[1], each[0]))[: self.depth]]
+            for query, scores in run.items()
+        }
+        passages = read_passages(self.corpus, {doc for docs in lists.values() for doc in docs})
+        return [
+            make_pair(query, doc, queries[query][0], passages[doc], queries[query][1])
+            for query in sorted(lists)
+            for doc in lists[query]
+        ]
+
+    def judged_pairs(self, qrels: Mapping[str, Mapping[str, int]], path: Path) -> list[Pair]:
+        """The pairs of queries that the judgements in the file `path` name. Raises InputError where there are none."""
+        from distill.errors import InputError
+
+        pairs = [pair for pair in self.pairs() if pair.query_id in qrels]
+        if not pairs:
+            raise InputError(f"{path}: has none of the queries of {self.run}; give this run's judgements")
+        return pairs
+
+
+input_options = collected(
+    "inputs",
+    InputOptions,
+    click.option("--model", metavar="MODEL", required=True, help="a student's folder or hub name"),
+    click.option(
+        "--queries", type=FILE, metavar="FILE", required=True, help="JSON lines (_id, text, instruction) or TSV"
+    ),
+    click.option(
+        "--corpus", type=FILE, metavar="FILE", required=True, help="JSON lines (_id, title, text) or TSV, or gzipped"
+    ),
+    click.option("--run", type=FILE, metavar="FILE", required=True, help="the first stage's lists, a TREC run"),
+    click.option("--depth", type=int, metavar="N", help="only the first N passages of each list"),
+)
