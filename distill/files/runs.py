@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from ctypes import c_float
 from pathlib import Path
 
@@ -26,8 +26,11 @@ def write_run(path: Path, runs: Rankings, tag: str) -> None:
                 out.write(f"{query_id} Q0 {doc_id} {rank} {score!r} {tag}\n")
 
 
-def read_run(path: Path) -> dict[str, dict[str, float]]:
-    """{query: {passage: score}} of a TREC run, gzipped or not. Raises DataError with file and line."""
+def read_run(path: Path, queries: Container[str] | None = None) -> dict[str, dict[str, float]]:
+    """{query: {passage: score}} of a TREC run, gzipped or not; of `queries` alone where they are given.
+
+    Raises DataError with file and line.
+    """
     found: dict[str, dict[str, float]] = {}
     for number, line in lines(path, "name a TREC run, or bm25"):
         values = line.split()
@@ -36,6 +39,8 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
                 f"{path}:{number}: {len(values)} columns; a TREC run has 6: query Q0 passage rank score tag"
             )
         query_id, _, doc_id, _, score, _ = values
+        if queries is not None and query_id not in queries:
+            continue
         if doc_id in found.setdefault(query_id, {}):
             raise DataError(f"{path}:{number}: passage {doc_id!r} stands twice for query {query_id!r}; keep one")
         try:
@@ -44,6 +49,6 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
             value = math.nan
         if value != value:  # NaN has no place in an order
             raise DataError(f"{path}:{number}: the score {score!r} is not a number")
-    if not found:
+    if not found and queries is None:
         raise DataError(f"{path}: is empty; a TREC run has lines of query Q0 passage rank score tag")
     return found

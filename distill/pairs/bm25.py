@@ -40,7 +40,7 @@ class Bm25:
     def blocks(
         self, queries: Mapping[str, str], k: int, of: int | None = None
     ) -> Iterator[tuple[Sequence[str], Any, Any]]:
-        """(query ids, places in `ids`, scores) of BLOCK queries at a time; arrays of (queries, k), best first.
+        """(query ids, places in `ids`, scores) of BLOCK queries at a time; arrays of (queries, k) as `retrieve` orders.
 
         A place whose score is 0 shares no term with the query. `of` is how many queries there are in all, where these
         are a part of them.
@@ -58,10 +58,26 @@ class Bm25:
         return str(self._index.backend)
 
     def retrieve(self, tokens: list[list[int]], k: int) -> tuple[Any, Any]:
-        """(places, scores) of queries as `tokens` gives them, by as many threads as there are cores."""
+        """(places, scores) of queries as `tokens` gives them, by as many threads as there are cores.
+
+        Ordered by score, then id, descending, as trec_eval does, and cut in that order: where the last place is a tie
+        with passages behind it, which bm25s cuts as it comes, the query is scored again.
+        """
+        import numpy as np
+
         threads = cores() if len(tokens) >= THREADED else 0
-        found = self._index.retrieve(tokens, k=min(k, len(self.ids)), show_progress=False, n_threads=threads)
-        return found.documents, found.scores
+        k = min(k, len(self.ids))
+        more = min(k + 1, len(self.ids))  # one more shows whether the last place is a tie
+        found = self._index.retrieve(tokens, k=more, show_progress=False, n_threads=threads)
+        places, scores = found.documents.astype(np.int64), found.scores
+        order = np.lexsort((-places, -scores), axis=1)
+        places, scores = np.take_along_axis(places, order, 1), np.take_along_axis(scores, order, 1)
+        for row in np.flatnonzero((scores[:, k - 1] == scores[:, -1]) & (scores[:, -1] > 0)) if more > k else ():
+            every = self._index.get_scores(tokens[row])
+            near = np.flatnonzero(every >= np.partition(every, -k)[-k])
+            best = near[np.lexsort((-near, -every[near]))][:k]
+            places[row, :k], scores[row, :k] = best, every[best]
+        return places[:, :k], scores[:, :k]
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text's known terms by number; the empty term where it has none, which no passage holds."""
@@ -74,10 +90,11 @@ class Bm25:
         return self._index.get_scores(self.tokens([query])[0])
 
     def top(self, queries: Mapping[str, str], k: int) -> dict[str, list[tuple[str, float]]]:
-        """{query: [(passage, score)]}, best first, ties by passage id; passages without a shared word are left out."""
-        found = {}
+        """{query: [(passage, score)]}, best first, ties by passage id, descending; of passages that share a word."""
+        lists = {}
         for names, places, scores in self.blocks(queries, k):
             for query_id, row, row_scores in zip(names, places.tolist(), scores.tolist(), strict=True):
-                ranked = [(self.ids[i], s) for i, s in zip(row, row_scores, strict=True) if s > 0]
-                found[query_id] = sorted(ranked, key=lambda each: (-each[1], each[0]))
-        return found
+                lists[query_id] = [
+                    (self.ids[at], score) for at, score in zip(row, row_scores, strict=True) if score > 0
+                ]
+        return lists

@@ -15,7 +15,7 @@ BLOCK = 8192  # passages embedded, and compared with every query, at a time
 def nearest(
     model: str, base: Path, queries: Mapping[str, str], passages: Mapping[str, str], k: int, encoder: Any = None
 ) -> dict[str, list[tuple[str, float]]]:
-    """{query: [(passage, cosine)]}, the `k` nearest, best first, ties by passage id.
+    """{query: [(passage, cosine)]}, the `k` nearest, best first, ties by passage id, descending.
 
     `encoder` has sentence-transformers' `encode_query` and `encode_document`; by default the model of that name, or
     folder beside the configuration. Held: the queries' vectors, one block of passages, the lists so far.
@@ -24,7 +24,7 @@ def nearest(
     import numpy as np
 
     encoder = encoder if encoder is not None else _loaded(model, base)
-    names, ids = list(queries), sorted(passages)
+    names, ids = list(queries), sorted(passages, reverse=True)  # so that a stable sort breaks ties
     asked = _unit(encoder.encode_query([queries[q] for q in names]))
     scores = np.full((len(names), 0), 0.0, np.float32)
     places = np.zeros((len(names), 0), np.int64)

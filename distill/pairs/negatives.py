@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError, DataError
-from distill.files.text import lines
+from distill.files.runs import ranked, read_run
 from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Usable, nearly_equal, word_grams
 from distill.pairs.collection import Collection
@@ -147,11 +146,12 @@ class Miner:
                 yield query_id, ([ids[at] for at in row[:shared]], row_scores[:shared])
 
     def _of_run(self, miner: MinerSettings, queries: Mapping[str, str]) -> Mapping[str, list[tuple[str, float]]]:
-        found = read_ranks(self._base / str(miner.path), set(queries), miner.last)
+        path = self._base / str(miner.path)
+        found = {query: ranked(scores)[: miner.last] for query, scores in read_run(path, queries).items()}
         if queries and not found:
             raise DataError(f"{self._base / str(miner.path)}: has none of the queries; this run is of another set")
-        for ranked in found.values():
-            for doc, _ in ranked:
+        for rows in found.values():
+            for doc, _ in rows:
                 if doc not in self._data.passages:
                     raise DataError(f"{miner.path}: passage {doc!r} has no text in the corpus; add it or take it out")
         return found
@@ -206,31 +206,6 @@ def _shared(wanted: int, shares: Sequence[float], rng: random.Random) -> list[in
         at = rng.choices(range(len(shares)), [max(r, 1e-9) for r in rest])[0]
         found[at] += 1
     return found
-
-
-def read_ranks(path: Path, queries: set[str], last: int) -> Mapping[str, list[tuple[str, float]]]:
-    """{query: [(passage, score)]} of a TREC run, best first, down to `last`; queries not asked for are passed over.
-
-    Raises DataError with file and line.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for number, line in lines(path, "name a TREC run under pairs.negatives"):
-        values = line.split()
-        if len(values) != 6:
-            raise DataError(f"{path}:{number}: {len(values)} columns; a run has 6: query Q0 passage rank score tag")
-        if values[0] in queries:
-            try:
-                score = float(values[4])
-            except ValueError:
-                score = math.nan
-            if score != score:  # NaN has no place in an order
-                raise DataError(f"{path}:{number}: the score {values[4]!r} is not a number")
-            if values[2] in found.setdefault(values[0], {}):
-                raise DataError(
-                    f"{path}:{number}: passage {values[2]!r} stands twice for query {values[0]!r}; keep one"
-                )
-            found[values[0]][values[2]] = score
-    return {q: sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:last] for q, scores in found.items()}
 
 
 def check_miners(settings: NegativeSettings, listed: Mapping[str, Sequence[str]]) -> None:

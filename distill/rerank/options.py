@@ -114,7 +114,7 @@ class InputOptions:
         Raises DataError for a query or passage without a text, InputError for a depth below 1.
         """
         from distill.errors import DataError, InputError
-        from distill.files.runs import read_run
+        from distill.files.runs import ranked, read_run
         from distill.records import make_pair
         from distill.rerank.files import read_passages, read_queries
 
@@ -128,10 +128,7 @@ class InputOptions:
                 f"{self.queries}: {len(missing):,} of the run's queries have no text here, such as {missing[0]!r}; "
                 "add it"
             )
-        lists = {
-            query: [doc for doc, _ in sorted(scores.items(), key=lambda each: (-each[1], each[0]))[: self.depth]]
-            for query, scores in run.items()
-        }
+        lists = {query: [doc for doc, _ in ranked(scores)[: self.depth]] for query, scores in run.items()}
         passages = read_passages(self.corpus, {doc for docs in lists.values() for doc in docs})
         return [
             make_pair(query, doc, queries[query][0], passages[doc], queries[query][1])

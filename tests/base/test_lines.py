@@ -13,7 +13,6 @@ from distill.evaluation.suites.base import json_lines
 from distill.files.qrels import read_qrels
 from distill.files.runs import read_run
 from distill.files.text import lines
-from distill.pairs.negatives import read_ranks
 from distill.pairs.sources.base import rows
 from distill.rerank.files import read_passages, read_queries
 
@@ -22,7 +21,7 @@ READERS = {
     "lines": lambda path: list(lines(path)),
     "qrels": read_qrels,
     "run": read_run,
-    "miner's run": lambda path: read_ranks(path, {"q"}, 10),
+    "miner's run": lambda path: read_run(path, {"q"}),
     "suite": lambda path: list(json_lines(path, ("_id",))),
     "queries": read_queries,
     "passages": lambda path: read_passages(path, {"a"}),
@@ -94,6 +93,6 @@ def test_labels_that_are_no_numbers(label: str, tmp_path: Path) -> None:
 def test_both_readers_of_runs_refuse_what_has_no_order(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.trec"
     path.write_text(text)
-    for read in (read_run, lambda path: read_ranks(path, {"q"}, 10)):
+    for read in (read_run, lambda path: read_run(path, {"q"})):
         with pytest.raises(DataError, match=message):
             read(path)

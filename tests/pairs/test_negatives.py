@@ -153,7 +153,7 @@ def test_dense_lists_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPat
     }
     query = Letters().encode_query(["aab"])[0]
     scores = {d: float(v @ query / np.linalg.norm(query)) for d, v in unit.items()}
-    best = sorted(scores, key=lambda d: (-round(scores[d], 6), d))[:7]
+    best = sorted(scores, key=lambda d: (round(scores[d], 6), d), reverse=True)[:7]
     assert [d for d, _ in found["q"]] == best
     monkeypatch.setattr("distill.pairs.dense.BLOCK", 6)
     assert [d for d, _ in nearest("m", Path(), {"q": "aab"}, passages, 7, Letters())["q"]] == best
@@ -221,3 +221,32 @@ def test_a_real_sentence_transformers_folder(tmp_path: Path) -> None:
     found = nearest("model", tmp_path, {"q": "fox den", "r": "night owl"}, passages, 2)
     assert {query: ranked[0][0] for query, ranked in found.items()} == {"q": "a", "r": "b"}
     assert found["q"][0][1] == pytest.approx(1.0, abs=1e-5)
+
+
+# --- ties ------------------------------------------------------------------------------------------------------------
+
+
+def test_bm25_breaks_ties_by_id_descending_also_where_it_cuts() -> None:
+    passages = {f"d{number:02}": "fox" if number % 3 else "fox runs" for number in range(30)}
+    index = Bm25({**passages, "other": "dog"})
+    whole = index.top({"q": "fox"}, 30)["q"]
+    assert [doc for doc, _ in whole] == sorted(passages, key=lambda doc: (int(doc[1:]) % 3 > 0, doc), reverse=True)
+    for depth in (1, 5, 19, 20, 21, 29):
+        assert index.top({"q": "fox", "r": "dog"}, depth)["q"] == whole[:depth]
+
+
+def test_negatives_and_dense_lists_break_ties_alike(tmp_path: Path) -> None:
+    folder = beir(tmp_path, {f"d{n}": f"text {n}" for n in range(9)}, [("q", "d0", 1)], {"q": "text"})
+    (tmp_path / "run.trec").write_text("".join(f"q Q0 d{n} {n + 1} 1.0 x\n" for n in range(9)))
+    pairs = mined(folder, per_query=2, miner="run", path="run.trec", last=2)
+    assert sorted(pair.source for pair in pairs) == ["run:1", "run:2"]
+    assert {pair.source: pair.doc_id for pair in pairs} == {"run:1": "d8", "run:2": "d7"}
+
+    class Alike:
+        def encode_query(self, texts: list[str]) -> Any:
+            return np.ones((len(texts), 2))
+
+        encode_document = encode_query
+
+    found = nearest("m", tmp_path, {"q": "x"}, {f"d{n}": "y" for n in range(9)}, 3, Alike())
+    assert [doc for doc, _ in found["q"]] == ["d8", "d7", "d6"]
