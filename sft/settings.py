@@ -117,15 +117,15 @@ class StudentSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        return {"target": value} if isinstance(value, str) else value
+        value = {"target": value} if isinstance(value, str) else value
+        unnamed = isinstance(value, dict) and not value.get("name") and value.get("target") in TARGETS
+        return {**value, "name": value["target"]} if unnamed else value
 
     @model_validator(mode="after")
     def _known(self) -> StudentSettings:
         if self.target not in TARGETS:
             near = difflib.get_close_matches(self.target, TARGETS, n=1)
             raise ValueError(f"{self.target!r} is not a target; {_hint(near, TARGETS)}")
-        if not self.name:
-            object.__setattr__(self, "name", self.target)
         return self
 
 

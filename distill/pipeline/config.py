@@ -60,14 +60,27 @@ class RunConfig(Settings):
             raise ValueError(f"is no prompt; there are {', '.join(PROMPTS)}")
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_prompt(cls, raw: Any) -> Any:
+        """The top level's `prompt` becomes that of the packages that write prompts; one that names another is refused.
+
+        Their settings carry it, so that a teacher or a student never needs the whole configuration.
+        """
+        prompt = raw.get("prompt", PROMPT_NAME) if isinstance(raw, dict) else None
+        if not isinstance(prompt, str):
+            return raw
+        for package in ("teacher", "sft"):
+            settings = raw.get(package, {})
+            if not isinstance(settings, dict):
+                continue
+            if settings.get("prompt", prompt) not in (PROMPT_NAME, prompt):
+                raise ValueError(f"{package}.prompt is {settings['prompt']!r}; set prompt at the top, for all alike")
+            raw = {**raw, package: {**settings, "prompt": prompt}}
+        return raw
+
     @model_validator(mode="after")
-    def _one_prompt(self) -> RunConfig:
-        """The rooms that write prompts are told which; a room that is told another by itself is a contradiction."""
-        for room in ("teacher", "sft"):
-            settings = getattr(self, room)
-            if settings.prompt not in (PROMPT_NAME, self.prompt):
-                raise ValueError(f"{room}.prompt is {settings.prompt!r}; set prompt at the top, for all rooms alike")
-            object.__setattr__(self, room, settings.model_copy(update={"prompt": self.prompt}))
+    def _marks_are_tokens(self) -> RunConfig:
         if PROMPTS[self.prompt].delimited and self.sft.think_tokens == "text":
             raise ValueError("prompt delimited needs its fields' marks as tokens; leave sft.think_tokens out")
         return self
