@@ -13,10 +13,11 @@ from distill import store
 from distill.cli import main
 from distill.config import load
 from distill.errors import ConfigError, DistillError
-from distill.pipeline.ablation import _link, configured, run_variants, variants
+from distill.pipeline.ablation import _link, run_variants
 from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
 from distill.pipeline.stage import Stage, run_stages
+from distill.pipeline.variants import configured, variants
 from distill.records import Pair
 
 BASE: dict[str, Any] = {

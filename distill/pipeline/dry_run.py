@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.config import secret
@@ -10,7 +10,12 @@ from distill.errors import ConfigError
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
 from distill.pipeline.sources import base_of, check, data_folder
+from distill.pipeline.trace import estimate_lines
 from distill.records import Example, Pair, Trace
+
+if TYPE_CHECKING:
+    from sft.estimate.estimate import TrainingData
+    from sft.settings import SftSettings
 
 REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
 EXAMPLE = (86, 45)  # tokens of the embedded example's prompts and traces, in the mean
@@ -36,15 +41,13 @@ def warnings(run: Run) -> list[str]:
 def has_data(run: Run) -> bool:
     """Whether pairs can be counted: they were made, or their source lies there (one on a hub is taken to be there)."""
     pairs = run.config.pairs
-    if pairs.source in ("example", *REMOTE) or store.read_manifest(run.folder / "pairs") is not None:
+    if pairs.source in ("example", *REMOTE) or store.read_manifest(run.pairs) is not None:
         return True
     return data_folder(run, pairs).exists()
 
 
 def teacher_lines(run: Run) -> list[str]:
     """What asking would take."""
-    from distill.pipeline.stages import estimate_lines
-
     return estimate_lines(run) if has_data(run) else ["no estimate without the data"]
 
 
@@ -59,18 +62,18 @@ def training_lines(run: Run) -> list[str]:
     return describe(settings, _data(run, settings))
 
 
-def _data(run: Run, settings: Any) -> Any:
+def _data(run: Run, settings: SftSettings) -> TrainingData:
     from sft.estimate.estimate import assumed_data, dataset_data
     from sft.estimate.lengths import estimated
 
-    if store.read_manifest(run.folder / "dataset") is not None:
-        folder = run.folder / "dataset"
+    if store.read_manifest(run.dataset) is not None:
+        folder = run.dataset
         names = [student.name for student in settings.targets if (folder / student.name).is_dir()]
         rows = {name: estimated(store.read_rows(folder / name, Example)) for name in names}
         twins = {student.name: 2 if student.target == "mixed" else 1 for student in settings.targets}
         return dataset_data(rows, [len(found) // twins[name] for name, found in rows.items()])
-    if store.read_manifest(run.folder / "kept") is not None:
-        return assumed_data(settings, sum(1 for _ in store.read_rows(run.folder / "kept", Trace)), "the run's traces")
+    if store.read_manifest(run.kept) is not None:
+        return assumed_data(settings, sum(1 for _ in store.read_rows(run.kept, Trace)), "the run's traces")
     count = _pairs(run)
     if count is None:
         return assumed_data(settings, None, "no data here, sft.assume")
@@ -79,8 +82,8 @@ def _data(run: Run, settings: Any) -> Any:
 
 def _pairs(run: Run) -> int | None:
     pairs = run.config.pairs
-    if store.read_manifest(run.folder / "pairs") is not None:
-        return sum(pair.split == "train" for pair in store.read_rows(run.folder / "pairs", Pair))
+    if store.read_manifest(run.pairs) is not None:
+        return sum(pair.split == "train" for pair in store.read_rows(run.pairs, Pair))
     if pairs.source == "example":
         from distill.example.world import WorldSettings
 

@@ -15,9 +15,12 @@ from distill.prompts import PROMPTS
 from distill.records import Judgement, make_pair
 
 
-def evaluation_inputs(run: Run) -> dict[str, Any]:
-    found: dict[str, Any] = {"students": run.data_hash("students")}
-    return found | {each.name: set_inputs(run, each) for each in run.config.evaluation.sets}
+def _settings(run: Run) -> Json:
+    return {**dump(run.config.evaluation), "seed": run.config.seed}
+
+
+def _inputs(run: Run) -> Counts:
+    return {"students": run.data_hash("students"), **HeldOut(run).inputs()}
 
 
 def systems(run: Run) -> dict[str, tuple[str, str]]:
@@ -26,14 +29,14 @@ def systems(run: Run) -> dict[str, tuple[str, str]]:
     The untrained model answers directly: what it would write before an answer says nothing, at great length.
     """
     base = base_of(run)
-    found = {"untrained": (str(run.folder / "students" / "untrained") if base == "scratch" else base, "direct")}
+    found = {"untrained": (str(run.students / "untrained") if base == "scratch" else base, "direct")}
     for student in run.config.sft.targets:
-        folder = str(run.folder / "students" / student.name)
+        folder = str(run.students / student.name)
         found |= {system: (folder, mode) for system, mode in modes.modes_of(run, student).items()}
     return found
 
 
-def make_evaluation(run: Run) -> dict[str, Any]:
+def _make(run: Run) -> Counts:
     metrics = run.metrics()
     metrics["evaluation"], metrics["intervals"] = {}, {}
     counts: dict[str, Any] = {"sets": {}}
@@ -54,7 +57,7 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
     from distill.rerank.pool import Task, judge
 
     data = suite_of(run, each)
-    out = run.folder / "evaluation"
+    out = run.evaluation
     out.mkdir(exist_ok=True)
     first = first_stage(run, each, data)
     candidates = [
@@ -131,3 +134,6 @@ def _listed(qrels: Any, first: Any, relevant_from: int) -> dict[str, int]:
 
 def _with_set(run: Run, name: str) -> Callable[[dict[str, Any]], None]:
     return lambda event: run.log({**event, "set": name})
+
+
+STAGE = Stage("evaluate", "evaluation", ("students",), _settings, _inputs, _make)

@@ -1,182 +1,54 @@
-"""What the filters of a run get from other rooms, and what each of these things is made of."""
+"""The stage `filter`: traces are kept, or rejected with a reason. Called by `distill.pipeline.stages` and `distill.cli`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 from distill import store
-from distill.errors import DistillError
-from distill.pipeline.evaluate import evaluation_inputs
-from distill.pipeline.rounds import Scores, previous
+from distill.errors import RunFolderError
+from distill.pipeline.filter_tools import cluster, decisions, filter_tools, tool_hashes
 from distill.pipeline.run import Run, dump
-from distill.pipeline.sources import HeldOut, base_of
-from distill.processes import cores, die_with_parent
-from distill.records import Ask, Pair, Trace
-
-if TYPE_CHECKING:
-    from filters.base import Tools
-
-COUNTED_ALONE = 2000  # traces; more are counted by several processes
+from distill.pipeline.stage import Stage
+from distill.processes import cores
+from distill.records import Pair, Trace
+from distill.results import Counts, Json
 
 
-def filter_settings(run: Run) -> Any:
-    """What decides the filter stage's outcome, beside its pairs and traces."""
-    own = run.file_hashes(run.config.filters.files(run.base))  # a changed file of the user's is a changed setting
-    settings = {"filters": dump(run.config.filters), "files": own, "seed": run.config.seed, "tools": _identity(run)}
-    decided = _decided(run)
-    return settings | ({"decided": store.fingerprint(sorted(decided.items()))} if decided else {})
+def _settings(run: Run) -> Json:
+    """What decides which traces are kept, apart from pairs and traces: the user's own files and decisions too."""
+    files = run.file_hashes(run.config.filters.files(run.base))
+    decided = decisions(run)
+    return {
+        "filters": dump(run.config.filters),
+        "files": files,
+        "seed": run.config.seed,
+        "tools": tool_hashes(run),
+        **({"decided": store.fingerprint(sorted(decided.items()))} if decided else {}),
+    }
 
 
-@contextmanager
-def filter_tools(run: Run) -> Iterator[Tools]:
-    """The tools that the run's filters need, the teacher among them where one asks: on this stage's account."""
-    from filters.engine.cache_keys import used
-
-    if "ask" not in used(run.config.filters, run.base):
-        yield _tools(run)
-        return
-    from distill.pipeline.pairs import teacher_running
-    from teacher.asker import asking
-
-    account: dict[str, Any] = {"stage": "filter", "notify": run.log, "retry_failed": run.retry_failed}
-    with teacher_running(run) as url, asking(run.config.teacher, run.at("traces"), base_url=url, **account) as ask:
-        yield _tools(run, ask)
+def _inputs(run: Run) -> Counts:
+    return {name: run.data_hash(name) for name in ("pairs", "traces")}
 
 
-def _tools(run: Run, ask: Ask | None = None) -> Tools:
-    """The rows' tokens are counted now where they were not yet."""
-    from filters.base import Tools
-    from filters.engine.cache_keys import used
+def _make(run: Run) -> Counts:
+    from filters.engine.run import filter_folders
 
-    needed = used(run.config.filters, run.base)
-    before = previous(run)
-    rows = {folder: run.data_hash(folder) for folder in ("pairs", "traces")}
-    manifest = store.read_manifest(run.at("traces")) or {}
-    return Tools(
-        ask=ask,
-        score=Scores(before) if before and "score" in needed else None,
-        row_tokens=row_tokens(run, manifest["result"]) if "row_tokens" in needed else None,
-        held_out=HeldOut(run),
-        decided=_decided(run),
-        base=run.base,
-        out=run.folder,
-        seed=run.config.seed,
-        identity={**_identity(run), "rows": store.fingerprint(rows)},
-    )
+    folders = [str(each) for each in (run.pairs, run.traces, run.kept, run.rejected, run.changed)]
+    with filter_tools(run) as tools:
+        return filter_folders(
+            *folders, run.config.filters, tools, cores(), executor=cluster(), verdicts=str(run.verdicts)
+        )
 
 
-def _identity(run: Run) -> dict[str, str]:
-    from filters.engine.cache_keys import used
+def explain(run: Run, pair_id: str) -> list[tuple[int, str, str]]:
+    """[(sample, filter, what it says)] of one pair's traces. Raises RunFolderError where there are none."""
+    from filters.engine.explain import explain as what_filters_say
 
-    found = {}
-    for name in sorted(used(run.config.filters, run.base)):
-        if name == "score":
-            before = previous(run)
-            found[name] = Scores(before).identity if before else ""
-        elif name == "held_out":
-            made_of = {key: value for key, value in evaluation_inputs(run).items() if key != "students"}
-            found[name] = store.fingerprint([made_of, dump(run.config.evaluation)["sets"]])
-        elif name == "ask":
-            found[name] = store.fingerprint(run.config.teacher.identity())
-        elif name == "row_tokens":
-            found[name] = StudentTokens(run).identity
-    return found
+    if store.read_manifest(run.traces) is None:
+        raise RunFolderError(f"{run.traces}: not made yet; `distill trace` makes them")
+    pairs = {pair.pair_id: pair for pair in store.read_rows(run.pairs, Pair)}
+    traces = store.read_rows(run.traces, Trace)
+    with filter_tools(run) as tools:
+        return what_filters_say(pair_id, pairs, traces, run.config.filters, tools)
 
 
-def _decided(run: Run) -> dict[tuple[str, int], dict[str, Any]]:
-    from distill.report.adjudication import Adjudications
-
-    return Adjudications(run.at("traces").parent).read()  # an earlier round's are the run's
-
-
-# --- tokens ----------------------------------------------------------------------------------------------------------
-
-
-class StudentTokens:
-    """Counts training rows as the SFT room encodes them, in any process."""
-
-    def __init__(self, run: Run) -> None:
-        self.base, self.sft, self.prompt = base_of(run), run.config.sft, run.config.prompt
-        self._tokenizer: Any = None
-
-    @property
-    def identity(self) -> str:
-        """What the counts depend on beside the rows."""
-        folder = Path(self.base)
-        files = sorted(p for p in folder.glob("*") if p.is_file() and ("token" in p.name or p.suffix == ".txt"))
-        hashes = [store.file_hash(path) for path in files]
-        return store.fingerprint([self.base, self.sft.revision, self.sft.think_tokens, self.prompt, hashes])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tokenizer": None}
-
-    def __call__(self, rows: Sequence[tuple[Pair, Trace]]) -> list[int]:
-        """Tokens of prompt, reasoning, verdict (either has one) and end-of-text."""
-        from distill.prompts import completion, prompt_ids, student_prompt
-        from sft.student import load_tokenizer
-
-        if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self.base, self.sft)
-        prompts = [student_prompt(p.query, p.passage, p.instruction, self.prompt) for p, _ in rows]
-        texts = [completion("think", trace.reasoning, 1) for _, trace in rows]
-        asked = prompt_ids(self._tokenizer, prompts)
-        said = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return [len(a) + len(b) + 1 for a, b in zip(asked, said, strict=True)]
-
-
-def row_tokens(run: Run, traces: Mapping[str, Any]) -> Any:
-    """The counts of the run's traces by its students' tokenizer, made where they are not there yet, then kept.
-
-    `traces` is what the manifest says of the traces. Raises ConfigError where the tokenizer cannot be loaded.
-    """
-    from filters.engine.tokens import RowTokens, count_rows
-
-    count = StudentTokens(run)
-    rows = store.fingerprint([run.data_hash("pairs"), traces["data_hash"], count.identity])
-    file = run.at("traces") / "tokens" / f"{rows[:16]}.npy"
-    if not file.exists():
-        run.say("counting the traces' tokens ...")
-        with _processes() if traces["rows"] > COUNTED_ALONE else nullcontext(None) as pool:
-            count_rows(str(run.at("pairs")), str(run.at("traces")), file, count, pool)
-        for old in file.parent.glob("*.npy"):
-            if old != file:
-                old.unlink()
-    return RowTokens(file)
-
-
-def count_when_written(run: Run, traces: Mapping[str, Any]) -> None:
-    """Count the tokens of traces that have just been written, where a filter is going to ask for them.
-
-    A tokenizer that cannot be loaded is no fault of the traces: the filter says it.
-    """
-    from filters.engine.cache_keys import used
-
-    if "row_tokens" in used(run.config.filters, run.base):
-        with suppress(DistillError):
-            row_tokens(run, traces)
-
-
-def _processes() -> AbstractContextManager[Executor]:
-    import multiprocessing
-
-    return ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"), die_with_parent)
-
-
-def cluster() -> Executor | None:
-    """The Ray cluster that this process is a job of, for the row filters; None on one machine."""
-    if not os.environ.get("RAY_ADDRESS"):
-        return None
-    import logging
-
-    import ray
-
-    from filters.engine.ray_data import OnRay
-
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
-    return OnRay()
+STAGE = Stage("filter", "kept", ("pairs", "traces"), _settings, _inputs, _make)

@@ -48,7 +48,7 @@ def calibrate(run: Run, judged: Judged, qrels: Any, relevant_from: int) -> dict[
     for student in run.config.sft.targets:
         of = modes_of(run, student)
         mine = {mode: judged[system] for system, mode in of.items() if system in judged}
-        path = run.folder / "students" / student.name / FILE
+        path = run.students / student.name / FILE
         path.unlink(missing_ok=True)  # one of earlier answers must not outlive them
         try:
             made = from_judgements(mine, qrels, run.config.evaluation.calibration, relevant_from, _both(of))
@@ -71,7 +71,7 @@ def recheck(run: Run, pairs: Sequence[Pair], qrels: Any, relevant_from: int) -> 
     evaluation = run.config.evaluation
     tasks, meant = [], {}
     for student in run.config.sft.targets:
-        folder = run.folder / "students" / student.name
+        folder = run.students / student.name
         for mode in modes_of(run, student).values() if (folder / FILE).exists() else ():
             for number, text in enumerate(evaluation.calibration_instructions):
                 if mode != "adaptive":
@@ -100,7 +100,7 @@ def describe(run: Run, judged: Judged, qrels: Any, relevant_from: int, seconds: 
     found: dict[str, Any] = {}
     for student in run.config.sft.targets:
         of = {system: mode for system, mode in modes_of(run, student).items() if system in judged}
-        path = run.folder / "students" / student.name / FILE
+        path = run.students / student.name / FILE
         made = read(path) if path.exists() and run.config.evaluation.calibrate_on else None
         rows = {}
         for system, mode in of.items():

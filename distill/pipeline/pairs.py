@@ -1,21 +1,27 @@
-"""The stage `pairs`: a source's texts, and a teacher where the pairs need one, handed to the room that makes pairs."""
+"""The stage `pairs`: queries and passages with labels. Called by `distill.pipeline.stages`; others use its teacher."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.pipeline.run import Run, dump
-from distill.pipeline.sources import HeldOut, data_folder, source_files
+from distill.pipeline.sets import HeldOut
+from distill.pipeline.sources import data_folder, source_files
+from distill.pipeline.stage import Stage
 from distill.records import Pair
+from distill.results import Counts, Json
+
+if TYPE_CHECKING:
+    from teacher.asker import Asker
 
 
-def pair_settings(run: Run) -> Any:
-    """What decides which pairs there are, beside the source's files; prompts and teacher where the teacher is asked."""
+def _settings(run: Run) -> Json:
+    """What decides which pairs there are, apart from the source's files; prompts and teacher where the teacher is asked."""
     pairs, teacher = run.config.pairs, run.config.teacher
-    found = {**dump(pairs), "seed": run.config.seed}
+    found: dict[str, Json] = {**dump(pairs), "seed": run.config.seed}
     if pairs.asks:
         from distill.pairs.generation.prompting import hashes
 
@@ -24,37 +30,33 @@ def pair_settings(run: Run) -> Any:
     return found
 
 
-def pair_inputs(run: Run) -> dict[str, Any]:
+def _inputs(run: Run) -> Counts:
     """The hashes of the source's files, and of the evaluation sets' where their texts are taken out."""
     pairs = run.config.pairs
     if pairs.source == "example":
         return {"example": pairs.example}
-    found: dict[str, Any] = run.file_hashes(source_files(run, pairs))
+    found: dict[str, Json] = {**run.file_hashes(source_files(run, pairs))}
     for negatives in pairs.negatives.miners if pairs.negatives else ():
         if negatives.path:
             found |= run.file_hashes([run.base / negatives.path])
     if pairs.clean.decontaminate:
-        from distill.pipeline.sets import set_inputs
-
-        held_out = _HeldOut(run)
-        sets = [each for each in run.config.evaluation.sets if each.name in held_out]
-        found["held_out"] = {each.name: set_inputs(run, each) for each in sets}
+        found["held_out"] = HeldOut(run, made=False).inputs()
     return found
 
 
-def make_pairs(run: Run) -> dict[str, Any]:
+def _make(run: Run) -> Counts:
     """Make the pairs; what was asked is journalled with the traces, so that a second call asks only what is left."""
     from distill.pairs.build import build
 
     settings = run.config.pairs
     with _asking(run) if settings.asks else nullcontext(None) as ask:
         pairs, counts = build(
-            settings, run.config.seed, data_folder(run, settings), run.base, ask, _HeldOut(run),
+            settings, run.config.seed, data_folder(run, settings), run.base, ask, HeldOut(run, made=False),
             lambda text: run.say(f"  {text}"),
         )  # fmt: skip
         if ask is not None:
             counts |= ask.counts()
-    return {**counts, **store.write_rows(run.folder / "pairs", pairs, Pair)}
+    return {**counts, **store.write_rows(run.pairs, pairs, Pair)}
 
 
 def pairs_without_teacher(run: Run) -> list[Pair] | None:
@@ -81,7 +83,7 @@ def teacher_running(run: Run) -> AbstractContextManager[str | None]:
 
 
 @contextmanager
-def _asking(run: Run) -> Iterator[Any]:
+def _asking(run: Run) -> Iterator[Asker]:
     """A session with the teacher on this stage's account."""
     from teacher.asker import asking
 
@@ -89,7 +91,7 @@ def _asking(run: Run) -> Iterator[Any]:
         teacher_running(run) as url,
         asking(
             run.config.teacher,
-            run.folder / "traces",
+            run.traces,
             stage="pairs",
             base_url=url,
             notify=run.log,
@@ -99,18 +101,4 @@ def _asking(run: Run) -> Iterator[Any]:
         yield ask
 
 
-class _HeldOut(Mapping[str, Iterable[str]]):
-    """The texts of the evaluation sets that do not come from these very pairs."""
-
-    def __init__(self, run: Run) -> None:
-        self._all = HeldOut(run)
-        self._names = [each.name for each in run.config.evaluation.sets if each.source != "pairs"]
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __getitem__(self, name: str) -> Iterable[str]:
-        return self._all[name]
+STAGE = Stage("pairs", "pairs", (), _settings, _inputs, _make)

@@ -1,7 +1,8 @@
-"""Rounds: `rounds: 2` trains a student on the traces that the filters leave, and lets it judge them for `self_filter`.
+"""Earlier rounds of a run, and their students as judges for `self_filter`. Used by stages, dataset and filter_tools.
 
-An earlier round lies in `round-N/` of the run and is a stage of its line: its own filters, dataset and one student,
-over the run's pairs and traces (nothing is asked again). Only the last round has all students, and is evaluated.
+`rounds: 2` trains a student on the traces that the filters leave. An earlier round lies in `round-N/` of the run and is
+one of its stages: its own filters, dataset and one student, over the run's pairs and traces (nothing is asked again).
+Only the last round has all students, and is evaluated.
 """
 
 from __future__ import annotations
@@ -9,20 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from distill import store
+from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
-from distill.pipeline.stage import Stage, run_stages
 from distill.publish.settings import DatasetSettings
 from distill.records import Judgement, Pair
 from filters.settings import FilterSettings
 from sft.settings import StudentSettings
 
 SHARED = ("pairs", "traces", "example")  # the run's own, whatever the round
-ROUND = ("filter", "dataset", "sft")
 SELF_FILTER = "self_filter"
-TASK = 2048  # pairs that are judged before they are written down: what a kill can cost
+TASK = 2048  # pairs judged before they are written: what a kill can cost
 
 
 class Round(Run):
@@ -33,18 +32,13 @@ class Round(Run):
         super().__init__(_config(parent.config, number), folder, parent.origin, parent.quiet)
         self.parent, self.number = parent, number
 
-    def at(self, folder: str) -> Path:
-        return self.parent.at(folder) if folder in SHARED else super().at(folder)
+    def path(self, folder: str) -> Path:
+        """The run's own folder where all rounds share it, else the round's."""
+        return self.parent.path(folder) if folder in SHARED else super().path(folder)
 
     def say(self, text: str) -> None:
+        """One line on the terminal, with the round's number."""
         self.parent.say(f"round {self.number}, {text}")
-
-
-def line_of(config: Any, line: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The line with the earlier rounds before its filters."""
-    at = next(n for n, stage in enumerate(line) if stage.name == ROUND[0])
-    within = tuple(stage for stage in line if stage.name in ROUND)
-    return line[:at] + tuple(_stage(number, within) for number in range(1, config.rounds)) + line[at:]
 
 
 def previous(run: Run) -> Round | None:
@@ -53,7 +47,7 @@ def previous(run: Run) -> Round | None:
     return Round(run.parent if isinstance(run, Round) else run, number) if number else None
 
 
-def _config(config: Any, number: int) -> Any:
+def _config(config: RunConfig, number: int) -> RunConfig:
     """What the run's configuration means for an earlier round: one student, the first without self_filter."""
     filters = [entry for entry in config.filters.root if number > 1 or SELF_FILTER not in entry]
     sft = config.sft.model_copy(update={"targets": [first_student(config.sft.targets)]})
@@ -63,29 +57,9 @@ def _config(config: Any, number: int) -> Any:
 
 def first_student(targets: Sequence[StudentSettings]) -> StudentSettings:
     """The student of an earlier round: the first plain one that thinks, else the first plain one."""
-    plain = [each for each in targets if each.time_of is None and not each.shuffle_traces and each.target != "mixed"]
-    thinking = [each for each in plain if each.target == "think"]
+    plain = [s for s in targets if s.time_of is None and not s.shuffle_traces and s.target != "mixed"]
+    thinking = [student for student in plain if student.target == "think"]
     return next(iter([*thinking, *plain]), StudentSettings(target="think"))
-
-
-def _stage(number: int, within: tuple[Stage, ...]) -> Stage:
-    name = f"round-{number}"
-    needs = ("pairs", "traces", f"round-{number - 1}")[: 3 if number > 1 else 2]
-
-    def settings(run: Run) -> Any:
-        return {stage.name: stage.settings(Round(run, number)) for stage in within}
-
-    def make(run: Run) -> dict[str, Any]:
-        here = Round(run, number)
-        here.folder.mkdir(parents=True, exist_ok=True)
-        here.write_config()
-        run_stages(here, within, ROUND)
-        counts = here.metrics()["stages"]
-        (student,) = counts["sft"]["students"]
-        filtered = {key: counts["filter"][key] for key in ("kept", "rejected", "by_filter")}
-        return {**filtered, "student": student, "seconds_by_stage": {n: counts[n]["seconds"] for n in ROUND}}
-
-    return Stage(name, name, needs, settings, lambda run: {n: run.data_hash(n) for n in needs}, make)
 
 
 class Scores:
@@ -121,7 +95,7 @@ class Scores:
         from distill.rerank.pool import Task, judge
 
         assert self.known is not None
-        model = str(self.round.folder / "students" / self.student.name)
+        model = str(self.round.students / self.student.name)
         parts = {f"{n}": pairs[n : n + TASK] for n in range(0, len(pairs), TASK)}
         tasks = [Task(name, model, self.mode, part) for name, part in parts.items()]
         evaluation = self.round.config.evaluation
@@ -129,10 +103,10 @@ class Scores:
         with open(self.file, "a", encoding="utf-8") as out:
             out.write("\n" if out.tell() else "")  # after a line that a kill tore
             for name, judgements, _ in judge(tasks, lambda event: None, evaluation.batch, evaluation.max_new_tokens):
-                for pair, each in zip(parts[name], judgements, strict=True):
-                    self.known[pair.pair_id] = each
-                    line = {"student": self.identity, "pair_id": pair.pair_id, "score": each.score}
-                    out.write(json.dumps(line | {"margin": each.margin, "verdict": each.verdict}) + "\n")
+                for pair, judgement in zip(parts[name], judgements, strict=True):
+                    self.known[pair.pair_id] = judgement
+                    row = {"student": self.identity, "pair_id": pair.pair_id, "score": judgement.score}
+                    out.write(json.dumps(row | {"margin": judgement.margin, "verdict": judgement.verdict}) + "\n")
                 out.flush()
                 self.round.say(f"self_filter: {len(self.known):,} of {done + len(pairs):,} pairs judged")
 
@@ -147,5 +121,5 @@ class Scores:
                 except json.JSONDecodeError:
                     continue
                 if row.get("student") == self.identity:
-                    said = (row["score"], row["margin"], row["verdict"])
-                    yield row["pair_id"], Judgement("", "", *said, "", self.mode, 0, "stop")
+                    score, margin, verdict = row["score"], row["margin"], row["verdict"]
+                    yield row["pair_id"], Judgement("", "", score, margin, verdict, "", self.mode, 0, "stop")

@@ -1,35 +1,65 @@
-"""A run's folder: whose it is, its log, its metrics, and what is said on the terminal while it grows."""
+"""The run folder: its paths, its log, its metrics, and what the terminal shows. Used by every stage of the pipeline."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from distill import store
-from distill.config import Settings
 from distill.errors import RunFolderError
+from distill.pipeline.config import RunConfig
+from distill.pipeline.progress import Progress
+from distill.results import Counts, Json
 
 SECRETS = "keys are named by their environment variable and never written"
+
+
+class Folder:
+    """A folder of the run as an attribute of `Run`, under its own name."""
+
+    def __set_name__(self, owner: type[Run], name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: Run, owner: type[Run]) -> Path:
+        return run.path(self._name)
 
 
 class Run:
     """One run on disk. `origin` is the configuration's file, to whose folder its paths are relative."""
 
-    def __init__(self, config: Any, folder: Path, origin: Path, quiet: bool = False) -> None:
+    def __init__(self, config: RunConfig, folder: Path, origin: Path, quiet: bool = False) -> None:
         self.config, self.folder, self.origin, self.quiet = config, folder, origin, quiet
         self.base = origin.resolve().parent
         self.retry_failed = False
-        self._shown = 0.0
+        self._progress = Progress()
+
+    # What a run holds, each the path of a folder; within an earlier round pairs, traces and example are the run's.
+    pairs = Folder()  # queries and passages with labels
+    traces = Folder()  # the teacher's answers, and the journal of what was paid for
+    kept = Folder()  # the traces that passed all filters
+    rejected = Folder()  # the other answered traces, each with filter and reason
+    changed = Folder()  # the pairs whose label a filter or a person has changed
+    verdicts = Folder()  # the cache of what each filter said
+    dataset = Folder()  # training rows, a folder a student
+    students = Folder()  # trained weights, a folder a student
+    evaluation = Folder()  # rankings, judgements and measures of every set
+    example = Folder()  # the embedded example's texts, where the run uses it
+    ablation = Folder()  # the variants that `ablate` names, and their table
+
+    def path(self, folder: str) -> Path:
+        """A folder by its name, for code that goes through all stages."""
+        return self.folder / folder
 
     def claim(self) -> None:
-        """Make the folder ours. Raises RunFolderError for a folder that holds something else or another run."""
+        """Check that the folder is this run's, or empty. Raises RunFolderError for anything else."""
         file = self.folder / "config.yaml"
         if self.folder.exists() and not self.folder.is_dir():
             raise RunFolderError(f"{self.folder}: is a file; choose a folder with --out")
@@ -42,10 +72,6 @@ class Run:
                     f"{self.folder}: holds the run {owner!r}, this configuration is {self.config.name!r}; "
                     "choose another folder with --out, or another name"
                 )
-
-    def at(self, folder: str) -> Path:
-        """Where a stage's folder is."""
-        return self.folder / folder
 
     def write_config(self) -> None:
         """Write the resolved configuration, as it is used."""
@@ -60,35 +86,20 @@ class Run:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def log(self, event: dict[str, Any]) -> None:
-        """One line in log.jsonl; training and scoring progress is said too, every few seconds."""
+    def log(self, event: Counts) -> None:
+        """One line in log.jsonl; training and scoring progress is shown too, every few seconds."""
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as out:
             out.write(json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False, default=str) + "\n")
-        self._progress(event)
-
-    def _progress(self, event: dict[str, Any]) -> None:
-        if "warning" in event and "student" in event:
-            self.say(f"  {event['student']}: WARNING at step {event['step']}: {event['warning']}")
-        elif "student" in event and "dev_spread" in event:
-            shown = [f"{key.removeprefix('dev_')} {event[key]:.3f}" for key in event if key.startswith("dev_")]
-            self.say(f"  {event['student']}: step {event['step']}/{event['steps']}  held out: {', '.join(shown)}")
-        elif "student" in event and (time.monotonic() - self._shown > 5 or event["step"] == event["steps"]):
-            self._shown = time.monotonic()
-            left = event["seconds"] / max(event["step"], 1) * (event["steps"] - event["step"])
-            self.say(
-                f"  {event['student']}: step {event['step']}/{event['steps']}  loss {float(event['loss']):.3f}  "
-                f"{event['tokens_per_s']:,.0f} tokens/s  {left:.0f} s left"
-            )
-        elif "system" in event and (time.monotonic() - self._shown > 5 or event["done"] == event["of"]):
-            self._shown = time.monotonic()
-            self.say(f"  {event['set']}, {event['system']}: {event['done']:,}/{event['of']:,} pairs judged")
+        line = self._progress.line(event)
+        if line is not None:
+            self.say(line)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+    def stage(self, name: str) -> Iterator[dict[str, Json]]:
         """Time a stage; the counts put into the yielded dictionary go to metrics.json when it ends well."""
         self.say(f"{name} ...")
         started = time.monotonic()
-        counts: dict[str, Any] = {}
+        counts: dict[str, Json] = {}
         self.log({"stage": name, "event": "start"})
         yield counts
         counts["seconds"] = round(time.monotonic() - started, 2)
@@ -108,11 +119,11 @@ class Run:
         store.write_json(self.folder / "metrics.json", metrics)
 
     def data_hash(self, folder: str) -> str:
-        """The hash of a finished folder's rows, "" where it is not there yet."""
-        manifest = store.read_manifest(self.at(folder))
+        """The hash of the rows in a finished stage's folder, "" where it is not there yet."""
+        manifest = store.read_manifest(self.path(folder))
         return str(manifest["result"].get("data_hash", manifest["fingerprint"])) if manifest else ""
 
-    def file_hashes(self, paths: list[Path]) -> dict[str, str]:
+    def file_hashes(self, paths: Iterable[Path]) -> dict[str, str]:
         """SHA-256 by path; a file whose size and time are those of the last look is not read again."""
         cache_path = self.folder / ".hashes.json"
         cache = store.read_json(cache_path) or {}
@@ -138,7 +149,7 @@ def _name_in(file: Path) -> str | None:
     return value.get("name") if isinstance(value, dict) else None
 
 
-def _short(counts: dict[str, Any]) -> str:
+def _short(counts: Counts) -> str:
     """The plain numbers among a stage's counts, in their order."""
     parts = []
     for key, value in counts.items():
@@ -149,6 +160,6 @@ def _short(counts: dict[str, Any]) -> str:
     return ", ".join(parts) or "done"
 
 
-def dump(settings: Settings, **kwargs: Any) -> dict[str, Any]:
+def dump(settings: BaseModel, include: set[str] | None = None, exclude: set[str] | None = None) -> dict[str, Json]:
     """A settings model as plain JSON values."""
-    return settings.model_dump(mode="json", **kwargs)
+    return settings.model_dump(mode="json", include=include, exclude=exclude)

@@ -1,82 +1,88 @@
-"""The evaluation sets of a configuration: their texts and labels by layout, and the lists that are reranked."""
+"""The evaluation sets of a configuration: texts and labels by layout, and the lists that are reranked.
+
+Used by the stages pairs, filter and evaluate (training must not see their texts) and by `--judge-unjudged`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from distill.pipeline.run import Run
 from distill.pipeline.sources import collection_of, data_folder, source_files
+from distill.results import Json
 
 if TYPE_CHECKING:
+    from distill.evaluation.settings import SetSettings
     from distill.evaluation.suites.base import Suite
+    from distill.pairs.bm25 import Bm25
 
 Lists = dict[str, list[tuple[str, float]]]
 
 
-def suite_of(run: Run, each: Any) -> Suite:
+def suite_of(run: Run, entry: SetSettings) -> Suite:
     """An entry of `evaluation.sets`, read. Raises DataError with file and line, ConfigError for a task mteb lacks."""
     from distill.evaluation import suites
 
-    if each.source == "mteb":
+    if entry.source == "mteb":
         from distill.evaluation.suites.hub import read
 
-        return read(each.path, each.split, each.subset)
-    return suites.read(each.kind, data_folder(run, each, each.split), each.split, lambda: collection_of(run, each))
+        return read(entry.path, entry.split, entry.subset)
+    return suites.read(entry.kind, data_folder(run, entry, entry.split), entry.split, lambda: collection_of(run, entry))
 
 
-def set_inputs(run: Run, each: Any) -> Any:
+def set_inputs(run: Run, entry: SetSettings) -> Json:
     """What an entry is made from: the example's settings, a task's name, or the hashes of its files."""
-    if each.source == "example":
+    if entry.source == "example":
         return {"example": run.config.pairs.example, "seed": run.config.seed}
-    if each.source == "mteb":
-        return {"mteb": each.path, "subset": each.subset}
-    if each.source == "pairs":
+    if entry.source == "mteb":
+        return {"mteb": entry.path, "subset": entry.subset}
+    if entry.source == "pairs":
         return {"pairs": run.data_hash("pairs")}
     from distill.evaluation import suites
 
-    folder = data_folder(run, each, each.split)
-    paths = source_files(run, each) if each.kind in suites.BEIR_SHAPED else []
-    paths += suites.files(each.kind, folder, each.split)
-    paths += [run.base / each.first_stage] if each.first_stage != "bm25" else []
+    folder = data_folder(run, entry, entry.split)
+    paths = source_files(run, entry) if entry.kind in suites.BEIR_SHAPED else []
+    paths += suites.files(entry.kind, folder, entry.split)
+    paths += [run.base / entry.first_stage] if entry.first_stage != "bm25" else []
     return run.file_hashes(paths)
 
 
-def first_stage(run: Run, each: Any, suite: Suite) -> Lists:
+def first_stage(run: Run, entry: SetSettings, suite: Suite) -> Lists:
     """{query: [(passage, score)]} to rerank, best first: BM25's or those of the user's run, without excluded passages.
 
     A set's own lists are ranked whole; `depth` cuts the others.
     """
     from distill.files.runs import ranked
 
-    if each.first_stage == "bm25":
+    if entry.first_stage == "bm25":
         if suite.candidates is not None:
-            return _own_lists(run, each, suite, suite.candidates)
+            return _own_lists(run, entry, suite, suite.candidates)
         spare = max(map(len, suite.excluded.values()), default=0)
-        found = _index(run, each, suite).top(suite.queries, each.depth + spare)
+        found = _index(run, entry, suite).top(suite.queries, entry.depth + spare)
     else:
         from distill.files.runs import read_run
 
-        given = read_run(run.base / each.first_stage)
+        given = read_run(run.base / entry.first_stage)
         if suite.candidates is not None:
             return {q: _given(given.get(q, {}), suite.candidates[q]) for q in suite.queries}
         found = {q: ranked(given[q]) for q in suite.queries if q in given}
     nothing: frozenset[str] = frozenset()
     kept = {q: [row for row in rows if row[0] not in suite.excluded.get(q, nothing)] for q, rows in found.items()}
-    return {q: rows[: each.depth] for q, rows in kept.items()}
+    return {q: rows[: entry.depth] for q, rows in kept.items()}
 
 
-def _index(run: Run, each: Any, suite: Suite) -> Any:
+def _index(run: Run, entry: SetSettings, suite: Suite) -> Bm25:
     from distill.pairs.bm25 import Bm25
 
-    return Bm25(suite.passages, each.language or (run.config.pairs.language if suite.stop_words else "none"))
+    return Bm25(suite.passages, entry.language or (run.config.pairs.language if suite.stop_words else "none"))
 
 
-def _own_lists(run: Run, each: Any, suite: Suite, candidates: Mapping[str, Sequence[str]]) -> Lists:
+def _own_lists(run: Run, entry: SetSettings, suite: Suite, candidates: Mapping[str, Sequence[str]]) -> Lists:
     """A set's own lists in BM25's order for query and instruction together, as FollowIR's baseline has them."""
     from distill.files.runs import ranked
 
-    index = _index(run, each, suite)
+    index = _index(run, entry, suite)
     place = {doc: at for at, doc in enumerate(index.ids)}
     found = {}
     for query, text in suite.queries.items():
@@ -99,3 +105,27 @@ def texts_of(suite: Suite) -> list[str]:
     """Queries and judged passages: what training must not see."""
     judged = {doc for labels in suite.qrels.values() for doc in labels}
     return [*suite.queries.values(), *(suite.passages[doc] for doc in sorted(judged))]
+
+
+class HeldOut(Mapping[str, Iterable[str]]):
+    """By evaluation set, the queries and judged passages that training must not see; read when asked for.
+
+    `made` are those of sets that come from the run's own pairs: they are known only once the pairs are made.
+    """
+
+    def __init__(self, run: Run, made: bool = True) -> None:
+        self._run = run
+        self._sets = {entry.name: entry for entry in run.config.evaluation.sets if made or entry.source != "pairs"}
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sets)
+
+    def __getitem__(self, name: str) -> Iterable[str]:
+        return texts_of(suite_of(self._run, self._sets[name]))
+
+    def inputs(self) -> dict[str, Json]:
+        """What the sets are made from, by name."""
+        return {name: set_inputs(self._run, entry) for name, entry in self._sets.items()}

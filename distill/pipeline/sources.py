@@ -1,12 +1,14 @@
-"""Where a run's texts come from: the user's own folders, or the embedded example written out once."""
+"""Where a run's texts come from: the user's own folders, or the embedded example, written to disk when first needed.
+
+Used by the stages that read them (pairs, filter, sft, evaluate) and by the dry run.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
@@ -15,6 +17,7 @@ from distill.records import Pair
 
 if TYPE_CHECKING:
     from distill.pairs.collection import Collection
+    from distill.evaluation.settings import SetSettings
     from distill.pairs.settings import DataSettings
 
 
@@ -54,13 +57,13 @@ def check(run: Run, keys: bool = True) -> None:
             )
 
 
-def data_folder(run: Run, source: Any, split: str = "train") -> Path:
+def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "train") -> Path:
     """The folder that a source reads: the user's own, or the embedded example written out once."""
     if source.source != "example":
         return Path(store.filesystem(run.base / source.path)[1])
     from distill.example.world import WorldSettings, write_beir
 
-    folder = run.folder / "example"
+    folder = run.example
     settings = {"world": run.config.pairs.example, "seed": run.config.seed}
     manifest = store.read_manifest(folder)
     if manifest is None or manifest["fingerprint"] != store.stage_fingerprint("example", {}, settings):
@@ -78,45 +81,45 @@ def base_of(run: Run) -> str:
     return str(local) if base != "scratch" and local.is_dir() else base
 
 
-def settings_of(run: Run, each: Any) -> DataSettings:
+def settings_of(run: Run, entry: SetSettings) -> DataSettings:
     """How an evaluation set is read: as the pairs are, where it is another part or split of the same source."""
     from distill.pairs.settings import DataSettings
 
     pairs = run.config.pairs
-    if (each.source, each.path) == (pairs.source, pairs.path) and not each.files:
-        part = isinstance(pairs.split, dict) and each.split in pairs.split
+    if (entry.source, entry.path) == (pairs.source, pairs.path) and not entry.files:
+        part = isinstance(pairs.split, dict) and entry.split in pairs.split
         own = {name: getattr(pairs, name) for name in DataSettings.model_fields}
-        return DataSettings(**own) if part else DataSettings(**{**own, "split": each.split})
-    given = {"source": each.source, "path": each.path, "files": each.files, "columns": each.columns}
-    return DataSettings(**given, split=each.split, language=each.language or pairs.language)
+        return DataSettings(**own) if part else DataSettings(**{**own, "split": entry.split})
+    given = {"source": entry.source, "path": entry.path, "files": entry.files, "columns": entry.columns}
+    return DataSettings(**given, split=entry.split, language=entry.language or pairs.language)
 
 
-def _refuse_the_same(run: Run, each: Any) -> None:
+def _refuse_the_same(run: Run, entry: SetSettings) -> None:
     """Raise ConfigError where an evaluation set would be the very pairs that are trained on, under another name."""
     from distill.pairs.sources.registry import open_source
 
     pairs = run.config.pairs
-    same = (each.source, each.path) == (pairs.source, pairs.path) and not each.files
-    if not same or isinstance(pairs.split, dict) or each.split == pairs.split:
+    same = (entry.source, entry.path) == (pairs.source, pairs.path) and not entry.files
+    if not same or isinstance(pairs.split, dict) or entry.split == pairs.split:
         return
-    source = open_source(pairs, data_folder(run, pairs), run.base)
-    if not source.divided:
+    opened = open_source(pairs, data_folder(run, pairs), run.base)
+    if not opened.divided:
         raise ConfigError(
-            f"evaluation.sets, {each.name}: {each.path} has no split {each.split!r} apart from the one that is trained "
+            f"evaluation.sets, {entry.name}: {entry.path} has no split {entry.split!r} apart from the one that is trained "
             "on; give shares under pairs.split, such as {train: 0.8, test: 0.2}, or another path"
         )
 
 
-def source_files(run: Run, each: Any) -> list[Path]:
+def source_files(run: Run, source: DataSettings | SetSettings) -> list[Path]:
     """The local files that the pairs, or an evaluation set, are read from."""
     from distill.pairs.build import inputs
     from distill.pairs.settings import DataSettings
 
-    if each.source == "pairs":
+    if source.source == "pairs":
         return []
-    settings = each if isinstance(each, DataSettings) else settings_of(run, each)
-    split = each.split if isinstance(each.split, str) else "train"
-    return inputs(data_folder(run, each, split), settings, run.base)
+    settings = source if isinstance(source, DataSettings) else settings_of(run, source)
+    split = source.split if isinstance(source.split, str) else "train"
+    return inputs(data_folder(run, source, split), settings, run.base)
 
 
 def made_pairs(run: Run, split: str) -> Collection:
@@ -128,7 +131,7 @@ def made_pairs(run: Run, split: str) -> Collection:
     from distill.pairs.passages import Passages
     from distill.pairs.sources.registry import open_source
 
-    folder = run.at("pairs")
+    folder = run.pairs
     if store.read_manifest(folder) is None:
         raise RunFolderError(f"{folder}: not made yet; `distill pairs` makes them")
     queries: dict[str, str] = {}
@@ -143,38 +146,19 @@ def made_pairs(run: Run, split: str) -> Collection:
     return Collection(Passages(source.passages(), source.repeats), dict(sorted(queries.items())), qrels)
 
 
-def collection_of(run: Run, each: Any) -> Collection:
+def collection_of(run: Run, entry: SetSettings) -> Collection:
     """An evaluation set's collection: its part of the pairs' shares where it has one, else its own qrels file."""
     from distill.pairs.build import collection
 
-    if each.source == "pairs":
-        return made_pairs(run, each.split)
-    _refuse_the_same(run, each)
-    data = collection(settings_of(run, each), data_folder(run, each, each.split), run.config.seed, each.split, run.base)
-    if each.queries is None or each.queries >= len(data.queries):
+    if entry.source == "pairs":
+        return made_pairs(run, entry.split)
+    _refuse_the_same(run, entry)
+    data = collection(settings_of(run, entry), data_folder(run, entry, entry.split), run.config.seed, entry.split, run.base)
+    if entry.queries is None or entry.queries >= len(data.queries):
         return data
-    drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), each.queries))
+    drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), entry.queries))
     return replace(
         data,
         queries={q: data.queries[q] for q in drawn_queries},
         qrels={q: data.qrels[q] for q in drawn_queries if q in data.qrels},
     )
-
-
-class HeldOut(Mapping[str, Iterable[str]]):
-    """By evaluation set, the queries and judged passages that training must not see; read when asked for."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def __len__(self) -> int:
-        return len(self._run.config.evaluation.sets)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(each.name for each in self._run.config.evaluation.sets)
-
-    def __getitem__(self, name: str) -> Iterable[str]:
-        each = next(each for each in self._run.config.evaluation.sets if each.name == name)
-        from distill.pipeline.sets import suite_of, texts_of
-
-        return texts_of(suite_of(self._run, each))

@@ -44,7 +44,7 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, dict[str, Any]]:
     """
     from distill.files.runs import read_run
 
-    out, found = run.folder / "evaluation", {}
+    out, found = run.evaluation, {}
     refused: list[str] = []
     for each in run.config.evaluation.sets:
         suite = suite_of(run, each)
@@ -110,7 +110,7 @@ def _judged(
         return texts.queries[query], texts.instructions.get(query), texts.passages[doc]
 
     with teacher_running(run) as url, asking(
-        run.config.teacher, run.folder / "traces", stage="evaluate", base_url=url, notify=run.log
+        run.config.teacher, run.traces, stage="evaluate", base_url=url, notify=run.log
     ) as ask:  # fmt: skip
 
         def grade(keys: Sequence[Key]) -> Mapping[Key, int | None]:

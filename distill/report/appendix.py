@@ -6,15 +6,16 @@ from typing import Any
 
 import yaml
 
-from distill.report.files import LINE, RunFiles
+from distill.report.files import RunFiles
 from distill.report.words import clean, cut
+from distill.stages import STAGES
 
 MAX_TEXT = 20_000
 
 
 def section(files: RunFiles) -> dict[str, Any]:
     """Manifests in the line's order, versions, the configuration's text, and links to the files."""
-    stages = [(stage, files.manifests[stage.folder]) for stage in LINE if stage.folder in files.manifests]
+    stages = [(stage, files.manifests[stage.folder]) for stage in STAGES if stage.folder in files.manifests]
     versions: dict[str, str] = {}
     for _, manifest in stages:
         versions |= manifest.get("versions") or {}

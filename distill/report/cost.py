@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill.report.files import LINE, RunFiles
+from distill.report.files import RunFiles
 from distill.report.words import compact, count, duration, percent, usd
+from distill.stages import STAGES
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
@@ -24,7 +25,7 @@ def section(files: RunFiles) -> dict[str, Any] | None:
             facts.append(("Cost per 1,000 kept", usd(1000 * cost / kept), "what a training row costs"))
     if answered and isinstance(seconds := asked.get("seconds"), int | float) and seconds > 0:
         facts.append(("Teacher's pace", f"{count(answered / seconds)} answers/s", "over the whole stage"))
-    seconds = [(stage.title, files.counts(stage.name).get("seconds")) for stage in LINE]
+    seconds = [(stage.title, files.counts(stage.name).get("seconds")) for stage in STAGES]
     timed = [(title, float(s)) for title, s in seconds if isinstance(s, int | float)]
     total = sum(s for _, s in timed)
     if not facts and not total:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,31 +14,12 @@ import yaml
 
 from distill import store
 from distill.errors import DataError
+from distill.stages import BY_NAME, FOLDERS, STAGES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, slots=True)
-class StageFolder:
-    """A stage of the line: its name in metrics.json, its folder, what the report calls it."""
-
-    name: str
-    folder: str
-    title: str
-
-
-LINE = (
-    StageFolder("pairs", "pairs", "Pairs"),
-    StageFolder("trace", "traces", "Teacher"),
-    StageFolder("filter", "kept", "Filters"),
-    StageFolder("dataset", "dataset", "Dataset"),
-    StageFolder("sft", "students", "Training"),
-    StageFolder("evaluate", "evaluation", "Evaluation"),
-)
-BY_NAME = {stage.name: stage for stage in LINE}
 
 
 class RunFiles:
@@ -66,7 +46,7 @@ class RunFiles:
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
         """The manifest of each folder that has one."""
-        found = {stage.folder: store.read_manifest(self.run / stage.folder) for stage in LINE}
+        found = {stage.folder: store.read_manifest(self.run / stage.folder) for stage in STAGES}
         return {folder: manifest for folder, manifest in found.items() if manifest is not None}
 
     @property
@@ -95,7 +75,7 @@ class RunFiles:
         if manifest is None:
             return "missing"
         for folder, recorded in (manifest.get("inputs") or {}).items():
-            if folder not in {s.folder for s in LINE}:
+            if folder not in FOLDERS:
                 continue
             source = self.manifests.get(folder)
             if source is None or recorded != source["result"].get("data_hash", source["fingerprint"]):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from distill.report.evaluated import EvaluationSet
-from distill.report.files import LINE, RunFiles
+from distill.report.files import RunFiles
 from distill.report.funnel import Flow, checks
 from distill.report.words import count, percent, system_label
+from distill.stages import STAGES
 
 FEW_KEPT = 0.5
 FEW_QUERIES = 30
@@ -16,7 +17,7 @@ MANY_UNFINISHED = 0.05
 def notices(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
     """(level, title, text) of each notice; level is `warn` or `note`."""
     made: list[tuple[str, str, str]] = []
-    states = {stage.title: files.state(stage.name) for stage in LINE}
+    states = {stage.title: files.state(stage.name) for stage in STAGES}
     missing = [title for title, state in states.items() if state == "missing"]
     outdated = [title for title, state in states.items() if state == "outdated"]
     if missing:

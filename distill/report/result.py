@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from distill.report.evaluated import EvaluationSet
-from distill.report.files import LINE, RunFiles
+from distill.report.files import RunFiles
 from distill.report.funnel import Flow, flow
 from distill.report.notices import notices
 from distill.report.words import count, duration, measure, percent, signed, system_label, system_phrase, usd
+from distill.stages import STAGES
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
         "tiles": _tiles(files, found, sets),
         "stages": [
             {"title": stage.title, "state": files.state(stage.name), "seconds": files.counts(stage.name).get("seconds")}
-            for stage in LINE
+            for stage in STAGES
         ],
         "notices": notices(files, found, sets),
     }
@@ -34,8 +35,8 @@ def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]
     """The result as a title, and what qualifies it; says that there is none where nothing was evaluated."""
     main = _main(sets)
     if main is None:
-        done = sum(files.state(stage.name) == "done" for stage in LINE)
-        return f"No result yet: {done} of {len(LINE)} stages are done.", []
+        done = sum(files.state(stage.name) == "done" for stage in STAGES)
+        return f"No result yet: {done} of {len(STAGES)} stages are done.", []
     best, primary = main.students[0], main.primary or ""
     value, first = measure(main.value(best)), measure(main.value("first_stage"))
     gain = main.difference("first_stage", best)
@@ -117,7 +118,7 @@ def _tiles(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tupl
     if isinstance(cost, int | float):
         per = f"{usd(1000 * cost / found.kept)} per 1,000 kept" if found.kept and cost else "teacher, as billed"
         tiles.append((usd(cost), "teacher cost", per))
-    seconds = [files.counts(stage.name).get("seconds") for stage in LINE]
+    seconds = [files.counts(stage.name).get("seconds") for stage in STAGES]
     if any(seconds):
         total = sum(s for s in seconds if isinstance(s, int | float))
         tiles.append((duration(total), "from pairs to result", "sum over the stages"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from distill.evaluation.settings import EvaluationSettings
-from distill.pipeline.ablation import variants
+from distill.pipeline.variants import variants
 from distill.pipeline.config import RunConfig
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"

@@ -69,7 +69,7 @@ def test_length_reads_them_in_other_processes(folder: Path, monkeypatch: pytest.
 
 def test_the_students_count_is_what_training_encodes(folder: Path) -> None:
     from distill.pipeline.config import RunConfig
-    from distill.pipeline.filter import StudentTokens
+    from distill.pipeline.filter_tools import StudentTokens
     from distill.pipeline.run import Run
     from sft.scratch import train_tokenizer
     from sft.targets import examples

@@ -281,7 +281,7 @@ def test_restarted_training_is_drawn_once(tmp_path: Path) -> None:
 
 
 def test_folders_and_stages_are_those_of_the_pipeline() -> None:
-    from distill.pipeline.stages import LINE as PIPELINE
-    from distill.report.files import LINE
+    from distill.pipeline.stages import STAGES as PIPELINE
+    from distill.stages import STAGES as LINE
 
     assert {stage.name: stage.folder for stage in LINE} == {stage.name: stage.folder for stage in PIPELINE} == FOLDERS

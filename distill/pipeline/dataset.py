@@ -1,0 +1,73 @@
+"""The stage `dataset`: kept traces become each student's training rows. Called by `distill.pipeline.stages`."""
+
+from __future__ import annotations
+
+import hashlib
+
+from distill import store
+from distill.errors import ConfigError
+from distill.pipeline.rounds import Round
+from distill.pipeline.run import Run, dump
+from distill.pipeline.stage import Stage
+from distill.records import Example, Pair, Trace
+from distill.results import Counts, Json
+
+
+def sft_seed(run: Run) -> int:
+    """The seed of training: `sft.seed`, else the run's."""
+    sft = run.config.sft
+    return run.config.seed if sft.seed is None else sft.seed
+
+
+def _settings(run: Run) -> Json:
+    sft = run.config.sft
+    return {
+        "students": [dump(student) for student in sft.targets],
+        "seed": sft_seed(run),
+        "card": dump(run.config.dataset),
+        "dev": dump(sft.dev, include={"pairs"}) if sft.dev else None,
+        "weights": dump(sft.weights),
+    }
+
+
+def _inputs(run: Run) -> Counts:
+    return {name: run.data_hash(name) for name in ("pairs", "kept")}  # kept's hash covers the changed pairs
+
+
+def _make(run: Run) -> Counts:
+    from distill.publish.export import export
+    from sft.targets import examples, hold_out, order_lengths, shuffled, subsample
+
+    prompt, weights, seed = run.config.prompt, run.config.sft.weights, sft_seed(run)
+    pairs = {pair.pair_id: pair for folder in (run.pairs, run.changed) for pair in store.read_rows(folder, Pair)}
+    kept = [t for t in store.read_rows(run.kept, Trace) if pairs[t.pair_id].split == "train"]
+    if not kept:
+        raise ConfigError(
+            "filters: no trace was kept, so there is nothing to train on; see report.html for the reasons"
+        )
+    rows: dict[str, int] = {}
+    hashes: dict[str, str] = {}
+    if run.config.sft.dev is not None:
+        kept, held_out = hold_out(pairs, kept, run.config.sft.dev.pairs, seed, prompt)
+        written = store.write_rows(run.dataset / "dev", held_out, Pair)
+        rows["dev"], hashes["dev"] = written["rows"], written["data_hash"]
+    for student in run.config.sft.targets:
+        traces = subsample(kept, student.train_size, seed)
+        if student.shuffle_traces:
+            traces = shuffled(traces, seed)
+        by_verdict = (weights.not_relevant, weights.relevant)
+        made = examples(pairs, traces, student.target, prompt, by_verdict, weights.direct)
+        written = store.write_rows(run.dataset / student.name, made, Example)
+        rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
+    lengths = order_lengths(pairs, kept, prompt)
+    store.write_json(run.dataset / "lengths.json", lengths)
+    hashes["lengths"] = store.fingerprint(lengths)
+    joined = hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
+    published: dict[str, Json] = {}
+    if not isinstance(run, Round):
+        exported = export(run.folder, "dataset", run.dataset / "kept-traces", run.config.dataset)
+        published = {"published": exported["rows"], "left_out": exported["left_out"]}
+    return {"kept": len(kept), "examples": rows, **published, "hashes": hashes, "data_hash": joined}
+
+
+STAGE = Stage("dataset", "dataset", ("pairs", "kept"), _settings, _inputs, _make)

@@ -1,0 +1,53 @@
+"""Lines of log.jsonl as progress for the terminal: training steps, measures on held-out pairs, pairs judged.
+
+Used by `distill.pipeline.run`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from distill.results import Counts, Json
+
+EVERY = 5.0  # seconds between two lines of one kind; the last step is always shown
+
+
+class Progress:
+    """Says which events are worth a line now."""
+
+    def __init__(self) -> None:
+        self._shown = 0.0
+
+    def line(self, event: Counts) -> str | None:
+        """The line for an event; None where it is none of progress, or follows too soon."""
+        if "student" in event:
+            return self._training(event)
+        if "system" in event and self._due(event["done"] == event["of"]):
+            done, of = number(event["done"]), number(event["of"])
+            return f"  {event['set']}, {event['system']}: {done:,.0f}/{of:,.0f} pairs judged"
+        return None
+
+    def _training(self, event: Counts) -> str | None:
+        step, steps = number(event["step"]), number(event.get("steps"))
+        if "warning" in event:
+            return f"  {event['student']}: WARNING at step {step:.0f}: {event['warning']}"
+        where = f"  {event['student']}: step {step:.0f}/{steps:.0f}"
+        if "dev_spread" in event:
+            shown = [f"{key[4:]} {number(value):.3f}" for key, value in event.items() if key.startswith("dev_")]
+            return f"{where}  held out: {', '.join(shown)}"
+        if not self._due(step == steps):
+            return None
+        left = number(event["seconds"]) / max(step, 1) * (steps - step)
+        pace = f"{number(event['tokens_per_s']):,.0f} tokens/s  {left:.0f} s left"
+        return f"{where}  loss {number(event['loss']):.3f}  {pace}"
+
+    def _due(self, last: bool) -> bool:
+        due = last or time.monotonic() - self._shown > EVERY
+        if due:
+            self._shown = time.monotonic()
+        return due
+
+
+def number(value: Json) -> float:
+    """A number of an event; NaN for what is none."""
+    return float(value) if isinstance(value, int | float) else float("nan")

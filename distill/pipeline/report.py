@@ -1,0 +1,14 @@
+"""The stage `report`: the page and the figures, drawn from what lies in the run folder. Called after every other stage."""
+
+from __future__ import annotations
+
+from distill.pipeline.run import Run
+
+
+def write_report(run: Run) -> None:
+    """Draw figures/ and report.html, and say where the page is."""
+    from distill.report.build import build
+    from distill.report.figures import draw
+
+    draw(run.folder)
+    run.say(f"report: {build(run.folder)}")

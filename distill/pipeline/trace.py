@@ -1,0 +1,66 @@
+"""The stage `trace`: the teacher's reasoning and verdict on every pair. Called by `distill.pipeline.stages`, `dry_run`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill import store
+from distill.pipeline.filter_tools import count_when_written
+from distill.pipeline.pairs import pairs_without_teacher, teacher_running
+from distill.pipeline.run import Run
+from distill.pipeline.stage import Stage
+from distill.records import Pair
+from distill.results import Counts, Json
+
+
+def _settings(run: Run) -> Json:
+    """What decides which answers there are: not where they are asked, at what price, or how fast."""
+    return {**run.config.teacher.identity(), "prompt": run.config.prompt}
+
+
+def _inputs(run: Run) -> Counts:
+    return {"pairs": run.data_hash("pairs")}
+
+
+def _asked(run: Run) -> Iterator[Pair]:
+    """The run's pairs that are asked about."""
+    return (pair for pair in store.read_rows(run.pairs, Pair) if pair.split in run.config.pairs.ask)
+
+
+def _make(run: Run) -> Counts:
+    from teacher.stage import trace
+
+    by_split = (store.read_manifest(run.pairs) or {}).get("result", {}).get("by_split", {})
+    with teacher_running(run) as url:
+        result = trace(
+            _asked(run),
+            run.config.teacher,
+            run.traces,
+            base_url=url,
+            notify=run.log,
+            total=sum(by_split.get(split, 0) for split in run.config.pairs.ask) or None,
+            retry_failed=run.retry_failed,
+        )
+    count_when_written(run, result)
+    return result
+
+
+def estimate_lines(run: Run) -> list[str]:
+    """What asking would take, for a person to read; nothing is sent. Pairs not made yet are built in memory."""
+    from teacher.estimate import describe, estimate
+
+    if store.read_manifest(run.pairs) is not None:
+        return describe(estimate(list(_asked(run)), run.config.teacher, run.traces))
+    if run.config.pairs.source == "example":
+        return ["the embedded example costs nothing"]
+    pairs = pairs_without_teacher(run)
+    if pairs is None:
+        return ["no estimate before the teacher has written the queries; `distill pairs` has it write them"]
+    asked = [pair for pair in pairs if pair.split in run.config.pairs.ask]
+    with tempfile.TemporaryDirectory() as folder:
+        return describe(estimate(asked, run.config.teacher, Path(folder)))
+
+
+STAGE = Stage("trace", "traces", ("pairs",), _settings, _inputs, _make)
