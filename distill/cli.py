@@ -28,18 +28,14 @@ from distill.publish.cli import export, validate
 from distill.rerank.cli import calibrate, rerank
 from distill.rerank.instructions.cli import sweep
 from distill.rerank.serve.cli import serve
+from distill.stages import STAGES
 
 if TYPE_CHECKING:
     from distill.pipeline.run import Run
 
-STAGES = {
+HELP = {
     "run": "The whole pipeline; stages whose inputs and settings are unchanged are skipped.",
-    "pairs": "Queries and passages with labels, mined negatives included.",
-    "trace": "Ask the teacher why each passage is or is not relevant.",
-    "filter": "Keep the traces that pass all filters, and list the rest, each with a reason.",
-    "dataset": "Training rows for each student.",
-    "sft": "Train the students.",
-    "evaluate": "Rerank the first stage's lists and measure.",
+    **{stage.name: stage.help for stage in STAGES},
     "report": "Write report.html from what is in the run folder.",
 }
 
@@ -86,17 +82,17 @@ def _configured(options: StageOptions) -> Run:
 def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
     """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
     from distill import store
-    from distill.pipeline.ablation import configured, run_variants, variants
-    from distill.pipeline.rounds import line_of
+    from distill.pipeline.ablation import run_variants
     from distill.pipeline.sources import check
     from distill.pipeline.stage import run_stages
-    from distill.pipeline.stages import LINE
+    from distill.pipeline.stages import stages_of
+    from distill.pipeline.variants import configured, variants
 
     run = _configured(options)
     settings = run.config
     for variant in variants(settings):
         configured(run, variant, options.overrides)  # a wrong variant is refused before anything is run
-    stages = line_of(settings, LINE)
+    stages = stages_of(settings)
     run.claim()
     if options.dry_run:
         return _dry_run(name, run)
@@ -110,7 +106,7 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
         run.write_config()
         if settings.ablate and name == "run":
             run_stages(run, stages, tuple(one.name for one in stages))
-            run_variants(run, lambda each: line_of(each, LINE), options.overrides)
+            run_variants(run, stages_of, options.overrides)
             names = ("report",)
         run_stages(run, stages, names)
     return 0
@@ -118,15 +114,14 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
 
 def _dry_run(name: str, run: Run) -> int:
     from distill.pipeline import dry_run
-    from distill.pipeline.ablation import variants
-    from distill.pipeline.rounds import line_of
     from distill.pipeline.stage import plan
-    from distill.pipeline.stages import LINE
+    from distill.pipeline.stages import stages_of
+    from distill.pipeline.variants import variants
 
     for warning in dry_run.warnings(run):
         print(f"distill: warning: {warning}", file=sys.stderr)
     print(run.config.model_dump_json(indent=2, exclude_none=True))
-    for stage_name, due in plan(run, line_of(run.config, LINE)):
+    for stage_name, due in plan(run, stages_of(run.config)):
         print(f"{stage_name}: {'to do' if due else 'unchanged'}")
     for variant in variants(run.config) if name == "run" else ():
         print(f"ablation: {variant.label}")
@@ -138,7 +133,7 @@ def _dry_run(name: str, run: Run) -> int:
 
 
 def _explain(run: Run, pair_id: str) -> int:
-    from distill.pipeline.stages import explain
+    from distill.pipeline.filter import explain
 
     for sample, name, word in explain(run, pair_id):
         print(f"sample {sample}  {name}: {word}")
@@ -158,7 +153,7 @@ def commands() -> None:
 
 def stage(name: str) -> Callable[[Callable[..., int]], click.Command]:
     """Make a function the command of a stage."""
-    return commands.command(name, cls=Command, help=STAGES[name])
+    return commands.command(name, cls=Command, help=HELP[name])
 
 
 def plain_stages(*names: str) -> None:

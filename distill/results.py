@@ -1,4 +1,4 @@
-"""What stages report and what is measured, typed. Written by the pipeline and the evaluation, read by them and the report."""
+"""What stages count and what is measured, typed. Written by pipeline and evaluation, read by them and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one table of the pipeline's stages: name, folder and title. Read by the command line, the pipeline and the report."""
+"""The one table of the pipeline's stages: name, folder, title, help. Read by the command line, pipeline and report."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ class StageName:
 
 
 STAGES = (
-    StageName("pairs", "pairs", "Pairs", "queries and passages with labels, mined negatives included"),
-    StageName("trace", "traces", "Teacher", "ask the teacher why each passage is or is not relevant"),
-    StageName("filter", "kept", "Filters", "keep the traces that deserve to be kept, the rest with a reason each"),
-    StageName("dataset", "dataset", "Dataset", "training rows for each student"),
-    StageName("sft", "students", "Training", "train the students"),
-    StageName("evaluate", "evaluation", "Evaluation", "rerank the first stage's lists and measure"),
+    StageName("pairs", "pairs", "Pairs", "Queries and passages with labels, mined negatives included."),
+    StageName("trace", "traces", "Teacher", "Ask the teacher why each passage is or is not relevant."),
+    StageName(
+        "filter", "kept", "Filters", "Keep the traces that pass all filters, and list the rest, each with a reason."
+    ),
+    StageName("dataset", "dataset", "Dataset", "Training rows for each student."),
+    StageName("sft", "students", "Training", "Train the students."),
+    StageName("evaluate", "evaluation", "Evaluation", "Rerank the first stage's lists and measure."),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
 FOLDERS = frozenset(stage.folder for stage in STAGES)

@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib import metadata
@@ -177,7 +177,7 @@ def fingerprint(value: Any) -> str:
 
 
 def write_manifest(
-    folder: str | Path, stage: str, inputs: dict[str, Any], settings: Any, result: dict[str, Any]
+    folder: str | Path, stage: str, inputs: Mapping[str, Any], settings: Any, result: Mapping[str, Any]
 ) -> None:
     """Say that `folder` is done: what it was made from, by which settings and versions, and what it holds."""
     fs, inner = filesystem(folder)
@@ -197,7 +197,7 @@ def write_manifest(
     )
 
 
-def stage_fingerprint(stage: str, inputs: dict[str, Any], settings: Any) -> str:
+def stage_fingerprint(stage: str, inputs: Mapping[str, Any], settings: Any) -> str:
     """What must be unchanged for a stage not to run again."""
     return fingerprint({"stage": stage, "schema": SCHEMA_VERSION, "inputs": inputs, "settings": settings})
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,17 @@ def train_students(
     texts: Callable[[], Iterable[str]],
     texts_hash: str,
     notify: Notify,
+    base_hash: str = "",
 ) -> dict[str, Any]:
     """Train every student of the settings into `out`/NAME; returns {"students": {NAME: counts}}.
 
     `dataset`/NAME holds each student's examples, `data_hashes` their hashes; `texts` yields the training split's text
     (`texts_hash` is its hash), for the tokenizer of a base from nothing. A student that is done and unchanged is not
-    trained again. Raises what a training process raised, once the others have ended.
+    trained again; `base_hash` is that of a local base's files. Raises what a training process raised, once the others
+    have ended.
     """
     side_by_side = settings.parallel or (1 if _gpu() else min(cores(), len(settings.targets)))
-    stage = _Stage(settings, dataset, out, seed, max(1, cores() // side_by_side), data_hashes, texts_hash)
+    stage = _Stage(settings, dataset, out, seed, max(1, cores() // side_by_side), data_hashes, texts_hash, base_hash)
     futures: dict[str, Future[dict[str, Any]]] = {}
     with ThreadPoolExecutor(side_by_side) as pool, TrainingProcesses(stage.threads, notify) as crew:
         if any(stage.found(student) is None for student in settings.targets):
@@ -59,6 +62,20 @@ def train_students(
     return {"students": {student.name: results[student.name] for student in settings.targets}}
 
 
+def same_students(
+    settings: SftSettings, seed: int, data_hashes: dict[str, str], texts_hash: str, base_hash: str = ""
+) -> dict[str, Callable[[Path], bool]]:
+    """{student: whether a folder of any run holds that very student}, the untrained one of `base: scratch` among them.
+
+    The one rule of which settings and data decide a student: for training and for linking between runs.
+    """
+    stage = _Stage(settings, Path(), Path(), seed, 1, data_hashes, texts_hash, base_hash)
+    rules: dict[str, Callable[[Path], bool]] = {s.name: partial(stage.holds, s) for s in settings.targets}
+    if settings.base == "scratch":
+        rules["untrained"] = lambda folder: _is_scratch(folder, settings, seed, texts_hash)
+    return rules
+
+
 def _gpu() -> bool:
     import torch
 
@@ -68,17 +85,23 @@ def _gpu() -> bool:
 def _scratch(settings: SftSettings, out: Path, seed: int, texts_hash: str, texts: Callable[[], Iterable[str]]) -> Path:
     """The untrained student that all others start from."""
     folder = out / "untrained"
-    shape = {**settings.scratch.model_dump(), "seed": seed, "prompt": settings.prompt}
-    inputs = {"texts": texts_hash}
-    manifest = read_manifest(folder)
-    if manifest is None or manifest["fingerprint"] != stage_fingerprint("untrained", inputs, shape):
+    if not _is_scratch(folder, settings, seed, texts_hash):
         from sft.student import make_scratch
 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         make_scratch(settings, texts(), seed, folder)
-        write_manifest(folder, "untrained", inputs, shape, {})
+        write_manifest(folder, "untrained", *_scratch_key(settings, seed, texts_hash), {})
     return folder
+
+
+def _scratch_key(settings: SftSettings, seed: int, texts_hash: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"texts": texts_hash}, {**settings.scratch.model_dump(), "seed": seed, "prompt": settings.prompt}
+
+
+def _is_scratch(folder: Path, settings: SftSettings, seed: int, texts_hash: str) -> bool:
+    manifest, key = read_manifest(folder), _scratch_key(settings, seed, texts_hash)
+    return manifest is not None and manifest["fingerprint"] == stage_fingerprint("untrained", *key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +115,7 @@ class _Stage:
     threads: int
     data_hashes: dict[str, str]
     texts_hash: str
+    base_hash: str
 
     def key(self, student: StudentSettings) -> tuple[dict[str, Any], dict[str, Any]]:
         """(inputs, settings) that decide whether a student is the same as before.
@@ -110,10 +134,19 @@ class _Stage:
 
     def found(self, student: StudentSettings) -> dict[str, Any] | None:
         """What an earlier run made of the same student."""
-        manifest = read_manifest(self.out / student.name)
+        folder = self.out / student.name
+        return dict((read_manifest(folder) or {})["result"]) if self.holds(student, folder) else None
+
+    def holds(self, student: StudentSettings, folder: Path) -> bool:
+        """Whether a folder holds this very student, trained to its end."""
+        manifest = read_manifest(folder)
         if manifest is None or manifest["fingerprint"] != stage_fingerprint("student", *self.key(student)):
-            return None
-        return dict(manifest["result"])
+            return False
+        return self._like(read_json(folder / "job.json") or {})
+
+    def _like(self, job: dict[str, Any]) -> bool:
+        """Whether a job trains with this seed from this base, which a fingerprint does not say of every student."""
+        return (job.get("seed", self.seed), job.get("base_hash", self.base_hash)) == (self.seed, self.base_hash)
 
     def train(
         self, student: StudentSettings, base: str, crew: TrainingProcesses, training: dict[str, Any]
@@ -126,7 +159,7 @@ class _Stage:
         inputs, kept = self.key(student)
         fingerprint = stage_fingerprint("student", inputs, kept)
         before = read_json(folder / "job.json")
-        if before is None or before.get("fingerprint") != fingerprint:
+        if before is None or before.get("fingerprint") != fingerprint or not self._like(before):
             shutil.rmtree(folder, ignore_errors=True)  # another student's checkpoints
         elif student.time_of is not None:
             training = before["training"]
@@ -139,6 +172,7 @@ class _Stage:
             "examples": str(self.dataset / student.name),
             "out": str(folder),
             "seed": self.seed,
+            "base_hash": self.base_hash,
             "threads": self.threads,
             "settings": self.settings.model_dump(mode="json", exclude={"targets", "parallel", "assume"}),
             "dev": str(self.dataset / DEV),

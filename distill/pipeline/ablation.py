@@ -1,4 +1,4 @@
-"""Ablations: every variant that `ablate` names is brought up to date, and compared in one table. Called by `distill.cli`.
+"""Ablations: every variant that `ablate` names is made, and compared in one table. Called by `distill.cli`.
 
 A variant is a run of its own in `ablation/NAME/`, but nothing is done twice: it shares the run's journal, so what the
 teacher has been asked is not asked again; a stage that another variant has made from the same inputs by the same
@@ -16,7 +16,7 @@ from distill import store
 from distill.pipeline import ablation_table
 from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
-from distill.pipeline.sft import student_keys
+from distill.pipeline.sft import same_students
 from distill.pipeline.stage import Stage, run_stages
 from distill.pipeline.variants import configured, variants
 
@@ -69,7 +69,7 @@ def reuse_stage(run: Run, stage: Stage, finished_runs: Sequence[Run]) -> list[st
 
 def _link_students(run: Run, finished_runs: Sequence[Run]) -> Iterator[str]:
     """Link each student that another run has trained from the same data by the same settings."""
-    for name, accepts in student_keys(run).items():
+    for name, accepts in same_students(run).items():
         if store.read_manifest(run.students / name) is not None:
             continue
         folders = (folder for donor in finished_runs for folder in sorted(donor.students.glob("*/")))

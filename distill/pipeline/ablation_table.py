@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distill import store
 from distill.pipeline.run import Run
-
-if TYPE_CHECKING:
-    from distill.pipeline.ablation import Variant
+from distill.pipeline.variants import Variant
 
 OWN = "as configured"
 NOT_STUDENTS = ("first_stage", "untrained")
@@ -19,12 +17,12 @@ SEEDS = {"seed", "sft.seed"}
 
 def stale(run: Run, runs: Sequence[tuple[Variant, Run]]) -> bool:
     """Whether the table is of other evaluations than are there now."""
-    found = store.read_json(run.folder / "ablation" / "ablation.json")
+    found = store.read_json(run.ablation / "ablation.json")
     return not isinstance(found, dict) or found.get("made_of") != _made_of(run, runs)
 
 
 def _made_of(run: Run, runs: Sequence[tuple[Variant, Run]]) -> list[str]:
-    manifests = [store.read_manifest(each.folder / "evaluation") for each in (run, *(r for _, r in runs))]
+    manifests = [store.read_manifest(each.evaluation) for each in (run, *(r for _, r in runs))]
     return [f"{m['fingerprint']} {m['written']}" if m else "" for m in manifests]
 
 
@@ -39,7 +37,7 @@ def write(run: Run, runs: Sequence[tuple[Variant, Run]], linked: Mapping[str, li
     for label, changes, each, reused in every:
         rows += _rows(label, changes, each, reused)
         for one in each.config.evaluation.sets:
-            detail = store.read_json(each.folder / "evaluation" / f"{one.name}.json") or {}
+            detail = store.read_json(each.evaluation / f"{one.name}.json") or {}
             for system, by in (detail.get("per_query") or {}).items():
                 if system != "untrained" and not (system == "first_stage" and label != OWN):
                     values.setdefault(one.name, {})[_row_name(label, system)] = by
@@ -56,7 +54,7 @@ def write(run: Run, runs: Sequence[tuple[Variant, Run]], linked: Mapping[str, li
     seeds = [each.folder for variant, each in runs if variant.changes and set(variant.changes) <= SEEDS]
     spread = _over_seeds(seeds, run.config.seed)
     text += [f"## {name}, over {len(seeds)} seeds\n\n{tables.markdown_table(one)}" for name, one in spread.items()]
-    folder = run.folder / "ablation"
+    folder = run.ablation
     folder.mkdir(exist_ok=True)
     (folder / "table.md").write_text("\n".join([*text, "## What each cost", "", costs(rows)]) + "\n", encoding="utf-8")
     (folder / "table.tex").write_text("\n".join(latex), encoding="utf-8")
@@ -116,7 +114,7 @@ def _asked(run: Run) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     found = {"traces": 0, "teacher_usd": 0.0, "teacher_tokens": 0}
-    for shard in sorted((run.folder / "traces").glob("*.parquet")):
+    for shard in sorted(run.traces.glob("*.parquet")):
         table = pq.read_table(shard, columns=["cost_usd", "prompt_tokens", "completion_tokens"])
         found["traces"] += table.num_rows
         found["teacher_usd"] += pc.sum(table["cost_usd"]).as_py() or 0.0

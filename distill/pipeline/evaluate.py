@@ -8,11 +8,13 @@ from typing import Any
 
 from distill import store
 from distill.pipeline import modes
-from distill.pipeline.run import Run
-from distill.pipeline.sets import first_stage, set_inputs, suite_of
+from distill.pipeline.run import Run, dump
+from distill.pipeline.sets import HeldOut, first_stage, suite_of
 from distill.pipeline.sources import base_of
+from distill.pipeline.stage import Stage
 from distill.prompts import PROMPTS
 from distill.records import Judgement, make_pair
+from distill.results import Counts, Json
 
 
 def _settings(run: Run) -> Json:

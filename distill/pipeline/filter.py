@@ -1,4 +1,4 @@
-"""The stage `filter`: traces are kept, or rejected with a reason. Called by `distill.pipeline.stages` and `distill.cli`."""
+"""The stage `filter`: traces are kept, or rejected with a reason. Called by `distill.pipeline.stages` and the cli."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _inputs(run: Run) -> Counts:
 def _make(run: Run) -> Counts:
     from filters.engine.run import filter_folders
 
-    folders = [str(each) for each in (run.pairs, run.traces, run.kept, run.rejected, run.changed)]
     with filter_tools(run) as tools:
         return filter_folders(
-            *folders, run.config.filters, tools, cores(), executor=cluster(), verdicts=str(run.verdicts)
-        )
+            str(run.pairs), str(run.traces), str(run.kept), str(run.rejected), str(run.changed), run.config.filters,
+            tools, cores(), cluster(), str(run.verdicts),
+        )  # fmt: skip
 
 
 def explain(run: Run, pair_id: str) -> list[tuple[int, str, str]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _settings(run: Run) -> Json:
-    """What decides which pairs there are, apart from the source's files; prompts and teacher where the teacher is asked."""
+    """What decides which pairs there are, apart from the source's files; prompts and teacher where one is asked."""
     pairs, teacher = run.config.pairs, run.config.teacher
     found: dict[str, Json] = {**dump(pairs), "seed": run.config.seed}
     if pairs.asks:

@@ -1,4 +1,4 @@
-"""The stage `report`: the page and the figures, drawn from what lies in the run folder. Called after every other stage."""
+"""The stage `report`: page and figures, drawn from what is in the run folder. Called after the other stages."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from distill import store
 from distill.pipeline.dataset import sft_seed
@@ -11,6 +12,7 @@ from distill.pipeline.sources import base_of
 from distill.pipeline.stage import Stage
 from distill.records import Example
 from distill.results import Counts, Json
+from sft.settings import SftSettings
 
 
 def _settings(run: Run) -> Json:
@@ -18,7 +20,30 @@ def _settings(run: Run) -> Json:
 
 
 def _inputs(run: Run) -> Counts:
-    return {"dataset": run.data_hash("dataset")}
+    base = _base_hash(run)
+    return {"dataset": run.data_hash("dataset"), **({"base": base} if base else {})}
+
+
+def _base_hash(run: Run) -> str:
+    """The hash of a local base's files, "" for a name on a hub."""
+    folder = Path(base_of(run))
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    return store.fingerprint(sorted(run.file_hashes(files).items())) if files else ""
+
+
+def same_students(run: Run) -> dict[str, Callable[[Path], bool]]:
+    """{student: whether a folder of any run holds the very student that this run would train}."""
+    from sft import stage
+
+    manifest = store.read_manifest(run.dataset)
+    if manifest is None:
+        return {}
+    hashes = manifest["result"]["hashes"]
+    return stage.same_students(_sft(run), sft_seed(run), hashes, run.data_hash("kept"), _base_hash(run))
+
+
+def _sft(run: Run) -> SftSettings:
+    return run.config.sft.model_copy(update={"base": base_of(run)})
 
 
 def _make(run: Run) -> Counts:
@@ -31,7 +56,7 @@ def _make(run: Run) -> Counts:
 
     manifest = store.read_manifest(run.dataset) or {}
     return train_students(
-        run.config.sft.model_copy(update={"base": base_of(run)}),
+        _sft(run),
         run.dataset,
         run.students,
         sft_seed(run),
@@ -39,6 +64,7 @@ def _make(run: Run) -> Counts:
         texts,
         run.data_hash("kept"),
         run.log,
+        _base_hash(run),
     )
 
 

@@ -16,8 +16,8 @@ from distill.pipeline.run import Run
 from distill.records import Pair
 
 if TYPE_CHECKING:
-    from distill.pairs.collection import Collection
     from distill.evaluation.settings import SetSettings
+    from distill.pairs.collection import Collection
     from distill.pairs.settings import DataSettings
 
 
@@ -105,8 +105,8 @@ def _refuse_the_same(run: Run, entry: SetSettings) -> None:
     opened = open_source(pairs, data_folder(run, pairs), run.base)
     if not opened.divided:
         raise ConfigError(
-            f"evaluation.sets, {entry.name}: {entry.path} has no split {entry.split!r} apart from the one that is trained "
-            "on; give shares under pairs.split, such as {train: 0.8, test: 0.2}, or another path"
+            f"evaluation.sets, {entry.name}: {entry.path} has no split {entry.split!r} apart from the one that is "
+            "trained on; give shares under pairs.split, such as {train: 0.8, test: 0.2}, or another path"
         )
 
 
@@ -153,7 +153,9 @@ def collection_of(run: Run, entry: SetSettings) -> Collection:
     if entry.source == "pairs":
         return made_pairs(run, entry.split)
     _refuse_the_same(run, entry)
-    data = collection(settings_of(run, entry), data_folder(run, entry, entry.split), run.config.seed, entry.split, run.base)
+    data = collection(
+        settings_of(run, entry), data_folder(run, entry, entry.split), run.config.seed, entry.split, run.base
+    )
     if entry.queries is None or entry.queries >= len(data.queries):
         return data
     drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), entry.queries))

@@ -1,4 +1,4 @@
-"""What a stage is: when it has to be made, why, and how stages are made in their order. Used by the stages and the cli."""
+"""A stage: when it has to be made and why, and how stages are made in their order. Used by the stages and the cli."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage `trace`: the teacher's reasoning and verdict on every pair. Called by `distill.pipeline.stages`, `dry_run`."""
+"""The stage `trace`: the teacher's reasoning and verdict on every pair. Called by `stages` and `dry_run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variants that `ablate` names: every combination of the values that settings take. Used by ablation and the cli."""
+"""The variants that `ablate` names: every combination of values that settings take. Used by ablation and the cli."""
 
 from __future__ import annotations
 

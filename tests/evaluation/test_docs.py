@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from distill.evaluation.settings import EvaluationSettings
-from distill.pipeline.variants import variants
 from distill.pipeline.config import RunConfig
+from distill.pipeline.variants import variants
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 
