@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import keyword
 import pkgutil
 import sys
 import traceback
@@ -52,12 +53,13 @@ class Kind(Generic[T]):
     inherit: str = ""
 
     def names(self) -> tuple[str, ...]:
-        """The built-in ones' names, sorted: those of their modules. Imports none of them."""
+        """The built-in ones' names, sorted: their modules' (`import` for `import_.py`). Imports none of them."""
         spec = importlib.util.find_spec(self.package)
         folders = spec.submodule_search_locations if spec else None
         modules = pkgutil.iter_modules(folders or [])
         others = {"base", "settings", *self.besides}
-        return tuple(sorted(m.name for m in modules if not (m.ispkg or m.name in others or m.name.startswith("_"))))
+        own = [m.name for m in modules if not (m.ispkg or m.name in others or m.name.startswith("_"))]
+        return tuple(sorted(name.rstrip("_") for name in own))
 
     def check_name(self, name: object) -> str:
         """The name, where it is a built-in's or has the form of an external one's; imports nothing.
@@ -83,7 +85,7 @@ class Kind(Generic[T]):
         name = self.check_name(name)
         if is_external(name):
             return self._external(name, folder)
-        module = importlib.import_module(f"{self.package}.{name}")
+        module = importlib.import_module(f"{self.package}.{name}{'_' if keyword.iskeyword(name) else ''}")
         classes = [made for made in _classes(module) if self._is_one(made) and not inspect.isabstract(made)]
         if len(classes) != 1:
             has = ", ".join(made.__name__ for made in classes) or "none"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from distill.answers import JsonObject
+from distill.answers.finish import FinishReason
 from distill.texts import clean_text
 
 SCHEMA_VERSION = 2
@@ -76,13 +78,13 @@ class Request:
 
     request_id: str
     messages: list[dict[str, str]]
-    sampling: dict[str, Any]
+    sampling: JsonObject
     sample: int = 0
     purpose: str = "trace"
 
 
 def make_request(
-    teacher: str, messages: list[dict[str, str]], sampling: dict[str, Any], sample: int = 0, purpose: str = "trace"
+    teacher: str, messages: list[dict[str, str]], sampling: JsonObject, sample: int = 0, purpose: str = "trace"
 ) -> Request:
     """A Request with its id. `teacher` is the teacher's stable name, whatever alias an endpoint gives the model."""
     key = digest(teacher, json.dumps(messages, sort_keys=True), json.dumps(sampling, sort_keys=True), str(sample))
@@ -93,21 +95,43 @@ def make_request(
 class Answer:
     """What the teacher said. `error` is None, or `kind: message` of a permanent failure.
 
-    `cost_usd` and the token counts are what was billed, retries included; `estimated` marks counts that the
-    server did not report. `teacher` names model, endpoint host, sampling and prompt; never a key.
+    `cost_usd` and the token counts are what was billed, retries included; `estimated` marks counts that the server did
+    not report. `finish_reason` is one word for all servers (`distill.answers.finish`); `unknown_finish` the server's
+    own, where nobody here knows it. `model`, `host` and `sampling` say who was asked, where and how; never a key.
     """
 
     request_id: str
     reasoning: str = ""
     content: str = ""
-    finish_reason: str = "stop"
+    finish_reason: FinishReason = "stop"
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
     latency_s: float = 0.0
-    teacher: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    host: str | None = None
+    sampling: JsonObject = field(default_factory=dict)
     error: str | None = None
     estimated: bool = False
+    unknown_finish: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One line of the teacher's journal: an answer, or a bill for what was paid for and could not be used.
+
+    `bill` is a bill's kind (`empty`, `preflight`, a fault's kind), None for an answer; a bill's `answer` holds tokens
+    and dollars only. `stage` is the one that has asked, `purpose` what for, `attempts` how often this request was
+    sent, `time` when the entry was made (seconds since 1970; None in journals that do not say it).
+    `teacher.journal` reads and writes it.
+    """
+
+    answer: Answer
+    bill: str | None = None
+    stage: str = "trace"
+    purpose: str = "trace"
+    attempts: int = 1
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The Ray actors at whose desks the asking is done: started, fed, replaced when they die.
+"""The Ray actors in which workers ask the teacher: started, fed, replaced when they die. Used by `teacher.session`.
 
-Whatever a dead actor had and had not handed over goes back to the driver, and so to the others.
+What a dead actor had not handed over goes back to the session, and so to the others.
 """
 
 from __future__ import annotations
@@ -31,44 +31,26 @@ PATIENT = {"health_check_timeout_ms": 60_000, "worker_register_timeout_seconds":
 class WorkerActor:
     """What runs inside an actor. Keys travel as SecretStr, which does not print."""
 
-    def __init__(self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr]) -> None:
-        self._arguments = settings, endpoints, keys
-        self._desk: Worker | None = None
+    def __init__(
+        self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr], stage: str = "trace"
+    ) -> None:
+        self._arguments = settings, endpoints, keys, stage
+        self._worker: Worker | None = None
 
     async def exchange(self, requests: list[WireRequest], usd: float, tokens: float) -> WorkerReport:
-        """See Desk.exchange."""
-        if self._desk is None:
-            self._desk = make_worker(*self._arguments)
-        return await self._desk.exchange(requests, usd, tokens)
+        """See Worker.exchange."""
+        if self._worker is None:
+            self._worker = make_worker(*self._arguments)
+        return await self._worker.exchange(requests, usd, tokens)
 
 
-def make_worker(settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Sequence[SecretStr]) -> Worker:
-    """A desk with its share of the run's limits."""
-    from teacher.client import Client
-    from teacher.limits import EndpointLimits
-
-    concurrency = math.ceil(settings.concurrency / settings.workers)
-    if settings.source == "vllm":
-        from teacher.engine import EngineClient
-
-        assert settings.engine is not None
-        engine: Any = EngineClient(settings.engine, settings.deadline_s)
-        gauge = EndpointLimits(concurrency, settings.deadline_s, None, None)
-        return Worker([engine], [gauge], settings.attempts, concurrency)
-
-    def share(whole: float | None) -> float | None:
-        return None if whole is None else whole / settings.workers
-
-    clients, gauges = [], []
-    for endpoint, key in zip(endpoints, keys, strict=True):
-        most = math.ceil((endpoint.in_flight or settings.concurrency) / settings.workers)
-        clients.append(Client(endpoint, key.get_secret_value(), settings.deadline_s, most))
-        gauges.append(
-            EndpointLimits(
-                most, settings.deadline_s, share(endpoint.requests_per_minute), share(endpoint.tokens_per_minute)
-            )
-        )
-    return Worker(clients, gauges, settings.attempts, concurrency)
+def make_worker(
+    settings: TeacherSettings, endpoints: Sequence[Endpoint], keys: Sequence[SecretStr], stage: str = "trace"
+) -> Worker:
+    """A worker with its share of the run's limits."""
+    source = settings.made_source()
+    connections = source.connect(endpoints, keys)
+    return Worker(connections, settings.attempts, source.share(settings.concurrency), stage)
 
 
 def connect(workers: int) -> bool:
@@ -106,29 +88,30 @@ def connect(workers: int) -> bool:
 class ActorPool:
     """`settings.workers` actors. One exchange with each is always under way."""
 
-    def __init__(self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr]) -> None:
+    def __init__(
+        self, settings: TeacherSettings, endpoints: list[Endpoint], keys: list[SecretStr], stage: str = "trace"
+    ) -> None:
         import ray
 
         self._started_ray = connect(settings.workers)
         self._ray = ray
         self._settings = settings
         actor = settings.actor
-        engine = settings.engine if settings.source == "vllm" else None
-        gpus = actor.num_gpus if actor.num_gpus is not None else engine.tensor_parallel_size if engine else 0
+        needs = settings.made_source().needs
         actor_class: Any = ray.remote(WorkerActor)
         self._make = actor_class.options(
             num_cpus=actor.num_cpus,
-            num_gpus=gpus,
+            num_gpus=needs.num_gpus if actor.num_gpus is None else actor.num_gpus,
             resources=actor.resources or None,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": engine.env} if engine and engine.env else None,
+            runtime_env={"env_vars": needs.env} if needs.env else None,
             max_restarts=0,
             max_concurrency=4,
         )
-        self._arguments = settings, endpoints, keys
+        self._arguments = settings, endpoints, keys, stage
         self.actors: list[Any] = [self._make.remote(*self._arguments) for _ in range(settings.workers)]
         self.held: list[dict[str, WireRequest]] = [{} for _ in self.actors]
-        self.ready: set[int] = set()  # those that Ray has placed: a pending actor must not sit on work
+        self.ready: set[int] = set()  # those that Ray has placed: a pending actor must hold no requests
         self._calls: dict[Any, int] = {}
         self._deaths = 0
         self._looked = time.monotonic()
@@ -140,32 +123,32 @@ class ActorPool:
 
     def idle(self) -> list[int]:
         """Actors with no exchange under way."""
-        at_work = set(self._calls.values())
-        return [number for number in range(len(self.actors)) if number not in at_work]
+        busy = set(self._calls.values())
+        return [number for number in range(len(self.actors)) if number not in busy]
 
-    def hand(self, number: int, sheets: list[WireRequest], usd: float, tokens: float) -> None:
+    def hand(self, number: int, requests: list[WireRequest], usd: float, tokens: float) -> None:
         """Begin an exchange with an actor; one that is not ready yet must be handed nothing."""
-        self.held[number].update((sheet[0], sheet) for sheet in sheets)
-        self._calls[self.actors[number].exchange.remote(sheets, usd, tokens)] = number
+        self.held[number].update((request[0], request) for request in requests)
+        self._calls[self.actors[number].exchange.remote(requests, usd, tokens)] = number
 
     def collect(self, timeout_s: float) -> tuple[list[tuple[int, WorkerReport]], list[WireRequest]]:
-        """Deliveries that have come, and the requests that dead actors have left.
+        """Reports that have come, with their actors, and the requests that dead actors have left.
 
-        Raises Stopped when actors die one after another without a single delivery, or Ray's last node is gone.
+        Raises Stopped when actors die one after another without a single report, or Ray's last node is gone.
         """
         ready, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         if not ready:
             ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
         if ready or self.ready:
             self._looked = time.monotonic()
-        elif time.monotonic() - self._looked > LOOK_S:  # nobody is at work and nothing comes: is Ray still there?
+        elif time.monotonic() - self._looked > LOOK_S:  # no actor has reported for a while: is Ray still there?
             self._need_a_node()
-        deliveries: list[tuple[int, WorkerReport]] = []
+        reports: list[tuple[int, WorkerReport]] = []
         left: list[WireRequest] = []
         for call in ready:
             number = self._calls.pop(call)
             try:
-                delivery = self._ray.get(call)
+                report = self._ray.get(call)
             except self._ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, DistillError):
                     raise error.cause from None
@@ -175,10 +158,10 @@ class ActorPool:
                 continue
             self._deaths = 0
             self.ready.add(number)
-            for request_id in delivery.done:
+            for request_id in report.done:
                 self.held[number].pop(request_id, None)
-            deliveries.append((number, delivery))
-        return deliveries, left
+            reports.append((number, report))
+        return reports, left
 
     def close(self) -> None:
         """End the actors, and Ray when it was started here."""

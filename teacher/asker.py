@@ -1,7 +1,7 @@
-"""Asking in general: grades, instructions, synthetic queries, a judge's word; what is no trace of a pair.
+"""Asking for anything but traces: grades, instructions, synthetic queries, a judge's opinion. Used by the pipeline.
 
 The journal, the budget and the workers are those of the stage `trace`; so an answer that any stage has paid for is
-never bought again by another. Rooms that ask know `distill.records.Ask` only; the pipeline hands them an `Asker`.
+never bought again by another. Packages that ask know `distill.records.Ask` only; the pipeline hands them an `Asker`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 from distill.errors import ConfigError
 from distill.records import Answer, Request, make_request
-from teacher.index import answer_of
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, StageName, TeacherSettings
 from teacher.stage import Notify, refuse_upload
@@ -42,15 +41,7 @@ class Asker:
         its `error` set. Raises EndpointError (nobody to ask), ConfigError (a key's variable is not set), Stopped
         (budget reached, teacher away): the same requests later go on from there.
         """
-        if self._settings.source != "batch":
-            yield from self._session.ask(requests)
-            return
-        from teacher.batch import finished
-
-        for request_id in finished(self._session, requests):
-            line = self._session.index.line(request_id)
-            assert line is not None
-            yield answer_of(line, self._settings.teacher_name)
+        return self._session.ask(requests)
 
     def counts(self) -> dict[str, Any]:
         """What a stage reports: requests asked now and answered before, and what this stage has been billed in all."""
@@ -89,10 +80,10 @@ def asking(
     from teacher.progress import Progress
 
     refuse_upload(folder)
-    if settings.source == "import":
+    if not settings.asks:
         raise ConfigError(
-            f"teacher.source: import holds traces and can answer nothing else, and {stage} has something to ask; "
-            "name endpoints, or switch off what asks"
+            f"teacher.source: {settings.source} holds traces and can answer nothing else, and {stage} has "
+            "something to ask; name endpoints, or switch off what asks"
         )
     watcher = Progress(notify, None, quiet, stage)
     endpoints = None if base_url is None else [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from distill.answers import JsonObject
 from distill.answers.body import ErrorInBody, NotACompletion, Usage, read_completion
-from distill.answers.finish import FinishReason
 from distill.config import is_local
 from teacher.faults import Action, Fault, from_body, from_exception, scrubbed, shorten
 from teacher.settings import Endpoint
+from teacher.sources.base import Reply
 
 if TYPE_CHECKING:
     import openai
@@ -24,32 +24,7 @@ if TYPE_CHECKING:
 CHARACTERS_A_TOKEN = 4.0
 PROBE = [{"role": "user", "content": "Answer only with 'true' or 'false': is water wet?"}]
 _JSON: Any = {"headers": {"Content-Type": "application/json"}}
-PROBE_SAMPLING = {"max_tokens": 16}
-
-
-@dataclass(slots=True)
-class Reply:
-    """What an endpoint said to one request. `estimated` says that the server reported no token counts.
-
-    `unknown_finish` is the server's word for the end where it is unknown (`distill.answers.finish`).
-    """
-
-    reasoning: str
-    content: str
-    finish_reason: FinishReason
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float
-    latency_s: float
-    estimated: bool
-    cached_tokens: int = 0
-    said_usd: float | None = None
-    unknown_finish: str | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Neither reasoning nor answer, and not for want of room."""
-        return not self.content and not self.reasoning and self.finish_reason != "length"
+PROBE_SAMPLING: JsonObject = {"max_tokens": 16}
 
 
 def guess_tokens(text: str) -> int:
@@ -70,6 +45,16 @@ class Client:
         self._connections = connections
         self._openai: openai.AsyncOpenAI | None = None
 
+    @property
+    def model(self) -> str:
+        """The model's name at this endpoint."""
+        return self.endpoint.model
+
+    @property
+    def host(self) -> str:
+        """Host and port: where the passages go."""
+        return self.endpoint.host
+
     def _client(self) -> openai.AsyncOpenAI:
         if self._openai is None:
             import httpx2
@@ -87,7 +72,7 @@ class Client:
             )
         return self._openai
 
-    async def ask(self, messages: list[dict[str, str]], sampling: dict[str, Any]) -> Reply:
+    async def ask(self, messages: list[dict[str, str]], sampling: JsonObject) -> Reply:
         """Ask once. Raises Fault, with its message free of the key, for everything but an answer."""
         client = self._client()  # the import and the connection pool are not the server's time
         started = time.perf_counter()
@@ -117,9 +102,7 @@ class Client:
         if self._openai is not None:
             await self._openai.close()
 
-    async def _send(
-        self, client: openai.AsyncOpenAI, messages: list[dict[str, str]], sampling: dict[str, Any]
-    ) -> bytes:
+    async def _send(self, client: openai.AsyncOpenAI, messages: list[dict[str, str]], sampling: JsonObject) -> bytes:
         import httpx2
 
         body = {"model": self.endpoint.model, "messages": messages, **sampling, **self.endpoint.extra_body}

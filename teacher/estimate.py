@@ -51,7 +51,7 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
     seconds = seconds or output / TOKENS_PER_S
     ask = due - known
     prices = [each.price for each in settings.endpoints if each.price is not None]
-    share = settings.batch.discount if settings.source == "batch" else 1.0
+    share = settings.made_source().price_share
     costs = [share * (prompt_tokens * p.input + ask * output * p.output) / 1e6 for p in prices]
     return {
         "pairs": seen,

@@ -1,4 +1,4 @@
-"""Where in the journal each answer lies, and which pair and sample waits for it: a scratch SQLite file.
+"""Where in the journal each answer is, and which pair and sample waits for it: a scratch SQLite file of the session.
 
 It is made anew from the journal by every session and may be deleted at any time. It is there so that memory stays
 flat, however many pairs: 10 million ids in Python's own dictionaries are gigabytes.
@@ -7,23 +7,33 @@ flat, however many pairs: 10 million ids in Python's own dictionaries are gigaby
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-from distill.records import Answer
-from teacher.journal import Journal
+from distill.records import Answer, JournalEntry
+from teacher.journal import Journal, Place
 
 _TABLES = """
 PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1000;
-CREATE TABLE said(id TEXT PRIMARY KEY, part INTEGER, offset INTEGER, length INTEGER, failed INTEGER) WITHOUT ROWID;
+CREATE TABLE answer(id TEXT PRIMARY KEY, part INTEGER, offset INTEGER, length INTEGER, failed INTEGER) WITHOUT ROWID;
 CREATE TABLE due(pair TEXT, sample INTEGER, id TEXT, note TEXT, PRIMARY KEY(pair, sample)) WITHOUT ROWID;
 CREATE TABLE bill(id TEXT PRIMARY KEY, usd REAL, prompt INTEGER, completion INTEGER) WITHOUT ROWID;
 """
 
 
-TRACE: Literal["trace"] = "trace"  # on whose account a line goes that names no stage
+TRACE: Literal["trace"] = "trace"
+
+
+class Due(NamedTuple):
+    """A sample of a pair that has to become a row: its answer, None where there is none, or a note why not."""
+
+    pair_id: str
+    sample: int
+    request_id: str
+    note: str | None
+    answer: Answer | None
 
 
 @dataclass(slots=True)
@@ -49,34 +59,31 @@ class Index:
         self.unusable_usd, self.unusable_tokens = 0.0, 0
         self._answers, self._output, self._seconds = 0, 0, 0.0
         for part in journal.parts:
-            for offset, length, line in journal.lines(part):
-                self.add((part, offset, length), line)
+            for place, entry in journal.entries(part):
+                self.add(place, entry)
 
-    def add(self, place: tuple[str, int, int], line: dict[str, Any]) -> None:
-        """Take in one line of the journal: an answer, or a bill. The first answer to a request stays."""
-        usd, prompt, completion = (
-            line.get("cost_usd", 0.0),
-            line.get("prompt_tokens", 0),
-            line.get("completion_tokens", 0),
-        )
-        for account in (None, line.get("stage", TRACE)):
+    def add(self, place: Place, entry: JournalEntry) -> None:
+        """Take in one entry of the journal: an answer, or a bill. The first answer to a request stays."""
+        answer = entry.answer
+        usd, prompt, completion = answer.cost_usd, answer.prompt_tokens, answer.completion_tokens
+        for account in (None, entry.stage):
             spent = self._spent.setdefault(account, Spent())
             spent.usd, spent.tokens = spent.usd + usd, spent.tokens + prompt + completion
-        if "bill" in line:
-            self._waste(line["bill"], usd, prompt, completion)
+        key, failed = answer.request_id, int(answer.error is not None)
+        if entry.bill is not None:
+            self._waste(key, usd, prompt, completion)
             return
-        key, failed = line["id"], int(line.get("error") is not None)
-        values = (self._number(place[0]), place[1], place[2], failed)
-        known = self._db.execute("SELECT failed FROM said WHERE id=?", (key,)).fetchone()
+        values = (self._number(place.part), place.offset, place.length, failed)
+        known = self._db.execute("SELECT failed FROM answer WHERE id=?", (key,)).fetchone()
         if known is None:
-            self._db.execute("INSERT INTO said VALUES (?,?,?,?,?)", (key, *values))
-        elif known[0]:  # asked again after a failure: the later word counts
-            self._db.execute("UPDATE said SET part=?, offset=?, length=?, failed=? WHERE id=?", (*values, key))
+            self._db.execute("INSERT INTO answer VALUES (?,?,?,?,?)", (key, *values))
+        elif known[0]:  # asked again after a failure: the later answer counts
+            self._db.execute("UPDATE answer SET part=?, offset=?, length=?, failed=? WHERE id=?", (*values, key))
         else:
-            self._waste(line["id"], usd, prompt, completion)
+            self._waste(key, usd, prompt, completion)
         self._answers += not failed
         self._output += completion
-        self._seconds += line.get("latency_s", 0.0)
+        self._seconds += answer.latency_s
         if failed:
             self.unusable_usd += usd
             self.unusable_tokens += prompt + completion
@@ -97,12 +104,12 @@ class Index:
 
     def has(self, request_id: str, retry_failed: bool = False) -> bool:
         """Whether the request need not be asked: answered, or failed for good."""
-        row = self._db.execute("SELECT failed FROM said WHERE id=?", (request_id,)).fetchone()
+        row = self._db.execute("SELECT failed FROM answer WHERE id=?", (request_id,)).fetchone()
         return row is not None and not (retry_failed and row[0])
 
-    def line(self, request_id: str) -> dict[str, Any] | None:
-        """The journal's line for a request, unusable attempts' tokens and dollars included."""
-        row = self._db.execute("SELECT part, offset, length FROM said WHERE id=?", (request_id,)).fetchone()
+    def answer(self, request_id: str) -> Answer | None:
+        """The answer to a request, unusable attempts' tokens and dollars included; None where there is none yet."""
+        row = self._db.execute("SELECT part, offset, length FROM answer WHERE id=?", (request_id,)).fetchone()
         return None if row is None else self._read(request_id, row)
 
     def means(self) -> dict[str, float] | None:
@@ -115,15 +122,14 @@ class Index:
         """Note that (pair_id, sample) waits for request_id; a note says why it will not be asked."""
         self._db.executemany("INSERT OR REPLACE INTO due VALUES (?,?,?,?)", rows)
 
-    def expected(self) -> Iterator[tuple[str, int, str, str | None, dict[str, Any] | None]]:
-        """(pair_id, sample, request_id, note, line) of all that is due, sorted by pair and sample."""
+    def expected(self) -> Iterator[Due]:
+        """All that is due, sorted by pair and sample."""
         cursor = self._db.execute(
-            "SELECT pair, sample, due.id, note, part, offset, length FROM due LEFT JOIN said ON said.id = due.id "
+            "SELECT pair, sample, due.id, note, part, offset, length FROM due LEFT JOIN answer ON answer.id = due.id "
             "ORDER BY pair, sample"
         )
         for pair, sample, key, note, *place in cursor:
-            line = self._read(key, place) if place[0] is not None else None
-            yield pair, sample, key, note, line
+            yield Due(pair, sample, key, note, self._read(key, place) if place[0] is not None else None)
 
     def close(self) -> None:
         """Let go of the scratch file."""
@@ -138,33 +144,19 @@ class Index:
             (request_id, usd, prompt, completion),
         )
 
-    def _read(self, key: str, place: tuple[int, int, int]) -> dict[str, Any]:
-        line = self.journal.read((self._parts[place[0]], place[1], place[2]))
+    def _read(self, key: str, place: Sequence[int]) -> Answer:
+        answer = self.journal.read(Place(self._parts[place[0]], place[1], place[2])).answer
         bill = self._db.execute("SELECT usd, prompt, completion FROM bill WHERE id=?", (key,)).fetchone()
-        if bill:
-            line["cost_usd"] += bill[0]
-            line["prompt_tokens"] += bill[1]
-            line["completion_tokens"] += bill[2]
-        return line
+        if bill is None:
+            return answer
+        return replace(
+            answer,
+            cost_usd=answer.cost_usd + bill[0],
+            prompt_tokens=answer.prompt_tokens + bill[1],
+            completion_tokens=answer.completion_tokens + bill[2],
+        )
 
     def _number(self, part: str) -> int:
         if not self._parts or self._parts[-1] != part:
             self._parts.append(part)
         return len(self._parts) - 1
-
-
-def answer_of(line: dict[str, Any], name: str) -> Answer:
-    """A journal line as an Answer."""
-    return Answer(
-        line["id"],
-        line.get("reasoning", ""),
-        line.get("content", ""),
-        line.get("finish_reason", "error" if line.get("error") else "stop"),
-        line["prompt_tokens"],
-        line["completion_tokens"],
-        line["cost_usd"],
-        line.get("latency_s", 0.0),
-        {"name": name, "model": line.get("model"), "endpoint": line.get("host"), "sampling": line.get("sampling")},
-        line.get("error"),
-        line.get("estimated", False),
-    )

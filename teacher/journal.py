@@ -1,8 +1,9 @@
-"""The journal: what was paid for, one JSON line each, appended by one writer and never deleted.
+"""The journal of what was paid for: one JSON line an entry, appended by one writer and never deleted. For the session.
 
-A line is an answer (`id`, the answer's fields), or a bill (`bill`, the id, tokens and dollars) for something that was
-billed and could not be used. Each session begins a part of its own, so that a line torn by a kill is the last of its
-part; it does not parse, and is dropped when read. On a URL (object storage) a part is one immutable object a flush.
+`encode` and `decode` are the one place that knows a line's form: an answer (`id`, the answer's fields), or a bill
+(`bill`, the request's id, tokens and dollars) for something that was billed and could not be used. Each session begins
+a part of its own, so that a line torn by a kill is the last of its part; it does not parse, and is dropped when read.
+On a URL (object storage) a part is one immutable object a flush.
 
 Guarantee: `append` hands the bytes to the operating system at once, so a killed process loses none; `tick` forces
 them to the disk at most `SYNC_S` later, so a power cut costs less than a second. On a URL both happen at the flush,
@@ -18,12 +19,88 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from distill.answers import JsonObject
+from distill.answers.finish import finish_of
+from distill.records import Answer, JournalEntry
 from distill.store import filesystem
 
 SYNC_S = 0.5
 PART_BYTES = 256 << 20
+
+
+class Place(NamedTuple):
+    """Where a line is: its part's name, and in it the first byte and the number of bytes, newline included."""
+
+    part: str
+    offset: int
+    length: int
+
+
+def encode(entry: JournalEntry) -> bytes:
+    """An entry as its line, without the newline."""
+    answer = entry.answer
+    line: JsonObject = {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "cost_usd": answer.cost_usd,
+        "estimated": answer.estimated,
+    }
+    if entry.bill is not None:
+        line = {"bill": answer.request_id, "kind": entry.bill, **line}
+    else:
+        said: JsonObject = {"error": answer.error}
+        if answer.error is None:
+            said = {
+                "reasoning": answer.reasoning,
+                "content": answer.content,
+                "finish_reason": answer.finish_reason,
+                "latency_s": round(answer.latency_s, 3),
+            }
+        asked: JsonObject = {"model": answer.model, "host": answer.host, "sampling": answer.sampling or None}
+        line = {"id": answer.request_id, **said, **line, "attempts": entry.attempts, **asked}
+        if answer.unknown_finish is not None:
+            line["unknown_finish"] = answer.unknown_finish
+        if entry.purpose != "trace":
+            line["purpose"] = entry.purpose
+    if entry.stage != "trace":
+        line["stage"] = entry.stage
+    if entry.time is not None:
+        line["time"] = round(entry.time, 3)
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def decode(raw: bytes) -> JournalEntry | None:
+    """The entry of a line, None for a torn or damaged one. What older journals lack has its default."""
+    try:
+        line = json.loads(raw)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(line, dict) or not ("id" in line or "bill" in line):
+        return None
+    error = line.get("error")
+    word = line.get("finish_reason", "stop" if error is None else "error")
+    finish, unknown = ("stop", None) if word == "stop" else finish_of(word)
+    answer = Answer(
+        line["bill"] if "bill" in line else line["id"],
+        line.get("reasoning", ""),
+        line.get("content", ""),
+        finish,
+        line.get("prompt_tokens", 0),
+        line.get("completion_tokens", 0),
+        line.get("cost_usd", 0.0),
+        line.get("latency_s", 0.0),
+        line.get("model"),
+        line.get("host"),
+        line.get("sampling") or {},
+        error,
+        line.get("estimated", False),
+        line.get("unknown_finish", unknown),
+    )
+    bill = line.get("kind", "bill") if "bill" in line else None
+    stage, purpose = line.get("stage", "trace"), line.get("purpose", "trace")
+    return JournalEntry(answer, bill, stage, purpose, line.get("attempts", 1), line.get("time"))
 
 
 class Journal:
@@ -47,26 +124,26 @@ class Journal:
         self._size, self._synced, self._unsynced = 0, time.monotonic(), False
         self._open: dict[str, BinaryIO] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._syncing: Future[Any] | None = None
+        self._syncing: Future[None] | None = None
 
-    def lines(self, part: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """(offset, length, line) of every whole line of a part; torn or damaged ones are left out."""
+    def entries(self, part: str) -> Iterator[tuple[Place, JournalEntry]]:
+        """Every whole entry of a part with its place; torn or damaged lines are left out."""
         offset = 0
         with open(self._home / part, "rb") as source:
             for raw in source:
-                value = _parse(raw)
-                if value is not None:
-                    yield offset, len(raw), value
+                entry = decode(raw)
+                if entry is not None:
+                    yield Place(part, offset, len(raw)), entry
                 offset += len(raw)
 
-    def append(self, lines: Sequence[bytes]) -> list[tuple[str, int, int]]:
-        """Write lines (without their newline); returns (part, offset, length) of each."""
+    def append(self, lines: Sequence[bytes]) -> list[Place]:
+        """Write lines (as `encode` makes them, without a newline); returns the place of each."""
         if self._file is None or self._size > PART_BYTES:
             self._next_part()
         assert self._file is not None
         places = []
         for line in lines:
-            places.append((self.parts[-1], self._size, len(line) + 1))
+            places.append(Place(self.parts[-1], self._size, len(line) + 1))
             self._size += len(line) + 1
         block = memoryview(b"\n".join(lines) + b"\n")
         while block:
@@ -98,14 +175,14 @@ class Journal:
             self._syncing.result()
             self._syncing = None
 
-    def read(self, place: tuple[str, int, int]) -> dict[str, Any]:
-        """One line by its place."""
+    def read(self, place: Place) -> JournalEntry:
+        """One entry by its place."""
         part, offset, length = place
         if part not in self._open:
             self._open[part] = open(self._home / part, "rb", buffering=0)
-        value = _parse(os.pread(self._open[part].fileno(), length, offset))
-        assert value is not None, f"{part} at {offset}: changed under the index"
-        return value
+        entry = decode(os.pread(self._open[part].fileno(), length, offset))
+        assert entry is not None, f"{part} at {offset}: changed under the index"
+        return entry
 
     def close(self) -> None:
         """Force everything to the disk and let go."""
@@ -145,11 +222,3 @@ class Journal:
         for name, path in there.items():
             if name.endswith(".jsonl"):
                 self._fs.get_file(path, str(self._home / name))
-
-
-def _parse(raw: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return value if isinstance(value, dict) and ("id" in value or "bill" in value) else None

@@ -1,21 +1,22 @@
-"""What passes between driver and desks: a slip for each request, a delivery for each group of answers, a call."""
+"""What passes between the session and its workers: requests to send, and reports of what became of them."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any
 
-WireRequest = tuple[str, list[dict[str, str]], dict[str, Any], str]  # id, messages, sampling, purpose
+from distill.answers import JsonObject
+
+WireRequest = tuple[str, list[dict[str, str]], JsonObject, str]  # id, messages, sampling, purpose
 
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request on the desk, with what has happened to it."""
+    """A request that a worker has, with what has happened to it."""
 
     request_id: str
     messages: list[dict[str, str]]
-    sampling: dict[str, Any]
+    sampling: JsonObject
     purpose: str = "trace"
     attempts: int = 0
     throttles: int = 0
@@ -24,10 +25,10 @@ class PendingRequest:
 
 @dataclass(slots=True)
 class WorkerReport:
-    """What a desk hands over: journal lines, the ids that are done with, and how it stands.
+    """What a worker hands over: journal lines, the ids that are answered or have failed, and its state.
 
-    `away_s` is how long every endpoint has been failing; `dead` are endpoints put out, by number, and why; `answered`
-    and `reasoned` count this desk's answers so far, and those that held reasoning.
+    `away_s` is how long every endpoint has been failing; `dead` are disabled endpoints, by number, and why; `answered`
+    and `reasoned` count this worker's answers so far, and those that held reasoning.
     """
 
     lines: list[bytes] = field(default_factory=list)
@@ -47,7 +48,7 @@ class WorkerReport:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One caller's requests that are not done with, how often each is wanted, and those done that it has yet to see."""
+    """One caller's open requests, each with how often it is wanted, and the answered ones that it has not seen yet."""
 
     copies: Counter[str] = field(default_factory=Counter)
-    news: deque[str] = field(default_factory=deque)
+    answered: deque[str] = field(default_factory=deque)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 from pydantic import SecretStr
 
 from distill.errors import EndpointError
-from teacher.client import PROBE, PROBE_SAMPLING, Client, Reply
+from distill.records import JournalEntry
+from teacher.client import PROBE, PROBE_SAMPLING, Client
 from teacher.faults import Action, Fault
+from teacher.journal import encode
 from teacher.settings import Endpoint, TeacherSettings
+from teacher.sources.base import Reply
 
 TRIES, PAUSE_S, LONGEST_S = 3, 1.0, 60.0
 ENOUGH_TO_JUDGE = 20
 
 
-def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float) -> list[bytes]:
+def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float, stage: str = "trace") -> list[bytes]:
     """Journal lines (bills) of what it cost. Raises EndpointError when a key or a model is refused, or all are away.
 
     An endpoint that is away while others answer is left to the run, which rests it and tries it again; one that is
@@ -30,7 +32,11 @@ def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: floa
     away = [(n, f) for n, f in faults if f.course is Action.RETRY]
     if away and len(away) == len(endpoints):
         raise EndpointError("\n".join(_refusal(endpoints[n], n, f) for n, f in away))
-    return [_bill(reply) for reply in found if isinstance(reply, Reply)]
+    return [
+        encode(JournalEntry(reply.answer("preflight", None, "", {}), "preflight", stage))
+        for reply in found
+        if isinstance(reply, Reply)
+    ]
 
 
 def demand_reasoning(settings: TeacherSettings, answered: int, reasoned: int) -> None:
@@ -77,9 +83,3 @@ def _refusal(endpoint: Endpoint, number: int, fault: Fault) -> str:
         "deadline": "is the server alive, and the URL right?",
     }.get(fault.kind, "check base_url, model and extra_body")
     return f"teacher.endpoints.{number} ({endpoint.base_url}): {fault.kind}: {fault.message}; {remedy}"
-
-
-def _bill(reply: Reply) -> bytes:
-    line = {"bill": "preflight", "kind": "preflight", "prompt_tokens": reply.prompt_tokens}
-    rest = {"completion_tokens": reply.completion_tokens, "cost_usd": reply.cost_usd, "estimated": reply.estimated}
-    return json.dumps({**line, **rest}).encode()

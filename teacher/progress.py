@@ -71,7 +71,7 @@ class Progress:
             "answered": asking.known + asking.answered_now,
             "due": self._due,
             "failed": asking.failed_now,
-            "workers": len(asking.crew.ready) if asking.crew else 0,
+            "workers": len(asking.actors.ready) if asking.actors else 0,
             "in_flight": asking.in_flight,
             "window": asking.window,
             "tokens": asking.index.spent_tokens,

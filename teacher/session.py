@@ -1,8 +1,10 @@
-"""The driver's side of asking: requests in, journalled answers out, within the budget. The journal's one writer."""
+"""A session with the teacher: requests in, journalled answers out, within the budget. For the stages that ask.
+
+The session is in the driver. It is the journal's one writer, hands requests to the workers and takes their answers in.
+"""
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +19,8 @@ from distill.processes import in_background
 from distill.records import Answer, Request
 from distill.store import lease
 from teacher.actors import ActorPool
-from teacher.index import TRACE, Index, Spent, answer_of
-from teacher.journal import Journal
+from teacher.index import TRACE, Index, Spent
+from teacher.journal import Journal, decode
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
 from teacher.settings import Endpoint, StageName, TeacherSettings
@@ -55,11 +57,12 @@ class Session:
         stage: StageName = TRACE,
     ) -> None:
         self.settings, self.folder, self.stage = settings, folder, stage
+        self.source = settings.made_source()
         self.endpoints = list(settings.endpoints if endpoints is None else endpoints)
         self.retry_failed = retry_failed
         self._watcher = watcher
-        self.crew: ActorPool | None = None
-        self._held = ExitStack()  # the journal's lease, and before it the workers
+        self.actors: ActorPool | None = None
+        self._held = ExitStack()  # the journal's lease and the workers, let go in reverse
         self._held.enter_context(lease(folder))
         self._held.callback(self._dismiss)
         self._scratch = folder / ".index.sqlite"
@@ -72,21 +75,22 @@ class Session:
         self.asked_now = self.known = self.answered_now = self.failed_now = 0
         self.in_flight = self.window = self.tokens_now = 0
         self.faults: Counter[str] = Counter()
+        self.unknown_finishes: Counter[str] = Counter()
         self.started: float | None = None
         self._calls: list[Call] = []
         self._waiting: deque[WireRequest] = deque()
         self._open: set[str] = set()  # ids that wait or are with a worker
         self._states: dict[int, WorkerReport] = {}
         self._warned: set[int] = set()
-        self._told: set[int] = set()  # actors that know that the budget is spent, and
-        self._closed: set[int] = set()  # those of them with nothing in flight
+        self._stopping: set[int] = set()  # actors that know that the budget is spent, and
+        self._stopped: set[int] = set()  # those of them with nothing in flight
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if self._watcher and self.crew:
+            if self._watcher and self.actors:
                 self._watcher.end(self)
             self.journal.close()
         finally:
@@ -97,17 +101,21 @@ class Session:
     def ask(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """One answer a request, in order of arrival, journalled before it is yielded (`records.Ask`)."""
         for request_id in self.finished(requests):
-            line = self.index.line(request_id)
-            assert line is not None
-            yield answer_of(line, self.settings.teacher_name)
+            answer = self.index.answer(request_id)
+            assert answer is not None
+            yield answer
 
     def finished(self, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
         """The id of each request once it is answered or has failed for good, those of earlier sessions included.
 
         A None among the requests says that there is none just now. With `reasoning`, answers are expected to hold
-        some. Several of these may be under way at once, one within another; what the one takes in for the other waits
-        there. Raises EndpointError (nobody to ask; no reasoning at all), Stopped (budget reached; teacher away).
+        some. Several of these may be under way, one within another. Raises EndpointError (nobody to ask; no reasoning
+        at all), Stopped (budget reached; teacher away; batch files wait for their answers).
         """
+        return self.source.finished(self, requests, reasoning)
+
+    def ask_workers(self, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
+        """`finished`, by the workers. What one call takes in for another waits there."""
         call = Call()
         self._calls.append(call)
         try:
@@ -119,7 +127,7 @@ class Session:
     def _answered(self, call: Call, source: Iterator[Request | None], reasoning: bool) -> Iterator[str]:
         exhausted = False
         while True:
-            room = (self.crew.room if self.crew else 2 * self.settings.concurrency) * self.settings.workers
+            room = (self.actors.room if self.actors else 2 * self.settings.concurrency) * self.settings.workers
             for _ in range(PULL):
                 if exhausted or len(call.copies) >= room + PULL // 2:
                     break
@@ -143,73 +151,82 @@ class Session:
                         self._waiting.append((key, request.messages, request.sampling, request.purpose))
             if exhausted and not call.copies:
                 return
-            if call.copies and not call.news:
+            if call.copies and not call.answered:
                 self._turn(reasoning)
-            while call.news:
-                key = call.news.popleft()
+            while call.answered:
+                key = call.answered.popleft()
                 for _ in range(call.copies.pop(key)):
                     yield key
 
     def _drop(self, unwanted: set[str]) -> None:
         """Forget requests that nobody waits for any more, as far as they have not been handed out."""
         if unwanted:
-            self._open -= {sheet[0] for sheet in self._waiting if sheet[0] in unwanted}
-            self._waiting = deque(sheet for sheet in self._waiting if sheet[0] not in unwanted)
+            self._open -= {request[0] for request in self._waiting if request[0] in unwanted}
+            self._waiting = deque(request for request in self._waiting if request[0] not in unwanted)
 
     def _turn(self, reasoning: bool) -> None:
         """Hand out work, take in what has come."""
-        crew = self.crew or self._assemble()
-        self._hand(crew)
-        deliveries, left = crew.collect(0.25)
+        actors = self.actors or self._assemble()
+        self._hand(actors)
+        reports, left = actors.collect(0.25)
         self._waiting.extendleft(left)
         self.asked_now -= len(left)
-        for number, delivery in deliveries:
-            self._states[number] = delivery
-            if number in self._told and delivery.in_flight == 0:
-                self._closed.add(number)
-            self.take(delivery.lines)
-            self.faults.update(delivery.faults)
-            for key in delivery.done:
+        for number, report in reports:
+            self._states[number] = report
+            if number in self._stopping and report.in_flight == 0:
+                self._stopped.add(number)
+            self.take(report.lines)
+            self.faults.update(report.faults)
+            for key in report.done:
                 self._open.discard(key)
                 for call in self._calls:
                     if key in call.copies:
-                        call.news.append(key)
-        self._hand(crew)  # before anything else: it tells the actor that its answers are journalled
+                        call.answered.append(key)
+        self._hand(actors)  # before anything else: it tells the actor that its answers are journalled
         self.journal.tick()
         self.in_flight = sum(state.in_flight for state in self._states.values())
         self.window = sum(state.window for state in self._states.values())
-        self._check(crew, reasoning)
+        self._check(actors, reasoning)
         if self._watcher:
             self._watcher.turn(self)
 
-    def _hand(self, crew: ActorPool) -> None:
+    def _hand(self, actors: ActorPool) -> None:
         usd, tokens = self.left()
-        for number in crew.idle():
-            sheets: list[WireRequest] = []
-            if number not in crew.ready:
+        for number in actors.idle():
+            requests: list[WireRequest] = []
+            if number not in actors.ready:
                 pass
             elif usd > 0 and tokens > 0:
-                free = crew.room - len(crew.held[number])
-                sheets = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+                free = actors.room - len(actors.held[number])
+                requests = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
             else:
-                self._told.add(number)
-            self.asked_now += len(sheets)
-            crew.hand(number, sheets, usd / len(crew.actors), tokens / len(crew.actors))
+                self._stopping.add(number)
+            self.asked_now += len(requests)
+            actors.hand(number, requests, usd / len(actors.actors), tokens / len(actors.actors))
 
     def take(self, lines: Sequence[bytes]) -> None:
-        """Journal lines, and count them."""
+        """Append lines to the journal, and count their answers. Each line is an encoded entry of this stage."""
         if not lines:
             return
-        if self.stage != TRACE:
-            mark = f',"stage":{json.dumps(self.stage)}}}'.encode()
-            lines = [line[:-1] + mark for line in lines]
-        for place, raw in zip(self.journal.append(lines), lines, strict=True):
-            line = json.loads(raw)
-            self.index.add(place, line)
-            self.tokens_now += line["prompt_tokens"] + line["completion_tokens"]
-            if "id" in line:
-                self.answered_now += line.get("error") is None
-                self.failed_now += line.get("error") is not None
+        for place, line in zip(self.journal.append(lines), lines, strict=True):
+            entry = decode(line)
+            assert entry is not None
+            self.index.add(place, entry)
+            answer = entry.answer
+            self.tokens_now += answer.prompt_tokens + answer.completion_tokens
+            if entry.bill is None:
+                self.answered_now += answer.error is None
+                self.failed_now += answer.error is not None
+                if answer.unknown_finish is not None:
+                    self._count_unknown_finish(answer.unknown_finish)
+
+    def _count_unknown_finish(self, word: str) -> None:
+        if not self.unknown_finishes[word]:
+            self.told(
+                f"  the server ends answers with finish_reason {word!r}, which is unknown here: they are taken as "
+                "complete, and counted"
+            )
+        self.unknown_finishes[word] += 1
 
     def told(self, text: str) -> None:
         """Let the watcher say something."""
@@ -218,20 +235,22 @@ class Session:
 
     def left(self) -> tuple[float, float]:
         """Dollars and tokens that may still be spent: of the run's budget, or of the stage's where that is less."""
-        return (min(left for left, *_ in self._purses("usd")), min(left for left, *_ in self._purses("tokens")))
+        return (min(left for left, *_ in self._budgets("usd")), min(left for left, *_ in self._budgets("tokens")))
 
-    def _purses(self, unit: str) -> list[tuple[float, str, float | None, Spent]]:
+    def _budgets(self, unit: str) -> list[tuple[float, str, float | None, Spent]]:
         """(what is left, the setting's key, its value, what was billed) for the run and for the stage."""
         own = self.settings.budgets.get(self.stage)
-        found = [
+        budgets = [
             (f"teacher.budget_{unit}", getattr(self.settings, f"budget_{unit}"), self.index.spent()),
             (f"teacher.budgets.{self.stage}.{unit}", getattr(own, unit, None), self.index.spent(self.stage)),
         ]
-        return [(inf if most is None else most - getattr(spent, unit), key, most, spent) for key, most, spent in found]
+        return [
+            (inf if most is None else most - getattr(spent, unit), key, most, spent) for key, most, spent in budgets
+        ]
 
-    def _check(self, crew: ActorPool, reasoning: bool) -> None:
-        states = [state for number, state in self._states.items() if number in crew.ready]
-        if self._closed and self._closed >= crew.ready:
+    def _check(self, actors: ActorPool, reasoning: bool) -> None:
+        states = [state for number, state in self._states.items() if number in actors.ready]
+        if self._stopped and self._stopped >= actors.ready:
             self.journal.tick(force=True)
             raise self._budget_reached()
         for state in states:
@@ -257,7 +276,7 @@ class Session:
             )
         if reasoning:
             demand_reasoning(
-                self.settings, sum(each.answered for each in states), sum(each.reasoned for each in states)
+                self.settings, sum(state.answered for state in states), sum(state.reasoned for state in states)
             )
 
     def _assemble(self) -> ActorPool:
@@ -266,26 +285,26 @@ class Session:
         keys = [endpoint.secret(number) for number, endpoint in enumerate(self.endpoints)]
         if self._watcher:
             self._watcher.begin(self.endpoints, self)
-        # Ray takes seconds to start: the preflight goes on beside it.
-        asked = in_background(lambda: preflight(self.endpoints, keys, self.settings.deadline_s))
-        self.crew = ActorPool(self.settings, self.endpoints, keys)
+        # Ray takes seconds to start, and the preflight goes on in the meantime.
+        bills = in_background(lambda: preflight(self.endpoints, keys, self.settings.deadline_s, self.stage))
+        self.actors = ActorPool(self.settings, self.endpoints, keys, self.stage)
         try:
-            self.take(asked())
+            self.take(bills())
         except EndpointError:
             self._dismiss()
             raise
         self.started = time.monotonic()
-        return self.crew
+        return self.actors
 
     def _budget_reached(self) -> Stopped:
-        purses = [*self._purses("usd"), *self._purses("tokens")]
-        _, key, most, spent = min(purses, key=lambda purse: purse[0] > 0)
+        budgets = [*self._budgets("usd"), *self._budgets("tokens")]
+        _, key, most, spent = min(budgets, key=lambda budget: budget[0] > 0)
         return Stopped(
             f"{key} {most:,} is reached: {spent.usd:,.2f} USD and {spent.tokens:,} tokens were billed; "
             "raise it and run again, nothing is asked twice"
         )
 
     def _dismiss(self) -> None:
-        if self.crew is not None:
-            self.crew.close()
-            self.crew = None
+        if self.actors is not None:
+            self.actors.close()
+            self.actors = None

@@ -1,4 +1,4 @@
-"""What a user may say about the teacher. Imports nothing heavy.
+"""The settings of the teacher: the configuration's `teacher`. Read by every module here. Imports nothing heavy.
 
 Only `identity()` decides which answers there are: the teacher's name, the sampling settings and the number of samples.
 Where it is asked, at what price, how fast and within what budget may change between two calls without buying again.
@@ -7,14 +7,20 @@ Where it is asked, at what price, how fast and within what budget may change bet
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from distill.answers import JsonObject
 from distill.config import Settings, resolve_path, secret
+from distill.errors import ConfigError
+from distill.plugins import external_file, is_external
 from distill.prompts import PROMPT_NAME
-from distill.store import fingerprint
+from distill.store import file_hash
+
+if TYPE_CHECKING:
+    from teacher.sources.base import TeacherSource
 
 
 def _beside(value: str | None, info: ValidationInfo) -> str | None:
@@ -24,8 +30,19 @@ def _beside(value: str | None, info: ValidationInfo) -> str | None:
 
 
 def _beside_if_there(value: str | None, info: ValidationInfo) -> str | None:
-    found = _beside(value, info)
-    return found if found is not None and "://" not in found and Path(found).exists() else value
+    path = _beside(value, info)
+    return path if path is not None and "://" not in path and Path(path).exists() else value
+
+
+def _source(value: str, info: ValidationInfo) -> str:
+    """The source's name, an own one's path as seen from the configuration's file."""
+    from teacher.sources import SOURCES
+
+    try:
+        name = SOURCES.check_name(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return (_beside(name, info) or name) if is_external(name) else name
 
 
 PathBeside = Annotated[str, AfterValidator(_beside)]
@@ -51,7 +68,7 @@ class Endpoint(Settings):
     in_flight: int | None = Field(None, ge=1, description="most requests at once; default: teacher.concurrency")
     requests_per_minute: float | None = Field(None, gt=0)
     tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together")
-    extra_body: dict[str, Any] = Field({}, description="fields of the request's body beside OpenAI's")
+    extra_body: JsonObject = Field({}, description="fields of the request's body beside OpenAI's")
 
     @field_validator("base_url")
     @classmethod
@@ -98,7 +115,7 @@ class Engine(Settings):
 
     model: NameOrPath
     tensor_parallel_size: int = Field(1, ge=1)
-    args: dict[str, Any] = {}
+    args: JsonObject = {}
     env: dict[str, str] = Field({}, description="environment of the engine, such as VLLM_CPU_KVCACHE_SPACE")
 
 
@@ -137,9 +154,12 @@ class TeacherSettings(Settings):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    source: Literal["endpoints", "example", "vllm", "batch", "import"] = "endpoints"
+    source: Annotated[str, AfterValidator(_source)] = Field(
+        "endpoints", description="endpoints, example, vllm, batch, import, or one's own as file.py:Class"
+    )
+    options: JsonObject = Field({}, description="settings of a source of one's own")
     endpoints: list[Endpoint] = []
-    example: dict[str, Any] = Field({}, description="source example: the embedded teacher's own settings")
+    example: JsonObject = Field({}, description="source example: the embedded teacher's own settings")
     engine: Engine | None = Field(None, description="source vllm")
     batch: Batch = Batch()
     import_: Import | None = Field(None, alias="import")
@@ -172,70 +192,70 @@ class TeacherSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_key_in_file(cls, raw: Any) -> Any:
-        for number, each in enumerate(raw.get("endpoints") or [] if isinstance(raw, dict) else []):
-            if isinstance(each, dict) and "api_key" in each:
+    def _no_key_in_file(cls, raw: object) -> object:
+        for number, endpoint in enumerate(raw.get("endpoints") or [] if isinstance(raw, dict) else []):
+            if isinstance(endpoint, dict) and "api_key" in endpoint:
                 raise ValueError(f"endpoints.{number}.api_key: name an environment variable in api_key_env instead")
         return raw
 
     @model_validator(mode="after")
     def _possible(self) -> TeacherSettings:
-        needs = {"endpoints": self.endpoints, "batch": self.endpoints, "vllm": self.engine, "import": self.import_}
-        if self.source in needs and not needs[self.source]:
-            key = {"vllm": "engine", "import": "import"}.get(self.source, "endpoints")
-            if not (self.source == "batch" and self.batch.folder and self.name):
-                raise ValueError(f"source {self.source} needs the key {key}")
-        if len({each.model for each in self.endpoints}) > 1 and self.name is None:
+        source = self.made_source()
+        source.check()
+        if len({endpoint.model for endpoint in self.endpoints}) > 1 and self.name is None:
             raise ValueError("endpoints of different model names need a common name: set teacher.name")
-        dollars = [self.budget_usd, *(each.usd for each in self.budgets.values())]
-        budgeted = any(dollars) and self.source in ("endpoints", "batch")
-        unpriced = [n for n, each in enumerate(self.endpoints) if each.price is None]
-        if budgeted and unpriced:
+        dollars = [self.budget_usd, *(budget.usd for budget in self.budgets.values())]
+        unpriced = [number for number, endpoint in enumerate(self.endpoints) if endpoint.price is None]
+        if source.priced and any(dollars) and unpriced:
             raise ValueError(f"budget_usd needs endpoints.{unpriced[0]}.price, by which spending is counted")
         if self.context is not None and self.context <= self.max_tokens:
             raise ValueError(f"context {self.context} leaves no prompt beside max_tokens {self.max_tokens}")
         return self
 
+    def made_source(self) -> TeacherSource:
+        """The source of answers. Raises ConfigError where its file or class is missing or does not run."""
+        from teacher.sources import source_of
+
+        return source_of(self)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the teacher can be asked; False for traces that exist already."""
+        return self.made_source().asks
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the teacher is the example's, which the pipeline starts."""
+        return self.made_source().embedded
+
     @property
     def teacher_name(self) -> str:
         """The stable name that request ids hash, whatever alias an endpoint gives the model."""
-        if self.name:
-            return self.name
-        if self.source == "example":
-            return f"example-{fingerprint(self.example)[:8]}" if self.example else "example"
-        if self.engine and self.source == "vllm":
-            return self.engine.model
-        return self.endpoints[0].model if self.endpoints else self.source
+        return self.name or self.made_source().default_name
 
     @property
     def sampled(self) -> Samples:
         """`samples` with its defaults filled in."""
         return self.samples if isinstance(self.samples, Samples) else Samples(first=self.samples)
 
-    def sampling(self, sample: int) -> dict[str, Any]:
+    def sampling(self, sample: int) -> JsonObject:
         """The sampling settings of a pair's sample number `sample`, as they go into the request and its id."""
-        found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        settings: JsonObject = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         if self.top_p is not None:
-            found["top_p"] = self.top_p
+            settings["top_p"] = self.top_p
         if self.seed is not None:
-            found["seed"] = self.seed + sample
-        return found
+            settings["seed"] = self.seed + sample
+        return settings
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What decides which answers there are; a change here asks anew, any other change asks nothing."""
-        found = {
+        identity: JsonObject = {
             "teacher": self.teacher_name,
             "sampling": self.sampling(0),
             "samples": self.sampled.model_dump(),
             "context": [self.context, self.tokenizer] if self.context else None,
+            **self.made_source().identity(),
         }
-        if self.source == "import" and self.import_:
-            found["import"] = {**self.import_.model_dump(), "files": _stamps(self.import_.path)}
-        return found
-
-
-def _stamps(path: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of local files, by which a changed file is noticed."""
-    root = Path(path)
-    files = sorted(root.iterdir()) if root.is_dir() else [root] if root.exists() else []
-    return [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files]
+        if is_external(self.source):
+            identity |= {"source": file_hash(external_file(self.source, Path())), "options": self.options}
+        return identity

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from distill.answers import JsonObject
 from distill.errors import RunFolderError
 from distill.prompts import is_relevant, teacher_prompt
 from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
 from distill.verdicts import parse_verdict
-from teacher.index import answer_of
+from teacher.index import Due
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
@@ -49,45 +50,38 @@ def trace(
     if base_url is not None:
         endpoints = [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
     began = time.monotonic()
-    if settings.source == "import":
+    if not settings.asks:
         return _import(pairs, settings, folder, began)
     due = settings.sampled.first * total if total else None
     watcher = Progress(notify, due, quiet)
-    with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as asking:
-        plan = SamplePlan(settings, asking)
+    with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as session:
+        plan = SamplePlan(settings, session)
         requests = plan.requests(pairs)
-        if settings.source == "batch":
-            from teacher.batch import finished
-
-            done = finished(asking, requests, reasoning=True)
-        else:
-            done = asking.finished(requests, reasoning=True)
-        for request_id in done:
+        for request_id in session.finished(requests, reasoning=True):
             plan.finished(request_id)
         rows = TraceCounts(settings)
-        written = write_rows(folder, rows.traces(asking.index.expected()), Trace, presorted=True)
+        written = write_rows(folder, rows.traces(session.index.expected()), Trace, presorted=True)
         asked = {
-            "asked_now": asking.asked_now,
-            "cost_usd": round(asking.index.spent_usd, 6),
-            "unusable_cost_usd": round(asking.index.unusable_usd, 6),
-            "unusable_tokens": asking.index.unusable_tokens,
-            "faults": dict(asking.faults.most_common()),
-            "hosts": sorted({endpoint.host for endpoint in asking.endpoints}),
+            "asked_now": session.asked_now,
+            "cost_usd": round(session.index.spent_usd, 6),
+            "unusable_cost_usd": round(session.index.unusable_usd, 6),
+            "unusable_tokens": session.index.unusable_tokens,
+            "faults": dict(session.faults.most_common()),
+            "unknown_finishes": dict(session.unknown_finishes.most_common()),
+            "hosts": sorted({endpoint.host for endpoint in session.endpoints}),
             "seconds": round(time.monotonic() - began, 2),
         }
     return {"pairs": plan.pairs, **rows.counts(), **asked, **written}
 
 
 def _import(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path, began: float) -> dict[str, Any]:
-    from teacher.importing import imported
-
-    assert settings.import_ is not None
     rows, seen = TraceCounts(settings), Counter[str]()
-    unknown = f"{NOT_ASKED}: {settings.import_.path} holds no trace of this pair"
+    place = settings.import_.path if settings.import_ else settings.source
+    unknown = f"{NOT_ASKED}: {place} holds no trace of this pair"
     folder.mkdir(parents=True, exist_ok=True)
 
     def traces() -> Iterator[Trace]:
-        for pair, sample, answer in imported(pairs, settings, folder / ".import.sqlite"):
+        for pair, sample, answer in settings.made_source().imported(pairs, folder / ".import.sqlite"):
             seen["pairs"] += sample == 0
             yield rows.trace(pair.pair_id, sample, answer or Answer("", finish_reason="error", error=unknown))
 
@@ -108,9 +102,9 @@ def refuse_upload(folder: str | Path) -> None:
 class SamplePlan:
     """Which samples of which pairs are asked: the first ones, then more of those in doubt."""
 
-    def __init__(self, settings: TeacherSettings, asking: Session) -> None:
-        self._settings, self._asking = settings, asking
-        self._samples = settings.sampled
+    def __init__(self, settings: TeacherSettings, session: Session) -> None:
+        self._settings, self._session = settings, session
+        self._name, self._samples = settings.teacher_name, settings.sampled
         self._count = Counting(settings)
         self._open: dict[str, tuple[Pair, set[str]]] = {}
         self._pairs_of: dict[str, list[str]] = {}
@@ -143,7 +137,7 @@ class SamplePlan:
         content = teacher_prompt(pair.query, pair.passage, pair.instruction, self._settings.prompt)
         requests = [self._request(content, sample) for sample in samples]
         note = None if self._count.has_room(content) else f"{NOT_ASKED}: the prompt leaves no room for reasoning"
-        self._asking.index.expect((pair.pair_id, r.sample, r.request_id, note) for r in requests)
+        self._session.index.expect((pair.pair_id, r.sample, r.request_id, note) for r in requests)
         if note:
             return []
         if follow and self._samples.then:
@@ -154,17 +148,16 @@ class SamplePlan:
 
     def _request(self, content: str, sample: int) -> Request:
         messages = [{"role": "user", "content": content}]
-        return make_request(self._settings.teacher_name, messages, self._settings.sampling(sample), sample)
+        return make_request(self._name, messages, self._settings.sampling(sample), sample)
 
     def _in_doubt(self, pair: Pair) -> bool:
         content = teacher_prompt(pair.query, pair.passage, pair.instruction, self._settings.prompt)
-        lines = [
-            self._asking.index.line(self._request(content, s).request_id) or {} for s in range(self._samples.first)
-        ]
-        said = {parse_verdict(line.get("content", ""), self._settings.prompt) for line in lines}
-        if len(said) > 1 or None in said:
+        ids = (self._request(content, sample).request_id for sample in range(self._samples.first))
+        answers = [self._session.index.answer(request_id) for request_id in ids]
+        verdicts = {parse_verdict(answer.content if answer else "", self._settings.prompt) for answer in answers}
+        if len(verdicts) > 1 or None in verdicts:
             return True
-        calls = {is_relevant(verdict, self._settings.prompt) for verdict in said if verdict is not None}
+        calls = {is_relevant(verdict, self._settings.prompt) for verdict in verdicts if verdict is not None}
         return pair.label is not None and calls != {pair.relevant}
 
 
@@ -176,11 +169,11 @@ class TraceCounts:
         self._kinds: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
 
-    def traces(self, expected: Iterable[tuple[str, int, str, str | None, dict[str, Any] | None]]) -> Iterator[Trace]:
+    def traces(self, expected: Iterable[Due]) -> Iterator[Trace]:
         """One Trace for every expected (pair, sample)."""
-        for pair_id, sample, request_id, note, line in expected:
+        for pair_id, sample, request_id, note, answer in expected:
             missing = Answer(request_id, finish_reason="error", error=note or f"{NOT_ASKED}: no answer was found")
-            yield self.trace(pair_id, sample, missing if line is None else answer_of(line, self._name))
+            yield self.trace(pair_id, sample, missing if answer is None else answer)
 
     def trace(self, pair_id: str, sample: int, answer: Answer) -> Trace:
         """An answer as the row of a pair's sample, its verdict read."""
@@ -204,10 +197,18 @@ class TraceCounts:
             answer.completion_tokens,
             answer.cost_usd,
             answer.latency_s,
-            json.dumps({**answer.teacher, "prompt": self._prompt}, sort_keys=True),
+            self._teacher(answer),
             answer.error,
             answer.estimated,
         )
+
+    def _teacher(self, answer: Answer) -> str:
+        """Who was asked and how, as JSON; {} but for the prompt where nobody was."""
+        asked: JsonObject = {}
+        if answer.request_id and (answer.error is None or not answer.error.startswith(NOT_ASKED)):
+            asked = {"name": self._name, "model": answer.model, "endpoint": answer.host}
+            asked["sampling"] = answer.sampling or None
+        return json.dumps({**asked, "prompt": self._prompt}, sort_keys=True)
 
     def counts(self) -> dict[str, Any]:
         """What metrics.json says of the stage."""

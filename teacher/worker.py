@@ -1,40 +1,49 @@
-"""A worker's desk: requests come in, answers go out as journal lines; between them, faults are dealt with.
+"""A worker: sends requests, deals with their faults, and hands answers over as journal lines. Run by `teacher.actors`.
 
-No disk is touched here and nothing is remembered: what leaves the desk counts only once the driver has journalled it.
-The desk runs in one asyncio loop, inside a Ray actor (`crew.py`) or alone (tests).
+It touches no disk and remembers nothing: an answer counts only once the session has journalled it. A worker lives in
+one asyncio loop, inside a Ray actor or alone (tests).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 
-from teacher.client import PROBE, PROBE_SAMPLING, Client, Reply, guess_prompt
+from distill.records import Answer, JournalEntry
+from teacher.client import PROBE, PROBE_SAMPLING, guess_prompt
 from teacher.faults import Action, Fault, as_error
+from teacher.journal import encode
 from teacher.limits import EndpointLimits
 from teacher.messages import PendingRequest, WireRequest, WorkerReport
+from teacher.sources.base import Connection, Reply
 
 THROTTLES = 200
 LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 5 ms
 LONGEST_BACKOFF_S = 60.0
 BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline": 0.1}  # nobody asked us to slow down
-USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (gauge.py)
+USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (limits.py)
 
 
 class Worker:
-    """`clients`, each with its gauge, share the work: `attempts` a request, at most `concurrency` in flight."""
+    """Connections with their limits share the work: `attempts` a request, at most `concurrency` in flight.
+
+    `stage` is the one on whose account the answers go.
+    """
 
     def __init__(
-        self, clients: Sequence[Client], gauges: Sequence[EndpointLimits], attempts: int, concurrency: int
+        self,
+        connections: Sequence[tuple[Connection, EndpointLimits]],
+        attempts: int,
+        concurrency: int,
+        stage: str = "trace",
     ) -> None:
-        self.places = list(zip(clients, gauges, strict=True))
-        self.attempts, self.concurrency = attempts, concurrency
+        self.places = list(connections)
+        self.attempts, self.concurrency, self._stage = attempts, concurrency, stage
         self._waiting: deque[PendingRequest] = deque()
         self._delayed = 0
         self._out = WorkerReport()
@@ -54,7 +63,7 @@ class Worker:
     ) -> WorkerReport:
         """Take requests in, hand answers over, a small group at a time; waits at most `patience_s` for the first.
 
-        To call says that the last delivery is journalled. What is not yet journalled counts as in flight: so no more
+        A call says that the last report is journalled. What is not yet journalled counts as in flight: so no more
         than `concurrency` requests are ever lost with the driver, and none is sent after its death beyond those.
         No request starts once `usd` or `tokens` have been spent that were not handed over before this call.
         """
@@ -68,11 +77,11 @@ class Worker:
         out, self._out = self._out, WorkerReport()
         self._usd, self._tokens = self._usd - out.usd, self._tokens - out.tokens
         self._unjournalled = len(out.done)
-        out.in_flight = sum(gauge.in_flight for _, gauge in self.places)
+        out.in_flight = sum(limits.in_flight for _, limits in self.places)
         out.waiting = len(self._waiting) + self._delayed
-        out.window = sum(int(gauge.window) for _, gauge in self.places if gauge.dead is None)
+        out.window = sum(int(limits.window) for _, limits in self.places if limits.dead is None)
         out.away_s = self._away() if self.busy else 0.0
-        out.dead = {n: gauge.dead for n, (_, gauge) in enumerate(self.places) if gauge.dead is not None}
+        out.dead = {n: limits.dead for n, (_, limits) in enumerate(self.places) if limits.dead is not None}
         out.endpoints = len(self.places)
         out.answered, out.reasoned = self._answered, self._reasoned
         return out
@@ -86,7 +95,7 @@ class Worker:
                 await asyncio.wait_for(self._ready.wait(), seconds)
 
     def _away(self) -> float:
-        since = [gauge.failing_since for _, gauge in self.places if gauge.dead is None]
+        since = [limits.failing_since for _, limits in self.places if limits.dead is None]
         failing = [moment for moment in since if moment is not None]
         return time.monotonic() - max(failing) if failing and len(failing) == len(since) else 0.0
 
@@ -105,24 +114,24 @@ class Worker:
         """Start whatever has room, wherever there is most of it."""
         while self._waiting and self._open_now() < self.concurrency and self._may_spend():
             now = time.monotonic()
-            waits = [(gauge.wait(now), gauge.load, n) for n, (_, gauge) in enumerate(self.places)]
+            waits = [(limits.wait(now), limits.load, n) for n, (_, limits) in enumerate(self.places)]
             free = [(load, n) for wait, load, n in waits if wait == 0]
             if not free:
                 later = [wait for wait, _, _ in waits if wait is not None]
                 if later and self._timer is None:
                     self._timer = asyncio.get_running_loop().call_later(min(later), self._wake)
                 break
-            client, gauge = self.places[min(free)[1]]
-            if gauge.must_probe:
-                gauge.must_probe = False
-                gauge.rests_until = now + client.deadline_s  # nobody else until the probe is back
-                gauge.started(0)
-                self._spawn(self._probe(client, gauge))
+            client, limits = self.places[min(free)[1]]
+            if limits.must_probe:
+                limits.must_probe = False
+                limits.rests_until = now + client.deadline_s  # nobody else until the probe is back
+                limits.started(0)
+                self._spawn(self._probe(client, limits))
                 continue
-            slip = self._waiting.popleft()
-            estimate = guess_prompt(slip.messages)
-            gauge.started(estimate)
-            self._spawn(self._attempt(slip, client, gauge, estimate))
+            request = self._waiting.popleft()
+            estimate = guess_prompt(request.messages)
+            limits.started(estimate)
+            self._spawn(self._attempt(request, client, limits, estimate))
         if not self.busy or len(self._out.lines) >= self._enough:
             self._ready.set()
 
@@ -130,7 +139,7 @@ class Worker:
         self._timer = None
         self._dispatch()
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -141,70 +150,72 @@ class Worker:
             raise error  # a bug of ours: into the loop's exception handler
         self._dispatch()
 
-    async def _attempt(self, slip: PendingRequest, client: Client, gauge: EndpointLimits, estimate: int) -> None:
-        slip.attempts += 1
+    async def _attempt(
+        self, request: PendingRequest, client: Connection, limits: EndpointLimits, estimate: int
+    ) -> None:
+        request.attempts += 1
         try:
-            reply = await client.ask(slip.messages, slip.sampling)
+            reply = await client.ask(request.messages, request.sampling)
         except Fault as fault:
-            gauge.in_flight -= 1
-            self._fault(slip, client, gauge, fault)
+            limits.in_flight -= 1
+            self._fault(request, client, limits, fault)
             return
-        gauge.in_flight -= 1
-        gauge.answered(reply.latency_s, estimate, reply.prompt_tokens + reply.completion_tokens)
-        if reply.empty and slip.empties == 0:
-            slip.empties += 1
+        limits.in_flight -= 1
+        limits.answered(reply.latency_s, estimate, reply.prompt_tokens + reply.completion_tokens)
+        if reply.empty and request.empties == 0:
+            request.empties += 1
             self._out.faults["empty"] += 1
-            self._bill(slip.request_id, "empty", reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
-            self._waiting.append(slip)
+            self._bill(request.request_id, "empty", reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
+            self._waiting.append(request)
             return
-        self._answer(slip, client, reply)
+        self._answer(request, client, reply)
 
-    async def _probe(self, client: Client, gauge: EndpointLimits) -> None:
+    async def _probe(self, client: Connection, limits: EndpointLimits) -> None:
         try:
             reply = await client.ask(PROBE, PROBE_SAMPLING)
         except Fault as fault:
-            gauge.rests_until = 0.0
+            limits.rests_until = 0.0
             if fault.course is Action.ENDPOINT:
-                gauge.dead = str(fault)
+                limits.dead = str(fault)
             else:
-                gauge.failed(time.monotonic())
+                limits.failed(time.monotonic())
         else:
-            gauge.rests_until = 0.0
-            gauge.answered(reply.latency_s, 0, reply.prompt_tokens + reply.completion_tokens)
+            limits.rests_until = 0.0
+            limits.answered(reply.latency_s, 0, reply.prompt_tokens + reply.completion_tokens)
             self._bill("probe", "probe", reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
         finally:
-            gauge.in_flight -= 1
+            limits.in_flight -= 1
 
-    def _fault(self, slip: PendingRequest, client: Client, gauge: EndpointLimits, fault: Fault) -> None:
+    def _fault(self, request: PendingRequest, client: Connection, limits: EndpointLimits, fault: Fault) -> None:
         now = time.monotonic()
         self._out.faults[fault.kind] += 1
-        prompt, completion, usd = client.billed(fault, slip.messages)
+        prompt, completion, usd = client.billed(fault, request.messages)
         if prompt and fault.course is not Action.ROW:
-            self._bill(slip.request_id, fault.kind, prompt, completion, usd, estimated=True)
+            self._bill(request.request_id, fault.kind, prompt, completion, usd, estimated=True)
         if fault.course is Action.ROW:
-            gauge.alive()
-            self._fail(slip, client, fault, prompt, completion, usd)
+            limits.alive()
+            self._fail(request, client, fault, prompt, completion, usd)
         elif fault.course is Action.ENDPOINT:
-            gauge.dead = str(fault)
-            slip.attempts -= 1
-            self._waiting.appendleft(slip)
+            limits.dead = str(fault)
+            request.attempts -= 1
+            self._waiting.appendleft(request)
         elif fault.course is Action.THROTTLED:
-            gauge.refused(fault.wait_s, now)
-            slip.attempts -= 1
-            slip.throttles += 1
-            if slip.throttles >= THROTTLES:
-                self._fail(slip, client, fault, 0, 0, 0.0)
+            limits.refused(fault.wait_s, now)
+            request.attempts -= 1
+            request.throttles += 1
+            if request.throttles >= THROTTLES:
+                self._fail(request, client, fault, 0, 0, 0.0)
             else:
-                self._later(slip, fault, slip.throttles)
-        elif gauge.failed(now):
-            slip.attempts -= 1  # the endpoint is away: that is not this request's fault
-            self._waiting.append(slip)
-        elif slip.attempts >= self.attempts:
-            self._fail(slip, client, fault, 0, 0, 0.0)
+                self._later(request, fault, request.throttles)
+        elif limits.failed(now):
+            request.attempts -= 1  # the endpoint is away: that is not this request's fault
+            self._waiting.append(request)
+        elif request.attempts >= self.attempts:
+            self._fail(request, client, fault, 0, 0, 0.0)
         else:
-            self._later(slip, fault, slip.attempts)
+            self._later(request, fault, request.attempts)
 
-    def _later(self, slip: PendingRequest, fault: Fault, tries: int) -> None:
+    def _later(self, request: PendingRequest, fault: Fault, tries: int) -> None:
         first = BACKOFF_S.get(fault.kind, USUAL_BACKOFF_S)
         backoff = min(LONGEST_BACKOFF_S, first * 2 ** min(tries - 1, 10)) * random.uniform(0.5, 1.5)
         delay = backoff if fault.wait_s is None else min(fault.wait_s, 3600.0) * random.uniform(1.0, 1.1)
@@ -212,65 +223,37 @@ class Worker:
 
         def back() -> None:
             self._delayed -= 1
-            self._waiting.appendleft(slip)
+            self._waiting.appendleft(request)
             self._dispatch()
 
         asyncio.get_running_loop().call_later(delay, back)
 
-    def _answer(self, slip: PendingRequest, client: Client, reply: Reply) -> None:
+    def _answer(self, request: PendingRequest, client: Connection, reply: Reply) -> None:
         self._answered += 1
         self._reasoned += bool(reply.reasoning)
-        self._spent(reply.cost_usd, reply.prompt_tokens + reply.completion_tokens)
-        self._deliver(
-            slip,
-            {
-                "id": slip.request_id,
-                "reasoning": reply.reasoning,
-                "content": reply.content,
-                "finish_reason": reply.finish_reason,
-                "prompt_tokens": reply.prompt_tokens,
-                "completion_tokens": reply.completion_tokens,
-                "cost_usd": reply.cost_usd,
-                "latency_s": round(reply.latency_s, 3),
-                "estimated": reply.estimated,
-                "attempts": slip.attempts,
-            },
-            client,
-        )
+        self._deliver(request, reply.answer(request.request_id, client.model, client.host, request.sampling))
 
     def _fail(
-        self, slip: PendingRequest, client: Client, fault: Fault, prompt: int, completion: int, usd: float
+        self, request: PendingRequest, client: Connection, fault: Fault, prompt: int, completion: int, usd: float
     ) -> None:
-        self._spent(usd, prompt + completion)
-        line = {
-            "id": slip.request_id,
-            "error": as_error(fault, slip.attempts),
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "cost_usd": usd,
-            "estimated": bool(prompt),
-            "attempts": slip.attempts,
-        }
-        self._deliver(slip, line, client)
+        failed = Reply("", "", "error", prompt, completion, usd, estimated=bool(prompt))
+        answer = failed.answer(request.request_id, client.model, client.host, request.sampling)
+        self._deliver(request, replace(answer, error=as_error(fault, request.attempts)))
 
-    def _deliver(self, slip: PendingRequest, line: dict[str, Any], client: Client) -> None:
-        line |= {"model": client.endpoint.model, "host": client.endpoint.host, "sampling": slip.sampling}
-        if slip.purpose != "trace":
-            line["purpose"] = slip.purpose
-        self._out.lines.append(_encode(line))
-        self._out.done.append(slip.request_id)
+    def _deliver(self, request: PendingRequest, answer: Answer) -> None:
+        entry = JournalEntry(answer, None, self._stage, request.purpose, request.attempts, time.time())
+        self._journal(entry)
+        self._out.done.append(request.request_id)
 
     def _bill(
         self, request_id: str, kind: str, prompt: int, completion: int, usd: float, estimated: bool = False
     ) -> None:
-        self._spent(usd, prompt + completion)
-        line = {"bill": request_id, "kind": kind, "prompt_tokens": prompt, "completion_tokens": completion}
-        self._out.lines.append(_encode({**line, "cost_usd": usd, "estimated": estimated}))
+        billed = Answer(
+            request_id, prompt_tokens=prompt, completion_tokens=completion, cost_usd=usd, estimated=estimated
+        )
+        self._journal(JournalEntry(billed, kind, self._stage, time=time.time()))
 
-    def _spent(self, usd: float, tokens: int) -> None:
-        self._out.usd += usd
-        self._out.tokens += tokens
-
-
-def _encode(line: dict[str, Any]) -> bytes:
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    def _journal(self, entry: JournalEntry) -> None:
+        self._out.usd += entry.answer.cost_usd
+        self._out.tokens += entry.answer.prompt_tokens + entry.answer.completion_tokens
+        self._out.lines.append(encode(entry))

@@ -9,5 +9,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+from pydantic import JsonValue
+
+__all__ = ["JsonObject", "JsonValue"]
+
 JsonObject: TypeAlias = dict[str, JsonValue]

@@ -74,7 +74,7 @@ def pairs_without_teacher(run: Run) -> list[Pair] | None:
 
 def teacher_running(run: Run) -> AbstractContextManager[str | None]:
     """The embedded teacher, started for as long as it is needed, where the configuration asks for it."""
-    if run.config.teacher.source != "example":
+    if not run.config.teacher.embedded:
         return nullcontext(None)
     from distill.example.server import running
     from distill.example.teacher import TeacherSettings

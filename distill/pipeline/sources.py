@@ -40,7 +40,7 @@ def check(run: Run, keys: bool = True) -> None:
         if endpoint.api_key_env and keys:
             secret(endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env")
     pairs = run.config.pairs
-    if pairs.asks and run.config.teacher.source == "import":
+    if pairs.asks and not run.config.teacher.asks:
         raise ConfigError(
             "pairs: judge, synthesize, instructions and poison ask, and teacher.source import answers nothing"
         )

@@ -44,7 +44,7 @@ def test_rejected_rows_keep_their_trace_and_reason(tmp_path: Path) -> None:
 
 def test_nested_fields_come_back(tmp_path: Path) -> None:
     request = make_request("t", [{"role": "user", "content": "ü"}], {"temperature": 0.6})
-    answer = Answer(request.request_id, teacher={"model": "m", "sampling": {"temperature": 0.6}})
+    answer = Answer(request.request_id, model="m", sampling={"temperature": 0.6})
     row = [answer]
     store.write_rows(tmp_path, row, Answer, presorted=True)
     assert list(store.read_rows(tmp_path, Answer)) == row

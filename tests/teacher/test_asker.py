@@ -49,7 +49,7 @@ def test_calls_of_one_session_share_journal_and_account(serve: Serve, tmp_path: 
         counts = ask.counts()
     assert [a.content for a in first[10:]] == [a.content for a in again[:10]]
     assert all("passage states" in a.reasoning and a.content in ("true", "false") for a in first)
-    assert all(a.teacher["sampling"] == {"temperature": 0.6, "max_tokens": 64} for a in first)
+    assert all(a.sampling == {"temperature": 0.6, "max_tokens": 64} for a in first)
     assert (counts["asked_now"], counts["known"], counts["failed_now"]) == (30, 10, 0)
     assert counts["cost_usd"] == pytest.approx(31 * EACH_USD)  # the preflight too
     written = lines(tmp_path)

@@ -143,7 +143,7 @@ def test_a_batch_under_way_is_found_again_and_not_submitted_twice(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("teacher.batch.time.sleep", killed)
+        patch.setattr("teacher.sources.batch.time.sleep", killed)
         with pytest.raises(KeyboardInterrupt):
             trace(make_pairs(30), settings, tmp_path, quiet=True)
     assert len(handler.batches) == 1

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from teacher.index import Index
-from teacher.journal import Journal
+from teacher.journal import Journal, decode
 
 KEYS = [f"{n:032x}" for n in range(200)]
 
@@ -33,12 +33,12 @@ def test_lines_come_back_by_place_and_in_a_later_session(tmp_path: Path) -> None
     journal = Journal(tmp_path / "journal", tmp_path)
     places = journal.append([line(key) for key in KEYS[:3]])
     places += journal.append([line(KEYS[3], content="x" * 100_000)])
-    assert [journal.read(place)["id"] for place in places] == KEYS[:4]
+    assert [journal.read(place).answer.request_id for place in places] == KEYS[:4]
     journal.close()
     index = opened(tmp_path / "journal", tmp_path)
     assert all(index.has(key) for key in KEYS[:4]) and not index.has(KEYS[4])
-    found = index.line(KEYS[3])
-    assert found is not None and found["content"] == "x" * 100_000
+    found = index.answer(KEYS[3])
+    assert found is not None and found.content == "x" * 100_000
     assert (index.spent_usd, index.spent_tokens) == (1.0, 60)
 
 
@@ -100,7 +100,7 @@ def test_a_url_takes_one_immutable_object_a_flush(tmp_path: Path) -> None:
         journal.append([line(key)])
         journal.tick(force=True)
     place = journal.append([line(KEYS[3])])[0]
-    assert journal.read(place)["id"] == KEYS[3]  # before its flush
+    assert journal.read(place).answer.request_id == KEYS[3]  # before its flush
     journal.close()
     fs = fsspec.filesystem("memory")
     assert len(fs.ls(f"/{tmp_path.name}/journal")) == 4
@@ -122,8 +122,8 @@ def test_bills_count_and_are_part_of_what_an_answer_cost(tmp_path: Path) -> None
     journal.close()
     index = opened(tmp_path / "journal", tmp_path)
     assert (index.spent_usd, index.unusable_usd) == (1.0, 0.5)
-    found = index.line(KEYS[0])
-    assert found is not None and (found["cost_usd"], found["prompt_tokens"]) == (0.75, 17)
+    found = index.answer(KEYS[0])
+    assert found is not None and (found.cost_usd, found.prompt_tokens) == (0.75, 17)
 
 
 def test_an_answer_twice_is_one_row_and_the_second_is_money_lost(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_an_answer_twice_is_one_row_and_the_second_is_money_lost(tmp_path: Path)
     index = opened(tmp_path / "journal", tmp_path)
     index.expect([("pair", 0, KEYS[0], None)])
     rows = list(index.expected())
-    assert len(rows) == 1 and rows[0][4] is not None and rows[0][4]["content"] == "true ünd €"
+    assert len(rows) == 1 and rows[0].answer is not None and rows[0].answer.content == "true ünd €"
     assert index.unusable_usd == 0.25
 
 
@@ -143,9 +143,11 @@ def test_a_failure_counts_as_done_until_it_is_to_be_retried(tmp_path: Path) -> N
     assert index.has(KEYS[0]) and not index.has(KEYS[0], retry_failed=True)
     for place, raw in zip(journal.append([line(KEYS[0])]), [line(KEYS[0])], strict=True):
         index.journal.parts = journal.parts
-        index.add(place, json.loads(raw))
-    found = index.line(KEYS[0])
-    assert index.has(KEYS[0], retry_failed=True) and found is not None and "error" not in found
+        entry = decode(raw)
+        assert entry is not None
+        index.add(place, entry)
+    found = index.answer(KEYS[0])
+    assert index.has(KEYS[0], retry_failed=True) and found is not None and found.error is None
 
 
 def test_rows_come_sorted_whatever_the_order_of_arrival(tmp_path: Path) -> None:

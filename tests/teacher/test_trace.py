@@ -286,8 +286,8 @@ def test_several_workers_share_the_work_and_a_killed_one_is_replaced(serve: Serv
     with Session(settings_for(server, workers=2), tmp_path) as asking:
         said = asking.ask(requests)
         answers = [next(said) for _ in range(200)]
-        assert asking.crew is not None
-        ray.kill(asking.crew.actors[0])
+        assert asking.actors is not None
+        ray.kill(asking.actors.actors[0])
         answers += said
     assert Counter(a.request_id for a in answers) == Counter(r.request_id for r in requests)
     twice = sum(count - 1 for count in server.answers().values())

@@ -13,66 +13,82 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from distill.config import is_local
 from distill.errors import EndpointError, Stopped
-from distill.records import Request
+from distill.records import Answer, JournalEntry, Request
 from distill.store import read_json, write_json
 from teacher.client import guess_prompt, read_body
 from teacher.faults import Action, Fault, as_error, from_status, scrubbed
+from teacher.journal import encode
 from teacher.preflight import demand_reasoning
 from teacher.settings import Endpoint, Price, TeacherSettings
+from teacher.sources.endpoints import Endpoints
 
 if TYPE_CHECKING:
     import openai
+    from openai.types import Batch as ApiBatch
 
     from teacher.session import Session
 
-URL: Any = "/v1/chat/completions"
+URL: Final[Literal["/v1/chat/completions"]] = "/v1/chat/completions"
 OVER = ("completed", "failed", "expired", "cancelled")
 MARK = "rerank-distill"
 
 
-def finished(asking: Session, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
-    """The id of each request once it is answered or has failed for good (see Asking.finished).
+class Batch(Endpoints):
+    """Through the first endpoint's Batch API, or, with `teacher.batch.folder`, files for `vllm run-batch`."""
 
-    Raises Stopped when files wait to be answered elsewhere or the budget is reached, EndpointError when the API
-    refuses the upload, or the answers hold no `reasoning` where they should.
-    """
-    office = BatchFiles(asking, reasoning)
-    source = iter(requests)
-    yield from office.collect()
-    while True:
-        due: dict[str, Request] = {}
-        ended = True
-        for request in source:
-            if request is None:
-                ended = False
-                break
-            if asking.index.has(request.request_id, asking.retry_failed):
-                asking.known += 1
-                yield request.request_id
-            else:
-                due[request.request_id] = request
-            if len(due) >= asking.settings.batch.lines:
-                ended = False
-                break
-        if due:
-            yield from office.ask(due)
-        elif ended:
-            return
+    @property
+    def price_share(self) -> float:
+        """What a batch costs, as a share of the endpoint's price."""
+        return self.settings.batch.discount
+
+    def check(self) -> None:
+        """Raise ValueError without an endpoint; files that are only written need a name alone."""
+        if not (self.settings.batch.folder and self.settings.name):
+            super().check()
+
+    def finished(self, session: Session, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
+        """The id of each request once it is answered or has failed for good (see `Session.finished`).
+
+        Raises Stopped when files wait to be answered elsewhere or the budget is reached, EndpointError when the API
+        refuses the upload, or the answers hold no `reasoning` where they should.
+        """
+        files = BatchFiles(session, reasoning)
+        source = iter(requests)
+        yield from files.collect()
+        while True:
+            due: dict[str, Request] = {}
+            ended = True
+            for request in source:
+                if request is None:
+                    ended = False
+                    break
+                if session.index.has(request.request_id, session.retry_failed):
+                    session.known += 1
+                    yield request.request_id
+                else:
+                    due[request.request_id] = request
+                if len(due) >= self.settings.batch.lines:
+                    ended = False
+                    break
+            if due:
+                yield from files.ask(due)
+            elif ended:
+                return
 
 
 class BatchFiles:
-    """Writes, submits, polls and reads batch files; `batch/` beside the journal holds them and their state."""
+    """Writes, submits, polls and reads batch files. They and their state are in `batch/`, in the journal's folder."""
 
-    def __init__(self, asking: Session, reasoning: bool) -> None:
-        self._asking, self._reasoning = asking, reasoning
+    def __init__(self, session: Session, reasoning: bool) -> None:
+        self._session, self._reasoning = session, reasoning
         self._answered = self._reasoned = 0
-        self.settings: TeacherSettings = asking.settings
+        self.settings: TeacherSettings = session.settings
         batch = self.settings.batch
-        self._folder = Path(batch.folder) if batch.folder else asking.folder / "batch"
+        self._folder = Path(batch.folder) if batch.folder else session.folder / "batch"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._endpoint = self.settings.endpoints[0] if self.settings.endpoints else None
         self._tries: dict[str, int] = {}
@@ -110,16 +126,16 @@ class BatchFiles:
         path = self._folder / f"{number:05d}.in.jsonl"
         path.with_suffix(".tmp").write_text(text, encoding="utf-8")
         path.with_suffix(".tmp").rename(path)
-        self._asking.asked_now += len(lines)
+        self._session.asked_now += len(lines)
         return path
 
     def _within_budget(self, due: list[Request]) -> Iterator[Request]:
         """As many requests as the budget bears, at the price of full-length answers."""
-        usd, tokens = self._asking.left()
+        usd, tokens = self._session.left()
         taken = 0
         for request in due:
-            prompt, most = guess_prompt(request.messages), int(request.sampling.get("max_tokens", 1024))
-            usd -= self._cost({"prompt_tokens": prompt, "completion_tokens": most})
+            prompt, most = guess_prompt(request.messages), _most_tokens(request)
+            usd -= self._cost(prompt, most)
             tokens -= prompt + most
             if usd < 0 or tokens < 0:
                 break
@@ -127,8 +143,9 @@ class BatchFiles:
             yield request
         if not taken:
             raise Stopped(
-                f"teacher: the budget does not bear another batch ({self._asking.index.spent_usd:,.2f} USD and "
-                f"{self._asking.index.spent_tokens:,} tokens were billed); raise budget_usd or budget_tokens, run again"
+                f"teacher: the budget does not bear another batch ({self._session.index.spent_usd:,.2f} USD and "
+                f"{self._session.index.spent_tokens:,} tokens were billed); raise budget_usd or budget_tokens, "
+                "run again"
             )
 
     def _settle(self, path: Path) -> Iterator[str]:
@@ -152,7 +169,7 @@ class BatchFiles:
                     yield from self._take(line)
             if self._reasoning:
                 demand_reasoning(self.settings, self._answered, self._reasoned)
-        self._asking.journal.tick(force=True)
+        self._session.journal.tick(force=True)
         done.touch()
 
     def _take(self, raw: str) -> Iterator[str]:
@@ -161,7 +178,7 @@ class BatchFiles:
             request_id = line["custom_id"]
         except (json.JSONDecodeError, KeyError, TypeError):
             return  # its request is in no answer, and so asked again
-        if self._asking.index.has(request_id):
+        if self._session.index.has(request_id):
             yield request_id
             return
         response = line.get("response") or {}
@@ -177,38 +194,30 @@ class BatchFiles:
                 self._fail(request_id, as_error(fault, 1))
                 yield request_id
             return
-        usage = body.get("usage") or {}
-        answer = {
-            "id": request_id,
-            "reasoning": reply.reasoning,
-            "content": reply.content,
-            "finish_reason": reply.finish_reason,
-            "prompt_tokens": reply.prompt_tokens,
-            "completion_tokens": reply.completion_tokens,
-            "cost_usd": self._cost({**usage, **_counted(reply)}),
-            "latency_s": 0.0,
-            "estimated": reply.estimated,
-            "model": body.get("model"),
-            "host": self._endpoint.host if self._endpoint else "batch file",
-            "sampling": None,
-        }
+        reply.cost_usd = self._cost(reply.prompt_tokens, reply.completion_tokens)
+        model = body.get("model")
+        host = self._endpoint.host if self._endpoint else "batch file"
+        answer = reply.answer(request_id, model if isinstance(model, str) else None, host, {})
         if reply.empty and self._tries.get(request_id, 0) < 2:
-            self._asking.take(
-                [_line({"bill": request_id, "kind": "empty", **_counted(reply), "cost_usd": answer["cost_usd"]})]
-            )
+            self._journal(answer, "empty")
             return
         self._answered, self._reasoned = self._answered + 1, self._reasoned + bool(reply.reasoning)
-        self._asking.take([_line(answer)])
+        self._journal(answer)
         yield request_id
 
     def _fail(self, request_id: str, error: str) -> None:
-        line = {"id": request_id, "error": error, "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
-        self._asking.take([_line(line)])
+        self._journal(Answer(request_id, finish_reason="error", error=error))
 
-    def _cost(self, usage: dict[str, Any]) -> float:
+    def _journal(self, answer: Answer, bill: str | None = None) -> None:
+        attempts = self._tries.get(answer.request_id, 1)
+        self._session.take(
+            [encode(JournalEntry(answer, bill, self._session.stage, attempts=attempts, time=time.time()))]
+        )
+
+    def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         price = (self._endpoint.price if self._endpoint else None) or Price()
-        whole = usage["prompt_tokens"] * price.input + usage["completion_tokens"] * price.output
-        return self.settings.batch.discount * float(whole) / 1e6
+        full = prompt_tokens * price.input + completion_tokens * price.output
+        return self.settings.batch.discount * full / 1e6
 
     def _through_api(self, path: Path) -> list[str]:
         import openai
@@ -218,17 +227,18 @@ class BatchFiles:
         try:
             batch = self._submitted(client, path)
             while batch.status not in OVER:
-                self._asking.told(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
+                self._session.told(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
                 time.sleep(self.settings.batch.poll_s)
                 batch = client.batches.retrieve(batch.id)
-            self._asking.told(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
-            found = [file for file in (batch.output_file_id, batch.error_file_id) if file]
-            if batch.status == "failed" and not found:
+            self._session.told(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
+            files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
+            if batch.status == "failed" and not files:
                 raise EndpointError(f"teacher.endpoints.0: batch {batch.id} was refused: {_reasons(batch)}")
-            return [client.files.content(file).text for file in found]
+            return [client.files.content(file).text for file in files]
         except openai.APIStatusError as error:
-            said = scrubbed(str(from_status(error.status_code, error.response.text, {})), [self._key])
-            raise EndpointError(f"teacher.endpoints.0 ({self._endpoint.base_url}): {said}") from None
+            fault = from_status(error.status_code, error.response.text, {})
+            message = scrubbed(str(fault), [self._key])
+            raise EndpointError(f"teacher.endpoints.0 ({self._endpoint.base_url}): {message}") from None
         except openai.APIConnectionError as error:
             raise Stopped(f"teacher.endpoints.0: no connection ({error.__cause__ or error}); run again") from None
         finally:
@@ -243,7 +253,7 @@ class BatchFiles:
             base_url=endpoint.base_url, api_key=self._key or "none", max_retries=5, http_client=transport
         )
 
-    def _submitted(self, client: openai.OpenAI, path: Path) -> Any:
+    def _submitted(self, client: openai.OpenAI, path: Path) -> ApiBatch:
         """The batch of this file: known, found by its metadata, or made now."""
         state = path.with_name(path.name.replace(".in.", ".state."))
         known = read_json(state)
@@ -256,27 +266,27 @@ class BatchFiles:
         else:
             with open(path, "rb") as source:
                 upload = client.files.create(file=source, purpose="batch")
-            window: Any = self.settings.batch.completion_window
             batch = client.batches.create(
-                input_file_id=upload.id, endpoint=URL, completion_window=window, metadata={MARK: mark}
+                input_file_id=upload.id,
+                endpoint=URL,
+                completion_window=cast(Literal["24h"], self.settings.batch.completion_window),
+                metadata={MARK: mark},
             )
         write_json(state, {"batch": batch.id})
         return batch
 
 
-def _counted(reply: Any) -> dict[str, int]:
-    return {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+def _most_tokens(request: Request) -> int:
+    """The longest answer that a request allows, in tokens."""
+    most = request.sampling.get("max_tokens")
+    return most if isinstance(most, int) else 1024
 
 
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _progress(batch: Any) -> str:
+def _progress(batch: ApiBatch) -> str:
     counts = batch.request_counts
     return f"{counts.completed:,} of {counts.total:,} done, {counts.failed:,} failed" if counts else "no counts yet"
 
 
-def _reasons(batch: Any) -> str:
-    found = batch.errors.data if batch.errors and batch.errors.data else []
-    return "; ".join(f"{each.code}: {each.message}" for each in found[:3]) or "no reason given"
+def _reasons(batch: ApiBatch) -> str:
+    errors = batch.errors.data if batch.errors and batch.errors.data else []
+    return "; ".join(f"{error.code}: {error.message}" for error in errors[:3]) or "no reason given"
