@@ -47,7 +47,8 @@ def test_journal_traces_and_students_are_reused_and_each_stage_says_why_it_is_ma
     said = capsys.readouterr().err
     assert contents(run) == before
     for stage in STAGES:
-        unchanged, again = f"{stage.name}: unchanged" in said, f"{stage.name}: made again, since this has changed" in said
+        unchanged = f"{stage.name}: unchanged" in said
+        again = f"{stage.name}: made again, since this has changed" in said
         assert unchanged != again, f"{stage.name}: {said}"
     assert "trace: unchanged" in said
     assert (run / "report.html").exists()
