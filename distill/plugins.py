@@ -161,7 +161,8 @@ def _run_file(name: str, path: Path) -> ModuleType:
         frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = getattr(error, "lineno", None) or (frames[-1] if frames else None)
         place = f" (line {line})" if line else ""
-        raise ConfigError(f"{name}: {path} does not run: {type(error).__name__}: {error}{place}") from None
+        message = str(error).partition("\n")[0]
+        raise ConfigError(f"{name}: {path} does not run: {type(error).__name__}: {message}{place}") from None
 
 
 @lru_cache(maxsize=64)

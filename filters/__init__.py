@@ -1,1 +1,1 @@
-"""What a student may learn from: one file a filter, and the funnel that runs them."""
+"""The filters, one a file, which decide what a student may learn from; `engine` runs them, the pipeline calls it."""

@@ -1,21 +1,21 @@
-"""Consensus."""
+"""The filter `consensus`; the engine calls it once for all traces that are left."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from distill.records import Pair, Trace
-from filters.base import Key, Row, Rule
+from filters.base import GroupFilter, Key, Row
 
 Keep = Literal["all", "closest", "shortest", "longest", "median"]
 
 
-class Consensus(Rule):
+class Consensus(GroupFilter):
     """Of several samples of a pair, keeps those that say what most say, where enough of them agree.
 
     `agreement` is the share of the pair's readable samples that the winning verdict needs; a tie has no winner.
@@ -23,23 +23,21 @@ class Consensus(Rule):
     the shortest, longest or the one of median length, in characters. Rows come sorted by pair.
     """
 
-    name: ClassVar[str] = "consensus"
-    group: ClassVar[bool] = True
     agreement: float = Field(0.5, gt=0, le=1, description="0.5 is the majority")
     min_samples: int = Field(1, ge=1, description="pairs with fewer readable samples are dropped")
     keep: Keep = "shortest"
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
         """Reasons for the outvoted, the unchosen, and the pairs without agreement."""
-        out: dict[Key, str | Pair] = {}
+        rejected: dict[Key, str | Pair] = {}
         for pair_id, group in groupby(rows, key=lambda row: row[1].pair_id):
             traces = [trace for _, trace in group]
             for trace, reason in self._voted([t for t in traces if t.verdict is not None]):
-                out[pair_id, trace.sample] = reason
+                rejected[pair_id, trace.sample] = reason
             for trace in traces:
                 if trace.verdict is None:
-                    out[pair_id, trace.sample] = "without a readable verdict it has no vote"
-        return out
+                    rejected[pair_id, trace.sample] = "without a readable verdict it has no vote"
+        return rejected
 
     def _voted(self, traces: list[Trace]) -> Iterable[tuple[Trace, str]]:
         if not traces:

@@ -1,22 +1,21 @@
-"""Degenerate."""
+"""The filter `degenerate`, on by default; the engine calls it for each trace."""
 
 from __future__ import annotations
 
 import zlib
-from typing import ClassVar
 
 from pydantic import Field
 
 from distill.records import Pair, Trace
-from filters.base import Rule
+from filters.base import RowFilter
 
 WINDOW = 40  # words
 PROBE, STRIDE = 24, 100  # characters
-COPIED = 30  # characters that count as copied when they stand in the passage
+COPIED = 30  # characters in a row that count as copied when the passage has them
 LONGEST_WORD = 60  # characters; URLs apart, what is longer is a run of one character or of words without spaces
 
 
-class Degenerate(Rule):
+class Degenerate(RowFilter):
     """Drops repetition loops, sentences said over and over, and the passage copied where reasoning should be.
 
     The thresholds keep all 5,624 readable reasons of TFRank, GPT-4 and six DIRAS models (docs/filters.md): the worst of
@@ -24,10 +23,9 @@ class Degenerate(Rule):
     their size (zlib).
     """
 
-    name: ClassVar[str] = "degenerate"
     max_repeated: float = Field(0.15, gt=0, le=1, description="share of the text that is sentences said before")
     min_distinct: float = Field(0.35, ge=0, lt=1, description=f"different words among any {WINDOW} in a row")
-    max_copied: float = Field(0.6, gt=0, le=1, description="share of the text that stands in the passage word for word")
+    max_copied: float = Field(0.6, gt=0, le=1, description="share of the text that the passage has word for word")
     min_compressed: float = Field(0.22, ge=0, lt=1, description="zlib size over size, of texts above 120 words")
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
@@ -45,9 +43,9 @@ class Degenerate(Rule):
 
 
 def _suspicious(text: str) -> bool:
-    """Whether some place of the text stands in it three times, or an eighth of it twice: most texts are done here.
+    """Whether some piece of the text is in it three times, or an eighth of it twice: most texts are done here.
 
-    A place is looked for only in what follows it, which is half the work.
+    A piece is looked for only in what follows it, which is half the work.
     """
     size = len(text)
     again = 0
@@ -82,7 +80,7 @@ def _looping(text: str, words: list[str], least: float) -> str | None:
     size = len(words)
     if size < WINDOW // 2:
         return None
-    for end in range(size, min(WINDOW, size) - 1, -WINDOW):  # from the end, where loops stand
+    for end in range(size, min(WINDOW, size) - 1, -WINDOW):  # from the end, where loops are
         if len(set(words[max(0, end - WINDOW) : end])) < least * min(WINDOW, size):
             return "the same few words run in a loop"
     return None

@@ -1,17 +1,13 @@
-"""Finished."""
+"""The filter `finished`, on by default; the engine calls it for each trace."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from distill.records import Pair, Trace
-from filters.base import Rule
+from filters.base import RowFilter
 
 
-class Finished(Rule):
+class Finished(RowFilter):
     """Drops answers that the token cap or a content filter cut off: their last words, or their verdict, are gone."""
-
-    name: ClassVar[str] = "finished"
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         """The finish reason, where it is not a stop."""

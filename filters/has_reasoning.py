@@ -1,19 +1,16 @@
-"""Has reasoning."""
+"""The filter `has_reasoning`, on by default; the engine calls it for each trace."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from pydantic import Field
 
 from distill.records import Pair, Trace
-from filters.base import Rule
+from filters.base import RowFilter
 
 
-class HasReasoning(Rule):
+class HasReasoning(RowFilter):
     """Drops empty think blocks: a student trained on them learns to skip its reasoning."""
 
-    name: ClassVar[str] = "has_reasoning"
     min_characters: int = Field(20, ge=1)
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:

@@ -1,15 +1,15 @@
-"""Language."""
+"""The filter `language`, on by default; the engine calls it for each trace."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from distill.records import Pair, Trace
-from filters.base import Rule
+from filters.base import RowFilter
 
 # Runs of letters by script. Greek and single letters of other alphabets are symbols in any text (µ, α, Δ).
 _FOREIGN = re.compile(
@@ -38,7 +38,7 @@ STRETCH = 50  # bytes that the identifier is given at least; shorter sentences a
 _ENGLISH = frozenset(("the", "and", "that", "this", "about", "not", "does", "which", "with", "what", "would", "it"))
 
 
-class Language(Rule):
+class Language(RowFilter):
     """Drops traces that switch their language: R1 mixes Chinese into English reasoning (arXiv 2501.12948, §2.3).
 
     Without `expect` only scripts are looked at: one that neither query nor passage is written in is stray. `expect` is
@@ -48,7 +48,6 @@ class Language(Rule):
     Not covered: switches between languages of one script within less than a sentence.
     """
 
-    name: ClassVar[str] = "language"
     expect: list[str] = Field([], description="`query`, or codes (ISO 639-1) of the languages a trace may be in")
     certain: float = Field(0.7, gt=0, le=1, description="how sure the identifier must be of another language")
 

@@ -1,12 +1,15 @@
-"""Leak."""
+"""The filter `leak`, on by default; the engine calls it for each trace."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from distill.records import Pair, Trace
-from filters.base import Rule
+from filters.base import RowFilter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Kind = Literal["label", "model", "prompt"]
 
@@ -54,7 +57,7 @@ _PATTERNS: dict[Kind, tuple[re.Pattern[str], tuple[str, ...]]] = {
 }
 
 
-class Leak(Rule):
+class Leak(RowFilter):
     """Drops traces that speak of a label they were shown, or of being an AI model: a student learns to cite what it
     will not have.
 
@@ -63,10 +66,9 @@ class Leak(Rule):
     by default: the student gets the same orders, and R1 repeats them in good traces.
     """
 
-    name: ClassVar[str] = "leak"
     of: list[Kind] = ["label", "model"]
 
-    def prefilter(self, reasoning: Any) -> list[bool]:
+    def prefilter(self, reasoning: pa.ChunkedArray) -> list[bool]:
         """For each text of an Arrow column, whether any of the words stands in it: 1.8 µs a trace, in Python 12."""
         import pyarrow.compute as pc
 

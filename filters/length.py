@@ -1,27 +1,26 @@
-"""Length."""
+"""The filter `length`; the engine calls it for each trace."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from distill.records import Pair, Trace
-from filters.base import Rule, Tools, need
+from filters.base import Filter, RowFilter, ToolName, Tools, need
 
 
-class Length(Rule):
-    """Drops what is too long; nothing is ever cut to fit (a cut row loses its verdict: STACK, TRL's truncation trap).
+class Length(RowFilter):
+    """Drops what is too long; nothing is ever cut to fit, since a cut row loses its verdict.
 
     `max_tokens` bounds the answer, in the tokens that the teacher billed for it, or a quarter of the characters where
     it did not say. `max_length` bounds prompt, reasoning and verdict together, in the student's tokens: the
     `max_length` of training. Give one or both.
     """
 
-    name: ClassVar[str] = "length"
     max_tokens: int | None = Field(None, ge=1)
     max_length: int | None = Field(None, ge=1)
+    _row_tokens: Callable[[Pair, Trace], int] | None = None
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Length:
@@ -29,32 +28,24 @@ class Length(Rule):
             raise ValueError("give max_tokens (of the answer) or max_length (of the training row), or both")
         return self
 
-    def uses(self) -> tuple[str, ...]:
+    def uses(self) -> tuple[ToolName, ...]:
         return ("row_tokens",) if self.max_length is not None else ()
 
-    def bind(self, tools: Tools) -> Any:
+    def prepare(self, tools: Tools) -> Filter:
         """With the student's counts, where they are needed. Raises ConfigError where there are none."""
-        if self.max_length is None:
-            return self
-        remedy = "with max_length needs the student's tokenizer, and there is none yet; use max_tokens"
-        return _Bound(self, self.max_length, need(tools.row_tokens, self.name, remedy))
+        if self.max_length is not None:
+            remedy = "with max_length needs the student's tokenizer, and there is none yet; use max_tokens"
+            self._row_tokens = need(tools.row_tokens, self.name, remedy)
+        return self
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
-        """That the answer is too long."""
-        tokens = len(trace.reasoning) // 4 if trace.estimated else trace.completion_tokens
-        return None if self.max_tokens is None or tokens <= self.max_tokens else f"longer than {self.max_tokens} tokens"
-
-
-class _Bound:
-    name = Length.name
-    bound = True
-
-    def __init__(self, rule: Length, most: int, tokens: Callable[[Pair, Trace], int]) -> None:
-        self.rule, self.most, self.tokens = rule, most, tokens
-        self.picklable = bool(getattr(tokens, "picklable", False))
-
-    def __call__(self, pair: Pair, trace: Trace) -> str | None:
-        said = self.rule(pair, trace)
-        if said or trace.verdict is None or self.tokens(pair, trace) <= self.most:
-            return said
-        return f"prompt, reasoning and verdict are longer than {self.most} tokens of the student"
+        """That the answer, or the whole row, is too long."""
+        if self.max_tokens is not None:
+            tokens = len(trace.reasoning) // 4 if trace.estimated else trace.completion_tokens
+            if tokens > self.max_tokens:
+                return f"longer than {self.max_tokens} tokens"
+        if self.max_length is None or trace.verdict is None:
+            return None
+        if need(self._row_tokens, self.name, "with max_length was not prepared")(pair, trace) <= self.max_length:
+            return None
+        return f"prompt, reasoning and verdict are longer than {self.max_length} tokens of the student"

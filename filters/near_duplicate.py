@@ -1,18 +1,18 @@
-"""Near duplicate."""
+"""The filter `near_duplicate`; the engine calls it once for all traces that are left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from distill.minhash import near_duplicates
 from distill.records import Pair
-from filters.base import Key, Row, Rule
+from filters.base import GroupFilter, Key, Row
 
 
-class NearDuplicate(Rule):
+class NearDuplicate(GroupFilter):
     """Drops all but the first (by pair_id and sample) of texts that are nearly the same, by MinHash of word 5-grams.
 
     `of: pairs` compares query and passage of different pairs, `of: traces` the reasoning of all traces. `similarity` is
@@ -20,15 +20,13 @@ class NearDuplicate(Rule):
     Not covered: paraphrases, and texts that share less than half of their 5-grams.
     """
 
-    name: ClassVar[str] = "near_duplicate"
-    group: ClassVar[bool] = True
     of: Literal["pairs", "traces"] = "pairs"
     similarity: float = Field(0.8, ge=0.6, le=1)
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
         """Each later one with the first that it resembles."""
-        keys: list[Key] = []
-        place: dict[str, int] = {}  # of pairs: all samples of a pair share its text
+        keys: list[Key] = []  # of the texts that are compared
+        samples: dict[str, list[Key]] = {}  # of a pair, whose samples share its text
 
         def texts() -> Iterator[str]:
             for pair, trace in rows:
@@ -36,20 +34,18 @@ class NearDuplicate(Rule):
                 if self.of == "traces":
                     keys.append(key)
                     yield trace.reasoning
-                elif trace.pair_id not in place:
-                    place[trace.pair_id] = len(place)
+                elif trace.pair_id in samples:
+                    samples[trace.pair_id].append(key)
+                else:
+                    samples[trace.pair_id] = [key]
                     keys.append(key)
                     yield f"{pair.query} {pair.passage}"
-                else:
-                    samples.setdefault(trace.pair_id, []).append(key)
 
-        samples: dict[str, list[Key]] = {}
-        twins = near_duplicates(texts(), self.similarity)
-        out: dict[Key, str | Pair] = {}
-        for later, first in twins.items():
-            reason = f"nearly the same {self.of[:-1]}: {keys[first][0]}"
+        rejected: dict[Key, str | Pair] = {}
+        for later, first in near_duplicates(texts(), self.similarity).items():
+            (pair_id, sample), (first_pair, first_sample) = keys[later], keys[first]
             if self.of == "traces":
-                reason += f", sample {keys[first][1]}"
-            for key in (keys[later], *samples.get(keys[later][0], ())):
-                out[key] = reason
-        return out
+                rejected[pair_id, sample] = f"nearly the same trace: {first_pair}, sample {first_sample}"
+            else:
+                rejected |= dict.fromkeys(samples[pair_id], f"nearly the same pair: {first_pair}")
+        return rejected

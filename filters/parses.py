@@ -1,24 +1,17 @@
-"""Parses."""
+"""The filter `parses`, on by default; the engine calls it for each trace."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from distill.records import Pair, Trace
-from filters.base import Rule
+from filters.base import RowFilter
 
 
-class Parses(Rule):
+class Parses(RowFilter):
     """Drops answers without a plain verdict: there is nothing to train towards (`distill.verdicts.parse_verdict`)."""
 
-    name: ClassVar[str] = "parses"
-
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
-        """What stood where the verdict should."""
+        """What the answer holds in place of the verdict."""
         if trace.verdict is not None:
             return None
-        return (
-            "the answer says neither true nor false"
-            if trace.content.strip()
-            else "there is no answer after the reasoning"
-        )
+        has_answer = trace.content.strip()
+        return "the answer says neither true nor false" if has_answer else "there is no answer after the reasoning"

@@ -1,18 +1,28 @@
-"""Self-contradiction."""
+"""The filter `self_contradiction`; the engine calls it for each trace, with `judge` once for all that are left."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from distill.prompts import as_data
 from distill.records import Ask, Pair, Request, Trace
 from distill.verdicts import parse_verdict
-from filters.base import Key, Row, Rule, Tools, need
-from filters.verdicts import says_relevant, words
+from filters.base import (
+    Filter,
+    GroupFilter,
+    Key,
+    Row,
+    RowFilter,
+    ToolName,
+    Tools,
+    need,
+    says_relevant,
+    verdict_word,
+)  # fmt: skip
 
 _SUBJECT = (
     r"(?:passage|document|paragraph|text|article|content|excerpt|snippet|it|this|that|information|answer|verdict)"
@@ -54,7 +64,7 @@ _NEGATED = re.compile(r"\b(?:no|not|none|nor|never|without|neither|rather than|u
 TAIL = 500  # characters
 
 
-class SelfContradiction(Rule):
+class SelfContradiction(RowFilter):
     """Drops traces whose own conclusion opposes the verdict: the student would learn that reasons do not matter.
 
     Reads the last sentence that concludes ("therefore", "so the passage", "the answer is") and says plainly which way;
@@ -62,57 +72,63 @@ class SelfContradiction(Rule):
     asked what the other traces conclude; an answer that is neither true nor false, or none, drops nothing.
     """
 
-    name: ClassVar[str] = "self_contradiction"
     judge: bool = Field(False, description="ask the teacher where no rule reads a conclusion; costs what asking costs")
 
-    def uses(self) -> tuple[str, ...]:
+    def uses(self) -> tuple[ToolName, ...]:
         return ("ask",) if self.judge else ()
 
-    def bind(self, tools: Tools) -> Any:
+    def prepare(self, tools: Tools) -> Filter:
         """With the teacher, where it is to judge. Raises ConfigError where there is none."""
-        return _Judged(self, need(tools.ask, self.name, "with judge needs a teacher to ask")) if self.judge else self
+        if not self.judge:
+            return self
+        return _Judged().with_teacher(self, need(tools.ask, self.name, "with judge needs a teacher to ask"))
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         """The sentence and the verdict that it opposes."""
         if trace.verdict is None:
             return None
-        found = conclusion(trace.reasoning)
-        if found is None or found[0] == says_relevant(trace):
+        concluded = conclusion(trace.reasoning)
+        if concluded is None or concluded[0] == says_relevant(trace):
             return None
-        said = "relevant" if found[0] else "not relevant"
-        return f"concludes {said} and answers {words(trace)}: “{found[1][-120:]}”"
+        relevant, sentence = concluded
+        direction = "relevant" if relevant else "not relevant"
+        return f"concludes {direction} and answers {verdict_word(trace)}: “{sentence[-120:]}”"
 
 
-class _Judged:
-    """The rules first, then the teacher about what they leave open: a group filter, since it asks all at once."""
+class _Judged(GroupFilter):
+    """The rules first, then the teacher about what they leave open; the teacher answers many requests in parallel."""
 
-    name = SelfContradiction.name
+    name: ClassVar[str] = SelfContradiction.name
+    _rules: SelfContradiction = SelfContradiction()
+    _ask: Ask | None = None
 
-    def __init__(self, rule: SelfContradiction, ask: Ask) -> None:
-        self.rule, self.ask = rule, ask
+    def with_teacher(self, rules: SelfContradiction, ask: Ask) -> Filter:
+        self._rules, self._ask = rules, ask
+        return self
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
-        out: dict[Key, str | Pair] = {}
-        waiting: dict[str, list[tuple[Key, bool, str]]] = {}
+        ask = need(self._ask, self.name, "was not prepared")
+        rejected: dict[Key, str | Pair] = {}
+        waiting: dict[str, list[tuple[Key, bool, str]]] = {}  # by request: traces, their verdicts and verdicts' words
 
         def requests() -> Iterator[Request]:
             for pair, trace in rows:
                 key, relevant = (trace.pair_id, trace.sample), says_relevant(trace)
-                if reason := self.rule(pair, trace):
-                    out[key] = reason
+                if reason := self._rules(pair, trace):
+                    rejected[key] = reason
                 elif relevant is not None and conclusion(trace.reasoning) is None:
                     content = _QUESTION.format(reasoning=as_data(trace.reasoning))
-                    request = self.ask.request(content, purpose="judge", temperature=0.0)
-                    waiting.setdefault(request.request_id, []).append((key, relevant, words(trace)))
+                    request = ask.request(content, purpose="judge", temperature=0.0)
+                    waiting.setdefault(request.request_id, []).append((key, relevant, verdict_word(trace)))
                     yield request
 
-        for answer in self.ask(requests()):
+        for answer in ask(requests()):
             concludes = parse_verdict(answer.content) if answer.error is None else None
-            for key, relevant, said in waiting.pop(answer.request_id, ()):
+            for key, relevant, word in waiting.pop(answer.request_id, ()):
                 if concludes is not None and bool(concludes) != relevant:
-                    word = "relevant" if concludes else "not relevant"
-                    out[key] = f"the teacher reads the conclusion {word}, the trace answers {said}"
-        return out
+                    direction = "relevant" if concludes else "not relevant"
+                    rejected[key] = f"the teacher reads the conclusion {direction}, the trace answers {word}"
+        return rejected
 
 
 _QUESTION = (

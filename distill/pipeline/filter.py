@@ -8,7 +8,6 @@ from distill.pipeline.filter_tools import cluster, decisions, filter_tools, tool
 from distill.pipeline.run import Run, dump
 from distill.pipeline.stage import Stage
 from distill.processes import cores
-from distill.records import Pair, Trace
 from distill.results import Counts, Json
 
 
@@ -45,10 +44,8 @@ def explain(run: Run, pair_id: str) -> list[tuple[int, str, str]]:
 
     if store.read_manifest(run.traces) is None:
         raise RunFolderError(f"{run.traces}: not made yet; `distill trace` makes them")
-    pairs = {pair.pair_id: pair for pair in store.read_rows(run.pairs, Pair)}
-    traces = store.read_rows(run.traces, Trace)
     with filter_tools(run) as tools:
-        return what_filters_say(pair_id, pairs, traces, run.config.filters, tools)
+        return what_filters_say(pair_id, str(run.pairs), str(run.traces), run.config.filters, tools)
 
 
 STAGE = Stage("filter", "kept", ("pairs", "traces"), _settings, _inputs, _make)

@@ -1,79 +1,105 @@
-"""From a name in the list to the filter: ours, or a class in the user's own file."""
+"""Makes the filters that a list names and calls them; the engine's other modules get them from here."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
-from pathlib import Path
-from typing import Any
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
 
-from typing_extensions import TypeIs
-
-from distill.config import validate
-from distill.errors import ConfigError
-from filters.adjudicated import Adjudicated
-from filters.base import GroupFilter, RowFilter, Rule, Tools
-from filters.settings import KNOWN, FilterSettings
+from distill.errors import ConfigError, DistillError
+from distill.records import Pair, Trace
+from filters.base import Filter, GroupFilter, Key, Row, RowFilter, Tools
+from filters.engine.adjudicated import Adjudicated
+from filters.settings import FilterSettings, make
 
 
-def build(settings: FilterSettings, tools: Tools | None = None) -> list[RowFilter | GroupFilter]:
-    """The filters that the settings name, with their tools; before them, where there are any, a person's decisions.
+def build(settings: FilterSettings, tools: Tools) -> list[RowFilter | GroupFilter]:
+    """The prepared filters of the list; before them, where there are any, a person's decisions.
 
     Raises ConfigError where a tool is missing.
     """
-    tools = tools or Tools()
-    made = [make(name, thresholds, tools.base) for entry in settings.root for name, thresholds in entry.items()]
-    named = [each.bind(tools) if hasattr(each, "bind") else each for each in made]
-    return [Adjudicated(tools.decided), *named] if tools.decided else named
+    listed = [prepare(make(name, thresholds, tools.base), tools) for name, thresholds in settings.entries()]
+    return [prepare(Adjudicated(), tools), *listed] if tools.decided else listed
 
 
-def is_group(given: RowFilter | GroupFilter) -> TypeIs[GroupFilter]:
-    """Whether it takes `rows` rather than `pair, trace`."""
-    if isinstance(given, Rule):
-        return given.group
-    return len(inspect.signature(given).parameters) == 1
-
-
-def make(name: str, thresholds: dict[str, Any], base: Path) -> Any:
-    """One filter with its thresholds, no tools yet. Raises ConfigError naming the filter and the threshold."""
-    if name in KNOWN:
-        module, _, kind = KNOWN[name].partition(":")
-        return validate(getattr(importlib.import_module(module), kind), thresholds, name)
-    return _own(name, thresholds, base)
-
-
-def _own(name: str, thresholds: dict[str, Any], base: Path) -> Any:
-    file, _, kind = name.rpartition(":")
-    path = base / file
-    if not path.is_file():
-        raise ConfigError(f"{name}: no such file {path}; the path is relative to the configuration's folder")
-    spec = importlib.util.spec_from_file_location(f"_own_filters_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+def prepare(made: Filter, tools: Tools) -> RowFilter | GroupFilter:
+    """The filter with the tools that it uses. Raises ConfigError where one is missing."""
     try:
-        spec.loader.exec_module(module)
+        prepared = made.prepare(tools.only(made.uses()))
     except Exception as error:
-        raise ConfigError(f"{name}: {path} does not run: {type(error).__name__}: {error}") from None
-    found = getattr(module, kind, None)
-    if found is None:
-        there = [
-            key
-            for key, value in vars(module).items()
-            if isinstance(value, type) and value.__module__ == module.__name__
-        ]
-        raise ConfigError(f"{name}: {path} has no class {kind!r}; it has {', '.join(there) or 'none'}")
+        raise failure(made, error) from None
+    if not isinstance(prepared, RowFilter | GroupFilter):
+        raise ConfigError(f"filters.{made.name}: prepare returned {prepared!r}; end it with `return self`")
+    return prepared
+
+
+def reason_of(row_filter: RowFilter, pair: Pair, trace: Trace) -> str | None:
+    """What a row filter says of one trace. Raises ConfigError where that is no reason, or an external one raises."""
     try:
-        own: Any = validate(found, thresholds, name) if _is_rule(found) else found(**thresholds)
-        parameters = len(inspect.signature(own).parameters)
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}") from None
-    if parameters not in (1, 2):
-        raise ConfigError(f"{name}: a filter is called with (pair, trace), or with (rows); {kind} takes {parameters}")
-    if not isinstance(getattr(own, "name", None), str):
-        own.name = kind
-    return own
+        reason = row_filter(pair, trace)
+    except Exception as error:
+        raise failure(row_filter, error, trace) from None
+    return None if reason is None else checked_reason(row_filter, reason, trace)
 
 
-def _is_rule(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, Rule)
+def checked_reason(asked: Filter, reason: object, trace: Trace) -> str:
+    """The reason. Raises ConfigError where it is none, such as True or False, with what to return instead."""
+    if isinstance(reason, str) and reason.strip():
+        return reason
+    raise ConfigError(
+        f"filters.{asked.name}: returned {reason!r} for {_place(trace)}; return None to keep a trace, or a sentence "
+        "that says why to reject it"
+    )
+
+
+def outcomes_of(group_filter: GroupFilter, rows: Iterable[Row]) -> dict[Key, str | Pair]:
+    """What a group filter says of all rows. Raises ConfigError where that is no mapping of reasons and pairs."""
+    trace: Trace | None = None
+
+    def passed_on() -> Iterable[Row]:
+        nonlocal trace
+        for row in rows:
+            trace = row[1]
+            yield row
+
+    try:
+        outcomes: object = group_filter(passed_on())
+    except Exception as error:
+        raise failure(group_filter, error, trace) from None
+    if not isinstance(outcomes, Mapping):
+        raise ConfigError(
+            f"filters.{group_filter.name}: returned {type(outcomes).__name__}; return a dict with (pair_id, sample) of "
+            "each rejected trace and the reason, {} where all are kept"
+        )
+    return dict(outcomes)
+
+
+def checked_pair(asked: Filter, changed: Pair, trace: Trace) -> Pair:
+    """The pair that replaces the trace's. Raises ConfigError where it is another pair."""
+    if changed.pair_id == trace.pair_id:
+        return changed
+    raise ConfigError(
+        f"filters.{asked.name}: returned another pair for {_place(trace)}; return dataclasses.replace(pair, label=...)"
+    )
+
+
+def failure(asked: Filter, error: Exception, trace: Trace | None = None) -> Exception:
+    """What to raise for an exception of a filter: for an external one a line with its name, the pair and the cause.
+
+    A built-in one's exception is a fault of this project and stays as it is, with a note.
+    """
+    place = f" for {_place(trace)}" if trace else ""
+    if isinstance(error, DistillError):
+        return error
+    if type(asked).__module__.startswith("filters."):
+        error.add_note(f"in the filter {asked.name}{place}")
+        return error
+    file = getattr(sys.modules.get(type(asked).__module__), "__file__", None) or type(asked).__module__
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    line = f", line {lines[-1]}" if lines else ""
+    cause = " ".join(f"{type(error).__name__}: {error}".split())
+    return ConfigError(f"filters.{asked.name}: {file}{line} raised {cause}{place}; mend the filter and run again")
+
+
+def _place(trace: Trace) -> str:
+    return f"pair {trace.pair_id}, sample {trace.sample}"

@@ -1,50 +1,69 @@
-"""What each filter said of a pair's traces, whether or not an earlier one had put them out."""
+"""What each filter says of one pair's traces, by the engine's own decisions; `distill filter --explain` calls it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from distill.errors import DataError
 from distill.records import Pair, Trace
-from filters.adjudicated import Adjudicated, accepted
-from filters.base import Tools
-from filters.engine.build import build, is_group
-from filters.engine.counts import Rejection, walk
+from filters.base import GroupFilter, RowFilter, Tools
+from filters.engine.adjudicated import Adjudicated, accepted
+from filters.engine.build import build, reason_of
+from filters.engine.groups import run_group
+from filters.engine.shards import Shard, is_accepted, list_shards, pairs_of, plan, read_traces, rejections_of, traces
 from filters.settings import FilterSettings
 
 
 def explain(
-    pair_id: str,
-    pairs: Mapping[str, Pair],
-    traces: Iterable[Trace],
-    settings: FilterSettings,
-    tools: Tools | None = None,
+    pair_id: str, pairs: str, traces: str, settings: FilterSettings, tools: Tools | None = None
 ) -> list[tuple[int, str, str]]:
     """[(sample, filter, what it says)] in the filters' order; "keeps it" where it has no objection.
 
-    Row filters are asked of every trace; group filters say what they said in the whole run, where "did not see it" is
-    a trace that an earlier filter had put out. Raises DataError for a pair that has no traces.
+    `pairs` and `traces` are folders. A row filter is asked of every trace of the pair; a group filter says what it says
+    in the whole run, where "did not see it" is a trace that an earlier filter rejected. Raises DataError for a pair
+    that has no traces.
     """
-    everything = [trace for trace in traces if trace.error is None]
-    ours = [at for at, trace in enumerate(everything) if trace.pair_id == pair_id]
-    if not ours:
+    tools = tools or Tools()
+    shards = list_shards(traces, pairs)
+    own, pair = _rows_of(pair_id, shards)
+    if pair is None:
         raise DataError(f"{pair_id}: no answered trace has this pair_id; `traces/` lists them")
-    steps = build(settings, tools)
-    spared = accepted((tools or Tools()).decided)
-    if not any(is_group(step) for step in steps):
-        everything, ours = [everything[at] for at in ours], list(range(len(ours)))
-    fates: list[Rejection] = [None] * len(everything)
-    changed: dict[str, Pair] = {}
-    said: dict[int, list[tuple[int, str, str]]] = {at: [] for at in ours}
-    for step in walk(pairs, everything, steps, spared, fates, changed):
-        for at in ours:
-            trace, fate, pair = everything[at], fates[at], changed.get(pair_id)
-            word = f"keeps it, label now {pair.label}" if pair else "keeps it"
-            if not is_group(step):
-                word = step(pair or pairs[pair_id], trace) or "keeps it"
-            elif fate is not None:
-                word = fate[1] if fate[0] == step.name else f"did not see it ({fate[0]})"
-            elif isinstance(step, Adjudicated) and (pair_id, trace.sample) in spared and trace.verdict is not None:
+    filters = build(settings, tools)
+    kept_by_person = accepted(tools.decided)
+    grouped = [place for place, each in enumerate(filters) if isinstance(each, GroupFilter)]
+    words: dict[int, list[tuple[int, str, str]]] = {trace.sample: [] for _, _, trace in own}
+    for place, each in enumerate(filters):
+        if isinstance(each, GroupFilter):
+            run_group(each, place, shards, kept_by_person)
+        elif grouped and place < grouped[-1]:  # a group filter that follows must not see what this one rejects
+            for shard in shards:
+                shard.rejections |= rejections_of(shard, plan([each], place, [], tools, kept_by_person))
+        for shard, row, trace in own:
+            changed = shard.changed.get(pair_id)
+            word = f"keeps it, label now {changed.label}" if changed else "keeps it"
+            rejection = shard.rejections.get(row)
+            if isinstance(each, RowFilter):
+                word = reason_of(each, changed or pair, trace) or "keeps it"
+            elif rejection is not None:
+                word = rejection[1] if rejection[0] == place else f"did not see it ({filters[rejection[0]].name})"
+            elif isinstance(each, Adjudicated) and is_accepted(trace, kept_by_person):
                 word = "accepted by a person: kept whatever the filters say"
-            said[at].append((trace.sample, step.name, word))
-    return [row for at in ours for row in said[at]]
+            words[trace.sample].append((trace.sample, each.name, word))
+    return [word for sample in words for word in words[sample]]
+
+
+def _rows_of(pair_id: str, shards: list[Shard]) -> tuple[list[tuple[Shard, int, Trace]], Pair | None]:
+    """The pair's answered traces with their shards and rows, and the pair; None where it has none."""
+    import pyarrow.compute as pc
+
+    own: list[tuple[Shard, int, Trace]] = []
+    pair = None
+    for shard in shards:
+        table = read_traces(shard)
+        is_own = pc.equal(table["pair_id"], pair_id)
+        rows, of_pair = pc.indices_nonzero(is_own).to_pylist(), table.filter(is_own)
+        answered = [
+            (shard, row, trace) for row, trace in zip(rows, traces(of_pair), strict=True) if trace.error is None
+        ]
+        if answered:
+            own += answered
+            pair = pairs_of(shard, of_pair)[pair_id]
+    return own, pair

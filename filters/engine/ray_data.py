@@ -1,13 +1,13 @@
-"""The row filters on a Ray cluster: shards through Ray Data, the same functions as in local processes, so the same
-outcome.
+"""The row filters on a Ray cluster, by Ray Data; the pipeline's filter stage hands it to `run` within a Ray job.
 
-A row of the Ray Data set is a shard's place, not its traces: each worker reads its shard from the storage that all
-share and writes what comes of it there, so that no trace passes through the object store, and files, order and hashes
-are those of a run on one machine.
+The functions are those of the local processes, so files, order and hashes are those of a run on one machine. A row of
+the Ray Data set is a shard's path, not its traces: each worker reads its shard from the storage that all share and
+writes the kept and rejected rows there, so that no trace passes through the object store.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any
@@ -19,30 +19,30 @@ class OnRay(Executor):
     def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
         """Results in order. Raises what a worker raised."""
         import ray
-        from ray import cloudpickle
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        work = [{"at": at, "work": cloudpickle.dumps(given)} for at, given in enumerate(zip(*iterables, strict=True))]
-        call = cloudpickle.dumps(fn)
+        given = enumerate(zip(*iterables, strict=True))
+        work = [{"index": index, "work": pickle.dumps(arguments)} for index, arguments in given]
+        call = pickle.dumps(fn)
 
         def run(row: dict[str, Any]) -> dict[str, Any]:
             try:
-                said: Any = cloudpickle.loads(call)(*cloudpickle.loads(row["work"]))
-            except Exception as error:  # travels as a value: Ray Data would wrap it and try again
-                said = _Raised(error)
-            return {"at": row["at"], "said": cloudpickle.dumps(said)}
+                result: Any = pickle.loads(call)(*pickle.loads(row["work"]))
+            except Exception as error:  # returned as a value: Ray Data would wrap it and try again
+                result = _Raised(error)
+            return {"index": row["index"], "result": pickle.dumps(result)}
 
         early: dict[int, Any] = {}
         wanted = 0
         for row in ray.data.from_items(work, override_num_blocks=len(work)).map(run).iter_rows():
-            early[row["at"]] = cloudpickle.loads(row["said"])
+            early[row["index"]] = pickle.loads(row["result"])
             while wanted in early:
-                said = early.pop(wanted)
-                if isinstance(said, _Raised):
-                    raise said.error
+                result = early.pop(wanted)
+                if isinstance(result, _Raised):
+                    raise result.error
                 wanted += 1
-                yield said
+                yield result
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Nothing: Ray belongs to whoever started it."""

@@ -1,16 +1,21 @@
-"""One shard of traces in the hands of a worker: its rows, their pairs, and what the row filters say of them."""
+"""One file of traces (a shard), its pairs, and the row filters on it; `run`, `explain` and `tokens` call it."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import DataError
 from distill.records import Pair, Trace
-from filters.base import Key, RowFilter
-from filters.engine.build import make
+from filters.base import Key, RowFilter, Tools
+from filters.engine.build import checked_reason, failure, prepare
+from filters.settings import Thresholds, make
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH = 2048
 Rejections = dict[int, tuple[int, str]]  # row of a shard: place of the filter in the list, and its reason
@@ -18,13 +23,13 @@ Rejections = dict[int, tuple[int, str]]  # row of a shard: place of the filter i
 
 @dataclass(slots=True)
 class Shard:
-    """A file of traces, what has been decided about its rows, and the pairs of it that were changed."""
+    """A file of traces, which of its rows have been rejected, and those of its pairs that were changed."""
 
     number: int
     path: str
     rows: int
     pairs: str
-    fates: Rejections = field(default_factory=dict)
+    rejections: Rejections = field(default_factory=dict)
     changed: dict[str, Pair] = field(default_factory=dict)
 
     @property
@@ -33,57 +38,86 @@ class Shard:
         return f"part-{self.number:05d}.parquet"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FilterPlan:
-    """Row filters to run, the first at place `at` of the list, as they are here, or by name in another process, where
-    they are made anew; and the traces that are `accepted` whatever they say."""
+    """Row filters to run, the first at place `first` of the list; `accepted` traces are kept whatever they say.
 
-    names: Sequence[tuple[str, dict[str, Any]]]
-    at: int
-    base: Any
-    here: Sequence[Any] | None
-    picklable: bool
-    accepted: frozenset[Key] = frozenset()
+    `filters` are the prepared ones of this process; in another one they are made anew from `entries` and `tools`.
+    """
 
-    def steps(self) -> Sequence[RowFilter]:
-        return self.here if self.here is not None else [make(name, given, self.base) for name, given in self.names]
+    entries: Sequence[tuple[str, Thresholds]]
+    first: int
+    tools: Tools
+    accepted: frozenset[Key]
+    filters: Sequence[RowFilter] | None = None
+
+    def __reduce__(self) -> tuple[type[FilterPlan], tuple[object, ...]]:
+        return FilterPlan, (self.entries, self.first, self.tools, self.accepted)
+
+    def prepared(self) -> Sequence[RowFilter]:
+        """The filters, ready to be called."""
+        if self.filters is not None:
+            return self.filters
+        made = [prepare(make(name, thresholds, self.tools.base), self.tools) for name, thresholds in self.entries]
+        return [each for each in made if isinstance(each, RowFilter)]
+
+    @property
+    def picklable(self) -> bool:
+        """Whether another process can run it: not where a filter uses a tool that belongs to this process."""
+        try:
+            pickle.dumps(self)
+        except Exception:
+            return False
+        return True
 
 
-def plan(steps: Sequence[Any], at: int, names: Sequence[Any], base: Any, accepted: frozenset[Key]) -> FilterPlan:
-    """For the filters of the list from `at` on. One that holds a tool is sent as it is where the tool can travel."""
-    bound = [step for step in steps if getattr(step, "bound", False)]
-    picklable = all(getattr(step, "picklable", False) for step in bound)
-    return FilterPlan(names, at, base, list(steps) if bound else None, picklable, accepted)
+def plan(
+    filters: Sequence[RowFilter], first: int, entries: Sequence[tuple[str, Thresholds]], tools: Tools,
+    accepted: frozenset[Key],
+) -> FilterPlan:  # fmt: skip
+    """For the filters of the list from place `first` on, each with its entry, and only the tools that they use."""
+    used = [name for each in filters for name in each.uses()]
+    return FilterPlan(entries, first, replace(tools.only(used), decided={}, identity={}), accepted, filters)
 
 
-def shards(folder: str) -> list[tuple[str, int]]:
+def list_shards(traces: str, pairs: str) -> list[Shard]:
+    """The Parquet files of a folder of traces, in order."""
+    return [Shard(number, path, rows, pairs) for number, (path, rows) in enumerate(parquet_files(traces))]
+
+
+def parquet_files(folder: str) -> list[tuple[str, int]]:
     """(path, rows) of the folder's Parquet files, in order."""
     import pyarrow.parquet as pq
 
     fs, inner = store.filesystem(folder)
-    found = []
+    files = []
     for path in sorted(p for p in fs.ls(inner, detail=False) if p.endswith(".parquet")):
         with fs.open(path, "rb") as source:
-            found.append((fs.unstrip_protocol(path), pq.read_metadata(source).num_rows))
-    return found
+            files.append((fs.unstrip_protocol(path), pq.read_metadata(source).num_rows))
+    return files
 
 
-def read(path: str, row_type: type) -> Any:
-    """A shard as an Arrow table of the row's columns."""
+def read(path: str, columns: Sequence[str]) -> pa.Table:
+    """The columns of a Parquet file."""
     import pyarrow.parquet as pq
 
     fs, inner = store.filesystem(path)
     with fs.open(inner, "rb") as source:
-        return pq.read_table(source, columns=store.schema_of(row_type).names)
+        return pq.read_table(source, columns=list(columns))
 
 
-def traces(table: Any) -> Iterator[Trace]:
+def read_traces(shard: Shard) -> pa.Table:
+    """A shard's rows."""
+    return read(shard.path, store.schema_of(Trace).names)
+
+
+def traces(table: pa.Table) -> Iterator[Trace]:
     """The rows of a shard's table."""
     for batch in table.to_batches(max_chunksize=BATCH):
         yield from map(Trace, *(column.to_pylist() for column in batch.columns))
 
 
-def pairs_of(shard: Shard, table: Any) -> dict[str, Pair]:
+def pairs_of(shard: Shard, table: pa.Table) -> dict[str, Pair]:
     """The pairs of a shard's traces: of the sorted pairs, only the row groups that can hold them are read.
 
     Raises DataError for a trace without its pair.
@@ -98,37 +132,43 @@ def pairs_of(shard: Shard, table: Any) -> dict[str, Pair]:
     files = [p for p in fs.ls(inner, detail=False) if p.endswith(".parquet")]
     within = (ds.field("pair_id") >= ends["min"]) & (ds.field("pair_id") <= ends["max"])
     names = store.schema_of(Pair).names
-    found = ds.dataset(files, filesystem=fs, format="parquet").to_table(names, filter=within)
-    rows = {row.pair_id: row for row in map(Pair, *(found[name].to_pylist() for name in names))}
+    columns = ds.dataset(files, filesystem=fs, format="parquet").to_table(names, filter=within)
+    pairs = {pair.pair_id: pair for pair in map(Pair, *(columns[name].to_pylist() for name in names))}
     for pair_id in table["pair_id"].unique().to_pylist():
-        if pair_id not in rows:
+        if pair_id not in pairs:
             raise DataError(f"traces: pair {pair_id} is not among the pairs; run the pairs stage again")
-    return rows | shard.changed
+    return pairs | shard.changed
 
 
-def decide(shard: Shard, plan: FilterPlan, table: Any = None) -> Rejections:
-    """The rows of the shard that the plan's filters put out, of those that are left."""
-    steps = plan.steps()
-    fates: Rejections = {}
-    if not steps:
-        return fates
-    table = read(shard.path, Trace) if table is None else table
+def rejections_of(shard: Shard, plan: FilterPlan, table: pa.Table | None = None) -> Rejections:
+    """The rows of the shard that the plan's filters reject, of those that are left."""
+    filters = plan.prepared()
+    rejections: Rejections = {}
+    if not filters:
+        return rejections
+    table = read_traces(shard) if table is None else table
     pairs = pairs_of(shard, table)
-    # A filter may say of a whole column which texts it need not see: `prefilter(reasoning) -> list of bool`.
-    looks = [step.prefilter(table["reasoning"]) if hasattr(step, "prefilter") else None for step in steps]
+    steps = [(place, each, each.prefilter(table["reasoning"])) for place, each in enumerate(filters, plan.first)]
     for row, trace in enumerate(traces(table)):
-        if trace.error is not None or row in shard.fates:
+        if trace.error is not None or row in shard.rejections:
             continue
-        for place, (step, look) in enumerate(zip(steps, looks, strict=True), plan.at):
-            if look is not None and not look[row]:
+        pair = pairs[trace.pair_id]
+        for place, row_filter, must_look in steps:
+            if must_look is not None and not must_look[row]:
                 continue
-            reason = step(pairs[trace.pair_id], trace)
-            if reason is not None and not spared(trace, plan.accepted):
-                fates[row] = (place, reason)
+            try:
+                reason = row_filter(pair, trace)
+            except Exception as error:
+                raise failure(row_filter, error, trace) from None
+            if reason is None:
+                continue
+            reason = checked_reason(row_filter, reason, trace)
+            if not is_accepted(trace, plan.accepted):
+                rejections[row] = (place, reason)
                 break
-    return fates
+    return rejections
 
 
-def spared(trace: Trace, accepted: frozenset[Key]) -> bool:
+def is_accepted(trace: Trace, accepted: frozenset[Key]) -> bool:
     """Whether a person wants the trace kept, and it has a verdict to learn."""
     return trace.verdict is not None and (trace.pair_id, trace.sample) in accepted

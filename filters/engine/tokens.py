@@ -1,4 +1,4 @@
-"""How many tokens of the student each trace's training row has: counted once, batch by batch, and kept on disk.
+"""How many tokens each trace's training row has, counted once and kept on disk; the pipeline's filter stage calls it.
 
 A BPE count of a trace takes twice as long as all other row filters together; so it is made when the traces are written
 (or when a filter first asks for it) and not again for the same traces and tokenizer. The counts are one sorted array
@@ -12,27 +12,31 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill.errors import DataError
 from distill.records import Pair, Trace
-from filters.engine.shards import BATCH, Shard, pairs_of, read, shards, traces
+from filters.engine.shards import BATCH, Shard, list_shards, pairs_of, read_traces, traces
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Count = Callable[[Sequence[tuple[Pair, Trace]]], list[int]]
 NEAR = 4096  # rows looked up at once: filters go through the traces in order
 
 
 def count_rows(pairs: str, folder: str, out: Path, count: Count, pool: Executor | None = None) -> int:
-    """Write the counts of all answered traces of `folder` to `out`; returns how many. `count` must travel to `pool`."""
+    """Write the counts of all answered traces of `folder` to `out`; returns how many. For `pool`, `count` must be
+    one that can be pickled."""
     import numpy as np
 
-    todo = [Shard(n, path, rows, pairs) for n, (path, rows) in enumerate(shards(folder))]
-    found = list((map if pool is None else pool.map)(_count, todo, [count] * len(todo)))
-    keys = np.concatenate([np.array(keys, "S32") for keys, _, _ in found] or [np.empty(0, "S32")])
+    shards = list_shards(folder, pairs)
+    counted = list((map if pool is None else pool.map)(_count, shards, [count] * len(shards)))
+    keys = np.concatenate([np.array(keys, "S32") for keys, _, _ in counted] or [np.empty(0, "S32")])
     table = np.empty(len(keys), [("pair", "S32"), ("sample", "<i4"), ("tokens", "<i4")])
     table["pair"] = keys
-    table["sample"] = np.fromiter((n for _, samples, _ in found for n in samples), np.int32, len(keys))
-    table["tokens"] = np.fromiter((n for _, _, tokens in found for n in tokens), np.int32, len(keys))
+    table["sample"] = np.fromiter((n for _, samples, _ in counted for n in samples), np.int32, len(keys))
+    table["tokens"] = np.fromiter((n for _, _, tokens in counted for n in tokens), np.int32, len(keys))
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp.npy")
     np.save(temporary, table)
@@ -41,7 +45,7 @@ def count_rows(pairs: str, folder: str, out: Path, count: Count, pool: Executor 
 
 
 def _count(shard: Shard, count: Count) -> tuple[list[bytes], list[int], list[int]]:
-    table = read(shard.path, Trace)
+    table = read_traces(shard)
     pairs = pairs_of(shard, table)
     keys: list[bytes] = []
     samples: list[int] = []
@@ -65,33 +69,28 @@ def _count(shard: Shard, count: Count) -> tuple[list[bytes], list[int], list[int
 
 
 class RowTokens:
-    """The counts of a file by trace. Travels to other processes as the file's name."""
-
-    picklable = True
+    """The counts of a file by trace. Pickled as the file's name."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._table: Any = None
-        self._near: dict[tuple[bytes, int], int] = {}
+        self._table: np.ndarray | None = None
+        self._near: dict[tuple[bytes, int], int] = {}  # of the rows that follow the one that was asked for last
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file, "_table": None, "_near": {}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    def __reduce__(self) -> tuple[type[RowTokens], tuple[Path]]:
+        return RowTokens, (self.file,)
 
     def __call__(self, pair: Pair, trace: Trace) -> int:
         """Tokens of prompt, reasoning and verdict. Raises DataError for a trace that was not counted."""
         key = trace.pair_id.encode(), trace.sample
-        found = self._near.get(key)
-        if found is None:
+        tokens = self._near.get(key)
+        if tokens is None:
             import numpy as np
 
             if self._table is None:
                 self._table = np.load(self.file, mmap_mode="r")
             start = bisect_left(self._table["pair"], key[0])
             self._near = {(p, s): n for p, s, n in self._table[start : start + NEAR].tolist()}
-            found = self._near.get(key)
-        if found is None:
+            tokens = self._near.get(key)
+        if tokens is None:
             raise DataError(f"{self.file}: holds no count for the trace {trace.pair_id}; remove the file and run again")
-        return found
+        return tokens

@@ -1,22 +1,23 @@
-"""A shard's two outcomes on disk, kept and rejected, by masks from Parquet to Parquet, and what there is to count."""
+"""Writes a shard's kept and rejected rows, by masks from Parquet to Parquet, and counts them; `run` calls it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill import store
-from distill.records import Trace
 from filters.engine.counts import FilterCounts, better, unanswered
-from filters.engine.shards import FilterPlan, Shard, decide, read, shards
+from filters.engine.shards import FilterPlan, Shard, parquet_files, read, read_traces, rejections_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
 class ShardCounts:
-    """A worker's word on a shard: counts, the outcomes of its first and last pair apart, the kept file's hash, and
-    the whole of its fates."""
+    """The counts of a shard, the outcomes of its first and last pair apart, and the kept file's hash."""
 
     samples: dict[str, int]
     reasons: dict[str, dict[str, int]]
@@ -35,46 +36,46 @@ def write(
     import numpy as np
     import pyarrow as pa
 
-    table = read(shard.path, Trace)
-    shard.fates |= decide(shard, plan, table)
-    tally = FilterCounts([])
-    out = np.zeros(table.num_rows, bool)
-    out[list(shard.fates)] = True
+    table = read_traces(shard)
+    shard.rejections |= rejections_of(shard, plan, table)
+    counts = FilterCounts([])
+    is_rejected = np.zeros(table.num_rows, bool)
+    is_rejected[list(shard.rejections)] = True
     errors = table["error"].to_pylist()
-    answered = np.array([error is None for error in errors], bool)
-    order = sorted(shard.fates)
-    places, reasons = [shard.fates[row][0] for row in order], [shard.fates[row][1] for row in order]
-    put(kept, table.filter(pa.array(answered & ~out)))
-    gone = table.filter(pa.array(out))
+    is_kept = np.array([error is None for error in errors], bool) & ~is_rejected
+    order = sorted(shard.rejections)
+    places, reasons = [shard.rejections[row][0] for row in order], [shard.rejections[row][1] for row in order]
+    put(kept, table.filter(pa.array(is_kept)))
+    gone = table.filter(pa.array(is_rejected))
     gone = gone.append_column("filter", pa.array([names[place] for place in places], pa.string()))
     put(rejected, gone.append_column("reason", pa.array(reasons, pa.string())))
     if verdicts is not None:
         columns = [pa.array(order, pa.int32()), pa.array(places, pa.int16()), pa.array(reasons, pa.string())]
         put(verdicts, pa.table(columns, ["row", "place", "reason"]))
     for place, reason in zip(places, reasons, strict=True):
-        tally.reject(names[place], reason)
-    tally.samples["samples"] = table.num_rows
-    tally.samples["kept"] = int((answered & ~out).sum())
+        counts.reject(names[place], reason)
+    counts.samples["samples"] = table.num_rows
+    counts.samples["kept"] = int(is_kept.sum())
     outcomes: list[tuple[str, str]] = []
     for row, (pair_id, error) in enumerate(zip(table["pair_id"].to_pylist(), errors, strict=True)):
-        outcome = unanswered(error) if error is not None else "rejected" if row in shard.fates else "kept"
+        outcome = unanswered(error) if error is not None else "rejected" if row in shard.rejections else "kept"
         if error is not None:
-            tally.samples[outcome] += 1
+            counts.samples[outcome] += 1
         if outcomes and outcomes[-1][0] == pair_id:
             outcomes[-1] = (pair_id, better(outcome, outcomes[-1][1]))
         else:
             outcomes.append((pair_id, outcome))
-    tally.pairs.update(outcome for _, outcome in outcomes[1:-1])
+    counts.pairs.update(outcome for _, outcome in outcomes[1:-1])
     return ShardCounts(
-        dict(tally.samples),
-        {n: dict(c) for n, c in tally.reasons.items()},
-        dict(tally.pairs),
+        dict(counts.samples),
+        {name: dict(reasons) for name, reasons in counts.reasons.items()},
+        dict(counts.pairs),
         [outcomes[0], outcomes[-1]] if len(outcomes) > 1 else outcomes,
         store.file_hash(kept),
     )
 
 
-def put(path: str, table: Any) -> None:
+def put(path: str, table: pa.Table) -> None:
     """Write a Parquet file."""
     import pyarrow.parquet as pq
 
@@ -94,18 +95,18 @@ def empty(folder: str) -> None:
 
 def total(names: Sequence[str], written: Sequence[ShardCounts], pairs: str, traces: str) -> FilterCounts:
     """The counts of all shards together; `pairs` and `traces` are the folders, some pairs of which were not asked."""
-    tally = FilterCounts(names)
+    counts = FilterCounts(names)
     edges: dict[str, str] = {}
-    for each in written:
-        tally.samples.update(each.samples)
-        tally.pairs.update(each.pairs)
-        for name, reasons in each.reasons.items():
-            tally.reasons.setdefault(name, Counter()).update(reasons)
-        for pair_id, outcome in each.edges:
+    for shard in written:
+        counts.samples.update(shard.samples)
+        counts.pairs.update(shard.pairs)
+        for name, reasons in shard.reasons.items():
+            counts.reasons.setdefault(name, Counter()).update(reasons)
+        for pair_id, outcome in shard.edges:
             edges[pair_id] = better(outcome, edges.get(pair_id))
-    tally.pairs.update(edges.values())
-    tally.pairs["not_asked"] += _without_trace(pairs, traces)
-    return tally
+    counts.pairs.update(edges.values())
+    counts.pairs["not_asked"] += _without_trace(pairs, traces)
+    return counts
 
 
 def _without_trace(pairs: str, traces: str) -> int:
@@ -113,19 +114,11 @@ def _without_trace(pairs: str, traces: str) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    asked = [pc.unique(_column(path, ["pair_id"])["pair_id"]) for path, _ in shards(traces)]
+    asked = [pc.unique(read(path, ["pair_id"])["pair_id"]) for path, _ in parquet_files(traces)]
     known = pa.concat_arrays(asked) if asked else pa.array([], pa.string())
-    found = 0
-    for path, _ in shards(pairs):
-        table = _column(path, ["pair_id", "split"])
+    missing = 0
+    for path, _ in parquet_files(pairs):
+        table = read(path, ["pair_id", "split"])
         table = table.filter(pc.equal(table["split"], "train"))
-        found += table.num_rows - (pc.sum(pc.is_in(table["pair_id"], value_set=known)).as_py() or 0)
-    return found
-
-
-def _column(path: str, names: Sequence[str]) -> Any:
-    import pyarrow.parquet as pq
-
-    fs, inner = store.filesystem(path)
-    with fs.open(inner, "rb") as source:
-        return pq.read_table(source, columns=list(names))
+        missing += table.num_rows - (pc.sum(pc.is_in(table["pair_id"], value_set=known)).as_py() or 0)
+    return missing

@@ -1,12 +1,18 @@
-"""Rows for the filters' tests."""
+"""Rows for the filters' tests, and the filters over rows: written into a folder, filtered as users do, read back."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from distill.records import Pair, Trace, make_pair
+from distill import store
+from distill.records import Pair, Rejected, Trace, make_pair
 from filters.base import Tools
-from filters.engine.counts import Sifted, sift
+from filters.engine.explain import explain
+from filters.engine.run import filter_folders
 from filters.settings import FilterSettings
 
 TEXT = "The passage names what the query asks for, with a figure and a date, so it answers the query."
@@ -33,10 +39,47 @@ def trace(of: Pair, sample: int = 0, verdict: int | None = 1, reasoning: str = T
     return Trace(**(values | rest))
 
 
+@dataclass(frozen=True)
+class Sifted:
+    """What the filters wrote. `changed` are the pairs that got another label, by pair_id."""
+
+    kept: list[Trace]
+    rejected: list[Rejected]
+    counts: dict[str, Any]
+    changed: dict[str, Pair]
+
+
 def sifted(rows: list[tuple[Pair, Trace]], filters: list[Any], tools: Tools | None = None) -> Sifted:
     """The filters over the rows, in their order on disk."""
-    ordered = sorted((t for _, t in rows), key=lambda t: (t.pair_id, t.sample))
-    return sift({p.pair_id: p for p, _ in rows}, ordered, FilterSettings.model_validate(filters), tools)
+    settings = FilterSettings.model_validate(filters)
+    with tempfile.TemporaryDirectory() as folder:
+        return in_folder(Path(folder), {p.pair_id: p for p, _ in rows}.values(), [t for _, t in rows], settings, tools)
+
+
+def in_folder(
+    folder: Path, pairs: Iterable[Pair], traces: Iterable[Trace], settings: FilterSettings, tools: Tools | None = None,
+    **how: Any,
+) -> Sifted:  # fmt: skip
+    """The filters over pairs and traces that are written into the folder."""
+    store.write_rows(folder / "pairs", pairs, Pair)
+    store.write_rows(folder / "traces", traces, Trace)
+    names = [str(folder / name) for name in ("pairs", "traces", "kept", "rejected", "changed")]
+    counts = dict(filter_folders(*names, settings, tools, **{"processes": 1, **how}))
+    return Sifted(
+        list(store.read_rows(folder / "kept", Trace)),
+        list(store.read_rows(folder / "rejected", Rejected)),
+        counts,
+        {p.pair_id: p for p in store.read_rows(folder / "changed", Pair)},
+    )
+
+
+def explained(pair_id: str, rows: list[tuple[Pair, Trace]], filters: list[Any], tools: Tools | None = None) -> Any:
+    """What `explain` says of a pair among the rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        store.write_rows(f"{folder}/pairs", {p.pair_id: p for p, _ in rows}.values(), Pair)
+        store.write_rows(f"{folder}/traces", [t for _, t in rows], Trace)
+        settings = FilterSettings.model_validate(filters)
+        return explain(pair_id, f"{folder}/pairs", f"{folder}/traces", settings, tools)
 
 
 def reasons(found: Sifted) -> dict[tuple[str, int], str]:

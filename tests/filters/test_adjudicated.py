@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from filter_rows import pair, reasons, sifted, trace
+from filter_rows import explained, pair, reasons, sifted, trace
 
 from filters.base import Tools
-from filters.engine.explain import explain
-from filters.settings import FilterSettings
 
 
 def decisions(**actions: Any) -> Tools:
@@ -72,8 +70,8 @@ def test_the_latest_label_counts_for_all_samples() -> None:
 
 def test_explain_tells_of_the_person() -> None:
     one = pair(1, label=1)
-    filters = FilterSettings.model_validate(["verdict_matches_label"])
-    said = explain(one.pair_id, {one.pair_id: one}, [trace(one, verdict=0)], filters, decisions(p1="accept"))
+    rows = [(one, trace(one, verdict=0))]
+    said = explained(one.pair_id, rows, ["verdict_matches_label"], decisions(p1="accept"))
     assert [(name, word) for _, name, word in said] == [
         ("adjudicated", "accepted by a person: kept whatever the filters say"),
         ("verdict_matches_label", "the teacher says false, the label says relevant"),

@@ -20,20 +20,22 @@ from filters.settings import FilterSettings
 OWN = """
 from pathlib import Path
 
+from filters.base import GroupFilter, RowFilter
+
 def note(name):
     with open(Path(__file__).with_name("calls.txt"), "a") as out:
         out.write(name + "\\n")
 
-class Row:
-    def __init__(self, name, least=0):
-        self.label, self.least = name, least
+class Row(RowFilter):
+    label: str
+    least: int = 0
     def __call__(self, pair, trace):
         note(self.label)
         return f"fewer than {self.least}" if trace.sample < self.least else None
 
-class Group:
-    def __init__(self, name, divisor=5):
-        self.label, self.divisor = name, divisor
+class Group(GroupFilter):
+    label: str
+    divisor: int = 5
     def __call__(self, rows):
         note(self.label)
         return {(t.pair_id, t.sample): "drawn" for p, t in rows if int(t.pair_id, 16) % self.divisor == 0}
@@ -71,7 +73,7 @@ def run(folder: Path, filters: list[Any], into: str = ".", rows: str = "1", **to
 
 
 def own(kind: str, name: str, **more: Any) -> dict[str, Any]:
-    return {f"own.py:{kind}": {"name": name, **more}}
+    return {f"own.py:{kind}": {"label": name, **more}}
 
 
 def test_filters_before_the_changed_one_are_not_called_again(folder: Path) -> None:

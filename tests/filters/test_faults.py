@@ -11,6 +11,7 @@ from filter_rows import pair, reasons, sifted, trace
 
 from distill.example.teacher import Teacher, TeacherSettings
 from distill.prompts import teacher_prompt
+from distill.records import Pair, Trace
 from filters.degenerate import Degenerate
 from filters.language import Language
 from filters.leak import Leak
@@ -72,19 +73,17 @@ def test_real_malformed_outputs_are_caught(shared: Path) -> None:
 @pytest.mark.parametrize(("fault", "filters"), [("chinese", ["language"]), ("loop", ["degenerate"])])
 def test_the_examples_teacher_is_seen_through(fault: str, filters: list[str]) -> None:
     """Faults that another hand wrote, on traces much shorter than R1's."""
-    caught = kept = 0
+    rows: dict[float, list[tuple[Pair, Trace]]] = {1.0: [], 0.0: []}
     for number in range(150):
         one = pair(
             number,
             query=f"hut with a view number {number}",
             passage=f"The hut of number {number} has a view. It is warm.",
         )
-        for rate in (1.0, 0.0):
-            teacher = Teacher(TeacherSettings(**{fault: rate}))
-            reply = teacher.reply(teacher_prompt(one.query, one.passage), number)
-            out = bool(sifted([(one, trace(one, reasoning=reply.reasoning))], filters).rejected)
-            caught, kept = (caught + out, kept) if rate else (caught, kept + (not out))
-    assert caught >= 143 and kept >= 147
+        for rate, given in rows.items():
+            reply = Teacher(TeacherSettings(**{fault: rate})).reply(teacher_prompt(one.query, one.passage), number)
+            given.append((one, trace(one, reasoning=reply.reasoning)))
+    assert len(sifted(rows[1.0], filters).rejected) >= 143 and len(sifted(rows[0.0], filters).kept) >= 147
 
 
 GERMAN = [

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from filter_rows import in_folder, sifted
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from distill.records import Pair, Trace, make_pair
-from filters.engine.counts import build, run
+from filters.base import Tools
+from filters.engine.build import build
 from filters.settings import DEFAULT, FilterSettings
 
 PAIR = make_pair("q", "d", "query", "passage", label=1)
@@ -26,7 +31,8 @@ def trace(**values: Any) -> Trace:
 
 
 def put_out(pair: Pair, given: Trace, filters: list[Any]) -> tuple[str, str] | None:
-    kept, rejected, _ = run({pair.pair_id: pair}, [given], FilterSettings.model_validate(filters))
+    found = sifted([(pair, given)], filters)
+    kept, rejected = found.kept, found.rejected
     assert len(kept) + len(rejected) == 1
     return (rejected[0].filter, rejected[0].reason) if rejected else None
 
@@ -79,7 +85,7 @@ def test_wrong_lists_are_refused(entries: Any, message: str) -> None:
 
 def test_an_unknown_threshold_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_token"):
-        build(FilterSettings.model_validate([{"length": {"max_token": 5}}]))
+        build(FilterSettings.model_validate([{"length": {"max_token": 5}}]), Tools())
 
 
 traces = st.lists(
@@ -95,9 +101,13 @@ traces = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(traces, st.permutations([*DEFAULT, {"length": {"max_tokens": 50}}]))
 def test_counts_add_up_whatever_comes(given_traces: list[Trace], filters: list[Any]) -> None:
-    kept, rejected, counts = run({PAIR.pair_id: PAIR}, given_traces, FilterSettings.model_validate(filters))
+    with tempfile.TemporaryDirectory() as folder:
+        traces = [replace(one, sample=n) for n, one in enumerate(given_traces)]
+        found = in_folder(Path(folder), [PAIR], traces, FilterSettings.model_validate(filters))
+    kept, rejected, counts = found.kept, found.rejected, found.counts
     assert counts["samples"] == len(given_traces)
     assert counts["samples"] == len(kept) + len(rejected) + counts["failed"] + counts["not_asked"]
     assert sum(each["rejected"] for each in counts["by_filter"].values()) == len(rejected)

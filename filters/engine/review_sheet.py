@@ -1,4 +1,4 @@
-"""Disputed labels on paper: a CSV to fill in, and an HTML page to read beside it."""
+"""Writes the sheet of disputed labels and reads it filled in: a CSV and an HTML page, for `filters.label_dispute`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from distill.errors import DataError
 from distill.records import Pair, Trace
 
+DECISIONS = ("accept", "reject", "relabel")
 CSV, HTML = "disputes.csv", "disputes.html"
 COLUMNS = ("pair_id", "decision", "label", "label_origin", "teacher", "query", "passage", "reasoning")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -30,36 +32,48 @@ def write_review_sheet(folder: Path, disputes: Sequence[tuple[Pair, Sequence[Tra
         table = csv.writer(out)
         table.writerow(COLUMNS)
         for pair, traces in disputes:
-            said = f"{traces[0].verdict} in {len(traces)} of {len(traces)}"
-            cells = (
-                pair.pair_id,
-                "",
-                pair.label,
-                pair.label_origin,
-                said,
-                pair.query,
-                pair.passage,
-                traces[0].reasoning,
-            )
-            table.writerow([_plain(cell) for cell in cells])
+            verdicts = f"{traces[0].verdict} in {len(traces)} of {len(traces)}"
+            ours = (pair.pair_id, "", pair.label, pair.label_origin, verdicts)
+            table.writerow([_plain(cell) for cell in (*ours, pair.query, pair.passage, traces[0].reasoning)])
     head = (
         f"<h1>Disputed labels: {len(disputes)}</h1><p>Write accept (the label is right), reject (drop the pair) or "
         f"relabel (the teacher is right) into the column “decision” of {CSV}, name the file under "
         "<code>label_dispute: {policy: review, decisions: PATH}</code> and run the filters again."
     )
-    articles = "".join(_article(number, *each) for number, each in enumerate(disputes, 1))
+    articles = "".join(_article(number, *dispute) for number, dispute in enumerate(disputes, 1))
     (folder / HTML).write_text(_PAGE + head + articles, encoding="utf-8")
 
 
+def read_decisions(path: Path) -> dict[str, str]:
+    """{pair_id: decision} of a sheet; rows without a decision are undecided. Raises DataError with file and line."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as source:
+            rows = csv.DictReader(source)
+            if not {"pair_id", "decision"} <= set(rows.fieldnames or ()):
+                raise DataError(f"{path}:1: a sheet of decisions has the columns pair_id and decision")
+            decisions = {}
+            for row in rows:
+                decision = (row["decision"] or "").strip().lower()
+                if decision and decision not in DECISIONS:
+                    raise DataError(f"{path}:{rows.line_num}: {decision!r} is none of {', '.join(DECISIONS)}")
+                if decision:
+                    decisions[row["pair_id"]] = decision
+            return decisions
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; filters.label_dispute.decisions names it") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the sheet as UTF-8") from None
+
+
 def _article(number: int, pair: Pair, traces: Sequence[Trace]) -> str:
-    said = "".join(
+    samples = "".join(
         f"<h3>Sample {t.sample}: {t.verdict}</h3><blockquote>{escape(t.reasoning)}</blockquote>" for t in traces
     )
-    asked = escape(f"{pair.query} {pair.instruction or ''}".strip())
+    query = escape(f"{pair.query} {pair.instruction or ''}".strip())
     name = escape(pair.pair_id)
     return (
-        f'<article id="{name}"><h2>{number}. {asked}</h2><p><code>{name}</code> · label {pair.label} '
-        f"({escape(str(pair.label_origin))})<blockquote>{escape(pair.passage)}</blockquote>{said}</article>"
+        f'<article id="{name}"><h2>{number}. {query}</h2><p><code>{name}</code> · label {pair.label} '
+        f"({escape(str(pair.label_origin))})<blockquote>{escape(pair.passage)}</blockquote>{samples}</article>"
     )
 
 
