@@ -77,6 +77,8 @@ class Filter(Settings, ABC):
     @classmethod
     def __pydantic_init_subclass__(cls, **more: Any) -> None:
         super().__pydantic_init_subclass__(**more)
+        if "__init__" in vars(cls):
+            raise TypeError(f"{cls.__name__} has an __init__; declare thresholds as fields, such as `most: int = 100`")
         if "name" not in vars(cls):
             package, _, module = cls.__module__.rpartition(".")
             cls.name = module if package == "filters" else cls.__name__

@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from folders import sifted
+
 from distill.records import Pair, Trace, make_pair
 from distill.verdicts import parse_verdict
-from filters.engine.counts import Sifted, sift
-from filters.settings import FilterSettings
 
 Row = tuple[Pair, Trace]
 YES = {"yes": 1, "no": 0}
@@ -58,12 +59,6 @@ def read(data: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[Ro
         verdict = YES.get(each["verdict"] or "")
         rows[NAMES[2]].append((pair, trace(pair, models.index(each["model"]), each["reasoning"], verdict)))
     return raw, rows
-
-
-def sifted(rows: list[Row], filters: list[Any]) -> Sifted:
-    """The filters over the rows."""
-    ordered = sorted((t for _, t in rows), key=lambda t: (t.pair_id, t.sample))
-    return sift({p.pair_id: p for p, _ in rows}, ordered, FilterSettings.model_validate(filters))
 
 
 def parser(raw: dict[str, list[dict[str, Any]]]) -> None:
@@ -153,8 +148,9 @@ def sample(raw: dict[str, list[dict[str, Any]]], rows: dict[str, list[Row]]) -> 
     for at, fault in enumerate(("degenerate", "language", "leak")):
         part = others[30 * at : 30 * at + 30]
         hurt = [(p, replace(t, reasoning=damaged(fault, t.reasoning, rng))) for _, (p, t) in part]
-        caught = sum(bool(sifted([row], [fault]).rejected) for row in hurt)
-        found = {name for name, row in whole if sifted([row], [fault]).rejected}
+        caught = len(sifted(hurt, [fault]).rejected)
+        rejected = {(r.trace.pair_id, r.trace.sample) for r in sifted([row for _, row in whole], [fault]).rejected}
+        found = {name for name, (_, t) in whole if (t.pair_id, t.sample) in rejected}
         faulty = LABELLED.get(fault, set())
         right = caught + len(found & faulty)
         print(f"  {fault}: precision {right} of {caught + len(found)}, recall {right} of {len(hurt) + len(faulty)}"

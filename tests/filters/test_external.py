@@ -78,7 +78,7 @@ except ValueError as error:
         ("return ''", r"filters.Mine: returned '' for pair"),
         ("return 1 / (trace.sample - 1)", r"filters.Mine: returned -1.0 for pair"),
         ("return None if trace.sample == 0 else 1 / 0",
-         rf"filters.Mine: .*own.py, line 4 raised ZeroDivisionError: division by zero for pair {ONE.pair_id}, sample 1;"),
+         rf"Mine: .*own.py, line 4 raised ZeroDivisionError: division by zero for pair {ONE.pair_id}, sample 1"),
         ("raise ValueError('two\\nlines')", r"raised ValueError: two lines for pair"),
         ("return trace.no_such_field", r"raised AttributeError: 'Trace' object has no attribute 'no_such_field' for"),
     ],
@@ -110,7 +110,7 @@ def test_a_fault_in_another_process_is_the_same_line(tmp_path: Path, monkeypatch
         ("return {t.pair_id: 'no' for p, t in rows}", r"filters.Mine: returned the key '\w{32}', which no trace of"),
         ("return {(t.pair_id, t.sample): 1 / t.sample for p, t in rows}",
          rf"own.py, line 4 raised ZeroDivisionError: division by zero for pair {ONE.pair_id}, sample 0"),
-        ("rows = list(rows)\n    return {(rows[0][1].pair_id, 0): rows[-1][0]}", "filters.Mine: returned another pair for"),
+        ("rows = list(rows)\n    return {(rows[0][1].pair_id, 0): rows[-1][0]}", "Mine: returned another pair for"),
     ],
 )  # fmt: skip
 def test_faults_of_a_group_filter(tmp_path: Path, body: str, message: str) -> None:
@@ -127,7 +127,7 @@ def test_faults_of_a_group_filter(tmp_path: Path, body: str, message: str) -> No
             "most = 3",
             "own.py:Mine: .*own.py does not run: PydanticUserError: .*`most = 3`.* requires? a type annotation",
         ),
-        ("def __init__(self, most=3):\n    self.most = most", "own.py:Mine: "),
+        ("def __init__(self, most=3):\n    self.most = most", "Mine has an __init__; declare its thresholds as fields"),
         ("def prepare(self, tools):\n    pass", "filters.Mine: prepare returned None; end it with `return self`"),
         ("def prepare(self, tools):\n    return tools.out / 3", r"filters.Mine: .*own.py, line 4 raised TypeError"),
         ("def called(self, pair, trace): return None", "own.py:Mine: Mine lacks `__call__`"),
