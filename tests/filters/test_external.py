@@ -127,7 +127,7 @@ def test_faults_of_a_group_filter(tmp_path: Path, body: str, message: str) -> No
             "most = 3",
             "own.py:Mine: .*own.py does not run: PydanticUserError: .*`most = 3`.* requires? a type annotation",
         ),
-        ("def __init__(self, most=3):\n    self.most = most", "Mine has an __init__; declare its thresholds as fields"),
+        ("def __init__(self, most=3):\n    self.most = most", "Mine has an __init__; declare thresholds as fields"),
         ("def prepare(self, tools):\n    pass", "filters.Mine: prepare returned None; end it with `return self`"),
         ("def prepare(self, tools):\n    return tools.out / 3", r"filters.Mine: .*own.py, line 4 raised TypeError"),
         ("def called(self, pair, trace): return None", "own.py:Mine: Mine lacks `__call__`"),
