@@ -1,5 +1,7 @@
 """The one text of a passage, a query or an instruction: sources, `rerank`, the server and every adapter make it here.
 
+Also, for miners and first stages: when two texts are one, and when a passage is the query itself.
+
 A student is asked with the texts that it was trained with only where both are made alike. `distill.records.make_pair`
 applies `clean_text` to all of its texts; `passage_text` joins a title and a text.
 """
@@ -7,7 +9,10 @@ applies `clean_text` to all of its texts; `passage_text` joins a title and a tex
 from __future__ import annotations
 
 import re
+import unicodedata
 
+OWN_WORDS = 0.8  # the share of a query's words in the passage of its id from which that is the query itself
+_WORD = re.compile(r"\w+")
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
 
 
@@ -32,3 +37,27 @@ def clean_text(value: object) -> str:
 def passage_text(title: object, text: object) -> str:
     """Title and text as one passage: each made `clean_text`, joined by a space where both hold anything."""
     return f"{clean_text(title)} {clean_text(text)}".strip()
+
+
+def normalised(text: str) -> str:
+    """The text in one spelling: compatibility forms folded, case and everything but letters and digits gone."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(_WORD.findall(text.casefold()))
+
+
+def is_the_query(query_id: str, query: str, doc_id: str, passage: str) -> bool:
+    """Whether a passage is the query itself, as in collections whose queries are passages too (ArguAna, Quora).
+
+    It is where both are one text but for case, punctuation and spaces, or where both have one id and the passage holds
+    `OWN_WORDS` of the query's words: ArguAna's passages have a title that its queries lack, and ids that are numbers
+    (Cranfield) are equal by chance.
+    """
+    if query_id == doc_id:
+        words = set(normalised(query).split())
+        return bool(words) and len(words & set(normalised(passage).split())) >= OWN_WORDS * len(words)
+    if query.isascii() and passage.isascii():  # most passages are told apart by their first word
+        first, other = _WORD.search(query), _WORD.search(passage)
+        if first is None or other is None or first[0].lower() != other[0].lower():
+            return False
+    return normalised(query) == normalised(passage) != ""

@@ -14,11 +14,12 @@ from distill.errors import ConfigError, DataError
 from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Leaks, Usable
 from distill.pairs.collection import Collection, gather
-from distill.pairs.negatives import Miner, check_miners
+from distill.pairs.negatives import Miner, check_miners, described
 from distill.pairs.settings import DataSettings, NegativeSettings, PairSettings
 from distill.pairs.sources.registry import open_source
 from distill.pairs.split import parted, parts, subset
 from distill.records import Ask, Pair, make_pair
+from distill.texts import is_the_query
 
 
 def collection(
@@ -50,11 +51,12 @@ class PairBuilder:
         base: Path | None = None,
         ask: Ask | None = None,
         held_out: Mapping[str, Iterable[str]] | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Raises ConfigError where the settings need a teacher and there is none."""
         if settings.asks and ask is None:
             raise ConfigError("pairs: judge, synthesize, instructions and poison need a teacher to ask")
-        self.settings, self.seed, self.folder, self.base, self.ask = settings, seed, folder, base, ask
+        self.settings, self.seed, self.folder, self.base, self.ask, self.say = settings, seed, folder, base, ask, say
         self.leaks = Leaks(held_out or {}, settings.clean.decontaminate)
         self.counts: dict[str, Counter[str]] = {}
         self.pairs: dict[str, Pair] = {}
@@ -139,7 +141,10 @@ class PairBuilder:
             self.data.instructions.get(query_id), split=self.data.split_of[query_id],
             **{"language": self._language, "relevant_from": self.settings.relevant_from, **fields},
         )  # fmt: skip
-        reason = self.usable.bad.get(doc_id) or ("empty" if not pair.query.strip() else None)
+        reason = self.usable.bad.get(doc_id) or ("empty" if not pair.query else None)
+        own = not self.settings.self_retrieval and is_the_query(query_id, pair.query, doc_id, pair.passage)
+        if own and not pair.relevant:
+            reason = "the query itself"
         if reason:
             self.tally("clean")[reason] += 1
         elif pair.split == "train" and self.leaks(pair.passage) is not None:
@@ -179,19 +184,38 @@ class PairBuilder:
 
     def mine(self, queries: list[str]) -> None:
         """Negatives, where they are asked for, or where nothing else says what is not relevant."""
-        lacking = not any(pair.relevant is False or pair.label is None for pair in self.pairs.values())
-        settings = self.settings.negatives or (NegativeSettings() if lacking else None)
+        settings, why = self._negatives()
         if settings is None:
+            self.say(f"negatives: none mined, since {why}")
             return
         check_miners(settings, self.data.listed)
         data = subset(self.data, queries)
-        miner = Miner(data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25)
-        for each in miner(queries):
+        miner = Miner(
+            data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25,
+            self.settings.self_retrieval,
+        )  # fmt: skip
+        mined = list(miner(queries))
+        for negative in mined:
             self.add(
-                each.query_id, each.doc_id, label=0, label_origin="assumed", source=each.source,
-                suspected=each.suspected,
+                negative.query_id, negative.doc_id, label=0, label_origin="assumed", source=negative.source,
+                suspected=negative.suspected,
             )  # fmt: skip
         self.tally("mine").update(miner.counts)
+        left_out = "".join(f"; {count:,} {reason}" for reason, count in sorted(miner.counts.items()) if count)
+        self.say(f"negatives: {len(mined):,} mined by {described(settings)}, since {why}{left_out}")
+
+    def _negatives(self) -> tuple[NegativeSettings | None, str]:
+        """How negatives are mined, if at all, and why."""
+        settings = self.settings.negatives
+        if settings is not None:
+            return (
+                (settings, "pairs.negatives asks for them") if settings.per_query else (None, "pairs.negatives is none")
+            )
+        if any(pair.relevant is False for pair in self.pairs.values()):
+            return None, "the source has pairs judged not relevant (pairs.negatives is null)"
+        if any(pair.label is None for pair in self.pairs.values()):
+            return None, "the source lists pairs without a label (pairs.negatives is null)"
+        return NegativeSettings(), "the source has no pair judged not relevant (pairs.negatives is null)"
 
     # --- the teacher ---------------------------------------------------------------------------------------------
 
@@ -224,8 +248,10 @@ class PairBuilder:
                 else:
                     self.pairs[key] = replace(pair, suspected=f"the teacher grades it {grade}")
                 continue
-            new: dict[str, Any] = {"label": grade, "label_origin": "teacher", "relevant_from": settings.relevant_from}
-            self.pairs[key] = replace(pair, **new)
+            self.pairs[key] = replace(
+                pair, label=grade, label_origin="teacher", relevant_from=settings.relevant_from,
+                label_before=pair.label if pair.label != grade else pair.label_before,
+            )  # fmt: skip
 
     def instruct(self) -> None:
         """Instructions, the passages that fail them, poisoned requests."""
@@ -258,7 +284,7 @@ def build(
     ask about, ConfigError where settings do not fit it, and Stopped where the teacher stops: the same call goes on.
     """
     say = notify or (lambda text: None)
-    work = PairBuilder(settings, seed, folder, base, ask, held_out)
+    work = PairBuilder(settings, seed, folder, base, ask, held_out, say)
     if settings.synthesize:
         say(f"writing queries for {settings.synthesize.passages} passages")
         work.synthesize()

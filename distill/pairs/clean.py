@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection as Several
 from collections.abc import Iterable, Mapping
@@ -14,17 +12,10 @@ from distill.errors import ConfigError
 from distill.overlap import HeldOutTexts
 from distill.pairs.collection import Collection
 from distill.pairs.settings import CleanSettings
+from distill.texts import normalised
 
-_WORD = re.compile(r"\w+")
 CERTAIN = 0.7  # how sure the identifier must be of another language before a text goes
 STRETCH = 50  # characters below which a text's language is not asked about
-
-
-def normalised(text: str) -> str:
-    """The text in one spelling: compatibility forms folded, case and everything but letters and digits gone."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(_WORD.findall(text.casefold()))
 
 
 class Usable:

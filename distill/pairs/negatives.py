@@ -15,6 +15,7 @@ from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Usable, nearly_equal, word_grams
 from distill.pairs.collection import Collection
 from distill.pairs.settings import MinerSettings, NegativeSettings
+from distill.texts import is_the_query
 
 Ranked = tuple[Sequence[str], Sequence[float]]  # passages and their scores, best first
 ALIKE = 0.4  # the share of common words from which two passages are compared by their 5-grams
@@ -47,9 +48,11 @@ class Miner:
         seed: int,
         base: Path = Path(),
         bm25: Callable[[], Bm25] | None = None,
+        self_retrieval: bool = False,
     ) -> None:
         self._data, self._usable, self._settings, self._seed, self._base = data, usable, settings, seed, base
         self._bm25 = bm25 or (lambda: Bm25(data.passages))
+        self._self_retrieval = self_retrieval
         self.counts: Counter[str] = Counter()
 
     def __call__(self, queries: Sequence[str]) -> Iterator[Mined]:
@@ -62,7 +65,7 @@ class Miner:
             yield from self._drawn(query_id, [ranked for _, ranked in rows])
 
     def _drawn(self, query_id: str, lists: list[Ranked]) -> Iterator[Mined]:
-        miners, wanted = self._settings.miners, self._settings.per_query
+        miners, wanted, query = self._settings.miners, self._settings.per_query, self._data.queries[query_id]
         rng = random.Random(f"negatives:{self._seed}:{query_id}")
         taken = self._known(query_id)
         copies = _Copies(self._data.passages, self._positives(query_id))
@@ -83,6 +86,9 @@ class Miner:
                     if same in taken or doc in self._usable.bad:
                         continue
                     taken.add(same)
+                    if not self._self_retrieval and is_the_query(query_id, query, doc, self._data.passages[doc]):
+                        self.counts["the query itself"] += 1
+                        continue
                     if copies.include(doc):
                         self.counts["nearly a positive"] += 1
                         continue
@@ -212,3 +218,9 @@ def check_miners(settings: NegativeSettings, listed: Mapping[str, Sequence[str]]
     """Raise ConfigError where a miner has nothing to draw from."""
     if any(miner.miner == "listed" for miner in settings.miners) and not listed:
         raise ConfigError("pairs.negatives: miner listed needs a source that lists negatives, such as tevatron")
+
+
+def described(settings: NegativeSettings) -> str:
+    """The miners with their ranks, for a line on the terminal."""
+    miners = ", ".join(f"{miner.miner} (ranks {miner.first} to {miner.last})" for miner in settings.miners)
+    return f"{miners}, {settings.per_query} a query"

@@ -46,7 +46,7 @@ class NegativeSettings(MinerSettings):
     positive-aware rule): `suspected` says whether it is flagged (the column `suspected`) or left out.
     """
 
-    per_query: int = Field(4, ge=1)
+    per_query: int = Field(4, ge=0, description="0, for which `negatives: none` is short: none are mined")
     mix: list[MinerSettings] = []
     suspect_above: float | None = Field(None, gt=0, description="such as 0.95; default: nothing is suspected by score")
     suspected: Literal["flag", "drop"] = "flag"
@@ -129,14 +129,18 @@ class DataSettings(Settings):
 
 
 class PairSettings(DataSettings):
-    """Which pairs are made, from what. With no `negatives` and no judged ones, BM25 negatives are mined as by default.
+    """Which pairs are made, from what.
 
-    `ask` names the parts that are asked about; only `train` is trained on.
+    `negatives` says how passages that nobody judged are mined as not relevant; `none` mines none; without it (`null`)
+    they are mined with the defaults where the source has no pair that is judged not relevant or listed without a label.
+    `ask` names the parts that are asked about; only `train` is trained on. A passage that is the query itself (ArguAna,
+    Quora) is never its negative, unless `self_retrieval` wants it.
     """
 
     ask: list[str] = Field(["train"], min_length=1)
     relevant_from: int = Field(1, ge=1, description="the lowest grade that counts as relevant")
     negatives: NegativeSettings | None = None
+    self_retrieval: bool = Field(False, description="whether a passage that is the query itself may be its negative")
     queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed")
     clean: CleanSettings = CleanSettings()
     synthesize: SynthesisSettings | None = None
@@ -146,9 +150,19 @@ class PairSettings(DataSettings):
     example: dict[str, Any] = Field(default_factory=dict, description="settings of the embedded world")
 
     @property
+    def miners(self) -> list[MinerSettings]:
+        """The miners that `negatives` names."""
+        return self.negatives.miners if self.negatives else []
+
+    @property
     def asks(self) -> bool:
         """Whether the teacher is asked while pairs are made."""
         return any((self.synthesize, self.judge, self.instructions, self.poison))
+
+    @field_validator("negatives", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return {"per_query": 0} if value == "none" else value
 
     @model_validator(mode="after")
     def _possible(self) -> PairSettings:

@@ -36,9 +36,9 @@ def _inputs(run: Run) -> Counts:
     if pairs.source == "example":
         return {"example": pairs.example}
     found: dict[str, Json] = {**run.file_hashes(source_files(run, pairs))}
-    for negatives in pairs.negatives.miners if pairs.negatives else ():
-        if negatives.path:
-            found |= run.file_hashes([run.base / negatives.path])
+    for miner in pairs.miners:
+        if miner.path:
+            found |= run.file_hashes([run.base / miner.path])
     if pairs.clean.decontaminate:
         found["held_out"] = HeldOut(run, made=False).inputs()
     return found

@@ -313,3 +313,11 @@ def test_conditions_turn_round_and_back() -> None:
         turned = opposite(condition)
         assert turned != condition and ASK.fullmatch(turned)
         assert ASK.fullmatch(opposite(turned))
+
+
+def test_a_grade_that_changes_a_mined_label_keeps_the_label_before(world: Path) -> None:
+    pairs, _ = made(world, judge={"samples": 1}, **MINED)
+    graded = [pair for pair in pairs if pair.label_origin == "teacher"]
+    assert {pair.label_before for pair in graded if pair.label} == {0}
+    assert {pair.label_before for pair in graded if not pair.label} <= {None}
+    assert {pair.label_before for pair in pairs if pair.label_origin != "teacher"} == {None}

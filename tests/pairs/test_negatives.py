@@ -250,3 +250,70 @@ def test_negatives_and_dense_lists_break_ties_alike(tmp_path: Path) -> None:
 
     found = nearest("m", tmp_path, {"q": "x"}, {f"d{n}": "y" for n in range(9)}, 3, Alike())
     assert [doc for doc, _ in found["q"]] == ["d8", "d7", "d6"]
+
+
+# --- a query that is a passage -----------------------------------------------------------------------------------------
+
+ARGUMENT = "Eating meat is natural for people and has always been a part of life."
+
+
+def arguments(folder: Path, **more: str) -> Path:
+    """Queries that are passages: under their own id with a title, under another id, and an id that is equal by chance."""
+    others = {f"other{n}": f"Eating meat is natural for people, says author {n} in life" for n in range(8)}
+    texts = {
+        "q1": f"Animals: {ARGUMENT}",
+        "copy": "eating MEAT is natural, for people and has always been a part of life!",
+    }
+    texts |= {"1": "Meat prices rose in the autumn.", **others, **more}
+    queries = {"q1": ARGUMENT, "1": "Eating meat is natural for people"}
+    return beir(folder, texts, [("q1", "other0", 1), ("1", "other1", 1)], queries)
+
+
+@pytest.mark.parametrize("negatives", [{}, {"miner": "random", "last": 20}, {"per_query": 11}])
+def test_a_query_is_never_its_own_negative(tmp_path: Path, negatives: dict[str, Any]) -> None:
+    settings = {"path": "x", "negatives": {"per_query": 10, "last": 20, **negatives}}
+    folder = arguments(tmp_path)
+    pairs, counts = build(PairSettings.model_validate(settings), 0, folder)
+    mined = {(pair.query_id, pair.doc_id) for pair in pairs if pair.label == 0}
+    assert not mined & {("q1", "q1"), ("q1", "copy")} and counts["mine"]["the query itself"] == 2
+    if negatives.get("miner") == "random":
+        assert ("1", "1") in mined, "an id that is equal by chance says nothing"
+    wanted, counts = build(PairSettings.model_validate({**settings, "self_retrieval": True}), 0, folder)
+    assert {("q1", "q1"), ("q1", "copy")} <= {(pair.query_id, pair.doc_id) for pair in wanted if pair.label == 0}
+
+
+def test_a_judgement_of_the_query_itself_counts_only_where_it_is_relevant(tmp_path: Path) -> None:
+    texts = {"q": "red fox", "r": "old dog", "d": "a fox"}
+    labels = [("q", "q", 0), ("q", "d", 1), ("r", "r", 2), ("r", "d", 0)]
+    folder = beir(tmp_path, texts, labels, {"q": "Red fox.", "r": "old dog"})
+    pairs, counts = build(PairSettings(path="x"), 0, folder)
+    assert {(pair.query_id, pair.doc_id, pair.label) for pair in pairs} == {("q", "d", 1), ("r", "r", 2), ("r", "d", 0)}
+    assert counts["left_out"] == {"the query itself": 1}
+
+
+# --- none, null, and what the terminal says ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("negatives", "labels", "mined", "said"),
+    [
+        (None, [1], 4, "negatives: 4 mined by bm25 (ranks 1 to 50), 4 a query, since the source has no pair judged not"),
+        (None, [1, 0], 0, "negatives: none mined, since the source has pairs judged not relevant"),
+        ("none", [1], 0, "negatives: none mined, since pairs.negatives is none"),
+        ("none", [1, 0], 0, "negatives: none mined, since pairs.negatives is none"),
+        ({"per_query": 2, "mix": [{"miner": "bm25", "last": 9}, {"miner": "random"}]}, [1, 0], 2,
+         "negatives: 2 mined by bm25 (ranks 1 to 9), random (ranks 1 to 50), 2 a query, since pairs.negatives asks"),
+    ],
+)  # fmt: skip
+def test_which_negatives_are_mined_and_why(
+    tmp_path: Path, negatives: Any, labels: list[int], mined: int, said: str
+) -> None:
+    texts = {f"d{n}": f"fox number {n}" for n in range(9)}
+    folder = beir(tmp_path, texts, [("q", f"d{n}", label) for n, label in enumerate(labels)], {"q": "fox"})
+    lines: list[str] = []
+    settings = PairSettings.model_validate({"path": "x", "negatives": negatives})
+    pairs, _ = build(settings, 0, folder, notify=lines.append)
+    assert sum(pair.label_origin == "assumed" for pair in pairs) == mined
+    assert sum(line.startswith(said) for line in lines) == 1, lines
+    again = PairSettings.model_validate(settings.model_dump(mode="json"))
+    assert again == settings, "a configuration that is written out means the same"
