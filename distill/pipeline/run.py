@@ -19,6 +19,7 @@ from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
 from distill.results import Counts, Json
 
+LATER: dict[str, Json] = {"self_retrieval": False}  # settings added since run folders are written, with their defaults
 SECRETS = "keys are named by their environment variable and never written"
 
 
@@ -161,5 +162,15 @@ def _short(counts: Counts) -> str:
 
 
 def dump(settings: BaseModel, include: set[str] | None = None, exclude: set[str] | None = None) -> dict[str, Json]:
-    """A settings model as plain JSON values."""
-    return settings.model_dump(mode="json", include=include, exclude=exclude)
+    """A settings model as plain JSON values, by which a stage is found unchanged.
+
+    Settings of `LATER` are left out at their defaults, so that a run folder that is older than they are goes on.
+    """
+    values = settings.model_dump(mode="json", include=include, exclude=exclude)
+    return {name: _without_later(value) for name, value in values.items() if LATER.get(name, ...) != value}
+
+
+def _without_later(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _without_later(inner) for name, inner in value.items() if LATER.get(name, ...) != inner}
+    return [_without_later(inner) for inner in value] if isinstance(value, list) else value

@@ -252,13 +252,13 @@ def test_negatives_and_dense_lists_break_ties_alike(tmp_path: Path) -> None:
     assert [doc for doc, _ in found["q"]] == ["d8", "d7", "d6"]
 
 
-# --- a query that is a passage -----------------------------------------------------------------------------------------
+# --- a query that is a passage ---------------------------------------------------------------------------------------
 
 ARGUMENT = "Eating meat is natural for people and has always been a part of life."
 
 
 def arguments(folder: Path, **more: str) -> Path:
-    """Queries that are passages: under their own id with a title, under another id, and an id that is equal by chance."""
+    """Queries that are passages, under their own id with a title or under another; and an id equal by chance."""
     others = {f"other{n}": f"Eating meat is natural for people, says author {n} in life" for n in range(8)}
     texts = {
         "q1": f"Animals: {ARGUMENT}",
@@ -291,13 +291,13 @@ def test_a_judgement_of_the_query_itself_counts_only_where_it_is_relevant(tmp_pa
     assert counts["left_out"] == {"the query itself": 1}
 
 
-# --- none, null, and what the terminal says ------------------------------------------------------------------------------
+# --- none, null, and what the terminal says --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("negatives", "labels", "mined", "said"),
     [
-        (None, [1], 4, "negatives: 4 mined by bm25 (ranks 1 to 50), 4 a query, since the source has no pair judged not"),
+        (None, [1], 4, "negatives: 4 mined by bm25 (ranks 1 to 50), 4 a query, since the source has no"),
         (None, [1, 0], 0, "negatives: none mined, since the source has pairs judged not relevant"),
         ("none", [1], 0, "negatives: none mined, since pairs.negatives is none"),
         ("none", [1, 0], 0, "negatives: none mined, since pairs.negatives is none"),
