@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from distill import __version__
-from distill.commands import FILE, Command, Decorator, Group, collected
+from distill.commands import FILE, OUTPUT, Command, Decorator, Group, collected, writes_to
 from distill.errors import ConfigError, DistillError
 from distill.evaluation.cli import (
     FileOptions,
@@ -76,7 +76,7 @@ def _configured(options: StageOptions) -> Run:
 
     assert options.config is not None  # click requires it, and `evaluate` refuses to go on without it
     settings = config.load(RunConfig, options.config, options.overrides)
-    return Run(settings, options.out or Path("runs") / settings.name, options.config)
+    return Run(settings, writes_to(options.out or Path("runs") / settings.name), options.config)
 
 
 def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
@@ -220,6 +220,7 @@ def view(folder: Path, port: int, page: Path | None) -> int:
     """Read a run's traces in the browser, and decide disputes."""
     from distill.report import server, viewer
 
+    writes_to(page.parent if page else folder)
     if page:
         print(viewer.write(folder, page))
     else:
@@ -245,8 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The `distill` command; returns its exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
     words = list(sys.argv[1:] if arguments is None else arguments)
+    output: dict[str, Path] = {}
     try:
-        with commands.make_context("distill", words) as context:
+        with commands.make_context("distill", words, obj=output) as context:
             return int(commands.invoke(context) or 0)
     except click.exceptions.Exit as error:  # --help, --version
         return error.exit_code
@@ -256,15 +258,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"distill: {message}{'' if message[-1] in '.?' else '.'} See `{path} --help`.", file=sys.stderr)
         return 2
     except DistillError as error:
-        for line in str(error).splitlines():
-            print(f"distill: {line}", file=sys.stderr)
-        return error.exit_code
+        return _tell(error)
     except BrokenPipeError:  # a reader such as head that has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         print("distill: interrupted; nothing is lost, the same command goes on from here", file=sys.stderr)
         return 3
+    except Exception as error:
+        from distill.disk import disk_fault
+
+        fault = disk_fault(error, output.get(OUTPUT))
+        if fault is None:
+            raise
+        return _tell(fault)
+
+
+def _tell(error: DistillError) -> int:
+    for line in str(error).splitlines():
+        print(f"distill: {line}", file=sys.stderr)
+    return error.exit_code
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -15,6 +15,7 @@ import click
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 FILE = click.Path(path_type=Path)
+OUTPUT = "output"
 
 
 class Several(click.Option):
@@ -85,3 +86,11 @@ def only_one(**values: object) -> None:
     given = [f"--{name}" for name, value in values.items() if value is not None and value is not False]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other; give one of them")
+
+
+def writes_to(folder: Path) -> Path:
+    """Note the folder that the command writes to, so that an error of the disk can name it; returns it."""
+    context = click.get_current_context(silent=True)
+    if context is not None and isinstance(context.obj, dict):
+        context.obj[OUTPUT] = folder
+    return folder

@@ -34,7 +34,15 @@ class RunFolderError(InputError):
     """The output folder holds something else, another run, or is in use."""
 
 
+class DiskRefused(InputError):
+    """A path that cannot be read or written: no permission, read-only, a link to nothing."""
+
+
 class Stopped(DistillError):
     """Work is left, nothing is lost, and a second call takes it up (budget reached, interrupt, teacher away)."""
 
     exit_code = 3
+
+
+class DiskFull(Stopped):
+    """The disk takes no more (no space, a quota, a limit on the size of files) or fails; what is written stays."""

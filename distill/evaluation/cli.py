@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from distill.commands import FILE, Several, collected
+from distill.commands import FILE, Several, collected, writes_to
 from distill.errors import ConfigError
 
 MEASURES = ("nDCG@10", "nDCG(judged_only=True)@10", "Judged@10")
@@ -61,7 +61,7 @@ class FileOptions:
         from distill.evaluation import tables
 
         for path in filter(None, (self.json, self.markdown, self.latex)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            writes_to(path.parent).mkdir(parents=True, exist_ok=True)
         if self.json:
             store.write_json(self.json, result)
         if self.markdown:

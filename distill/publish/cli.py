@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from distill.commands import FILE, Command
+from distill.commands import FILE, Command, writes_to
 
 FORMATS = ("dataset", "trl", "llama-factory", "messages", "rank1", "sentence-transformers", "beir")
 
@@ -50,11 +50,11 @@ def export(
     if model is not None:
         if to != "dataset":
             raise InputError("--to is a format of traces; leave it out beside --model")
-        out = out or run / "export" / f"model-{model or 'student'}"
+        out = writes_to(out or run / "export" / f"model-{model or 'student'}")
         made = export_model(run, model, out)
         print(f"{out}: student {made['student']}, {made['files']} files, {made['bytes']:,} bytes", flush=True)
     else:
-        out = out or run / "export" / to
+        out = writes_to(out or run / "export" / to)
         made = write(run, to, out, hub_name=push_to_hub)
         print(f"{out}: {', '.join(f'{n:,} {split}' for split, n in made['rows'].items())} rows", flush=True)
         for why, n in made["left_out"].items():

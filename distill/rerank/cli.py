@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill.commands import FILE, Command, Several, only_one
+from distill.commands import FILE, Command, Several, only_one, writes_to
 from distill.rerank.options import MODES, EngineOptions, InputOptions, engine_options, input_options
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def rerank(
     from distill.rerank.resumable_run import rerank_run, with_instruction
 
     folder = judgements or out.with_name(f"{out.name}.judgements")
+    writes_to(out.parent)
     pairs = with_instruction(inputs.pairs(), instruction)
     reranker = engine.reranker(
         inputs.model,
@@ -143,6 +144,7 @@ def calibrate(
     from distill.rerank.resumable_run import with_instruction
 
     out = out or Path(inputs.model) / NAME
+    writes_to(out.parent)
     if out.is_dir():
         raise InputError(f"{out}: is a folder; --out names the file of the calibration")
     if not out.parent.is_dir():
