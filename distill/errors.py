@@ -46,3 +46,8 @@ class Stopped(DistillError):
 
 class DiskFull(Stopped):
     """The disk takes no more (no space, a quota, a limit on the size of files) or fails; what is written stays."""
+
+
+def of_exit_code(exit_code: int, message: str) -> DistillError:
+    """The error that another process ended with, by its exit status and its message."""
+    return {2: InputError, 3: Stopped}.get(exit_code, DistillError)(message)

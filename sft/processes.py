@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from distill.errors import DistillError, InputError
+from distill.errors import DistillError, of_exit_code
 from distill.store import read_json
 
 Notify = Callable[[dict[str, Any]], None]
@@ -67,15 +68,21 @@ class TrainingProcesses:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(f"{folder / 'job.json'}\n")
         process.stdin.close()
+        failure: dict[str, Any] | None = None
         for line in process.stdout:
             if line.startswith("{"):
-                self._notify(json.loads(line))
+                event = json.loads(line)
+                if "exit_code" in event:
+                    failure = event
+                else:
+                    self._notify(event)
         status = process.wait()
         errors.seek(0)
-        (folder / "stderr.txt").write_text(errors.read(), encoding="utf-8")
+        with contextlib.suppress(OSError):  # the disk may be full
+            (folder / "stderr.txt").write_text(errors.read(), encoding="utf-8")
+        if failure is not None:
+            raise of_exit_code(failure["exit_code"], failure["error"])
         result = read_json(folder / "result.json")
         if result is None:
             raise DistillError(f"training {folder.name} ended with status {status}; see {folder / 'stderr.txt'}")
-        if "error" in result:
-            raise (InputError if result["exit_code"] == 2 else DistillError)(result["error"])
         return dict(result)

@@ -14,7 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from distill.errors import DistillError, InputError
+from distill.disk import disk_fault
+from distill.errors import DistillError, of_exit_code
 from distill.store import read_json, write_json
 from sft.settings import RaySettings
 
@@ -56,6 +57,8 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever a worker died of
+        if fault := disk_fault(error, out):
+            raise fault from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DistillError(
             f"{job['name']}: the workers failed {settings.failures + 1} times ({first[:300]})"
@@ -68,7 +71,7 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
     if result is None:
         raise DistillError(f"{job['name']}: the workers ended without a result; see {out / 'ray'}")
     if "error" in result:
-        raise (InputError if result["exit_code"] == 2 else DistillError)(result["error"])
+        raise of_exit_code(result["exit_code"], result["error"])
     return dict(result)
 
 
@@ -98,8 +101,11 @@ def _worker(job: dict[str, Any]) -> None:
     first = ray.train.get_context().get_world_rank() == 0
     try:
         result = train(job)
-    except DistillError as error:
-        result = {"error": str(error), "exit_code": error.exit_code}
+    except Exception as error:
+        fault = error if isinstance(error, DistillError) else disk_fault(error, Path(job["out"]))
+        if fault is None:
+            raise
+        result = {"error": str(fault), "exit_code": fault.exit_code}
     if first:
         write_json(Path(job["out"]) / RESULT, result)
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.disk import disk_fault
 from distill.errors import ConfigError, DataError, DistillError
 from distill.processes import die_with_parent
 from distill.prompts import PROMPTS
@@ -233,7 +234,7 @@ def _order(job: dict[str, Any], settings: SftSettings, encoded: list[Encoded]) -
 
 
 def main() -> int:
-    """Do the job whose file is named on standard input; a fault that the user can mend goes to `result.json`.
+    """Do the job whose file is named on standard input; a fault that the user can mend is printed as JSON.
 
     The imports, some eight seconds, are made before the job is known: the parent prepares it meanwhile.
     """
@@ -244,17 +245,20 @@ def main() -> int:
     if not path:
         return 0
     job = json.loads(Path(path).read_text(encoding="utf-8"))
-    result = Path(job["out"]) / "result.json"
+    out = Path(job["out"])
     try:
         if job["settings"].get("ray"):
             from sft.ray_train import train_on_ray
 
-            write_json(result, train_on_ray(job))
+            write_json(out / "result.json", train_on_ray(job))
         else:
-            write_json(result, train(job))
-    except DistillError as error:
-        write_json(result, {"error": str(error), "exit_code": error.exit_code})
-        return error.exit_code
+            write_json(out / "result.json", train(job))
+    except Exception as error:
+        fault = error if isinstance(error, DistillError) else disk_fault(error, out)
+        if fault is None:
+            raise
+        print(json.dumps({"error": str(fault), "exit_code": fault.exit_code}), flush=True)  # the disk may be full
+        return fault.exit_code
     return 0
 
 
