@@ -6,6 +6,12 @@ Every class takes a single message, so that errors survive pickling between proc
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something, at most 300 characters; its type where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
 class DistillError(Exception):
     """Base of all errors that this project raises on purpose; `exit_code` is what the command returns."""
 

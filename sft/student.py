@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from distill.errors import ConfigError, DistillError
+from distill.errors import ConfigError, DistillError, InputError, first_line
 from distill.prompts import PROMPTS, control_tokens
 from distill.store import write_json
+from distill.weights import check_files, load_causal_lm
 from sft.settings import LoraSettings, SftSettings
 
 
@@ -36,7 +37,6 @@ def load_base(base: str, settings: SftSettings, quantized: bool = True) -> tuple
     left as it is. With `lora.bits` the base is loaded in 4 bits, unless `quantized` is false.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(base, settings)
     given = settings.training.get("model_init_kwargs") or {}
@@ -47,10 +47,9 @@ def load_base(base: str, settings: SftSettings, quantized: bool = True) -> tuple
     if quantized and settings.lora is not None and settings.lora.bits:
         extra["quantization_config"] = _four_bit()
     try:
-        model = AutoModelForCausalLM.from_pretrained(base, revision=settings.revision, dtype=dtype, **extra)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"sft.base: {base!r} could not be loaded as a causal language model ({first})") from None
+        model = load_causal_lm(base, settings.revision, dtype=dtype, **extra)
+    except InputError as error:
+        raise ConfigError(f"sft.base: {error}") from None
     if "quantization_config" in extra:
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):  # else a look at held-out pairs rounds the base once more
@@ -65,10 +64,13 @@ def load_tokenizer(base: str, settings: SftSettings) -> Any:
     from transformers import AddedToken, AutoTokenizer
 
     try:
+        check_files(base)
+    except InputError as error:
+        raise ConfigError(f"sft.base: {error}") from None
+    try:
         tokenizer = AutoTokenizer.from_pretrained(base, revision=settings.revision)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"sft.base: the tokenizer of {base!r} could not be loaded ({first})") from None
+    except Exception as error:  # of a damaged file tokenizers raises just that
+        raise ConfigError(f"sft.base: the tokenizer of {base!r} could not be loaded ({first_line(error)})") from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.eos_token is None:

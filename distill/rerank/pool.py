@@ -8,6 +8,7 @@ from typing import Any
 
 from distill.processes import cores, die_with_parent
 from distill.records import Judgement, Pair
+from distill.weights import check_files
 
 CHUNK = 256
 _loaded: dict[str, Any] = {}
@@ -32,6 +33,8 @@ def judge(
 ) -> Iterator[tuple[str, list[Judgement], float]]:
     """(system, judgements in the order of its pairs, seconds of compute) for each task, as each is complete.
 
+    All students' folders are looked at before the first pair is judged. Raises InputError for one that cannot judge.
+
     Several processes, since one thread a process uses small models' cores better than two threads in one.
     """
     import multiprocessing
@@ -39,6 +42,8 @@ def judge(
 
     import torch
 
+    for model in {task.model for task in tasks}:
+        check_files(model)
     workers = 1 if torch.cuda.is_available() else cores()
     chunks: list[tuple[int, list[int]]] = []
     for at, task in enumerate(tasks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +202,13 @@ class Reranker:
         self.backend.close()
 
     def judgement(self, pair: Pair, opinion: RawJudgement) -> Judgement:
-        """An opinion as a row, calibrated and counted."""
+        """An opinion as a row, calibrated and counted. Raises InputError where its margin is no finite number."""
+        if not math.isfinite(opinion.margin):
+            raise InputError(
+                f"{self.name}: the score of query {pair.query_id}, passage {pair.doc_id} is no number "
+                f"({opinion.margin}): weights or activations overflow in this student; merge or train it again in "
+                "float32 or bfloat16"
+            )
         finish = opinion.how if opinion.how and opinion.finish == "stop" else opinion.finish
         self.counts.update(pairs=1, tokens=opinion.tokens)
         named = {"length": "unfinished", "no_end": "no_end", "budget": "budget"}.get(opinion.finish)

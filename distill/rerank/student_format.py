@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from distill.errors import InputError
+from distill.errors import InputError, first_line
 from distill.prompts import END_THINK, FIELDS, PROMPT_NAME, PROMPTS, prompt_ids, student_prompt, verdict_ids
 from distill.records import Pair
+from distill.weights import check_files, check_head
 
 Long = Literal["cut", "split", "refuse"]
 LONG = ("cut", "split", "refuse")
@@ -125,24 +126,29 @@ class StudentFormat:
                 return best, low
 
 
-def form_of(path: str, context: int | None = None, prompt: str | None = None) -> StudentFormat:
+def form_of(path: str, context: int | None = None, prompt: str | None = None, weights: bool = True) -> StudentFormat:
     """The format of the student at `path` (folder or hub name); `context` where the engine holds less than the model.
+
+    Its files are looked at first (`distill.weights.check_files`); not its weights where a server holds them.
 
     Raises InputError where there is no tokenizer or configuration, where a verdict is not one token, or where the
     prompt is none that this project knows.
     """
     from transformers import AutoConfig, AutoTokenizer
 
+    check_files(path, weights)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        config = AutoConfig.from_pretrained(path).get_text_config()
-    except (OSError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
+        whole = AutoConfig.from_pretrained(path)
+    except Exception as error:  # of a damaged file tokenizers raises just that
+        said = first_line(error)
         if not Path(path).is_dir() and (path.count("/") > 1 or path[:1] in (".", "/")):
             raise InputError(f"{path}: no such folder; name a student's, such as runs/NAME/students/think") from None
         if not Path(path).is_dir():
             raise InputError(f"{path}: no such folder, and no hub model that can be had here ({said})") from None
         raise InputError(f"{path}: not a student that loads ({said})") from None
+    check_head(path, whole)
+    config = whole.get_text_config()
     name = prompt or _noted(path) or ("delimited" if set(FIELDS) <= set(tokenizer.get_added_vocab()) else PROMPT_NAME)
     if name not in PROMPTS:
         raise InputError(f"{path}: prompt {name!r} is none of {', '.join(PROMPTS)}")

@@ -14,7 +14,7 @@ import threading
 from typing import Any
 
 from distill.config import is_local, secret
-from distill.errors import EndpointError
+from distill.errors import EndpointError, first_line
 from distill.prompts import END_THINK
 from distill.rerank.backends.base import Finish, Result, Task
 from distill.rerank.backends.vllm import written
@@ -64,7 +64,7 @@ class OpenAIBackend:
         self._client = self._wait(client())
         try:
             self.served, self.exact, context = self._wait(self._models(served))
-            self.form = form_of(model, context, prompt)
+            self.form = form_of(model, context, prompt, weights=False)
         except Exception:
             self.close()
             raise
@@ -98,8 +98,7 @@ class OpenAIBackend:
             if self._running.pop(task, None) is None:
                 continue
             if isinstance(answer, BaseException):
-                lines = str(answer).strip().splitlines() or [type(answer).__name__]
-                raise EndpointError(f"{self.base_url}: {lines[0][:300]}") from None
+                raise EndpointError(f"{self.base_url}: {first_line(answer)}") from None
             found.append((task, answer))
         return found
 
@@ -120,8 +119,9 @@ class OpenAIBackend:
         try:
             listed = [each async for each in self._client.with_options(max_retries=1).models.list()]
         except Exception as error:
-            text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise EndpointError(f"{self.base_url}: no list of models ({text}); is the server up?") from None
+            raise EndpointError(
+                f"{self.base_url}: no list of models ({first_line(error)}); is the server up?"
+            ) from None
         known = {each.id: each for each in listed}
         if served is None and len(known) == 1:
             served = next(iter(known))

@@ -7,13 +7,15 @@ verdicts are read, so that no second pass is needed.
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.errors import InputError
+from distill.errors import InputError, first_line
 from distill.rerank.backends.base import Result, Task
 from distill.rerank.student_format import StudentFormat, form_of
+from distill.weights import load_causal_lm
 
 # Prefill reads this many tokens at once at most, padding included: more gains nothing on a CPU and costs memory.
 PREFILL_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 16_384}
@@ -44,6 +46,9 @@ class TransformersBackend:
     ) -> None:
         self.model, self.form = loaded or load(model, device, prompt)
         self.device = self.model.device
+        # transformers 5.24 renamed the argument, and warns of the old name
+        accepted = inspect.signature(self.model.forward).parameters
+        self._cache_name = "cache" if "cache" in accepted else "past_key_values"
         self._early = self.form.early
         self.batch = batch or BATCH.get(self.device.type, 64)
         self._prefill_tokens = PREFILL_TOKENS.get(self.device.type, 16_384)
@@ -106,9 +111,9 @@ class TransformersBackend:
             input_ids=ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache,
             use_cache=writing,
             logits_to_keep=1,
+            **{self._cache_name: cache},
         ).logits[:, -1]
         rows = [_Row(task, draws=self._generator(task)) for task in tasks]
         reads = [at for at, task in enumerate(tasks) if not task.max_new]
@@ -157,8 +162,8 @@ class TransformersBackend:
             input_ids=torch.tensor(self._next, device=self.device)[:, None],
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self._cache,
             use_cache=True,
+            **{self._cache_name: self._cache},
         ).logits[:, -1]
         closing = [slot for slot, row in enumerate(self._rows) if row.closing]
         verdicts = dict(zip(closing, self._verdicts(logits, closing), strict=True))
@@ -228,7 +233,7 @@ def load(path: str, device: str | None = None, prompt: str | None = None) -> tup
     Raises InputError where it cannot be loaded or scored, and for layers that are not plain attention.
     """
     import torch
-    from transformers import AutoModelForCausalLM, DynamicCache
+    from transformers import DynamicCache
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -237,15 +242,11 @@ def load(path: str, device: str | None = None, prompt: str | None = None) -> tup
     try:
         where = torch.empty(0, device=device or best).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
-        said = str(error).strip().splitlines()[0]
         raise InputError(
-            f"device {device or best!r} cannot be used here ({said}); leave --device out for {best}"
+            f"device {device or best!r} cannot be used here ({first_line(error)}); leave --device out for {best}"
         ) from None
     kind = torch.float32 if where.type == "cpu" else torch.bfloat16
-    try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=kind, attn_implementation="sdpa")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a student that loads ({str(error).strip().splitlines()[0]})") from None
+    model = load_causal_lm(path, dtype=kind, attn_implementation="sdpa")
     if any(type(layer).__name__ != "DynamicLayer" for layer in DynamicCache(config=model.config).layers):
         raise InputError(
             f"{path}: has layers that are not full attention, which the transformers backend does not run; use vllm"

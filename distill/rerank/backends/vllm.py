@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from distill.errors import InputError
+from distill.errors import InputError, first_line
 from distill.rerank.backends.base import Finish, Result, Task
 from distill.rerank.student_format import form_of
 
@@ -38,7 +38,7 @@ class VllmBackend:
         try:
             self._llm = LLM(model, **settings)
         except (ValueError, TypeError, RuntimeError) as error:
-            raise InputError(f"{model}: vllm does not run it ({str(error).strip().splitlines()[0]})") from None
+            raise InputError(f"{model}: vllm does not run it ({first_line(error)})") from None
         self._engine = self._llm.llm_engine
         self.batch = int(self._engine.vllm_config.scheduler_config.max_num_seqs)
         self._tasks: dict[str, Task] = {}
