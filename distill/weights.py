@@ -103,7 +103,7 @@ def load_causal_lm(path: str, revision: str | None = None, **arguments: Any) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path, revision=revision or "main", output_loading_info=True, **arguments
             )
     except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
@@ -112,9 +112,10 @@ def load_causal_lm(path: str, revision: str | None = None, **arguments: Any) -> 
         raise InputError(f"{path}: does not load as a causal language model ({first_line(error)})") from None
     finally:
         logging.set_verbosity(level)
+    model: PreTrainedModel = loaded[0]
     check_head(path, model.config)
-    if info["missing_keys"]:
-        names = sorted(info["missing_keys"])
+    names = sorted(loaded[1]["missing_keys"])
+    if names:
         raise InputError(
             f"{path}: {len(names)} of the model's weights are not in the checkpoint, such as {names[0]}, and would be "
             f"random; {ANOTHER_HEAD}"
@@ -122,7 +123,7 @@ def load_causal_lm(path: str, revision: str | None = None, **arguments: Any) -> 
     if "peft_config" in vars(model):
         raise InputError(f"{path}: is an adapter, not a whole model; merge it into its base and name the merged folder")
     check_finite(path, model)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def check_head(path: str, config: PretrainedConfig) -> None:
