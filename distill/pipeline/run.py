@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel
@@ -166,8 +166,8 @@ def dump(settings: BaseModel, include: set[str] | None = None, exclude: set[str]
 
     Settings of `LATER` are left out at their defaults, so that a run folder that is older than they are goes on.
     """
-    values = settings.model_dump(mode="json", include=include, exclude=exclude)
-    return {name: _without_later(value) for name, value in values.items() if LATER.get(name, ...) != value}
+    values = _without_later(settings.model_dump(mode="json", include=include, exclude=exclude))
+    return cast("dict[str, Json]", values)  # a list, of filters
 
 
 def _without_later(value: Json) -> Json:
