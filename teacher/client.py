@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from distill.answers import JsonObject
 from distill.answers.body import ErrorInBody, NotACompletion, Usage, read_completion
-from distill.config import is_local
-from teacher.faults import Action, Fault, from_body, from_exception, scrubbed, shorten
+from teacher.connection import trusted_certificates, trusts_proxy
+from teacher.faults import Action, Fault, from_body, from_exception, html_title, scrubbed, shorten
 from teacher.settings import Endpoint
 from teacher.sources.base import Reply
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
 
 CHARACTERS_A_TOKEN = 4.0
@@ -67,7 +68,10 @@ class Client:
                 max_retries=0,
                 timeout=self.deadline_s,
                 http_client=openai.DefaultAioHttpClient(
-                    limits=limits, timeout=self.deadline_s, trust_env=not is_local(self.endpoint.base_url)
+                    limits=limits,
+                    timeout=self.deadline_s,
+                    trust_env=trusts_proxy(self.endpoint.base_url),
+                    verify=trusted_certificates(),
                 ),
             )
         return self._openai
@@ -76,16 +80,19 @@ class Client:
         """Ask once. Raises Fault, with its message free of the key, for everything but an answer."""
         client = self._client()  # the import and the connection pool are not the server's time
         started = time.perf_counter()
+        response: httpx2.Response | None = None
         try:
             async with asyncio.timeout(self.deadline_s):
                 response = await self._send(client, messages, sampling)
-            reply = read_body(response, messages, time.perf_counter() - started)
+            reply = read_body(response.content, messages, time.perf_counter() - started)
             reply.cost_usd = self._cost(
                 reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens, reply.said_usd
             )
             return reply
         except Exception as error:
-            fault = from_exception(error, self.deadline_s)
+            fault = from_exception(error, self.deadline_s, self.endpoint.host)
+            if response is not None and response.history:
+                fault.message = f"redirected to {response.url.copy_with(query=None)}: {fault.message}"
             fault.message = scrubbed(fault.message, [self._key])
             raise fault from None
 
@@ -102,13 +109,14 @@ class Client:
         if self._openai is not None:
             await self._openai.close()
 
-    async def _send(self, client: openai.AsyncOpenAI, messages: list[dict[str, str]], sampling: JsonObject) -> bytes:
+    async def _send(
+        self, client: openai.AsyncOpenAI, messages: list[dict[str, str]], sampling: JsonObject
+    ) -> httpx2.Response:
         import httpx2
 
         body = {"model": self.endpoint.model, "messages": messages, **sampling, **self.endpoint.extra_body}
         raw = json.dumps(body).encode()  # as bytes: the client copies a dictionary, deeply and more than once
-        response = await client.post("/chat/completions", cast_to=httpx2.Response, content=raw, options=_JSON)
-        return response.content
+        return await client.post("/chat/completions", cast_to=httpx2.Response, content=raw, options=_JSON)
 
     def _cost(self, prompt: int, cached: int, completion: int, said_usd: float | None) -> float:
         price = self.endpoint.price
@@ -126,6 +134,9 @@ def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> R
         raise from_body(error) from None
     except NotACompletion as error:
         text = raw.decode("utf-8", "replace")
+        title = html_title(text)
+        if title is not None:
+            raise Fault("html_page", f"a web page came instead of an answer: {title}", Action.RETRY) from None
         message = f"not a chat completion ({error}): {shorten(text, 120)}"
         raise Fault("malformed", message, Action.RETRY, billed_text=text) from None
     if said.finish_reason == "content_filter" and not said.content:

@@ -6,10 +6,12 @@ import asyncio
 
 from pydantic import SecretStr
 
-from distill.errors import EndpointError
+from distill.answers import JsonObject
+from distill.errors import EndpointError, Stopped
 from distill.records import JournalEntry
 from teacher.client import PROBE, PROBE_SAMPLING, Client
-from teacher.faults import Action, Fault
+from teacher.connection import closed_for_want_of_tls
+from teacher.faults import Action, Fault, explained
 from teacher.journal import encode
 from teacher.settings import Endpoint, TeacherSettings
 from teacher.sources.base import Reply
@@ -18,15 +20,20 @@ TRIES, PAUSE_S, LONGEST_S = 3, 1.0, 60.0
 ENOUGH_TO_JUDGE = 20
 
 
-def preflight(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float, stage: str = "trace") -> list[bytes]:
-    """Journal lines (bills) of what it cost. Raises EndpointError when a key or a model is refused, or all are away.
+def preflight(
+    endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float, sampling: JsonObject, stage: str = "trace"
+) -> list[bytes]:
+    """Journal lines (bills) of what it cost. The sampling settings are the run's own: a server may refuse one of them.
 
-    An endpoint that is away while others answer is left to the run, which rests it and tries it again; one that is
-    throttled or says that it is overloaded is alive.
+    Raises EndpointError when a key, a model or a setting is refused, or all endpoints are away; Stopped when an account
+    has no credit left. An endpoint that is away while others answer is left to the run, which rests it and tries it
+    again; one that is throttled or says that it is overloaded is alive.
     """
-    found = asyncio.run(_ask_all(endpoints, keys, min(deadline_s, LONGEST_S)))
+    found = asyncio.run(_ask_all(endpoints, keys, min(deadline_s, LONGEST_S), sampling))
     faults: list[tuple[int, Fault]] = [(n, f) for n, f in enumerate(found) if isinstance(f, Fault)]
     for number, fault in faults:
+        if fault.kind == "no_credit":
+            raise Stopped(_refusal(endpoints[number], number, fault))
         if fault.course in (Action.ENDPOINT, Action.ROW) and fault.kind != "content_filter":
             raise EndpointError(_refusal(endpoints[number], number, fault))
     away = [(n, f) for n, f in faults if f.course is Action.RETRY]
@@ -49,37 +56,37 @@ def demand_reasoning(settings: TeacherSettings, answered: int, reasoned: int) ->
         )
 
 
-async def _ask_all(endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float) -> list[Reply | Fault]:
+async def _ask_all(
+    endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float, sampling: JsonObject
+) -> list[Reply | Fault]:
     clients = [Client(e, k.get_secret_value(), deadline_s, 1) for e, k in zip(endpoints, keys, strict=True)]
     try:
-        return list(await asyncio.gather(*(_ask(client) for client in clients)))
+        return list(await asyncio.gather(*(_ask(client, sampling) for client in clients)))
     finally:
         for client in clients:
             await client.close()
 
 
-async def _ask(client: Client) -> Reply | Fault:
+async def _ask(client: Client, sampling: JsonObject) -> Reply | Fault:
     last: Fault | None = None
     for number in range(TRIES):
         try:
-            return await client.ask(PROBE, PROBE_SAMPLING)
+            return await client.ask(PROBE, sampling)
         except Fault as fault:
             last = fault
+            if fault.kind == "deadline":  # the settings are not refused, so it may be writing: a short answer will do
+                sampling = PROBE_SAMPLING
             if fault.course is not Action.RETRY:
                 return fault
             if number < TRIES - 1:
                 await asyncio.sleep(PAUSE_S)
     assert last is not None
+    if last.kind in ("disconnected", "broken_off", "malformed"):
+        problem = await closed_for_want_of_tls(client.endpoint.base_url)
+        if problem:
+            return Fault(problem.kind, problem.message, Action.ENDPOINT, remedy=problem.remedy)
     return last
 
 
 def _refusal(endpoint: Endpoint, number: int, fault: Fault) -> str:
-    remedy = {
-        "unauthorized": f"check the key in {endpoint.api_key_env}" if endpoint.api_key_env else "set api_key_env",
-        "forbidden": "check what the key may do",
-        "no_credit": "top up the account",
-        "no_such_model": f"check base_url and the model name {endpoint.model!r}",
-        "refused": "is the server running, and the URL right?",
-        "deadline": "is the server alive, and the URL right?",
-    }.get(fault.kind, "check base_url, model and extra_body")
-    return f"teacher.endpoints.{number} ({endpoint.base_url}): {fault.kind}: {fault.message}; {remedy}"
+    return f"teacher.endpoints.{number} ({endpoint.base_url}): {explained(fault, endpoint.model, endpoint.api_key_env)}"

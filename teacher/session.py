@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from distill.errors import EndpointError, Stopped
+from distill.errors import DistillError, Stopped
 from distill.processes import in_background
 from distill.records import Answer, Request
 from distill.store import lease
@@ -286,11 +286,13 @@ class Session:
         if self._watcher:
             self._watcher.begin(self.endpoints, self)
         # Ray takes seconds to start, and the preflight goes on in the meantime.
-        bills = in_background(lambda: preflight(self.endpoints, keys, self.settings.deadline_s, self.stage))
+        bills = in_background(
+            lambda: preflight(self.endpoints, keys, self.settings.deadline_s, self.settings.sampling(0), self.stage)
+        )
         self.actors = ActorPool(self.settings, self.endpoints, keys, self.stage)
         try:
             self.take(bills())
-        except EndpointError:
+        except DistillError:
             self._dismiss()
             raise
         self.started = time.monotonic()

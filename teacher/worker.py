@@ -16,13 +16,13 @@ from dataclasses import replace
 
 from distill.records import Answer, JournalEntry
 from teacher.client import PROBE, PROBE_SAMPLING, guess_prompt
-from teacher.faults import Action, Fault, as_error
+from teacher.faults import Action, Fault, as_error, explained
 from teacher.journal import encode
 from teacher.limits import EndpointLimits
 from teacher.messages import PendingRequest, WireRequest, WorkerReport
 from teacher.sources.base import Connection, Reply
 
-THROTTLES = 200
+THROTTLES, ANSWERS_OTHERS_S = 200, 60.0  # a request fails when it is refused so often while others are answered
 LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 5 ms
 LONGEST_BACKOFF_S = 60.0
 BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline": 0.1}  # nobody asked us to slow down
@@ -176,7 +176,7 @@ class Worker:
         except Fault as fault:
             limits.rests_until = 0.0
             if fault.course is Action.ENDPOINT:
-                limits.dead = str(fault)
+                limits.dead = explained(fault, client.model)
             else:
                 limits.failed(time.monotonic())
         else:
@@ -196,14 +196,14 @@ class Worker:
             limits.alive()
             self._fail(request, client, fault, prompt, completion, usd)
         elif fault.course is Action.ENDPOINT:
-            limits.dead = str(fault)
+            limits.dead = explained(fault, client.model)
             request.attempts -= 1
             self._waiting.appendleft(request)
         elif fault.course is Action.THROTTLED:
             limits.refused(fault.wait_s, now)
             request.attempts -= 1
             request.throttles += 1
-            if request.throttles >= THROTTLES:
+            if request.throttles >= THROTTLES and now - (limits.failing_since or now) < ANSWERS_OTHERS_S:
                 self._fail(request, client, fault, 0, 0, 0.0)
             else:
                 self._later(request, fault, request.throttles)

@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from distill.config import is_local
 from distill.errors import EndpointError, Stopped
 from distill.records import Answer, JournalEntry, Request
 from distill.store import read_json, write_json
 from teacher.client import guess_prompt, read_body
+from teacher.connection import trusted_certificates, trusts_proxy
 from teacher.faults import Action, Fault, as_error, from_status, scrubbed
 from teacher.journal import encode
 from teacher.preflight import demand_reasoning
@@ -248,7 +248,7 @@ class BatchFiles:
         import openai
 
         self._key = endpoint.secret(0).get_secret_value()
-        transport = openai.DefaultHttpxClient(trust_env=not is_local(endpoint.base_url))
+        transport = openai.DefaultHttpxClient(trust_env=trusts_proxy(endpoint.base_url), verify=trusted_certificates())
         return openai.OpenAI(
             base_url=endpoint.base_url, api_key=self._key or "none", max_retries=5, http_client=transport
         )
