@@ -28,6 +28,7 @@ from distill.store import filesystem
 
 SYNC_S = 0.5
 PART_BYTES = 256 << 20
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make one for each line
 
 
 class Place(NamedTuple):
@@ -41,25 +42,26 @@ class Place(NamedTuple):
 def encode(entry: JournalEntry) -> bytes:
     """An entry as its line, without the newline."""
     answer = entry.answer
-    line: JsonObject = {
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "cost_usd": answer.cost_usd,
-        "estimated": answer.estimated,
-    }
+    line: JsonObject
     if entry.bill is not None:
-        line = {"bill": answer.request_id, "kind": entry.bill, **line}
+        line = {"bill": answer.request_id, "kind": entry.bill}
+    elif answer.error is not None:
+        line = {"id": answer.request_id, "error": answer.error}
     else:
-        said: JsonObject = {"error": answer.error}
-        if answer.error is None:
-            said = {
-                "reasoning": answer.reasoning,
-                "content": answer.content,
-                "finish_reason": answer.finish_reason,
-                "latency_s": round(answer.latency_s, 3),
-            }
-        asked: JsonObject = {"model": answer.model, "host": answer.host, "sampling": answer.sampling or None}
-        line = {"id": answer.request_id, **said, **line, "attempts": entry.attempts, **asked}
+        line = {
+            "id": answer.request_id,
+            "reasoning": answer.reasoning,
+            "content": answer.content,
+            "finish_reason": answer.finish_reason,
+            "latency_s": round(answer.latency_s, 3),
+        }
+    line["prompt_tokens"] = answer.prompt_tokens
+    line["completion_tokens"] = answer.completion_tokens
+    line["cost_usd"] = answer.cost_usd
+    line["estimated"] = answer.estimated
+    if entry.bill is None:
+        line["attempts"] = entry.attempts
+        line["model"], line["host"], line["sampling"] = answer.model, answer.host, answer.sampling or None
         if answer.unknown_finish is not None:
             line["unknown_finish"] = answer.unknown_finish
         if entry.purpose != "trace":
@@ -68,7 +70,7 @@ def encode(entry: JournalEntry) -> bytes:
         line["stage"] = entry.stage
     if entry.time is not None:
         line["time"] = round(entry.time, 3)
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _JSON.encode(line).encode("utf-8", "surrogatepass")
 
 
 def decode(raw: bytes) -> JournalEntry | None:

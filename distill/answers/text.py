@@ -120,7 +120,8 @@ def _last(text: str, tag: str) -> int:
 
 
 def _without_tags(text: str, opening: str, closing: str) -> str:
-    return re.sub(f"{re.escape(opening)}|{re.escape(closing)}", "", text, flags=re.IGNORECASE).strip()
+    text = text.replace(opening, "").replace(closing, "")
+    return (_ANY_TAG.sub("", text) if opening != opening.lower() else text).strip()
 
 
 def _unwrapped(answer: str) -> str:
