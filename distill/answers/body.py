@@ -1,4 +1,4 @@
-"""Reads the body of a chat completion, whoever sent it. Called by `teacher` for HTTP and for batch files.
+"""Reads the body of a chat completion, whoever sent it. For teachers (HTTP, batch files) and students behind HTTP.
 
 Beside JSON it reads event streams and keep-alive lines that nobody asked for, and it finds errors under status 200.
 Not covered: bodies of other interfaces (OpenAI's Responses, Anthropic's Messages, Gemini's own).
@@ -54,10 +54,7 @@ class ErrorInBody(Exception):
 def read_completion(raw: bytes) -> Completion:
     """The completion that a body holds. Raises ErrorInBody or NotACompletion."""
     body = parse_body(raw)
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        raise _error_of(body) or NotACompletion("no choices")
+    choice = first_choice(body)
     message = choice.get("message") or choice.get("delta")
     if not isinstance(message, dict):
         message = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
@@ -90,6 +87,15 @@ def parse_body(raw: bytes) -> JsonObject:
     return value
 
 
+def first_choice(body: JsonObject) -> JsonObject:
+    """The first choice of a body. Raises ErrorInBody or NotACompletion where there is none."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise _error_of(body) or NotACompletion("no choices")
+    return choice
+
+
 def read_usage(usage: JsonValue) -> Usage | None:
     """A body's `usage`, None where it does not count both prompt and completion."""
     if not isinstance(usage, dict):
@@ -119,8 +125,9 @@ def _from_lines(raw: bytes) -> JsonValue:
         if colon and name.strip() in ("", "event", "id", "retry"):
             continue
         if colon and name.strip() == "data":
-            ended = ended or data.strip() == "[DONE]"
-            if data.strip() not in ("", "[DONE]"):
+            data = data.strip()
+            ended = ended or data == "[DONE]"
+            if data and data != "[DONE]" and not data.startswith(":"):  # some gateways wrap comments, too
                 events.append(_object(data))
         else:
             plain.append(line)

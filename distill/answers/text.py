@@ -12,7 +12,7 @@ from typing import Final
 
 from distill.prompts import END_THINK, THINK
 
-# (opening, closing): most; Claude, Reflection; prompts in the wild; Gemini, EXAONE; Magistral; Kimi; Seed-OSS; Cohere.
+# (opening, closing): most models; Claude, Reflection; prompts; Gemini, EXAONE; Magistral; Kimi; Seed-OSS; Cohere; Gemma 4
 TAGS: Final = (
     (THINK, END_THINK),
     ("<thinking>", "</thinking>"),
@@ -22,6 +22,7 @@ TAGS: Final = (
     ("◁think▷", "◁/think▷"),
     ("<seed:think>", "</seed:think>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought", "<channel|>"),
 )
 _ANY_TAG: Final = re.compile("|".join(re.escape(tag) for pair in TAGS for tag in pair), re.IGNORECASE)
 _CLOSING: Final = {opening.lower(): closing for opening, closing in TAGS}
@@ -29,7 +30,8 @@ _CHANNEL: Final = re.compile(r"(?:<\|channel\|>|\A)\s*(analysis|commentary|final
 _MESSAGE_ENDS: Final = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _NO_TOKENS: Final = re.compile(r"\Aanalysis(.+?)assistantfinal(.*)\Z", re.DOTALL)
 _END_TOKENS: Final = re.compile(
-    r"(?:\s*(?:<\|[\w ▁-]{1,40}\|?>|<｜[^｜<>\n]{1,40}｜>|</s>|<eos>|<EOS_TOKEN>|<end_of_turn>|<end_of_utterance>"
+    r"(?:\s*(?:<\|(?!END_THINKING)[\w ▁-]{1,40}\|?>|<｜[^｜<>\n]{1,40}｜>|</s>|<(?:seed:)?eos>|<EOT>|<EOS_TOKEN>"
+    r"|<end_of_turn>|<end_of_utterance>"
     r"|<turn\|>|<extra_id_1>|\[EOS\]|\[e~\[|\[\|endofturn\|\]))+\s*\Z"
 )
 _WRAPPED: Final = re.compile(
@@ -82,6 +84,13 @@ def split_text(text: str) -> tuple[str, str]:
     if not before.strip():
         return thought, answer
     return (thought, before.strip()) if not answer else (f"{before.strip()}\n{thought}", answer)
+
+
+def is_unclosed(text: str) -> bool:
+    """Whether a text opens its reasoning and does not close it."""
+    first = _ANY_TAG.search(text)
+    closing = _CLOSING.get(first[0].lower()) if first else None
+    return closing is not None and _last(text, closing) < 0
 
 
 def without_end_tokens(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
+from distill.answers.finish import finish_of
 from distill.prompts import (
     END_THINK,
     FIELDS,
@@ -28,7 +29,7 @@ RowFault = tuple[str, str]
 
 def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iterator[RowFault]:
     """(name, what was found) of everything that is broken in a row. `max_length` is in `unit`s of `length`."""
-    if row.finish_reason == "length":
+    if finish_of(row.finish_reason)[0] == "length":
         yield "truncated", "the teacher's answer ended by length"
     if row.unclosed:
         yield "unclosed think", f"{THINK} without {END_THINK}"

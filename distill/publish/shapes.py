@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distill.answers.text import split_reasoning
+from distill.answers.message import read_message, reasoning_field
+from distill.answers.text import is_unclosed, split_text
 from distill.prompts import END_THINK, PROMPTS, THINK, prompt_in, rank1_prompt
 from distill.verdicts import parse_verdict
 
@@ -78,7 +79,8 @@ def understand(values: Mapping[str, Any], columns: Mapping[str, str]) -> Seen | 
     context["relevant_from"] = got["relevant_from"] if isinstance(got.get("relevant_from"), int) else 1
     if "reasoning" in got and ("answer" in got or "verdict" in got):
         return _columns(got, context)
-    if "reasoning" not in got and "think>" in (answer := _text(got.get("answer")) or ""):
+    answer = _text(got.get("answer")) or ""
+    if "reasoning" not in got and (is_unclosed(answer) or split_text(answer)[0]):
         prompt = _flat(got.get("prompt")) or _asked(context)
         return _written("answer with its think block", prompt, answer, context)
     if "prompt" in got and "completion" in got:
@@ -102,19 +104,18 @@ def _columns(got: dict[str, Any], context: dict[str, Any]) -> Seen:
     prompt, completion = _flat(got.get("prompt")), _flat(got.get("completion"))
     prompt = prompt or _asked(context)
     verdict = _verdict(got["verdict"] if got.get("verdict") is not None else answer, prompt_in(prompt))
-    reasoning, unclosed = _text(got["reasoning"]) or "", False
-    if THINK in reasoning or END_THINK in reasoning:  # a whole answer in the reasoning's column
-        unclosed = END_THINK not in reasoning
-        reasoning = split_reasoning(None, reasoning)[0]
+    column = got["reasoning"]
+    said = {"reasoning": column, "content": None if isinstance(answer, bool | int | float) else answer}
+    reasoning, read = read_message(said)  # a whole answer may be in the reasoning's column
     return Seen(
         "reasoning and answer",
-        reasoning.strip(),
-        _text(answer) or "",
+        reasoning,
+        read or _text(answer) or "",
         verdict,
         prompt,
         completion,
         **context,
-        unclosed=unclosed,
+        unclosed=isinstance(column, str) and is_unclosed(column),
     )
 
 
@@ -128,7 +129,7 @@ def _written(shape: str, prompt: str | None, completion: str | None, context: di
     prompt, completion = prompt or "", completion or ""
     opened = prompt.rstrip().endswith(THINK)
     whole = f"{THINK}{completion}" if opened and not completion.lstrip().startswith(THINK) else completion
-    reasoning, answer = split_reasoning(None, whole)
+    reasoning, answer = split_text(whole)
     asked = prompt_in(prompt)
     if whole.partition(END_THINK)[0].strip() in (THINK, "") and END_THINK in whole:
         answer = whole.rpartition(END_THINK)[2]
@@ -143,7 +144,7 @@ def _written(shape: str, prompt: str | None, completion: str | None, context: di
         prompt,
         completion,
         **context,
-        unclosed=THINK in whole and END_THINK not in whole,
+        unclosed=is_unclosed(whole),
     )
 
 
@@ -161,11 +162,13 @@ def _flat(value: Any) -> str | None:
         return _text(value)
     parts = []
     for turn in value:
-        if not isinstance(turn, Mapping):
+        if not isinstance(turn, dict):
             continue
-        content = _text(turn.get("content", turn.get("value"))) or ""
-        reasoning = next((turn[k] for k in ("reasoning_content", "reasoning", "thinking") if turn.get(k)), None)
-        parts.append(f"{THINK}\n{reasoning}\n{END_THINK} {content}" if reasoning else content)
+        content = turn.get("content", turn.get("value"))
+        if isinstance(content, list) or reasoning_field(turn):
+            reasoning, content = read_message({**turn, "content": content})
+            content = f"{THINK}\n{reasoning}\n{END_THINK} {content}" if reasoning else content
+        parts.append(_text(content) or "")
     return "\n".join(parts)
 
 

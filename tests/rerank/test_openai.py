@@ -37,6 +37,8 @@ class Server:
         self.says: list[tuple[str, str]] = []
         self.seen: list[dict[str, Any]] = []
         self.faults: list[int] = []
+        self.bodies: list[dict[str, Any]] = []  # answered first, under status 200
+        self.as_chat = False
         self.keys: set[str] = set()
         self.url = ""
         self._loop = asyncio.new_event_loop()
@@ -71,6 +73,8 @@ class Server:
         self.keys.add(request.headers.get("Authorization", ""))
         if self.faults:
             return web.json_response({"error": {"message": "not now"}}, status=self.faults.pop(0))
+        if self.bodies:
+            return web.json_response(self.bodies.pop(0))
         body = await request.json()
         self.seen.append(body)
         ids, first, finish = list(body["prompt"]), None, "length"
@@ -102,6 +106,9 @@ class Server:
                 best = first.topk(min(self.top, len(first))).indices.tolist()
                 listed = {self.tokenizer.decode([t]): float(first[t]) for t in best}
             choice["logprobs"] = {"top_logprobs": [listed], "tokens": [text], "token_logprobs": [0.0]}
+            if self.as_chat:
+                best = [{"token": token, "logprob": value} for token, value in listed.items()]
+                choice["logprobs"] = {"content": [{"token": text, "logprob": 0.0, "top_logprobs": best}]}
         return web.json_response(
             {"id": "1", "object": "text_completion", "created": 0, "model": "student", "choices": [choice]}
         )
@@ -202,3 +209,27 @@ def test_a_server_that_is_not_there_or_has_another_model(server: Server, ending:
         OpenAIBackend(str(ending), "http://127.0.0.1:9/v1")
     with pytest.raises(EndpointError, match="has student; name one of them"):
         OpenAIBackend(str(ending), server.url, served="other")
+
+
+def test_an_error_under_status_200_is_tried_again_or_told(
+    server: Server, backend: OpenAIBackend, few_pairs: list[Pair]
+) -> None:
+    expected = Reranker(backend, "direct").predict(few_pairs[:2])
+    server.bodies = [{"error": {"code": 429, "message": "slow down"}}, {"choices": None}]
+    assert Reranker(backend, "direct").predict(few_pairs[:2]) == expected and not server.bodies
+    server.bodies = [{"error": {"code": 402, "message": "Insufficient credits"}}]
+    with pytest.raises(EndpointError, match="Insufficient credits"):
+        Reranker(backend, "direct").predict(few_pairs[:1])
+
+
+def test_other_words_for_a_cut_and_the_form_of_chats_are_read(
+    server: Server, backend: OpenAIBackend, few_pairs: list[Pair]
+) -> None:
+    server.says = [("\nnow ", "MAX_TOKENS"), ("it runs. is it", "MAX_TOKENS")]
+    assert Reranker(backend, "think", max_new_tokens=40).predict([("red", "fox")])[0].finish_reason == "length"
+    expected = Reranker(backend, "direct").predict(few_pairs[:2])
+    server.as_chat = True  # llama.cpp's log-probabilities
+    try:
+        assert Reranker(backend, "direct").predict(few_pairs[:2]) == expected
+    finally:
+        server.as_chat = False

@@ -13,6 +13,9 @@ import queue
 import threading
 from typing import Any
 
+from distill.answers import JsonObject
+from distill.answers.body import ErrorInBody, NotACompletion, first_choice, parse_body
+from distill.answers.finish import finish_of
 from distill.config import is_local, secret
 from distill.errors import EndpointError, first_line
 from distill.prompts import END_THINK
@@ -21,6 +24,7 @@ from distill.rerank.backends.vllm import written
 from distill.rerank.student_format import form_of
 
 IN_FLIGHT = 64
+TRIES = 6
 TOP = 20
 MISSING = 5.0  # so far below the last that is listed, in nats, a verdict counts that is not listed
 STEP_S = 0.25  # how long a step waits for an answer before it gives the caller the word
@@ -57,7 +61,7 @@ class OpenAIBackend:
                 base_url=base_url,
                 api_key=key,
                 timeout=timeout_s,
-                max_retries=5,
+                max_retries=TRIES - 1,
                 http_client=DefaultAioHttpClient(trust_env=not is_local(base_url)),
             )
 
@@ -139,19 +143,29 @@ class OpenAIBackend:
             answer = error
         self._answers.put((task, answer))
 
-    async def _ask(self, ids: list[int], **settings: Any) -> Any:
-        answer = await self._client.completions.create(model=self.served, prompt=ids, **settings)
-        return answer.choices[0]
+    async def _ask(self, ids: list[int], **settings: Any) -> JsonObject:
+        """The choice that the server gives; an error under status 200 is tried again like any other."""
+        completions = self._client.completions.with_raw_response
+        for attempt in range(TRIES):
+            response = await completions.create(model=self.served, prompt=ids, **settings)
+            try:
+                return first_choice(parse_body(response.content))
+            except (ErrorInBody, NotACompletion) as error:
+                passing = isinstance(error, NotACompletion) or error.status in (408, 409, 429) or error.status >= 500
+                if not passing or attempt == TRIES - 1:
+                    raise EndpointError(f"HTTP 200 with no completion: {error}") from None
+            await asyncio.sleep(min(8.0, 0.5 * 2**attempt))
+        raise AssertionError("unreachable")
 
     async def _read(self, task: Task) -> Result:
         verdicts = list(self.form.verdicts)
         if self.exact:
             more = {"logprob_token_ids": verdicts, "return_tokens_as_token_ids": True}
             choice = await self._ask(task.ids, max_tokens=1, temperature=0, logprobs=len(verdicts), extra_body=more)
-            listed = choice.logprobs.top_logprobs[0]
+            listed = _listed(choice)
             return Result([], "read", [listed[f"token_id:{token}"] for token in verdicts])
         choice = await self._ask(task.ids, max_tokens=1, temperature=0, logprobs=TOP)
-        listed = choice.logprobs.top_logprobs[0] if choice.logprobs and choice.logprobs.top_logprobs else {}
+        listed = _listed(choice)
         if not listed:
             raise EndpointError("the server returns no log-probabilities, and there is no score without them")
         floor = min(listed.values()) - MISSING
@@ -170,24 +184,50 @@ class OpenAIBackend:
             elif task.to_end:
                 more |= {"stop": [END_THINK], "include_stop_str_in_output": True}
             choice = await self._ask(task.ids, **settings, extra_body=more)
-            return written(self.form, task, list(choice.token_ids), cut=choice.finish_reason == "length")
+            ids = choice.get("token_ids")
+            return written(
+                self.form, task, [int(str(id_)) for id_ in ids] if isinstance(ids, list) else [], cut=_cut(choice)
+            )
         # Whether a stop string or an end of text ended it, other servers do not say: so no stop string is given, and
         # what follows </think>, the verdict and the end, is cut off here.
         first = ""
         if task.min_new:  # nobody else knows min_tokens: the first tokens are asked for with the ends forbidden
             forbidden = {"logit_bias": {str(token): -100 for token in self.form.early}}
-            first = (await self._ask(task.ids, **{**settings, "max_tokens": task.min_new}, **forbidden)).text
+            first = _text(await self._ask(task.ids, **{**settings, "max_tokens": task.min_new}, **forbidden))
             settings["max_tokens"] -= task.min_new
             if settings["max_tokens"] < 1:
                 return Result(self._ids(first), "length")
         choice = await self._ask(task.ids + self._ids(first), **settings)
-        text, closed, _ = f"{first}{choice.text}".partition(END_THINK)
+        text, closed, _ = f"{first}{_text(choice)}".partition(END_THINK)
         if not task.to_end:
-            return Result(self._ids(choice.text), "length" if choice.finish_reason == "length" else "stop")
+            return Result(self._ids(_text(choice)), "length" if _cut(choice) else "stop")
         if closed:
             return Result(self._ids(text + END_THINK), "stop")
-        finish: Finish = "length" if choice.finish_reason == "length" else "no_end"
+        finish: Finish = "length" if _cut(choice) else "no_end"
         return Result(self._ids(text), finish)
 
     def _ids(self, text: str) -> list[int]:
         return list(self.form.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _text(choice: JsonObject) -> str:
+    text = choice.get("text")
+    return text if isinstance(text, str) else ""
+
+
+def _cut(choice: JsonObject) -> bool:
+    return finish_of(choice.get("finish_reason"))[0] == "length"
+
+
+def _listed(choice: JsonObject) -> dict[str, float]:
+    """Token -> log-probability at the first place: the completions' form, or the chats' (llama.cpp); {} without any."""
+    logprobs = choice.get("logprobs")
+    if not isinstance(logprobs, dict):
+        return {}
+    top, content = logprobs.get("top_logprobs"), logprobs.get("content")
+    if isinstance(top, list) and top and isinstance(top[0], dict):
+        return {token: float(str(value)) for token, value in top[0].items()}
+    first = content[0] if isinstance(content, list) and content else None
+    chosen = first.get("top_logprobs") if isinstance(first, dict) else None
+    tokens = chosen if isinstance(chosen, list) else []
+    return {str(token["token"]): float(str(token["logprob"])) for token in tokens if isinstance(token, dict)}
