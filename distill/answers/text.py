@@ -12,7 +12,7 @@ from typing import Final
 
 from distill.prompts import END_THINK, THINK
 
-# (opening, closing): most models; Claude, Reflection; prompts; Gemini, EXAONE; Magistral; Kimi; Seed-OSS; Cohere; Gemma 4
+# (opening, closing): most; Claude, Reflection; prompts; Gemini, EXAONE; Magistral; Kimi; Seed-OSS; Cohere; Gemma 4
 TAGS: Final = (
     (THINK, END_THINK),
     ("<thinking>", "</thinking>"),
