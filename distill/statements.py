@@ -105,6 +105,9 @@ _FAR_NEGATION = re.compile(
     r"|\b(?:contains|provides|includes|offers|has|gives|presents) no\b"
 )
 _WORD = re.compile(r"[\w']+(?:-\w+)*")
+# Without these the patterns above match nothing; `re` passes over text faster than with them.
+_NAMES_RELEVANCE = re.compile(r"relevant|related|pertinent|helpful|useful|off.topic")
+_NAMES_QUERY = re.compile(r"quer|question|request|search|topic|inquiry|enquiry|claim|prompt|need|subject")
 
 
 def stated(sentence: str) -> int | None:
@@ -113,14 +116,15 @@ def stated(sentence: str) -> int | None:
     `sentence` is lower case, without markup, with "not" for "n't", as `distill.verdicts` prepares it.
     """
     said: set[int] = set()
-    for hit in _RELEVANT.finditer(sentence):
+    for hit in _RELEVANT.finditer(sentence) if _NAMES_RELEVANCE.search(sentence) else ():
         about_query = _TO_QUERY.match(sentence, hit.end())
         own_word = hit["negative"] or hit["positive"] in ("relevant", "pertinent")
         if about_query or (own_word and _END_OF_CLAUSE.match(sentence, hit.end())):
             said.add(_read(sentence, hit, positive=hit["negative"] is None, finite=False))
-    for hit in _ANSWERS.finditer(sentence):
+    names_query = _NAMES_QUERY.search(sentence)
+    for hit in _ANSWERS.finditer(sentence) if names_query else ():
         said.add(_read(sentence, hit, positive=" no answer" not in hit["verb"], finite=True))
-    for hit in _RELEVANCE.finditer(sentence):
+    for hit in _RELEVANCE.finditer(sentence) if names_query and "relevance" in sentence else ():
         if hit["no"] != "little ":
             said.add(_read(sentence, hit, positive=hit["no"] is None, finite=True))
     said.discard(_NOTHING)

@@ -1,6 +1,8 @@
 """The forms in which answers carry a verdict: markup, JSON, labels, first and last sentences. For `distill.verdicts`.
 
-Every pattern is bounded: no input makes one of them take more than linear time.
+Every pattern is bounded: no input makes one of them take more than linear time. Those that go over a whole answer
+begin with a letter and look behind afterwards, or run only where a word that they need is there: `re` passes quickly
+over text where a pattern cannot begin, but not where it begins with a boundary or a look behind.
 """
 
 # ruff: noqa: SIM905  lists of words are read as words
@@ -27,17 +29,18 @@ _TAG = re.compile(
     r"<(final_answer|answer|verdict|judge?ment|relevance|relevant|is_relevant|irrelevant|result|label|decision|guess"
     r"|score|grade|rating|output|response)>\s{0,20}([^<>]{0,300}?)\s{0,20}</\1>"
 )
-_QUOTE = re.compile(r"(?<![a-z0-9])'|'(?![a-z0-9])")
+_QUOTE = re.compile(r"'(?:(?<![a-z0-9]')|(?![a-z0-9]))")
 _UNCHECKED = re.compile(r"^[ \t*-]{0,8}\[ \][^\n]*$", re.MULTILINE)
 _DASH = re.compile(r"[–‐‑−](?=\d)")
 _SPACES = re.compile(r"[ \t]{2,}")
-_CANNOT = re.compile(r"\bcan(?:not|'t|t| not)\b")
+_CAN = re.compile(r"can(?:not|'t|t| not)\b")
+_CANNOT = re.compile(rf"\b{_CAN.pattern}")
 _NOT = re.compile(
-    r"n't\b|(?:(?<=\b(?:is|do))|(?<=\b(?:are|was|did|has))|(?<=\b(?:were|does|have))|(?<=\b(?:would|could)))nt\b"
+    r"n(?:'t\b|t\b(?:(?<=\b(?:is|do)nt)|(?<=\b(?:are|was|did|has)nt)|(?<=\b(?:were|does|have)nt)"
+    r"|(?<=\b(?:would|could)nt)))"
 )
-_SURELY = re.compile(
-    r"\b(?:there is |with )?(?:no|without|beyond)(?: a| any)? (?:doubt|question)(?: that| about it| about this)?\b,?"
-)
+_DOUBTLESS = re.compile(r"(?:no|without|beyond)(?: a| any)? (?:doubt|question)")
+_SURELY = re.compile(rf"\b(?:there is |with )?{_DOUBTLESS.pattern}(?: that| about it| about this)?\b,?")
 _DROPPED = str.maketrans(dict.fromkeys('*`"“”„«»[]<>#$‘') | {"_": " ", "’": "'", "\\": " ", "。": ". "}
                          | dict.fromkeys("❌✘✖❎🚫👎☒", "✗")
                          | {"\u00a0": " ", "\u200b": None, "\ufe0f": None})  # fmt: skip
@@ -48,6 +51,7 @@ _CHOICE = re.compile(
     rf"\b(?:{_OPTION} ?, ?){{0,4}}{_OPTION}(?: ?\([^()\n]{{0,24}}\))? ?(?:,? or |/|\||,? vs\.? )(?: |is ){{0,2}}"
     rf"{_LAST_OPTION}\b(?: ?\([^()\n]{{0,24}}\))?(?: ?(?:,? or |/|\|) ?{_LAST_OPTION}\b){{0,4}}"
 )
+_SECOND_OPTION = re.compile(rf"(?: or |/|\|| vs\.? )(?: |is ){{0,2}}{_LAST_OPTION}\b")
 _NEGATIVE = re.compile(r"\b(?:false|no|not|irrelevant|non-?relevant|unclear|unsure|maybe|partially|unknown)\b")
 _POSITIVE = re.compile(r"\b(?:true|yes|(?<!not )relevant)\b")
 _DIGIT = r"(?:\d{1,2}|zero|one|two|three|four|five|six|seven|eight|nine|ten)"
@@ -57,8 +61,11 @@ _SCALE = re.compile(
     rf"(?![\w/]|\.\d)|\b{_DIGIT}(?:, ?{_DIGIT}){{1,10}},? (?:or|and) {_DIGIT}\b"
 )
 
+_RANGE = re.compile(rf"(?:0|1|zero|one) ?(?:-|–|—|to|and|through) ?{_DIGIT}")
+_NEXT_DIGIT = re.compile(rf", ?{_DIGIT}")
+
 _LABEL = re.compile(
-    r"\b(?:answer|verdict|guess|judge?ment|decision|conclusion|prediction|determination|assessment|classification"
+    r"(?:answer|verdict|guess|judge?ment|decision|conclusion|prediction|determination|assessment|classification"
     r"|evaluation|label|result|output|response|relevan(?:ce|cy|t)|irrelevant|irrelevance|options|match(?:es)?"
     r"|grade|score|rating)\b"
 )
@@ -83,7 +90,7 @@ _CONDITION = re.compile(
     r"\b(?:if|whether|when|unless|suppose|assuming|had|would have|not|no|never|nor|neither|doubt|wrong|incorrect|deny|"
     r"unlikely|hardly|example|why|could|might|may)\b"
 )
-_STOP = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)[.!?](?=\s|$)|\n")
+_STOP = re.compile(r"[.!?](?=\s|$)(?<!\be\.g.)(?<!\bi\.e.)(?<!\bvs.)|\n")
 _SKIP = re.compile(r"[\s:=>|.,!)}—–]{0,40}")
 LONGEST = 600  # characters of a sentence that is read
 MOST_LABELS = 300
@@ -114,14 +121,18 @@ def plain(answer: str) -> str:
     text = text.translate(_DROPPED).strip()
     if "'" in text:
         text = _QUOTE.sub("", text.replace("it's", "it is").replace("that's", "that is").replace("i'd", "i would"))
-    text = _SPACES.sub(" ", _DASH.sub("-", text))
-    if "can" in text:
+    if not text.isascii():
+        text = _DASH.sub("-", text)
+    if "  " in text or "\t" in text:
+        text = _SPACES.sub(" ", text)
+    if _CAN.search(text):
         text = _CANNOT.sub("not", text)
     text = _NOT.sub(" not", text).replace("not only ", "")
-    if "doubt" in text or "question" in text:
+    if _DOUBTLESS.search(text):
         text = _SURELY.sub("surely", text)
-    text = _CHOICE.sub(_as_options, text)
-    return _SCALE.sub(OPTIONS, text)
+    if _SECOND_OPTION.search(text):
+        text = _CHOICE.sub(_as_options, text)
+    return _SCALE.sub(OPTIONS, text) if _RANGE.search(text) or _NEXT_DIGIT.search(text) else text
 
 
 def _as_options(match: re.Match[str]) -> str:
@@ -131,7 +142,8 @@ def _as_options(match: re.Match[str]) -> str:
 
 def labels(text: str) -> Iterator[Label]:
     """The labels of a plain text that a value follows: "answer:", "is it relevant (options)?", "my verdict is"."""
-    for hit in islice(_LABEL.finditer(text), MOST_LABELS):
+    whole_words = (hit for hit in _LABEL.finditer(text) if not _is_letter(text[hit.start() - 1 : hit.start()]))
+    for hit in islice(whole_words, MOST_LABELS):
         after = _AFTER.match(text, hit.end())
         if after is None:
             continue
@@ -156,6 +168,11 @@ def labels(text: str) -> Iterator[Label]:
         if after["separator"] == "\n" and len(words) > 2:
             continue
         yield Label(after.end(), True, negated)
+
+
+def _is_letter(character: str) -> bool:
+    """Whether a pattern's word goes on with it, as `re` has it."""
+    return character.isalnum() or character == "_"
 
 
 def _sentence_before(before: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from distill.answers.text import split_text
@@ -17,6 +17,7 @@ from distill.prompts import FALSE, GRADES, PROMPT_NAME, PROMPTS, TRUE
 from distill.statements import UNCLEAR, stated
 from distill.verdict_forms import JsonValue, json_values, labels, plain, sentence_at, sentences
 
+SHORT = 40  # characters of an answer that is kept with its reading
 Reader = Callable[[str, bool], int | None]  # (sentence, whether a label names it) -> verdict, UNCLEAR or None
 
 _POSITIVE: Final = frozenset(("true yes yep yeah yup relevant pertinent helpful useful related").split())
@@ -102,12 +103,19 @@ def parse_verdict(content: str, prompt: str = PROMPT_NAME) -> int | None:
 
     None when the answer does not say one plainly, contradicts itself, or names a grade beyond the scale.
     """
+    return (_read_short if len(content) <= SHORT else _read)(content, prompt)
+
+
+def _read(content: str, prompt: str) -> int | None:
     verdicts = PROMPTS[prompt].verdicts
     if verdicts != (FALSE, TRUE):
         return parse_grade(content, len(verdicts) - 1)
     if content.strip() == "relevant":  # what a form begins with, copied as it is; "Relevant" and "relevant." are read
         return None
     return _parse(content, _say, _json_truth)
+
+
+_read_short = lru_cache(maxsize=4096)(_read)  # most answers are one of a few: "true", "false", "\n</think> true"
 
 
 def parse_grade(content: str, top: int) -> int | None:
