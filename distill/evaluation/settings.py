@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
+from distill.files.gaps import MISSING
 
 
 class SetSettings(Settings):
@@ -30,6 +31,10 @@ class SetSettings(Settings):
     first_stage: str = Field("bm25", description="'bm25', or the path of a TREC run; it orders a set's own lists, too")
     depth: int = Field(100, ge=1, description="how many passages of each list are reranked")
     queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed")
+    missing: float = Field(
+        MISSING, ge=0, lt=1, description="the share of what a run, labels or lists name that may have no text"
+    )
+    self_retrieval: bool = Field(False, description="whether a passage that is the query itself stays in its list")
     language: str | None = Field(None, description="of BM25's analysis, where it is not that of the pairs")
 
     @model_validator(mode="after")

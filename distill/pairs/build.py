@@ -31,8 +31,8 @@ def collection(
     """
     source = open_source(settings, folder, base)
     if isinstance(settings.split, dict):
-        return parted(gather(source, settings.qrels), settings.split, seed, part)
-    return gather(source, settings.split)
+        return parted(gather(source, settings.qrels, settings.missing), settings.split, seed, part)
+    return gather(source, settings.split, settings.missing)
 
 
 def inputs(folder: Path, settings: DataSettings | None = None, base: Path | None = None) -> list[Path]:
@@ -67,9 +67,9 @@ class PairBuilder:
         split = self.settings.split
         source = open_source(self.settings, self.folder, self.base)
         if isinstance(split, str):
-            data = gather(source, split)
+            data = gather(source, split, self.settings.missing)
             return replace(data, split_of=dict.fromkeys(data.queries, "train"))
-        return parted(gather(source, self.settings.qrels), split, self.seed)
+        return parted(gather(source, self.settings.qrels, self.settings.missing), split, self.seed)
 
     @cached_property
     def bm25(self) -> Bm25:
@@ -174,7 +174,8 @@ class PairBuilder:
             if query_id in self._synthesized:
                 continue
             for doc_id, grade in sorted(self.data.qrels.get(query_id, {}).items()):
-                self.add(query_id, doc_id, label=grade, label_origin="judged", source="qrels")
+                if doc_id in self.data.passages:
+                    self.add(query_id, doc_id, label=grade, label_origin="judged", source="qrels")
             for doc_id in sorted(self.data.unlabelled.get(query_id, ())):
                 self.add(query_id, doc_id, source="unlabelled")
 
@@ -192,7 +193,7 @@ class PairBuilder:
         data = subset(self.data, queries)
         miner = Miner(
             data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25,
-            self.settings.self_retrieval,
+            self.settings.self_retrieval, self.settings.missing,
         )  # fmt: skip
         mined = list(miner(queries))
         for negative in mined:
@@ -285,6 +286,8 @@ def build(
     """
     say = notify or (lambda text: None)
     work = PairBuilder(settings, seed, folder, base, ask, held_out, say)
+    for what, count in work.data.left_out.items():
+        say(f"left out: {count:,} {what}")
     if settings.synthesize:
         say(f"writing queries for {settings.synthesize.passages} passages")
         work.synthesize()
@@ -316,6 +319,7 @@ def _counts(work: PairBuilder) -> dict[str, Any]:
         "empty": clean.pop("empty", 0),
         "duplicates": clean.pop("duplicates", 0),
         "negative_grades": work.data.negative_grades,
+        "without_text": sum(work.data.left_out.values()),
         "by_source": dict(Counter(pair.source.split(":")[0] for pair in pairs)),
         "by_split": dict(Counter(pair.split for pair in pairs)),
         "by_grade": {str(grade): n for grade, n in sorted(Counter(str(pair.label) for pair in pairs).items())},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from distill.errors import DataError
+from distill.files.gaps import MISSING, Gaps
 from distill.pairs.passages import Passages
 from distill.pairs.sources.base import Source
 
@@ -15,7 +16,8 @@ class Collection:
     """`passages` are title and text joined by a space; `qrels` are grades >= 0 of the split's queries only.
 
     `listed` are hard negatives that the source itself lists, best first; `split_of` says which part a query belongs
-    to; `negative_grades` counts labels below 0 in the source, which are read as 0.
+    to; `negative_grades` counts labels below 0 in the source, which are read as 0. A judged passage that has no text
+    stays in `qrels`, since an evaluation counts it as not found; `left_out` is {what has no text: how many}.
     """
 
     passages: Mapping[str, str]
@@ -26,10 +28,11 @@ class Collection:
     listed: dict[str, list[str]] = field(default_factory=dict)
     unlabelled: dict[str, list[str]] = field(default_factory=dict)
     split_of: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
-def gather(source: Source, split: str | None) -> Collection:
-    """Everything of one split, checked: each judged query and passage has a text, each pair one grade.
+def gather(source: Source, split: str | None, missing: float = MISSING) -> Collection:
+    """Everything of one split, checked: each pair has one grade, all but the share `missing` of the labels texts.
 
     A source without labels gives its queries, none of them judged. Raises DataError naming the row.
     """
@@ -51,11 +54,15 @@ def gather(source: Source, split: str | None) -> Collection:
     unlabelled: dict[str, list[str]] = {}
     negative = 0
     asked: dict[str, None] = {}
+    gaps = Gaps(missing)
     for where, query_id, doc_id, grade in source.labels(split):
-        if query_id not in queries:
-            raise DataError(f"{where}: query {query_id!r} has no text in {source.holds[0]}; add it or take it out")
-        if doc_id not in passages:
-            raise DataError(f"{where}: passage {doc_id!r} has no text in {source.holds[1]}; add it or take it out")
+        if gaps.lacks("labels of queries", "query", query_id, query_id in queries, where, source.holds[0]):
+            continue
+        if (
+            gaps.lacks("labels of passages", "passage", doc_id, doc_id in passages, where, source.holds[1])
+            and grade is None
+        ):
+            continue
         asked[query_id] = None
         if grade is None:
             unlabelled.setdefault(query_id, []).append(doc_id)
@@ -67,6 +74,7 @@ def gather(source: Source, split: str | None) -> Collection:
             raise DataError(f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
         negative += grade < 0
         labels[doc_id] = max(0, grade)
+    gaps.check()
     for query_id, doc_id in source.negatives(split):
         asked[query_id] = None
         listed.setdefault(query_id, []).append(doc_id)
@@ -81,4 +89,5 @@ def gather(source: Source, split: str | None) -> Collection:
         negative_grades=negative,
         listed=listed,
         unlabelled=unlabelled,
+        left_out=gaps.counts(),
     )

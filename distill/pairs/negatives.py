@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError, DataError
+from distill.files.gaps import MISSING, Gaps
 from distill.files.runs import ranked, read_run
 from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Usable, nearly_equal, word_grams
@@ -49,10 +50,11 @@ class Miner:
         base: Path = Path(),
         bm25: Callable[[], Bm25] | None = None,
         self_retrieval: bool = False,
+        missing: float = MISSING,
     ) -> None:
         self._data, self._usable, self._settings, self._seed, self._base = data, usable, settings, seed, base
         self._bm25 = bm25 or (lambda: Bm25(data.passages))
-        self._self_retrieval = self_retrieval
+        self._self_retrieval, self._missing = self_retrieval, missing
         self.counts: Counter[str] = Counter()
 
     def __call__(self, queries: Sequence[str]) -> Iterator[Mined]:
@@ -110,7 +112,8 @@ class Miner:
         return {same(d) for d in known} | {same(d) for d in self._data.unlabelled.get(query_id, ())}
 
     def _positives(self, query_id: str) -> list[str]:
-        return [doc for doc, grade in self._data.qrels.get(query_id, {}).items() if grade > 0]
+        labels = self._data.qrels.get(query_id, {})
+        return [doc for doc, grade in labels.items() if grade > 0 and doc in self._data.passages]
 
     def _limit(self, query_id: str, ranked: Ranked) -> tuple[float, float] | None:
         """(the score above which a passage is suspected, the best positive's); None where the list cannot say."""
@@ -153,14 +156,21 @@ class Miner:
 
     def _of_run(self, miner: MinerSettings, queries: Mapping[str, str]) -> Mapping[str, list[tuple[str, float]]]:
         path = self._base / str(miner.path)
-        found = {query: ranked(scores)[: miner.last] for query, scores in read_run(path, queries).items()}
-        if queries and not found:
-            raise DataError(f"{self._base / str(miner.path)}: has none of the queries; this run is of another set")
-        for rows in found.values():
-            for doc, _ in rows:
-                if doc not in self._data.passages:
-                    raise DataError(f"{miner.path}: passage {doc!r} has no text in the corpus; add it or take it out")
-        return found
+        run = read_run(path, queries)
+        if queries and not run:
+            raise DataError(f"{path}: has none of the queries; this run is of another set")
+        lists: dict[str, list[tuple[str, float]]] = {}
+        gaps, passages = Gaps(self._missing, "pairs.missing"), self._data.passages
+        for query, scores in run.items():
+            lists[query] = [
+                (doc, score)
+                for doc, score in ranked(scores)[: miner.last]
+                if not gaps.lacks(f"passages of {path.name}", "passage", doc, doc in passages, str(path), "the corpus")
+            ]
+        gaps.check()
+        self.counts.update(gaps.counts())
+        self.counts[f"queries without a list in {path.name}"] += len(queries) - len(run)
+        return lists
 
     def _dense(self, miner: MinerSettings, queries: Mapping[str, str]) -> Mapping[str, list[tuple[str, float]]]:
         from distill.pairs.dense import nearest

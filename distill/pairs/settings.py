@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
+from distill.files.gaps import MISSING
 from distill.pairs.analysis import LANGUAGES
 from distill.pairs.generation.settings import InstructionSettings, JudgeSettings, PoisonSettings, SynthesisSettings
 
@@ -101,6 +102,7 @@ class DataSettings(Settings):
     columns: dict[str, str] = {}
     split: str | dict[str, float] = "train"
     qrels: str | None = Field(None, description="which qrels file is split by shares, where there are several")
+    missing: float = Field(MISSING, ge=0, lt=1, description="the share of labels and lists that may name no text")
     language: str = Field("en", description=f"of BM25's analysis: one of {', '.join(LANGUAGES)}")
     passage_words: int = Field(120, ge=10, description="source texts: about so many words a passage")
 

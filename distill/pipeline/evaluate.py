@@ -62,11 +62,13 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
     out = run.evaluation
     out.mkdir(exist_ok=True)
     first = first_stage(run, each, data)
+    left_out = {**data.left_out, **first.left_out}
+    for what, count in left_out.items():
+        run.say(f"  {each.name}: {count:,} {what}")
     candidates = [
         make_pair(q, d, data.queries[q], data.passages[d], data.instructions.get(q), split=each.split)
         for q, ranked in sorted(first.items())
         for d, _ in ranked
-        if d in data.passages
     ]
     runs = {"first_stage": {q: dict(ranked) for q, ranked in first.items()}}
     extra: dict[str, dict[str, float]] = {}
@@ -115,15 +117,21 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
             "kind": data.kind,
             "queries": dict(data.queries),
             "instructions": dict(data.instructions),
-            "passages": {d: data.passages[d] for d in sorted(shown) if d in data.passages},
+            "passages": {d: data.passages[d] for d in sorted(shown)},
             "qrels": {query: dict(labels) for query, labels in data.qrels.items()},
             "tests": result["tests"],
+            "left_out": left_out,
             "listed": _listed(data.qrels, first, data.relevant_from or run.config.pairs.relevant_from),
             "per_query": result["per_query"],
         },
     )
     seconds = round(time.monotonic() - started, 2)
-    result["counts"] = {"queries": len(data.queries), "pairs": len(candidates), "seconds": seconds}
+    result["counts"] = {
+        "queries": len(data.queries),
+        "pairs": len(candidates),
+        "seconds": seconds,
+        "left_out": left_out,
+    }
     return result
 
 

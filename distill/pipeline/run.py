@@ -15,11 +15,15 @@ from pydantic import BaseModel
 
 from distill import store
 from distill.errors import RunFolderError
+from distill.files.gaps import MISSING
 from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
 from distill.results import Counts, Json
 
-LATER: dict[str, Json] = {"self_retrieval": False}  # settings added since run folders are written, with their defaults
+LATER: dict[str, Json] = {
+    "self_retrieval": False,
+    "missing": MISSING,
+}
 SECRETS = "keys are named by their environment variable and never written"
 
 

@@ -5,7 +5,7 @@ Used by the stages pairs, filter and evaluate (training must not see their texts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from distill.pipeline.run import Run
@@ -13,11 +13,9 @@ from distill.pipeline.sources import collection_of, data_folder, source_files
 from distill.results import Json
 
 if TYPE_CHECKING:
+    from distill.evaluation.first_stage import FirstStage
     from distill.evaluation.settings import SetSettings
     from distill.evaluation.suites.base import Suite
-    from distill.pairs.bm25 import Bm25
-
-Lists = dict[str, list[tuple[str, float]]]
 
 
 def suite_of(run: Run, entry: SetSettings) -> Suite:
@@ -27,8 +25,9 @@ def suite_of(run: Run, entry: SetSettings) -> Suite:
     if entry.source == "mteb":
         from distill.evaluation.suites.hub import read
 
-        return read(entry.path, entry.split, entry.subset)
-    return suites.read(entry.kind, data_folder(run, entry, entry.split), entry.split, lambda: collection_of(run, entry))
+        return read(entry.path, entry.split, entry.subset, entry.missing)
+    folder, own_lists = data_folder(run, entry, entry.split), entry.source == "beir"
+    return suites.read(entry.kind, folder, entry.split, lambda: collection_of(run, entry), own_lists, entry.missing)
 
 
 def set_inputs(run: Run, entry: SetSettings) -> Json:
@@ -48,63 +47,21 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
     return run.file_hashes(paths)
 
 
-def first_stage(run: Run, entry: SetSettings, suite: Suite) -> Lists:
-    """{query: [(passage, score)]} to rerank, best first: BM25's or those of the user's run, without excluded passages.
-
-    A set's own lists are ranked whole; `depth` cuts the others.
-    """
-    from distill.files.runs import ranked
-
-    if entry.first_stage == "bm25":
-        if suite.candidates is not None:
-            return _own_lists(run, entry, suite, suite.candidates)
-        spare = max(map(len, suite.excluded.values()), default=0)
-        found = _index(run, entry, suite).top(suite.queries, entry.depth + spare)
-    else:
-        from distill.files.runs import read_run
-
-        given = read_run(run.base / entry.first_stage)
-        if suite.candidates is not None:
-            return {q: _given(given.get(q, {}), suite.candidates[q]) for q in suite.queries}
-        found = {q: ranked(given[q]) for q in suite.queries if q in given}
-    nothing: frozenset[str] = frozenset()
-    kept = {q: [row for row in rows if row[0] not in suite.excluded.get(q, nothing)] for q, rows in found.items()}
-    return {q: rows[: entry.depth] for q, rows in kept.items()}
-
-
-def _index(run: Run, entry: SetSettings, suite: Suite) -> Bm25:
+def first_stage(run: Run, entry: SetSettings, suite: Suite) -> FirstStage:
+    """The lists to rerank: BM25's or those of the user's run; `depth` cuts them, but never a set's own lists."""
+    from distill.evaluation.first_stage import of_bm25, of_run
     from distill.pairs.bm25 import Bm25
 
-    return Bm25(suite.passages, entry.language or (run.config.pairs.language if suite.stop_words else "none"))
-
-
-def _own_lists(run: Run, entry: SetSettings, suite: Suite, candidates: Mapping[str, Sequence[str]]) -> Lists:
-    """A set's own lists in BM25's order for query and instruction together, as FollowIR's baseline has them."""
-    from distill.files.runs import ranked
-
-    index = _index(run, entry, suite)
-    place = {doc: at for at, doc in enumerate(index.ids)}
-    found = {}
-    for query, text in suite.queries.items():
-        instruction = suite.instructions.get(query)
-        scores = index.scores(f"{text} {instruction}" if instruction else text)
-        found[query] = ranked({doc: float(scores[place[doc]]) for doc in candidates[query]})
-    return found
-
-
-def _given(scores: Mapping[str, float], candidates: Sequence[str]) -> list[tuple[str, float]]:
-    """The candidates by a run's scores; those that it lacks last, in the order of the list."""
-    from distill.files.runs import ranked
-
-    known = ranked({doc: scores[doc] for doc in candidates if doc in scores})
-    lowest = known[-1][1] if known else 0.0
-    return known + [(doc, lowest - at) for at, doc in enumerate((d for d in candidates if d not in scores), 1)]
+    if entry.first_stage != "bm25":
+        return of_run(suite, entry, run.base / entry.first_stage)
+    language = entry.language or (run.config.pairs.language if suite.stop_words else "none")
+    return of_bm25(suite, entry, Bm25(suite.passages, language))
 
 
 def texts_of(suite: Suite) -> list[str]:
     """Queries and judged passages: what training must not see."""
     judged = {doc for labels in suite.qrels.values() for doc in labels}
-    return [*suite.queries.values(), *(suite.passages[doc] for doc in sorted(judged))]
+    return [*suite.queries.values(), *(suite.passages[doc] for doc in sorted(judged) if doc in suite.passages)]
 
 
 class HeldOut(Mapping[str, Iterable[str]]):

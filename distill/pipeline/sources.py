@@ -89,9 +89,10 @@ def settings_of(run: Run, entry: SetSettings) -> DataSettings:
     if (entry.source, entry.path) == (pairs.source, pairs.path) and not entry.files:
         part = isinstance(pairs.split, dict) and entry.split in pairs.split
         own = {name: getattr(pairs, name) for name in DataSettings.model_fields}
+        own["missing"] = entry.missing
         return DataSettings(**own) if part else DataSettings(**{**own, "split": entry.split})
     given = {"source": entry.source, "path": entry.path, "files": entry.files, "columns": entry.columns}
-    return DataSettings(**given, split=entry.split, language=entry.language or pairs.language)
+    return DataSettings(**given, split=entry.split, language=entry.language or pairs.language, missing=entry.missing)
 
 
 def _refuse_the_same(run: Run, entry: SetSettings) -> None:

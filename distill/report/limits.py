@@ -32,6 +32,10 @@ def _of_set(files: RunFiles, each: EvaluationSet) -> list[tuple[str, str]]:
             "`distill evaluate CONFIG --judge-unjudged` has the teacher grade it, and says how much that is worth."
         )
         made.append(("Passages that nobody judged", text))
+    left_out = each.detail.get("left_out")
+    if isinstance(left_out, dict) and left_out:
+        text = "; ".join(f"{count(number)} {what}" for what, number in left_out.items() if isinstance(number, int))
+        made.append(("What was left out", f"{text}."))
     if text := _ceiling(each):
         made.append(("What the first stage missed", text))
     if len(each.students) > 1:

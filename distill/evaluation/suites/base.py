@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from distill.errors import DataError
+from distill.files.gaps import Gaps
 from distill.files.runs import Rankings
 from distill.files.text import lines
 from distill.statistics.measures import per_query
 
+OWN_LISTS = "top_ranked.jsonl"
 Extra = Callable[[Rankings], dict[str, dict[str, float]]]
 
 
@@ -35,6 +37,10 @@ class Texts(Protocol):
     def instructions(self) -> Mapping[str, str]:
         """{query: instruction}, of those that have one."""
 
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """{what has no text and was left out: how many}."""
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:
@@ -42,7 +48,8 @@ class Suite:
 
     `excluded` are passages that no list may hold; `extra` gives the measures over several rankings, {measure: {unit:
     value}}; `measured` says whether the usual measures by query mean anything here; `relevant_from` is the lowest
-    grade that counts as relevant where the set defines it, `stop_words` whether BM25 may drop them.
+    grade that counts as relevant where the set defines it, `stop_words` whether BM25 may drop them (with the stemmer).
+    `left_out` is {what was named and has no text: how many}.
     """
 
     kind: str
@@ -56,6 +63,7 @@ class Suite:
     measured: bool = True
     relevant_from: int | None = None
     stop_words: bool = True
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def values(self, run: Rankings, measures: Sequence[str]) -> dict[str, dict[str, float]]:
         """{measure: {unit: value}} of a run: the suite's own first, then those by query."""
@@ -90,26 +98,31 @@ def json_lines(path: Path, needs: Sequence[str]) -> Iterator[tuple[str, dict[str
         yield where, row
 
 
-def lists(path: Path, texts: Texts) -> dict[str, list[str]]:
-    """{query: passages} of a file of query-id and corpus-ids; every passage must have a text. Raises DataError."""
+def lists(path: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]]:
+    """{query: passages} of a file of query-id and corpus-ids; passages without a text are left out and counted.
+
+    Raises DataError with file and line.
+    """
     found: dict[str, list[str]] = {}
     for where, row in json_lines(path, ("query-id", "corpus-ids")):
         ids = row["corpus-ids"]
         if not isinstance(ids, list):
             raise DataError(f"{where}: corpus-ids is a list of passage ids")
-        for each in ids:
-            if str(each) not in texts.passages:
-                raise DataError(f"{where}: passage {each!r} has no text in corpus.jsonl")
-        found[str(row["query-id"])] = [str(each) for each in ids]
+        found[str(row["query-id"])] = [
+            doc
+            for doc in dict.fromkeys(map(str, ids))
+            if not gaps.lacks(f"ids of {path.name}", "passage", doc, doc in texts.passages, where, "corpus.jsonl")
+        ]
+    gaps.check()
     return found
 
 
-def candidate_lists(folder: Path, texts: Texts) -> dict[str, list[str]] | None:
+def candidate_lists(folder: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]] | None:
     """The lists of top_ranked.jsonl, of the queries asked about; None where there is no such file. Raises DataError."""
-    path = folder / "top_ranked.jsonl"
+    path = folder / OWN_LISTS
     if not path.exists():
         return None
-    found = lists(path, texts)
+    found = lists(path, texts, gaps)
     for query in texts.queries:
         if query not in found:
             raise DataError(f"{path}: no list for query {query!r}; give one to each query, or take the file away")

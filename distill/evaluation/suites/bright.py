@@ -6,17 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.evaluation.suites.base import Suite, Texts, candidate_lists, lists, plain
+from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, lists, plain
+from distill.files.gaps import Gaps
 
-FILES = ("excluded_ids.jsonl", "top_ranked.jsonl")
+FILES = ("excluded_ids.jsonl", OWN_LISTS)
 
 
-def read(folder: Path, texts: Texts) -> Suite:
+def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:
     """excluded_ids.jsonl lists each query's excluded passages (its own answers' sources). Raises DataError.
 
     They are taken out of every list before it is cut at its depth, and may not be judged relevant.
     """
-    return build(texts, lists(folder / "excluded_ids.jsonl", texts), candidate_lists(folder, texts), str(folder))
+    excluded = lists(folder / "excluded_ids.jsonl", texts, gaps)
+    return build(texts, excluded, candidate_lists(folder, texts, gaps), str(folder))
 
 
 def build(

@@ -10,6 +10,7 @@ from typing import Any
 from distill.errors import ConfigError, DataError
 from distill.evaluation.suites import bright, followir, instructir, nevir
 from distill.evaluation.suites.base import Suite, plain
+from distill.files.gaps import MISSING, Gaps
 from distill.texts import clean_text, passage_text
 
 
@@ -23,7 +24,7 @@ class _Loaded:
     instructions: Mapping[str, str]
 
 
-def read(name: str, split: str, subset: str = "default") -> Suite:
+def read(name: str, split: str, subset: str = "default", missing: float = MISSING) -> Suite:
     """The task's split as a suite, downloaded by mteb where it is not in its cache.
 
     What is measured follows the task's main score: paired accuracy, p-MRR, robustness@10, else the usual measures.
@@ -41,11 +42,18 @@ def read(name: str, split: str, subset: str = "default") -> Suite:
         task.load_data()
     except Exception as error:  # whatever datasets, the hub or the network raise
         raise DataError(f"{name}: mteb could not load it ({type(error).__name__}: {str(error)[:200]})") from error
-    return of_task(task, split, subset)
+    return of_task(task, split, subset, missing)
 
 
-def of_task(task: Any, split: str, subset: str = "default") -> Suite:
-    """The suite of a loaded mteb task."""
+def of_task(task: Any, split: str, subset: str = "default", missing: float = MISSING) -> Suite:
+    """The suite of a loaded mteb task; `missing` as in `suites.read`."""
+    gaps = Gaps(missing)
+    suite = _of_task(task, split, subset, gaps)
+    gaps.check()
+    return replace(suite, left_out=gaps.counts())
+
+
+def _of_task(task: Any, split: str, subset: str, gaps: Gaps) -> Suite:
     splits = task.dataset.get(subset)
     if splits is None or split not in splits:
         known = [f"{s} ({', '.join(by)})" for s, by in task.dataset.items()]
@@ -53,7 +61,7 @@ def of_task(task: Any, split: str, subset: str = "default") -> Suite:
             f"{task.metadata.name}: no subset {subset!r} with split {split!r}; there are {'; '.join(known)}"
         )
     texts, top = _texts(splits[split]), splits[split].get("top_ranked")
-    lists = {str(q): [str(d) for d in docs] for q, docs in top.items()} if top else None
+    lists = {str(q): _with_texts(docs, texts, task.metadata.name, gaps) for q, docs in top.items()} if top else None
     score = task.metadata.main_score
     if score == "paired_accuracy":
         return _pairs(texts, lists)
@@ -67,6 +75,15 @@ def of_task(task: Any, split: str, subset: str = "default") -> Suite:
             texts, {q: sorted(every - set(docs)) for q, docs in lists.items()}, None, task.metadata.name
         )
     return replace(plain("beir", texts), candidates=lists)
+
+
+def _with_texts(docs: Sequence[object], texts: _Loaded, task: str, gaps: Gaps) -> list[str]:
+    """The ids of a list, without those that the corpus lacks."""
+    return [
+        doc
+        for doc in dict.fromkeys(map(str, docs))
+        if not gaps.lacks("ids of top_ranked", "passage", doc, doc in texts.passages, task, "the corpus")
+    ]
 
 
 def _texts(data: Mapping[str, Any]) -> _Loaded:

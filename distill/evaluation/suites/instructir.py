@@ -7,17 +7,16 @@ from pathlib import Path
 
 from distill.evaluation.contrast import robustness
 from distill.evaluation.suites.base import Suite, Texts, candidate_lists
+from distill.files.gaps import Gaps
 from distill.files.runs import Rankings
 from distill.statistics.measures import Qrels, per_query
 
-FILES = ("top_ranked.jsonl",)
 
-
-def read(folder: Path, texts: Texts) -> Suite:
+def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:
     """A BEIR folder whose queries have instructions; what stands before the first "_" of a query's id is its group,
     as in mteb. Measured: robustness@10, the worst nDCG@10 of each group. Raises DataError.
     """
-    return build(texts, candidate_lists(folder, texts))
+    return build(texts, candidate_lists(folder, texts, gaps))
 
 
 def build(texts: Texts, candidates: dict[str, list[str]] | None) -> Suite:

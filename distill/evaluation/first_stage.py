@@ -1,0 +1,111 @@
+"""The lists of a set that every system reranks: BM25's, those of a TREC run, or the set's own.
+
+Called by `distill.pipeline.sets`. Passages without a text, excluded ones, and passages that are the query itself are
+taken out before a list is cut, so that the first stage is measured on the very lists that the students rerank.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from distill.errors import DataError
+from distill.evaluation.settings import SetSettings
+from distill.evaluation.suites.base import Suite
+from distill.files.gaps import Gaps
+from distill.files.runs import ranked, read_run
+from distill.texts import is_the_query
+
+Ranked = list[tuple[str, float]]
+
+
+class FirstStage(dict[str, Ranked]):
+    """{query: [(passage, score)]}, best first, [] of nothing found; `left_out` is {what was taken out: how many}."""
+
+    def __init__(self, lists: Mapping[str, Ranked], left_out: Mapping[str, int]) -> None:
+        super().__init__(lists)
+        self.left_out = {what: count for what, count in left_out.items() if count}
+
+
+class Index(Protocol):
+    """What is needed of `distill.pairs.bm25.Bm25`."""
+
+    ids: list[str]
+
+    def top(self, queries: Mapping[str, str], k: int) -> dict[str, Ranked]: ...
+    def scores(self, query: str) -> Sequence[float]: ...
+
+
+def of_bm25(suite: Suite, entry: SetSettings, index: Index) -> FirstStage:
+    """BM25's lists. A set's own lists are ranked whole, by query and instruction together (FollowIR's baseline)."""
+    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}: missing")
+    if suite.candidates is None:
+        spare = max(map(len, suite.excluded.values()), default=0) + (not entry.self_retrieval)
+        return _kept(suite, entry, index.top(suite.queries, entry.depth + spare), gaps, "BM25", entry.depth)
+    place = {doc: at for at, doc in enumerate(index.ids)}
+    lists = {}
+    for query, text in suite.queries.items():
+        instruction = suite.instructions.get(query)
+        scores = index.scores(f"{text} {instruction}" if instruction else text)
+        lists[query] = ranked({doc: float(scores[place[doc]]) for doc in suite.candidates[query]})
+    return _kept(suite, entry, lists, gaps, "BM25", None)
+
+
+def of_run(suite: Suite, entry: SetSettings, path: Path) -> FirstStage:
+    """A TREC run's lists; a set's own lists in the run's order, what the run lacks last, in the order of the list.
+
+    Raises DataError where the run has none of the set's queries, or names too many passages without a text.
+    """
+    run = read_run(path)
+    if not any(query in run for query in suite.queries):
+        raise DataError(f"{path}: has none of the queries of the set {entry.name!r}; name a run of this set")
+    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}: missing")
+    if suite.candidates is None:
+        lists = {query: ranked(run.get(query, {})) for query in suite.queries}
+        first = _kept(suite, entry, lists, gaps, path.name, entry.depth)
+    else:
+        lists = {query: _reordered(run.get(query, {}), suite.candidates[query]) for query in suite.queries}
+        first = _kept(suite, entry, lists, gaps, path.name, None)
+    others = sum(query not in suite.queries for query in run)
+    return FirstStage(first, {**first.left_out, f"queries of {path.name} that the set does not ask": others})
+
+
+def _reordered(scores: Mapping[str, float], candidates: Sequence[str]) -> Ranked:
+    known = ranked({doc: scores[doc] for doc in candidates if doc in scores})
+    lowest = known[-1][1] if known else 0.0
+    return known + [(doc, lowest - at) for at, doc in enumerate((d for d in candidates if d not in scores), 1)]
+
+
+def _kept(
+    suite: Suite, entry: SetSettings, lists: Mapping[str, Iterable[tuple[str, float]]], gaps: Gaps, name: str,
+    depth: int | None,
+) -> FirstStage:  # fmt: skip
+    """The lists without what may not be in them, then cut. Raises DataError as `Gaps.check` does."""
+    kept: dict[str, Ranked] = {}
+    left_out: Counter[str] = Counter()
+    for query, text in suite.queries.items():
+        excluded, labels = suite.excluded.get(query, frozenset()), suite.qrels.get(query, {})
+        rows = kept[query] = []
+        for doc, score in lists.get(query, ()):
+            if len(rows) == depth:
+                break
+            if doc in excluded:
+                left_out["excluded passages"] += 1
+                continue
+            has_text = doc in suite.passages
+            if gaps.lacks(f"passages of {name}", "passage", doc, has_text, f"{name}, query {query!r}", "the corpus"):
+                continue
+            own = not entry.self_retrieval and is_the_query(query, text, doc, suite.passages[doc])
+            if own and labels.get(doc, 0) <= 0:
+                left_out["passages that are the query itself (self_retrieval: true keeps them)"] += 1
+                continue
+            rows.append((doc, score))
+    gaps.check()
+    empty = [query for query, rows in kept.items() if not rows]
+    if len(empty) == len(kept):
+        raise DataError(f"evaluation.sets, {entry.name}: no query has a passage to rerank (first_stage: {name})")
+    if empty:
+        left_out[f"queries with an empty list, which count 0 (such as {empty[0]!r})"] = len(empty)
+    return FirstStage(kept, {**gaps.counts(), **left_out})

@@ -1,0 +1,56 @@
+"""What files name and a corpus has no text of: counted, and an error above a share.
+
+Called where pairs and evaluation sets are read, by miners, and for the lists of a first stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distill.errors import DataError
+
+MISSING = 0.01  # the share that may be missing; a file of another corpus lacks nearly all, a cleaned corpus a few
+
+
+@dataclass(slots=True)
+class _Gap:
+    named: int = 0
+    missing: int = 0
+    first: str = ""
+
+
+class Gaps:
+    """Counts, by what names them, the passages and queries that have no text."""
+
+    def __init__(self, allowed: float = MISSING, setting: str = "missing") -> None:
+        """`allowed` is the share that may be missing, `setting` the key that says so."""
+        self._allowed, self._setting = allowed, setting
+        self._gaps: dict[str, _Gap] = {}
+
+    def lacks(self, what: str, noun: str, key: str, has_text: bool, where: str, place: str) -> bool:
+        """Count one row of `what` (such as "labels") that names a passage or query (`noun`); True where it has no text.
+
+        `where` is the row's file and line, `place` where the text should be.
+        """
+        gap = self._gaps.get(what)
+        if gap is None:
+            gap = self._gaps[what] = _Gap()
+        gap.named += 1
+        if has_text:
+            return False
+        gap.missing += 1
+        gap.first = gap.first or f"{where}: {noun} {key!r} has no text in {place}"
+        return True
+
+    def check(self) -> None:
+        """Raise DataError where more is missing than is allowed."""
+        for what, gap in self._gaps.items():
+            if gap.missing > self._allowed * gap.named:
+                raise DataError(
+                    f"{gap.first}, and so have {gap.missing:,} of {gap.named:,} {what}, more than "
+                    f"{self._setting}: {self._allowed:g} allows; add it or take it out, or name files of one corpus"
+                )
+
+    def counts(self) -> dict[str, int]:
+        """{what was left out, and the first of them: how many}."""
+        return {f"{what} without a text ({gap.first})": gap.missing for what, gap in self._gaps.items() if gap.missing}
