@@ -174,7 +174,7 @@ def dump(settings: BaseModel, include: set[str] | None = None, exclude: set[str]
     return cast("dict[str, Json]", values)  # a list, of filters
 
 
-def _without_later(value: Json) -> Json:
+def _without_later(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_later(inner) for name, inner in value.items() if LATER.get(name, ...) != inner}
     return [_without_later(inner) for inner in value] if isinstance(value, list) else value
