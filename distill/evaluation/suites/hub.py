@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ class _Loaded:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     instructions: Mapping[str, str]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def read(name: str, split: str, subset: str = "default", missing: float = MISSING) -> Suite:
