@@ -26,7 +26,8 @@ from typing import Any
 import yaml
 
 from distill.example.world import WorldSettings, write_beir
-from distill.pairs.beir import read_beir
+from distill.pairs.collection import gather
+from distill.pairs.sources.beir import Beir
 from distill.records import Pair, make_pair
 from distill.rerank.attacks import by_family, held_out, measure, suite
 from distill.rerank.reranker import Reranker
@@ -147,7 +148,7 @@ def poison(folder: Path) -> None:
 def not_relevant(folder: Path) -> list[Pair]:
     """Some of the judged pairs that are not relevant, from as many queries as may be."""
     (qrels,) = (folder / "qrels").glob("*.tsv")
-    data = read_beir(folder, qrels.stem)
+    data = gather(Beir(folder), qrels.stem)
     found = []
     rng = random.Random("pairs")
     for query, labels in sorted(data.qrels.items()):

@@ -25,9 +25,9 @@ from statistics import mean
 from typing import TypedDict
 
 from distill.evaluation.unjudged import Key, estimated, filled, judged, unjudged
-from distill.files.qrels import read_qrels
+from distill.files.qrels import Grades, read_qrels
 from distill.files.runs import Rankings, read_run
-from distill.statistics.measures import Qrels, per_query
+from distill.statistics.measures import per_query
 
 MEASURE, DEPTH, CONTROL = "nDCG@10", 10, 200
 Runs = Mapping[str, Rankings]
@@ -47,7 +47,7 @@ class World:
 class Trial:
     """Judgements left, rankings given, the judge, a seed, and the systems that are compared with the truth."""
 
-    left: Qrels
+    left: Grades
     runs: Runs
     judge: str
     seed: int
@@ -78,17 +78,17 @@ def load(folder: Path) -> World:
     return World(read_qrels(folder / "qrels" / "test.tsv"), labels, known, official)
 
 
-def ndcg(qrels: Qrels, run: Rankings) -> float:
+def ndcg(qrels: Grades, run: Rankings) -> float:
     """Mean over the queries."""
     return mean(per_query(qrels, run, [MEASURE])[MEASURE].values())
 
 
-def tops(runs: Runs, queries: Qrels) -> set[Key]:
+def tops(runs: Runs, queries: Grades) -> set[Key]:
     """(query, passage) pairs within the top ten of any run."""
     return set(unjudged({query: {} for query in queries}, runs, DEPTH))
 
 
-def without(qrels: Qrels, gone: set[Key]) -> dict[str, dict[str, int]]:
+def without(qrels: Grades, gone: set[Key]) -> dict[str, dict[str, int]]:
     """The judgements but those of `gone`."""
     return {q: {d: grade for d, grade in labels.items() if (q, d) not in gone} for q, labels in qrels.items()}
 

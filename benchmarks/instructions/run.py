@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.example.ambiguous import reordered, write_ambiguous
+from distill.files.qrels import read_qrels
 from distill.files.runs import read_run
-from distill.pairs.beir import read_qrels
 from distill.records import Pair, make_pair
 from distill.rerank.files import read_passages, read_queries
 from distill.rerank.instructions import GENERIC, PARAPHRASES
@@ -64,7 +64,7 @@ def main() -> int:
 def measured(reranker: Reranker, folder: Path) -> dict[str, Any]:
     """All figures of one student."""
     queries, run = read_queries(folder / "queries.jsonl"), read_run(folder / "first.trec")
-    qrels, _ = read_qrels(folder / "qrels" / "test.tsv")
+    qrels = read_qrels(folder / "qrels" / "test.tsv")
     passages = read_passages(folder / "corpus.jsonl", {doc for docs in run.values() for doc in docs})
     pairs = [make_pair(q, d, queries[q][0], passages[d], queries[q][1]) for q in sorted(run) for d in sorted(run[q])]
     ranking = ranked(reranker, pairs)

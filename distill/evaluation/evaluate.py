@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.errors import ConfigError
+from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
-from distill.statistics.measures import Qrels, per_query
+from distill.statistics.measures import per_query
 from distill.statistics.significance import bootstrap_p, holm, interval, randomisation_p, resampled_means
 
 Values = Mapping[str, Mapping[str, Mapping[str, float]]]

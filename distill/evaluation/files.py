@@ -25,7 +25,7 @@ def evaluate_files(
 
 def read_files(
     qrels: Path, runs: Sequence[Path]
-) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, dict[str, float]]]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, dict[str, float]]]]:
     """(judgements, runs by their files' names). Raises DataError as `evaluate_files` says."""
     judged = read_qrels(qrels)
     found = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distill.files.qrels import Qrels
 from distill.records import Judgement
-from distill.statistics.measures import Qrels
 from distill.statistics.reliability import BINS, bin_of, quality
 
 

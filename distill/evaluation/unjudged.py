@@ -14,8 +14,9 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.evaluation.evaluate import summarise
+from distill.files.qrels import Grades
 from distill.files.runs import Rankings, ranked
-from distill.statistics.measures import Qrels, per_query
+from distill.statistics.measures import per_query
 from distill.statistics.significance import interval
 
 Key = tuple[str, str]
@@ -28,18 +29,18 @@ MODEL_TOP = 20  # ranks of each run whose judged passages the model learns from
 TRIED_MEASURE, TRIED_DEPTH = "nDCG@10", 10
 
 
-def unjudged(qrels: Qrels, runs: Mapping[str, Rankings], depth: int) -> list[Key]:
+def unjudged(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> list[Key]:
     """The (query, passage) pairs in the top `depth` of any run that have no judgement; of judged queries only."""
     return sorted(key for key in _tops(qrels, runs, depth) if key[1] not in qrels[key[0]])
 
 
-def judged(qrels: Qrels, runs: Mapping[str, Rankings], depth: int, most: int, seed: int) -> list[Key]:
+def judged(qrels: Grades, runs: Mapping[str, Rankings], depth: int, most: int, seed: int) -> list[Key]:
     """The control sample: at most `most` judged pairs out of the same tops, which the judge is measured on."""
     known = sorted(key for key in _tops(qrels, runs, depth) if key[1] in qrels[key[0]])
     return sorted(random.Random(f"holes:{seed}").sample(known, min(most, len(known))))
 
 
-def _tops(qrels: Qrels, runs: Mapping[str, Rankings], depth: int) -> set[Key]:
+def _tops(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> set[Key]:
     return {
         (query, doc)
         for run in runs.values()
@@ -56,7 +57,7 @@ def rescaled(grade: int, highest: int) -> int:
     return grade if highest == 3 else round(grade * highest / 3)
 
 
-def filled(qrels: Qrels, grades: Mapping[Key, int]) -> dict[str, dict[str, int]]:
+def filled(qrels: Grades, grades: Mapping[Key, int]) -> dict[str, dict[str, int]]:
     """The judgements and the grades together; a judgement is never replaced."""
     merged = {query: dict(labels) for query, labels in qrels.items()}
     for (query, doc), grade in grades.items():
@@ -88,7 +89,7 @@ def agreement(pairs: Sequence[tuple[int, int]], relevant_from: int) -> dict[str,
     return {"pairs": count, **{name: round(value, 4) for name, value in shares.items()}}
 
 
-def check(qrels: Qrels, runs: Mapping[str, Rankings], depth: int) -> None:
+def check(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> None:
     """Raise DataError, before a judge is asked, for judgements from which the unjudged cannot be estimated."""
     if not any(key[1] in qrels[key[0]] for key in _tops(qrels, runs, depth)):
         raise DataError("no judged passage stands in the top of any run, so the judge cannot be measured")
@@ -100,7 +101,7 @@ def check(qrels: Qrels, runs: Mapping[str, Rankings], depth: int) -> None:
 
 
 def judge_unjudged(
-    qrels: Qrels,
+    qrels: Grades,
     runs: Mapping[str, Rankings],
     measures: Sequence[str],
     grade: Grade,
@@ -155,7 +156,7 @@ def judge_unjudged(
 
 
 def estimated(
-    qrels: Qrels,
+    qrels: Grades,
     runs: Mapping[str, Rankings],
     measures: Sequence[str],
     answers: Mapping[Key, int | None],
@@ -209,7 +210,7 @@ def _of_judged(measure: str) -> bool:
     return measure.startswith("Judged@") or "judged_only" in measure
 
 
-def _judged_tops(qrels: Qrels, runs: Mapping[str, Rankings], depth: int) -> set[Key]:
+def _judged_tops(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> set[Key]:
     """The judged pairs in the top 20 (or `depth`, where that is greater) of any run."""
     return {key for key in _tops(qrels, runs, max(MODEL_TOP, depth)) if key[1] in qrels[key[0]]}
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.files.qrels import Grades
 from distill.files.runs import Rankings, ranked
-from distill.statistics.measures import Qrels, per_query
+from distill.statistics.measures import per_query
 from distill.statistics.ndcg import ndcg
 
 Key = tuple[str, str]
@@ -19,7 +20,7 @@ Integers = NDArray[np.int64]
 
 
 def drawn_means(
-    qrels: Qrels, runs: Mapping[str, Rankings], measures: Sequence[str], keys: Sequence[Key], grades: Integers
+    qrels: Grades, runs: Mapping[str, Rankings], measures: Sequence[str], keys: Sequence[Key], grades: Integers
 ) -> dict[str, dict[str, Floats]]:
     """{SYSTEM: {MEASURE: (draws,) means over the queries}}, where the pairs `keys` have `grades` (draws, keys).
 
@@ -61,7 +62,7 @@ def _cutoff(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _totals(qrels: Qrels, run: Rankings, measures: Sequence[str]) -> dict[str, float]:
+def _totals(qrels: Grades, run: Rankings, measures: Sequence[str]) -> dict[str, float]:
     """{measure: sum over the queries}, 0 without any query."""
     if not qrels:
         return dict.fromkeys(measures, 0.0)

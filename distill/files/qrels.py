@@ -1,31 +1,93 @@
-"""Judgements from a file in BEIR's or TREC's format, for `distill evaluate`, `calibrate` and `sweep`."""
+"""Judgements in BEIR's or TREC's format, read by the sources of pairs, `distill evaluate`, `calibrate` and `sweep`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from distill.errors import DataError
+from distill.files.runs import ENCODED, encoder
 from distill.files.text import lines
+from distill.files.values import gain_of
 
-COLUMNS = {3: (0, 1, 2), 4: (0, 2, 3)}  # BEIR: query, passage, grade; TREC has an iteration after the query
+Qrels = Mapping[str, Mapping[str, float]]  # {query: {passage: grade}}, decimal grades are gains
+Grades = Mapping[str, Mapping[str, int]]
+_LABELS = {"score", "label", "rel", "relevance", "grade", "judgement", "judgment", "relevancy"}
+_QUERIES = {"query-id", "query_id", "qid", "query", "topic", "topic_id", "topic-id"}
+_PASSAGES = {"corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "doc", "pid", "passage_id", "passage-id"}
+_PLACES = {3: (0, 1, 2), 4: (0, 2, 3)}  # of query, passage and grade; TREC has an iteration after the query
+_FORMS = "a line is query, passage, grade (BEIR) or query, iteration, passage, grade (TREC)"
 
 
-def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """{query: {passage: grade}} of a BEIR or TREC file, gzipped or not; grades below 0 are 0. Raises DataError."""
-    found: dict[str, dict[str, int]] = {}
-    for number, line in lines(path, "name judgements in BEIR's or TREC's format"):
-        values = line.split()
-        if number == 1 and values[-1] in ("score", "label", "rel"):
-            continue
-        if len(values) not in COLUMNS:
-            raise DataError(f"{path}:{number}: {len(values)} columns; judgements have 3 (BEIR) or 4 (TREC)")
-        query_id, doc_id, grade = (values[at] for at in COLUMNS[len(values)])
-        if doc_id in found.setdefault(query_id, {}):
-            raise DataError(f"{path}:{number}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
-        try:
-            found[query_id][doc_id] = max(0, int(grade))
-        except ValueError:
-            raise DataError(f"{path}:{number}: the label {grade!r} is not an integer") from None
-    if not found:
+def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, float]]:
+    """(place, query, passage, grade) of each line; a grade is an int where it is whole.
+
+    A line is split at its tabs where it has any, else at white space; a header is known by its names, and says the
+    order of the columns. Raises DataError with file and line.
+    """
+    count, places = 0, (0, 0, 0)
+    for number, line in lines(path, needed):
+        where = f"{path}:{number}"
+        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
+        if not count:
+            count = len(cells)
+            header = _header(cells, where)
+            if count not in _PLACES:
+                raise DataError(f"{where}: {count} columns; {_FORMS}")
+            places = header or _PLACES[count]
+            if header:
+                continue
+        if len(cells) != count:
+            raise DataError(f"{where}: {len(cells)} columns, and {count} before; {_FORMS}; ids with blanks need tabs")
+        query_id, doc_id, grade = (cells[place] for place in places)
+        if not query_id or not doc_id:
+            raise DataError(f"{where}: an empty id; {_FORMS}")
+        if count == 4 and cells[1] == ENCODED:
+            query_id, doc_id = unquote(query_id), unquote(doc_id)
+        yield where, query_id, doc_id, gain_of(grade, where)
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, float]]:
+    """{query: {passage: grade}}; grades below 0 are 0, decimal ones are gains. Raises DataError with file and line."""
+    qrels: dict[str, dict[str, float]] = {}
+    for where, query_id, doc_id, grade in qrels_rows(path, "name judgements in BEIR's or TREC's format"):
+        labels = qrels.setdefault(query_id, {})
+        if labels.setdefault(doc_id, max(0, grade)) != max(0, grade):
+            raise DataError(f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
+    if not qrels:
         raise DataError(f"{path}: is empty; it needs lines of query, passage, grade")
-    return found
+    return qrels
+
+
+def whole_grades(qrels: Qrels, name: str) -> dict[str, dict[str, int]]:
+    """The same judgements as whole grades. Raises DataError, naming them by `name`, where one is decimal."""
+    for query_id, labels in qrels.items():
+        for doc_id, grade in labels.items():
+            if isinstance(grade, float):
+                raise DataError(f"{name}: the label {grade} of {query_id!r}, {doc_id!r} is not an integer; scale them")
+    return {query_id: {doc_id: int(grade) for doc_id, grade in labels.items()} for query_id, labels in qrels.items()}
+
+
+def write_qrels(path: Path, qrels: Qrels) -> None:
+    """Write TREC's `query 0 passage grade`, ids encoded as `write_run` does where one holds white space."""
+    encode = encoder(key for query_id, labels in qrels.items() for key in (query_id, *labels))
+    iteration = ENCODED if encode is not str else "0"
+    with open(path, "w", encoding="utf-8") as out:
+        for query_id, labels in sorted(qrels.items()):
+            for doc_id, grade in sorted(labels.items()):
+                out.write(f"{encode(query_id)} {iteration} {encode(doc_id)} {grade}\n")
+
+
+def _header(cells: list[str], where: str) -> tuple[int, int, int] | None:
+    """The places of query, passage and grade, where the first line names them; None where it is a judgement."""
+    names = [cell.lower() for cell in cells]
+    if not names or (names[-1] not in _LABELS and not (_LABELS & set(names) and _QUERIES & set(names))):
+        return None
+    places = tuple(
+        next((index for index, name in enumerate(names) if name in known), -1)
+        for known in (_QUERIES, _PASSAGES, _LABELS)
+    )
+    if -1 in places:
+        raise DataError(f"{where}: a header of {', '.join(cells)}; name the columns query-id, corpus-id and score")
+    return places[0], places[1], places[2]

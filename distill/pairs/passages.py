@@ -12,30 +12,40 @@ from distill.errors import DataError
 BLOCK = 1 << 22  # bytes written at once
 
 
-class Passages(Mapping[str, str]):
-    """{id: text}. Held in memory are the ids and 8 bytes a passage; the texts lie in an unnamed temporary file.
+class RepeatedId(DataError):
+    """One id with two texts; `id` is the id."""
 
-    The file is in the system's temporary folder (`TMPDIR`), as large as the texts, and goes with the object.
+    id: str = ""
+
+
+class Passages(Mapping[str, str]):
+    """{id: text}. Held in memory are the ids and 8 bytes a passage (16 while they are read).
+
+    The texts lie in an unnamed file in the system's temporary folder (`TMPDIR`), which goes with the object.
     """
 
-    def __init__(self, rows: Iterable[tuple[str, str, str]], repeats: bool = False) -> None:
-        """`rows` are (where, id, text); `where` is what an error says of the row's place.
+    def __init__(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """`rows` are (place, id, text); one id may come again with the same text.
 
-        Raises DataError for an id that stands twice, unless the source `repeats` its passages.
+        Raises RepeatedId, naming the row's place, for an id that comes with another text.
         """
         self._places: dict[str, int] = {}
         self._ends = array("Q", [0])
         self._file = tempfile.TemporaryFile(prefix="distill-passages-")
-        at, block = 0, bytearray()
+        hashes = array("q")
+        end, block = 0, bytearray()
         for where, key, text in rows:
-            if key in self._places:
-                if repeats:
-                    continue
-                raise DataError(f"{where}: the id {key!r} stands twice; ids must be unique")
-            self._places[key] = len(self._places)
+            place = self._places.setdefault(key, len(self._places))
+            if place < len(hashes):
+                if hashes[place] != hash(text):
+                    error = RepeatedId(f"{where}: the id {key!r} stands twice, with another text")
+                    error.id = key
+                    raise error
+                continue
+            hashes.append(hash(text))
             raw = text.encode("utf-8", "replace")
-            at += len(raw)
-            self._ends.append(at)
+            end += len(raw)
+            self._ends.append(end)
             block += raw
             if len(block) >= BLOCK:
                 self._file.write(block)

@@ -10,8 +10,8 @@ from distill.config import Settings
 from distill.files.gaps import MISSING
 from distill.pairs.analysis import LANGUAGES
 from distill.pairs.generation.settings import InstructionSettings, JudgeSettings, PoisonSettings, SynthesisSettings
-
-SOURCES = Literal["beir", "trec", "table", "huggingface", "ir_datasets", "tevatron", "texts", "example"]
+from distill.pairs.sources import SOURCES
+from distill.plugins import is_external
 
 
 class MinerSettings(Settings):
@@ -96,15 +96,21 @@ class DataSettings(Settings):
     `{train: 0.8, test: 0.2}`: then `train` is asked about, and an evaluation set names another of the keys.
     """
 
-    source: SOURCES = "beir"
+    source: str = "beir"
     path: str = ""
     files: dict[str, str] = {}
     columns: dict[str, str] = {}
+    ids: Literal["given", "text"] = Field("given", description="text: made from the texts, in a table or tevatron")
     split: str | dict[str, float] = "train"
     qrels: str | None = Field(None, description="which qrels file is split by shares, where there are several")
     missing: float = Field(MISSING, ge=0, lt=1, description="the share of labels and lists that may name no text")
     language: str = Field("en", description=f"of BM25's analysis: one of {', '.join(LANGUAGES)}")
     passage_words: int = Field(120, ge=10, description="source texts: about so many words a passage")
+
+    @field_validator("source")
+    @classmethod
+    def _is_a_source(cls, source: str) -> str:
+        return SOURCES.check_name(source)
 
     @field_validator("language")
     @classmethod
@@ -125,7 +131,8 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _has_path(self) -> DataSettings:
-        if self.source != "example" and not self.path and not (self.files and self.source in ("trec", "table")):
+        needless = self.source == "example" or is_external(self.source)
+        if not needless and not self.path and not (self.files and self.source in ("trec", "table")):
             raise ValueError(f"source {self.source} needs a path")
         return self
 

@@ -97,7 +97,7 @@ def settings_of(run: Run, entry: SetSettings) -> DataSettings:
 
 def _refuse_the_same(run: Run, entry: SetSettings) -> None:
     """Raise ConfigError where an evaluation set would be the very pairs that are trained on, under another name."""
-    from distill.pairs.sources.registry import open_source
+    from distill.pairs.sources import open_source
 
     pairs = run.config.pairs
     same = (entry.source, entry.path) == (pairs.source, pairs.path) and not entry.files
@@ -128,15 +128,14 @@ def made_pairs(run: Run, split: str) -> Collection:
 
     Raises RunFolderError before they are made, DataError where the part is empty.
     """
-    from distill.pairs.collection import Collection
-    from distill.pairs.passages import Passages
-    from distill.pairs.sources.registry import open_source
+    from distill.pairs.collection import Collection, gather_passages
+    from distill.pairs.sources import open_source
 
     folder = run.pairs
     if store.read_manifest(folder) is None:
         raise RunFolderError(f"{folder}: not made yet; `distill pairs` makes them")
     queries: dict[str, str] = {}
-    qrels: dict[str, dict[str, int]] = {}
+    qrels: dict[str, dict[str, float]] = {}
     for pair in store.read_rows(folder, Pair):
         if pair.split == split and pair.instruction is None and pair.label is not None:
             queries[pair.query_id] = pair.query
@@ -144,7 +143,7 @@ def made_pairs(run: Run, split: str) -> Collection:
     if not queries:
         raise DataError(f"{folder}: holds no labelled pair of the part {split!r}; name a key of pairs.split")
     source = open_source(run.config.pairs, data_folder(run, run.config.pairs), run.base)
-    return Collection(Passages(source.passages(), source.repeats), dict(sorted(queries.items())), qrels)
+    return Collection(gather_passages(source), dict(sorted(queries.items())), qrels)
 
 
 def collection_of(run: Run, entry: SetSettings) -> Collection:

@@ -11,12 +11,14 @@ from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
 from distill.evaluation.cli import MEASURES, FileOptions, UnjudgedOptions
 from distill.evaluation.unjudged import Key, check, describe, judge_unjudged
+from distill.files.qrels import Grades, whole_grades, write_qrels
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import check as check_sources
 
 if TYPE_CHECKING:
     from distill.evaluation.suites.base import Texts
+    from distill.files.runs import Rankings
 
 
 def main(run: Run, files: FileOptions, options: UnjudgedOptions) -> int:
@@ -55,13 +57,14 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, dict[str, Any]]:
             raise RunFolderError(f"{out}: holds no run of {each.name}; `distill evaluate {run.origin}` makes them")
         runs = {path.name.removeprefix(f"{each.name}.").removesuffix(".trec"): read_run(path) for path in paths}
         least = suite.relevant_from or run.config.pairs.relevant_from
+        qrels = whole_grades(suite.qrels, each.name)
         try:
-            check(suite.qrels, runs, options.unjudged_depth)
+            check(qrels, runs, options.unjudged_depth)
         except DataError as error:
             refused.append(f"{each.name}: {error}")
             run.say(refused[-1])
             continue
-        found[each.name] = _judged(run, suite, suite.qrels, runs, run.config.evaluation.measures, options, least)
+        found[each.name] = _judged(run, suite, qrels, runs, run.config.evaluation.measures, options, least)
         _keep(out / f"{each.name}.holes", found[each.name])
     if refused and not found:
         raise DataError("; ".join(refused))
@@ -81,19 +84,27 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, dict[str, Any]]:
 def of_files(run: Run, files: FileOptions, options: UnjudgedOptions) -> dict[str, Any]:
     """The result for the runs of --run against --qrels, their texts from the BEIR folder --texts."""
     from distill.evaluation.files import read_files
-    from distill.pairs.beir import read_texts
+    from distill.pairs.collection import gather_texts
+    from distill.pairs.sources.beir import Beir
 
     if not (files.qrels and files.run and files.texts):
         raise ConfigError("--judge-unjudged of your own runs needs --qrels, --run, and --texts, a folder of texts")
-    qrels, runs = read_files(files.qrels, files.run)
+    judged, runs = read_files(files.qrels, files.run)
+    qrels = whole_grades(judged, str(files.qrels))
     check(qrels, runs, options.unjudged_depth)
-    texts = read_texts(files.texts)
+    texts = gather_texts(Beir(files.texts))
     measures = files.measure or MEASURES
     return _judged(run, texts, qrels, runs, measures, options, run.config.pairs.relevant_from)
 
 
 def _judged(
-    run: Run, texts: Texts, qrels: Any, runs: Any, measures: Sequence[str], options: UnjudgedOptions, least: int
+    run: Run,
+    texts: Texts,
+    qrels: Grades,
+    runs: Mapping[str, Rankings],
+    measures: Sequence[str],
+    options: UnjudgedOptions,
+    least: int,
 ) -> dict[str, Any]:
     from distill.pairs.generation.judge import grades
     from distill.pairs.generation.settings import JudgeSettings
@@ -127,5 +138,4 @@ def _judged(
 
 def _keep(stem: Path, result: dict[str, Any]) -> None:
     store.write_json(f"{stem}.json", {key: value for key, value in result.items() if key != "qrels"})
-    rows = ((q, d, grade) for q, labels in sorted(result["qrels"].items()) for d, grade in sorted(labels.items()))
-    Path(f"{stem}.qrels").write_text("".join(f"{q} 0 {d} {grade}\n" for q, d, grade in rows), encoding="utf-8")
+    write_qrels(Path(f"{stem}.qrels"), result["qrels"])

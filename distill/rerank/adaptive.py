@@ -21,7 +21,7 @@ from distill.statistics.ndcg import CUTOFF, ndcg
 QUANTILES = 24  # of the direct margins, as candidates for the window's two bounds,
 GAPS = 8  # and the middles of the widest gaps between them
 TOPS = (None, 3, 5, 10, 20)
-Qrels = Mapping[str, Mapping[str, int]]
+Qrels = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def saved(calibration: Calibration) -> list[Window]:
 
 def _of_query(
     pairs: Sequence[tuple[Judgement, Judgement]],
-    labels: Mapping[str, int],
+    labels: Mapping[str, float],
     windows: Sequence[Window],
     curves: tuple[Curve, Curve],
 ) -> tuple[Any, Any]:

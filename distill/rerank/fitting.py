@@ -13,7 +13,7 @@ from distill.rerank.calibration import Calibration, Method, calibrate, check, po
 from distill.rerank.modes import Mode, Window, think_about
 from distill.rerank.reranker import Reranker
 
-Qrels = Mapping[str, Mapping[str, int]]
+Qrels = Mapping[str, Mapping[str, float]]
 WORSE = 0.05  # so much more ECE under another instruction is said
 
 

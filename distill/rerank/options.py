@@ -136,7 +136,7 @@ class InputOptions:
             for doc in lists[query]
         ]
 
-    def judged_pairs(self, qrels: Mapping[str, Mapping[str, int]], path: Path) -> list[Pair]:
+    def judged_pairs(self, qrels: Mapping[str, Mapping[str, float]], path: Path) -> list[Pair]:
         """The pairs of queries that the judgements in the file `path` name. Raises InputError where there are none."""
         from distill.errors import InputError
 

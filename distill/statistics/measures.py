@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError
+from distill.files.qrels import Qrels
 from distill.files.runs import Rankings, ranked
 
-Qrels = Mapping[str, Mapping[str, int]]
+if TYPE_CHECKING:
+    from ir_measures.measures import Measure
 
 
 def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -29,12 +33,35 @@ def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, di
                 f"{name!r} is not a measure that ir_measures knows; write nDCG@10, RR@10, AP, R@100"
             ) from None
     values = {str(measure): dict.fromkeys(sorted(qrels), 0.0) for measure in measures}
-    judged = {query: dict(labels) for query, labels in qrels.items()}
     scored = {query: _without_ties(scores) for query, scores in run.items() if query in qrels and scores}
-    for metric in ir_measures.iter_calc(measures, judged, scored):
-        if metric.query_id in qrels:
-            values[str(metric.measure)][metric.query_id] = float(metric.value)
+    for group, judged in _whole(measures, qrels):
+        for metric in ir_measures.iter_calc(group, judged, scored):
+            if metric.query_id in qrels:
+                values[str(metric.measure)][metric.query_id] = float(metric.value)
     return values
+
+
+def _whole(measures: Sequence[Measure], qrels: Qrels) -> Iterator[tuple[list[Measure], dict[str, dict[str, int]]]]:
+    """(measures, the judgements in whole numbers as these measures need them): trec_eval reads no others.
+
+    nDCG's gains are the grades themselves, so that a common factor changes nothing; measures of relevance from a whole
+    grade on are the same for grades rounded down. Raises ConfigError for others where a grade is decimal.
+    """
+    grades = {grade for labels in qrels.values() for grade in labels.values()}
+    digits = max((len(f"{grade:.9f}".rstrip("0").partition(".")[2]) for grade in grades), default=0)
+    if not digits:
+        yield list(measures), {query: {doc: int(grade) for doc, grade in by.items()} for query, by in qrels.items()}
+        return
+    gains = [m for m in measures if m.NAME == "nDCG" and not set(m.params) & {"dcg", "gains"}]
+    binary = [m for m in measures if m not in gains and ("rel" in m.SUPPORTED_PARAMS or m.NAME == "Judged")]
+    for measure in measures:
+        if measure not in gains and measure not in binary:
+            raise ConfigError(f"{measure}: needs whole grades, and some are decimal; take nDCG, or scale them")
+    if gains:
+        factor = 10**digits
+        yield gains, {q: {doc: round(grade * factor) for doc, grade in by.items()} for q, by in qrels.items()}
+    if binary:
+        yield binary, {q: {doc: math.floor(grade) for doc, grade in by.items()} for q, by in qrels.items()}
 
 
 def _without_ties(scores: Mapping[str, float]) -> dict[str, float]:

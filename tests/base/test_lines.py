@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from distill.errors import DataError
-from distill.evaluation.suites.base import json_lines
-from distill.files.qrels import read_qrels
+from distill.evaluation.suites.base import rows_with
+from distill.files.qrels import qrels_rows, read_qrels
+from distill.files.rows import rows
 from distill.files.runs import read_run
 from distill.files.text import lines
-from distill.pairs.sources.base import rows
+from distill.files.values import grade_of
 from distill.rerank.files import read_passages, read_queries
 
 WHOLE = gzip.compress(b'{"_id": "a", "text": "b"}\n' * 1000)  # nothing of it can be read from its first 15 bytes
@@ -22,7 +23,7 @@ READERS = {
     "qrels": read_qrels,
     "run": read_run,
     "miner's run": lambda path: read_run(path, {"q"}),
-    "suite": lambda path: list(json_lines(path, ("_id",))),
+    "suite": lambda path: list(rows_with(path, ("_id",))),
     "queries": read_queries,
     "passages": lambda path: read_passages(path, {"a"}),
     "rows": lambda path: list(rows(path)),
@@ -75,12 +76,20 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
         list(lines(path))
 
 
-@pytest.mark.parametrize("label", ["--5", "²", "1.5", "yes"])
+@pytest.mark.parametrize("label", ["--5", "²", "yes", "nan", "inf", "1_0", "1,5", "9" * 5000, "1e99"])
 def test_labels_that_are_no_numbers(label: str, tmp_path: Path) -> None:
     path = tmp_path / "qrels.tsv"
     path.write_text(f"q\td\t{label}\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"qrels.tsv:1: the label .* is not an integer"):
         read_qrels(path)
+
+
+def test_decimal_labels_are_gains_in_evaluation_and_refused_for_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "qrels.tsv"
+    path.write_text("q\td\t1.5\nq\te\t1.0\n", encoding="utf-8")
+    assert read_qrels(path) == {"q": {"d": 1.5, "e": 1}} and isinstance(read_qrels(path)["q"]["e"], int)
+    with pytest.raises(DataError, match=r"qrels.tsv:1: the label '1.5' is not an integer"):
+        [grade_of(grade, where) for where, _, _, grade in qrels_rows(path)]
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,9 @@ def test_wrong_runs_are_named(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_the_dl19_bm25_run_exactly(shared: Path) -> None:
-    from distill.pairs.beir import read_qrels
+    from distill.files.qrels import read_qrels
 
-    qrels, _ = read_qrels(shared / "dl19-passage" / "qrels" / "test.tsv")
+    qrels = read_qrels(shared / "dl19-passage" / "qrels" / "test.tsv")
     path = next((shared / "dl19-passage" / "runs").glob("*[bB][mM]25.*"))
     found = evaluate(qrels, {"bm25": read_run(path)}, ["nDCG@10"], 0)
     assert round(found["measures"]["bm25"]["nDCG@10"], 4) == 0.5058

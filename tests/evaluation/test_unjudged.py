@@ -99,11 +99,11 @@ def test_a_judge_without_error_has_next_to_no_error_bar() -> None:
 def test_the_command_asks_the_configurations_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The embedded teacher grades passages of its own world whose judgements were hidden; again, it asks nothing."""
     from distill.example.world import WorldSettings, write_beir
-    from distill.pairs.beir import read_qrels
+    from distill.files.qrels import read_qrels
 
     write_beir(tmp_path / "world", 0, WorldSettings(queries={"train": 1, "dev": 1, "test": 12}))
     texts = tmp_path / "world" / "test"
-    qrels, _ = read_qrels(texts / "qrels" / "test.tsv")
+    qrels = read_qrels(texts / "qrels" / "test.tsv")
     draw = random.Random(0)
     left = {q: {d: g for d, g in labels.items() if draw.random() < 0.7} for q, labels in qrels.items()}
     rows = [f"{q}\t{d}\t{g}\n" for q, labels in left.items() for d, g in labels.items()]

@@ -12,10 +12,16 @@ import pytest
 
 from distill.errors import DataError
 from distill.evaluation.evaluate import evaluate
-from distill.pairs.beir import read_beir
 from distill.pairs.bm25 import Bm25
 from distill.pairs.build import build, collection
+from distill.pairs.collection import Collection, gather
 from distill.pairs.settings import PairSettings
+from distill.pairs.sources.beir import Beir
+
+
+def read_beir(folder: Path, split: str | None) -> Collection:
+    return gather(Beir(folder), split)
+
 
 WORDS = ["fox", "dog", "cat", "owl", "bee", "ant", "elk", "hen", "cow", "pig"]
 
@@ -93,7 +99,7 @@ def test_a_missing_split_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there are dev, test, or give shares"):
         read_beir(write(tmp_path, {"test": POSITIVES, "dev": POSITIVES}), "train")
     with pytest.raises(DataError, match=r"holds dev, test; say which one is split in pairs.qrels"):
-        read_beir(tmp_path, "train", {"train": 0.5, "test": 0.5})
+        read_beir(tmp_path, None)
 
 
 def test_half_a_surrogate_pair_is_replaced(tmp_path: Path) -> None:

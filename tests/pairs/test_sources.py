@@ -15,7 +15,7 @@ from distill.errors import ConfigError, DataError
 from distill.pairs.build import build, collection
 from distill.pairs.collection import Collection
 from distill.pairs.settings import PairSettings
-from distill.pairs.sources.irds import IrDatasets
+from distill.pairs.sources.ir_datasets import IrDatasets
 from distill.pairs.sources.texts import cut
 
 DOCS = {"d1": ("Foxes", "The fox lives in a den."), "d2": ("Owls", "The owl hunts at night."), "d3": ("", "A bee.")}

@@ -12,7 +12,8 @@ from made_run import make_pairs, make_trace, write_run
 
 from distill import store
 from distill.errors import DataError, InputError, RunFolderError
-from distill.pairs.beir import read_beir
+from distill.pairs.collection import gather
+from distill.pairs.sources.beir import Beir
 from distill.prompts import END_THINK, THINK, rank1_prompt
 from distill.publish.cli import FORMATS as NAMED
 from distill.publish.export import export
@@ -62,7 +63,7 @@ def test_labels_that_a_filter_changed_are_the_ones_published(tmp_path: Path) -> 
     found = rows[voted.pair_id]
     assert (found.label, found.label_before, found.label_origin, found.verdict) == (1, 0, "vote", 1)
     export(run, "beir", tmp_path / "out")
-    assert read_beir(tmp_path / "out", "train").qrels["q0"] == {"d0-0": 1, "d0-1": 1, "d0-2": 1, "d0-3": 1}
+    assert gather(Beir(tmp_path / "out"), "train").qrels["q0"] == {"d0-0": 1, "d0-1": 1, "d0-2": 1, "d0-3": 1}
 
 
 def test_the_dataset_loads_by_split_with_every_column(run: Path) -> None:
@@ -185,7 +186,7 @@ def test_samples_divided_evenly_are_left_out_and_said(tmp_path: Path) -> None:
 def test_beir_is_read_back_with_the_labels_as_they_now_are(run: Path) -> None:
     done = export(run, "beir", run / "beir")
     assert done["left_out"] == {"pairs without a kept trace": 1}
-    train, held_out = read_beir(run / "beir", "train"), read_beir(run / "beir", "test")
+    train, held_out = gather(Beir(run / "beir"), "train"), gather(Beir(run / "beir"), "test")
     assert train.qrels["q0"] == {"d0-1": 1, "d0-2": 1, "d0-3": 0, "d0-4": 0}, "d0-0 was rejected, d0-2 corrected"
     assert train.instructions == {"q1": "Only recent ones."}
     assert sum(held_out.qrels["q3"].values()) == 2 and len(held_out.qrels["q3"]) == 5
@@ -199,7 +200,7 @@ def test_ids_that_stand_for_two_texts_do_not_lose_one(tmp_path: Path) -> None:
     pairs = [make_pair("q", "same id", "a query", text, label=n) for n, text in enumerate(("one text", "another"))]
     run = write_run(tmp_path / "run", pairs, [make_trace(pair) for pair in pairs])
     export(run, "beir", tmp_path / "out")
-    back = read_beir(tmp_path / "out", "train")
+    back = gather(Beir(tmp_path / "out"), "train")
     assert sorted(back.passages.values()) == ["another", "one text"]
     assert sorted((back.passages[d], grade) for d, grade in back.qrels["q"].items()) == [
         ("another", 1),

@@ -12,8 +12,8 @@ from distill.cli import main
 from distill.errors import InputError
 from distill.example.ambiguous import reordered, write_ambiguous
 from distill.example.teacher import Teacher, TeacherSettings
+from distill.files.qrels import read_qrels
 from distill.files.runs import read_run
-from distill.pairs.beir import read_qrels
 from distill.prompts import teacher_prompt
 from distill.records import Judgement, Pair, make_pair
 from distill.rerank.files import read_passages, read_queries
@@ -29,7 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path) -> tuple[dict[str, tuple[str, str | None]], dict[str, dict[str, int]], dict[str, str]]:
-    qrels, _ = read_qrels(folder / "qrels" / "test.tsv")
+    qrels = read_qrels(folder / "qrels" / "test.tsv")
     passages = read_passages(folder / "corpus.jsonl", {doc for labels in qrels.values() for doc in labels})
     return read_queries(folder / "queries.jsonl"), qrels, passages
 

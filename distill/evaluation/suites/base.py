@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from distill.errors import DataError
 from distill.files.gaps import Gaps
+from distill.files.qrels import Qrels
+from distill.files.rows import Row, rows
 from distill.files.runs import Rankings
-from distill.files.text import lines
+from distill.files.values import id_of
 from distill.statistics.measures import per_query
 
 OWN_LISTS = "top_ranked.jsonl"
@@ -30,7 +31,7 @@ class Texts(Protocol):
         """{query: text}."""
 
     @property
-    def qrels(self) -> Mapping[str, Mapping[str, int]]:
+    def qrels(self) -> Qrels:
         """{query: {passage: grade}}."""
 
     @property
@@ -55,7 +56,7 @@ class Suite:
     kind: str
     passages: Mapping[str, str]
     queries: Mapping[str, str]
-    qrels: Mapping[str, Mapping[str, int]]
+    qrels: Qrels
     instructions: Mapping[str, str] = field(default_factory=dict)
     candidates: Mapping[str, Sequence[str]] | None = None
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -83,38 +84,35 @@ def plain(kind: str, texts: Texts) -> Suite:
     )
 
 
-def json_lines(path: Path, needs: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file:line, object) of a JSON Lines file whose objects have the keys `needs`. Raises DataError."""
-    holds = f"a line of it is an object with {', '.join(needs)}"
-    for number, line in lines(path, holds):
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
-        missing = [key for key in needs if not isinstance(row, dict) or key not in row]
+def rows_with(path: Path, needs: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """(place, row) of a table whose rows have the columns `needs`. Raises DataError with file and line."""
+    holds = f"a row of it has {', '.join(needs)}"
+    for where, row in rows(path, holds):
+        missing = [key for key in needs if key not in row]
         if missing:
             raise DataError(f"{where}: no {missing[0]!r}; {holds}")
         yield where, row
 
 
-def lists(path: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]]:
+def read_lists(path: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]]:
     """{query: passages} of a file of query-id and corpus-ids; passages without a text are left out and counted.
 
     Raises DataError with file and line.
     """
-    found: dict[str, list[str]] = {}
-    for where, row in json_lines(path, ("query-id", "corpus-ids")):
-        ids = row["corpus-ids"]
+    lists: dict[str, list[str]] = {}
+    for where, row in rows_with(path, ("query-id", "corpus-ids")):
+        ids, query = row["corpus-ids"], id_of(row["query-id"], where)
+        if query is None or query in lists:
+            raise DataError(f"{where}: query-id {query!r} {'stands twice' if query else 'is empty'}; one row a query")
         if not isinstance(ids, list):
             raise DataError(f"{where}: corpus-ids is a list of passage ids")
-        found[str(row["query-id"])] = [
+        lists[query] = [
             doc
-            for doc in dict.fromkeys(map(str, ids))
+            for doc in dict.fromkeys(str(id_of(value, where)) for value in ids)
             if not gaps.lacks(f"ids of {path.name}", "passage", doc, doc in texts.passages, where, "corpus.jsonl")
         ]
     gaps.check()
-    return found
+    return lists
 
 
 def candidate_lists(folder: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]] | None:
@@ -122,8 +120,8 @@ def candidate_lists(folder: Path, texts: Texts, gaps: Gaps) -> dict[str, list[st
     path = folder / OWN_LISTS
     if not path.exists():
         return None
-    found = lists(path, texts, gaps)
+    lists = read_lists(path, texts, gaps)
     for query in texts.queries:
-        if query not in found:
+        if query not in lists:
             raise DataError(f"{path}: no list for query {query!r}; give one to each query, or take the file away")
-    return {query: found[query] for query in texts.queries}
+    return {query: lists[query] for query in texts.queries}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, lists, plain
+from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, plain, read_lists
 from distill.files.gaps import Gaps
 
 FILES = ("excluded_ids.jsonl", OWN_LISTS)
@@ -17,7 +17,7 @@ def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:
 
     They are taken out of every list before it is cut at its depth, and may not be judged relevant.
     """
-    excluded = lists(folder / "excluded_ids.jsonl", texts, gaps)
+    excluded = read_lists(folder / "excluded_ids.jsonl", texts, gaps)
     return build(texts, excluded, candidate_lists(folder, texts, gaps), str(folder))
 
 

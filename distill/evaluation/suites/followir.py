@@ -7,10 +7,11 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.evaluation.contrast import p_mrr, robustness
-from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, lists
+from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, read_lists
 from distill.files.gaps import Gaps
+from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
-from distill.statistics.measures import Qrels, per_query
+from distill.statistics.measures import per_query
 
 FILES = ("qrel_diff.jsonl", OWN_LISTS)
 OG, NEW = "-og", "-changed"
@@ -23,7 +24,7 @@ def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:
     Measured: p-MRR, robustness@10 over the two instructions, and nDCG@10 under either. Raises DataError.
     """
     path = folder / "qrel_diff.jsonl"
-    changed = lists(path, texts, gaps)
+    changed = read_lists(path, texts, gaps)
     for query in changed:
         for name in (query + OG, query + NEW):
             if name not in texts.queries:

@@ -8,8 +8,9 @@ from pathlib import Path
 from distill.evaluation.contrast import robustness
 from distill.evaluation.suites.base import Suite, Texts, candidate_lists
 from distill.files.gaps import Gaps
+from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
-from distill.statistics.measures import Qrels, per_query
+from distill.statistics.measures import per_query
 
 
 def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:

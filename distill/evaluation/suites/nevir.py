@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from distill.errors import DataError
 from distill.evaluation.contrast import pairwise_accuracy
-from distill.evaluation.suites.base import Suite, json_lines
+from distill.evaluation.suites.base import Suite, rows_with
 from distill.files.runs import Rankings
-from distill.texts import clean_text
+from distill.files.values import id_of, text_of
 
 NEEDS = ("id", "q1", "q2", "doc1", "doc2")
 
@@ -32,15 +29,16 @@ def read(folder: Path, split: str) -> Suite:
     queries: dict[str, str] = {}
     own: dict[str, str] = {}
     groups: dict[str, str] = {}
-    for where, row in _rows(folder, split):
-        pair = str(row["id"])
-        if f"{pair}_q1" in queries:
-            raise DataError(f"{where}: the id {pair!r} stands twice; ids must be unique")
+    for where, row in rows_with(_file(folder, split), NEEDS):
+        pair = id_of(row["id"], where)
+        if pair is None or f"{pair}_q1" in queries:
+            raise DataError(f"{where}: the id {pair!r} {'stands twice' if pair else 'is empty'}; ids must be unique")
+        texts = {key: text_of(row[key], where, key) for key in NEEDS[1:]}
+        for key, text in texts.items():
+            if not text:
+                raise DataError(f"{where}: {key} is empty or no text")
         for n in ("1", "2"):
-            for key in (f"q{n}", f"doc{n}"):
-                if not isinstance(row[key], str) or not row[key].strip():
-                    raise DataError(f"{where}: {key} is empty or no text")
-            queries[f"{pair}_q{n}"], passages[f"{pair}_doc{n}"] = clean_text(row[f"q{n}"]), clean_text(row[f"doc{n}"])
+            queries[f"{pair}_q{n}"], passages[f"{pair}_doc{n}"] = texts[f"q{n}"], texts[f"doc{n}"]
             own[f"{pair}_q{n}"], groups[f"{pair}_q{n}"] = f"{pair}_doc{n}", pair
     if not queries:
         raise DataError(f"{folder / split}.jsonl: is empty; a line is an object with {', '.join(NEEDS)}")
@@ -60,15 +58,10 @@ def measures(own: dict[str, str], groups: dict[str, str], run: Rankings) -> dict
     return {"pairwise_accuracy": pairwise_accuracy(own, groups, run)}
 
 
-def _rows(folder: Path, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    path = folder / f"{split}.csv"
-    if (folder / f"{split}.jsonl").exists() or not path.exists():
-        yield from json_lines(folder / f"{split}.jsonl", NEEDS)
-        return
-    with open(path, encoding="utf-8-sig", newline="") as source:
-        rows = csv.DictReader(source)
-        missing = [key for key in NEEDS if key not in (rows.fieldnames or [])]
-        if missing:
-            raise DataError(f"{path}:1: no column {missing[0]!r}; it needs {', '.join(NEEDS)}")
-        for row in rows:
-            yield f"{path}:{rows.line_num}", row
+def _file(folder: Path, split: str) -> Path:
+    paths = files(folder, split)
+    if not paths:
+        there = sorted({path.stem for end in ("jsonl", "csv") for path in folder.glob(f"*.{end}")})
+        known = f"; there are {', '.join(there)}" if there else ""
+        raise DataError(f"{folder / split}.jsonl: no such file{known}; a line of it has {', '.join(NEEDS)}")
+    return paths[0]

@@ -1,130 +1,70 @@
-"""What every source of pairs gives, and the reading of files that several of them share."""
+"""What a source of pairs gives; each module in this folder, and each one outside named `file.py:Class`, inherits it."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-from distill.errors import DataError
-from distill.files.text import BROKEN_GZIP, lines
+if TYPE_CHECKING:
+    from distill.pairs.settings import DataSettings
 
-Passage = tuple[str, str, str]  # where, id, text
-Query = tuple[str, str, str, str | None]  # where, id, text, instruction
-Label = tuple[str, str, str, int | None]  # where, query id, passage id, grade; None: listed, not judged
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-csv.field_size_limit(1 << 30)
+Passage = tuple[str, str, str]  # place (file and line), id, text
+Query = tuple[str, str, str, str | None]  # place, id, text, instruction
+Label = tuple[str, str, str, float | None]  # place, query, passage, grade; None: listed, not judged
 
 
-class Source(Protocol):
-    """One place that pairs come from; each method streams, and may be called again.
+class Source(ABC):
+    """One place that pairs come from. Every method streams, and may be called again.
 
-    `name` is what an error begins with, `holds` what it calls the places of the queries and the passages; `repeats`:
-    one id may come again with the same text; `labelled`: a source without any label is at fault; `divided`: another
-    split has other labels (else whatever the split is called, it is all there is).
+    One id may come again with the same text, one pair with the same grade; whoever gathers them refuses the rest.
     """
 
-    name: str
-    holds: tuple[str, str]
-    repeats: bool
-    labelled: bool
+    labelled: bool = True
+    """A source without any label is an error."""
 
-    @property
-    def divided(self) -> bool: ...
+    divided: bool = False
+    """Another split has other labels; else whatever the split is called, it is all that there is."""
+
+    holds: tuple[str, str] = ("the queries", "the passages")
+    """What an error calls the places of the queries and of the passages."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)  # what an error begins with
+
+    @classmethod
+    def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
+        """The source at `folder`, the path of the settings; paths in `settings.files` are relative to `base`.
+
+        Raises ConfigError for settings that do not fit, DataError where nothing is there.
+        """
+        return cls(folder)
 
     def files(self) -> list[Path]:
         """The local files that are read, by whose hashes a change is noticed."""
+        return [self.path] if self.path.is_file() else []
 
+    @abstractmethod
     def passages(self) -> Iterator[Passage]:
-        """Every passage."""
+        """Every passage, title and text joined by `distill.texts.passage_text`."""
 
+    @abstractmethod
     def queries(self) -> Iterator[Query]:
         """Every query, whatever its split."""
 
+    @abstractmethod
     def labels(self, split: str | None) -> Iterator[Label]:
-        """What was judged, of one split; None: of the only one."""
+        """What was judged, of one split; None: of the only one. Raises DataError that names the splits there are."""
 
     def negatives(self, split: str | None) -> Iterator[tuple[str, str]]:
         """(query, passage) of hard negatives that the source lists without having judged them, best first."""
+        return iter(())
 
 
-def rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, row) of a JSONL, CSV, TSV or Parquet file, by its ending, the first three gzipped or not."""
-    ending = Path(path.name.removesuffix(".gz")).suffix
-    if ending not in ENDINGS:
-        raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)} (.gz after the first four)")
-    if not path.is_file():
-        raise DataError(f"{path}: {'is a folder; name a file in it' if path.is_dir() else 'no such file'}")
-    return {".parquet": _parquet, ".csv": _table, ".tsv": _table}.get(ending, _objects)(path)
-
-
-def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in lines(path):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
-        except RecursionError:
-            raise DataError(f"{path}:{number}: JSON nested too deep") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: a line is an object; this is {keys(row)}")
-        yield f"{path}:{number}", row
-
-
-def _table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    tabs = ".tsv" in path.suffixes
-    raw = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
-    with raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else 0)
-        try:
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if None in row or None in row.values():
-                    wanted = len(reader.fieldnames or ())
-                    raise DataError(f"{where}: the row has not the header's {wanted} columns; mend or quote it")
-                yield where, row
-        except UnicodeDecodeError as error:
-            message = f"{path}:{reader.line_num + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
-            raise DataError(message) from None
-        except BROKEN_GZIP as error:
-            raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
-        except csv.Error as error:
-            raise DataError(f"{path}:{reader.line_num}: not readable as a table ({error})") from None
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}: row {number}", row
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file ({error})") from None
-
-
-def grade(value: Any, where: str) -> int:
-    """A label as an integer. Raises DataError naming the place."""
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    text = str(value).strip()
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(f"{where}: the label {text!r} is not an integer") from None
-
-
-def keys(row: Any) -> str:
-    """What a row holds, for an error."""
-    return ", ".join(map(str, row)) or "no keys" if isinstance(row, dict) else f"a {type(row).__name__}"
+def no_such_split(name: str, split: str | None, there: list[str]) -> str:
+    """The message for a split that the data do not have, or, with None, for several of which none is named."""
+    if split is None:
+        return f"{name}: holds {', '.join(there)}; say which one is split in pairs.qrels"
+    return f"{name}: no split {split!r}; there are {', '.join(there)}, or give shares"

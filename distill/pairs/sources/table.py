@@ -1,4 +1,4 @@
-"""Rows with named columns: JSONL, CSV, TSV or Parquet files, or a Hugging Face dataset.
+"""Rows with named columns: JSON, CSV, TSV or Parquet files.
 
 Either one table of pairs (query, passage and, where somebody judged them, label), or three tables named in `files`:
 `corpus`, `queries` and `qrels`. Ids that there are no columns for are made from the texts.
@@ -6,60 +6,86 @@ Either one table of pairs (query, passage and, where somebody judged them, label
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import ConfigError, DataError
-from distill.pairs.sources.base import Label, Passage, Query, grade, keys, rows
+from distill.files.rows import Row, rows, split_files, table_files
+from distill.files.values import gain_of, id_of, is_missing, keys, text_of
+from distill.pairs.sources.base import Label, Passage, Query, Source, no_such_split
 from distill.records import digest
-from distill.texts import clean_text, passage_text
+from distill.texts import passage_text
 
-Rows = Callable[[], Iterator[tuple[str, dict[str, Any]]]]
-# What a column is called where `columns` does not say; the first that there is.
+if TYPE_CHECKING:
+    from distill.pairs.settings import DataSettings
+
+# What a column is called where `columns` does not say; the first that there is. Case, "-" and " " do not count.
 USUAL: dict[str, tuple[str, ...]] = {
     "query": ("query", "question", "query_text"),
     "passage": ("passage", "document", "doc", "text", "contents", "body"),
     "title": ("title",),
     "label": ("label", "score", "relevance", "rel", "grade"),
-    "query_id": ("query_id", "query-id", "qid"),
-    "doc_id": ("doc_id", "corpus-id", "docid", "passage_id", "pid"),
+    "query_id": ("query_id", "qid"),
+    "doc_id": ("doc_id", "corpus_id", "docid", "passage_id", "pid"),
     "instruction": ("instruction",),
     "split": ("split",),
 }
-ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
+_ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
+_PLAIN = str.maketrans("- ", "__")
 
 
-class Table:
-    """`tables` maps `pairs`, or `corpus`, `queries` and `qrels`, to functions that stream the rows."""
+class Rows(Protocol):
+    """One table, wherever it lies."""
 
-    repeats = True
+    def splits(self) -> Sequence[str]:
+        """The splits that the data come in; none where they are one piece."""
+
+    def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
+        """(place, row) of one of the splits, or of all that are read."""
+
+
+class Table(Source):
+    """`tables` maps `pairs`, or `corpus`, `queries` and `qrels`, to their rows.
+
+    Where `ids` is `text`, columns of ids in a table of pairs are not read: equal texts are one passage or query.
+    """
+
     labelled = False
+    holds = ("the queries", "the corpus")
 
     def __init__(
-        self,
-        name: str,
-        tables: Mapping[str, Rows],
-        columns: Mapping[str, str],
-        paths: list[Path],
-        own_splits: bool = False,
+        self, name: str, tables: Mapping[str, Rows], columns: Mapping[str, str], paths: list[Path], ids: str = "given"
     ) -> None:
         unknown = set(columns) - set(USUAL)
         if unknown:
             raise ConfigError(f"pairs.columns.{sorted(unknown)[0]}: not one of {', '.join(USUAL)}")
         if "pairs" not in tables and not {"corpus", "queries"} <= set(tables):
             raise ConfigError("pairs.files: names corpus, queries and qrels, or is left out for one table of pairs")
+        if ids == "text" and "pairs" not in tables:
+            raise ConfigError("pairs.ids: text is for one table of pairs; qrels need the ids of corpus and queries")
         self.name, self._tables, self._columns, self._paths = name, tables, columns, paths
-        self._own_splits = own_splits
-        self.holds = ("the queries", "the corpus")
+        self._by_text = ids == "text"
+        self._one = "pairs" in tables
+        self._known: dict[tuple[tuple[str, ...], str], str | None] = {}  # (a row's columns, what) -> the column
+
+    @classmethod
+    def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
+        if settings.path and not folder.exists():
+            raise DataError(f"{folder}: no such file or folder (pairs.path)")
+        within = folder if settings.path and folder.is_dir() else base
+        named = {name: within / value for name, value in settings.files.items()} or {"pairs": folder}
+        tables = {name: _Files(place) for name, place in named.items()}
+        paths = [path for table in tables.values() for path in table.paths]
+        return cls(str(next(iter(named.values()))), tables, settings.columns, paths, settings.ids)
 
     @property
-    def divided(self) -> bool:
-        """Whether there is a column of splits; a Hugging Face dataset has its own."""
-        if self._own_splits:
-            return True
-        _, row = next(self._rows("qrels"), ("", {}))
-        return self._value(row, "split") is not None
+    def divided(self) -> bool:  # type: ignore[override]
+        """Whether the data come in splits, or have a column of them."""
+        table = self._labelled_table()
+        if table is None or table.splits():
+            return table is not None
+        return any(not is_missing(self._value(row, "split")) for _, row in table.rows())
 
     def files(self) -> list[Path]:
         """The tables' files."""
@@ -68,100 +94,122 @@ class Table:
     def passages(self) -> Iterator[Passage]:
         """Title and text joined."""
         for where, row in self._rows("corpus"):
-            text = self._needed(row, "passage", where)
-            passage = passage_text(self._value(row, "title"), text)
-            yield where, self._id(row, "doc_id", passage), passage
+            text = self._passage(row, where)
+            yield where, self._id(row, "doc_id", where, text), text
 
     def queries(self) -> Iterator[Query]:
         """With the instruction, where there is a column."""
         for where, row in self._rows("queries"):
-            alone = None if "pairs" in self._tables or "query" in self._columns else row.get("text")
-            text = clean_text(alone if isinstance(alone, str) else self._needed(row, "query", where))
-            instruction = self._value(row, "instruction")
-            yield where, self._id(row, "query_id", text, instruction), text, instruction
+            text, instruction = self._query(row, where)
+            yield where, self._id(row, "query_id", where, text, instruction), text, instruction
 
     def labels(self, split: str | None) -> Iterator[Label]:
-        """Of the rows of this split, where there is a column of splits; grade None in a table without labels."""
-        if "pairs" not in self._tables and "qrels" not in self._tables:
-            return
-        for where, row in self._rows("qrels"):
-            there = self._value(row, "split")
-            if split is not None and there is not None and there != split:
-                continue
+        """Of the rows of this split, where there are splits; grade None in a table without labels."""
+        table = self._labelled_table()
+        for where, row in self._of_split(table, split) if table else ():
             said = self._value(row, "label")
-            if "pairs" in self._tables:
-                text = clean_text(self._needed(row, "query", where))
-                passage = passage_text(self._value(row, "title"), self._needed(row, "passage", where))
-                query_id = self._id(row, "query_id", text, self._value(row, "instruction"))
-                doc_id = self._id(row, "doc_id", passage)
+            if self._one:
+                query_id = self._id(row, "query_id", where, *self._query(row, where))
+                doc_id = self._id(row, "doc_id", where, self._passage(row, where))
             else:
-                query_id, doc_id = self._needed(row, "query_id", where), self._needed(row, "doc_id", where)
-            yield where, query_id, doc_id, None if said in (None, "") else grade(said, where)
+                query_id, doc_id = self._needed_id(row, "query_id", where), self._needed_id(row, "doc_id", where)
+                if self._column(row, "label") is None:
+                    raise DataError(f"{where}: no column of labels; name it in columns.label. It has {keys(row)}")
+            yield where, query_id, doc_id, None if is_no_label(said) else gain_of(said, where)
 
-    def negatives(self, split: str | None) -> Iterator[tuple[str, str]]:
-        """None."""
-        return iter(())
+    def _labelled_table(self) -> Rows | None:
+        return self._tables.get("pairs" if self._one else "qrels")
 
-    def _rows(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        return self._tables["pairs" if "pairs" in self._tables else name]()
+    def _rows(self, name: str) -> Iterator[tuple[str, Row]]:
+        return self._tables["pairs" if self._one else name].rows()
 
-    def _value(self, row: Mapping[str, Any], what: str) -> Any:
-        if what in self._columns:
-            if self._columns[what] not in row:
-                raise DataError(f"{self.name}: no column {self._columns[what]!r} (columns.{what}); it has {keys(row)}")
-            return row[self._columns[what]]
-        return next((row[name] for name in USUAL[what] if name in row), None)
+    def _of_split(self, table: Rows, split: str | None) -> Iterator[tuple[str, Row]]:
+        """The rows of one split: of the files, or the dataset's parts, of that name, else of a column."""
+        parts = table.splits()
+        named = split in parts
+        if parts and split is None and len(parts) > 1:
+            raise DataError(no_such_split(self.name, split, list(parts)))
+        there: dict[str, None] = {}
+        bare = ""
+        chosen = False
+        for where, row in table.rows(split if named else None):
+            value = self._value(row, "split")
+            if is_missing(value):
+                bare = bare or where
+                own = None
+            else:
+                own = str(value).strip()
+                there[own] = None
+            if bare and there:
+                raise DataError(f"{bare}: no split in this row, and {next(iter(there))!r} in others; name one in each")
+            if own is None and parts and not named and split is not None:
+                break
+            if split is None or own is None or own == split:
+                chosen = True
+                yield where, row
+        if split is None and len(there) > 1:
+            raise DataError(no_such_split(self.name, split, sorted(there)))
+        if not chosen and (there or parts):
+            raise DataError(no_such_split(self.name, split, sorted(there) or list(parts)))
 
-    def _needed(self, row: Mapping[str, Any], what: str, where: str) -> str:
-        value = self._value(row, what)
-        if value is None or isinstance(value, list | dict):
+    def _query(self, row: Row, where: str) -> tuple[str, str | None]:
+        name = "text" if not self._one and "query" not in self._columns and isinstance(row.get("text"), str) else None
+        instruction = text_of(self._value(row, "instruction"), where, "instruction")
+        return self._text(row, "query", where, name), instruction or None
+
+    def _passage(self, row: Row, where: str) -> str:
+        title = text_of(self._value(row, "title"), where, "title")
+        return passage_text(title, self._text(row, "passage", where))
+
+    def _text(self, row: Row, what: str, where: str, name: str | None = None) -> str:
+        name = name or self._column(row, what)
+        if name is None:
             raise DataError(f"{where}: no text in a column for {what}; name it in columns.{what}. It has {keys(row)}")
-        return str(value)
+        return text_of(row[name], where, name)
 
-    def _id(self, row: Mapping[str, Any], what: str, *texts: str | None) -> str:
-        value = self._value(row, what)
-        if value is None and "pairs" not in self._tables:
-            value = next((row[name] for name in ALONE if name in row), None)
-        return str(value) if value is not None else digest(*texts)[:16]
+    def _id(self, row: Row, what: str, where: str, *texts: str | None) -> str:
+        value = None if self._by_text else self._value(row, what)
+        if value is None and not self._one:
+            value = next((row[name] for name in _ALONE if name in row), None)
+        return id_of(value, where) or digest(*texts)[:16]
+
+    def _needed_id(self, row: Row, what: str, where: str) -> str:
+        key = id_of(self._value(row, what), where)
+        if key is None:
+            raise DataError(f"{where}: no id in a column for {what}; name it in columns.{what}. It has {keys(row)}")
+        return key
+
+    def _value(self, row: Row, what: str) -> object:
+        name = self._column(row, what)
+        return None if name is None else row[name]
+
+    def _column(self, row: Row, what: str) -> str | None:
+        """The row's column for `what`; None where it has none. Raises DataError for a named one that is not there."""
+        key = (tuple(row), what)
+        if key not in self._known:
+            if what in self._columns and self._columns[what] not in row:
+                raise DataError(f"{self.name}: no column {self._columns[what]!r} (columns.{what}); it has {keys(row)}")
+            plain = {name.strip().lower().translate(_PLAIN): name for name in reversed(row)}
+            usual = next((plain[name] for name in USUAL[what] if name in plain), None)
+            self._known[key] = self._columns.get(what, usual)
+        return self._known[key]
 
 
-def of_files(base: Path, path: str, files: Mapping[str, str], columns: Mapping[str, str]) -> Table:
-    """A table, or three, of JSONL, CSV, TSV or Parquet files; a folder stands for the tables in it, by name."""
-    named = {name: base / value for name, value in files.items()} if files else {"pairs": base / path}
-    tables: dict[str, Rows] = {}
-    paths: list[Path] = []
-    for name, place in named.items():
-        found = sorted(p for p in place.iterdir() if p.is_file()) if place.is_dir() else [place]
-        paths += found
-        tables[name] = lambda found=found: (row for each in found for row in rows(each))  # type: ignore[misc]
-    return Table(str(base / path) if path else str(next(iter(named.values()))), tables, columns, paths)
+def is_no_label(value: object) -> bool:
+    """Whether a label says that nobody judged: a missing value, or pandas' and SQL's words for one."""
+    return is_missing(value) or (isinstance(value, str) and value.strip().lower() in ("nan", "none", "null", "<na>"))
 
 
-def of_hugging_face(base: Path, path: str, files: Mapping[str, str], columns: Mapping[str, str], split: str) -> Table:
-    """A dataset of the hub, or a local folder of one; `files` names its configurations for corpus, queries and qrels.
+class _Files:
+    """A file, or a folder's files by name; its splits are those that the files' names begin with."""
 
-    Raises DataError where `datasets` cannot load it.
-    """
-    local = base / path
-    name = str(local) if local.exists() else path
+    def __init__(self, place: Path) -> None:
+        self.paths = table_files(place) if place.is_dir() else [place]
+        self._parts = split_files(self.paths)
 
-    def table(config: str | None) -> Rows:
-        def stream() -> Iterator[tuple[str, dict[str, Any]]]:
-            from datasets import load_dataset, load_from_disk
+    def splits(self) -> Sequence[str]:
+        return list(self._parts)
 
-            try:
-                saved = local.is_dir() and ((local / "state.json").exists() or (local / "dataset_dict.json").exists())
-                whole = load_from_disk(name) if saved else load_dataset(name, config)
-            except Exception as error:
-                raise DataError(f"{name}: datasets cannot load it ({type(error).__name__}: {error})") from None
-            parts = whole if hasattr(whole, "keys") else {"train": whole}
-            wanted = [split] if split in parts else list(parts)
-            for part in wanted:
-                for number, row in enumerate(parts[part], 1):
-                    yield f"{name} ({part}): row {number}", row
-
-        return stream
-
-    tables = {key: table(value) for key, value in files.items()} if files else {"pairs": table(None)}
-    paths = sorted(p for p in local.rglob("*") if p.is_file()) if local.is_dir() else []
-    return Table(name, tables, columns, paths, own_splits=True)
+    def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
+        for path in self._parts.get(split or "", self.paths):
+            yield from rows(path)

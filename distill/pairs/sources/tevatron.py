@@ -9,62 +9,108 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill.errors import DataError
-from distill.pairs.sources.base import Label, Passage, Query, keys, rows
-from distill.texts import clean_text, passage_text
+from distill.files.rows import Row, json_rows, split_files, table_files
+from distill.files.values import id_of, keys, text_of
+from distill.pairs.sources.base import Label, Passage, Query, Source, no_such_split
+from distill.records import digest
+from distill.texts import passage_text
 
-NEEDED = ("query_id", "query", "positive_passages", "negative_passages")
+if TYPE_CHECKING:
+    from distill.pairs.settings import DataSettings
+
+_NEEDED = ("query_id", "query", "positive_passages", "negative_passages")
 
 
-class Tevatron:
-    """The file, or the folder of files; there is one split, whatever it is called."""
+class Tevatron(Source):
+    """The file, or the folder of files; its splits are those that the files' names begin with (train.jsonl).
 
-    repeats = True
-    labelled = True
-    divided = False
+    Where `ids` is `text`, passages and queries are known by their texts, for files whose ids count anew in each row.
+    """
+
     holds = ("the file", "the file")
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._path = path
+    def __init__(self, path: Path, ids: str = "given") -> None:
+        super().__init__(path)
+        self._by_text = ids == "text"
+
+    @classmethod
+    def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
+        return cls(folder, settings.ids)
+
+    @property
+    def divided(self) -> bool:  # type: ignore[override]
+        """Whether the files' names begin with splits."""
+        return bool(split_files(self.files()))
 
     def files(self) -> list[Path]:
         """Those of the folder, or the one."""
-        if self._path.is_dir():
-            return sorted(p for p in self._path.iterdir() if ".jsonl" in p.suffixes)
-        return [self._path]
+        return table_files(self.path) if self.path.is_dir() else [self.path]
 
     def passages(self) -> Iterator[Passage]:
         """Positives and negatives of every query; one that stands in several lists is one passage."""
-        for where, row in self._rows():
-            for passage in (*row["positive_passages"], *row["negative_passages"]):
-                yield where, str(passage["docid"]), passage_text(passage.get("title"), passage["text"])
+        for where, row in self._rows(self.files()):
+            for kind in ("positive_passages", "negative_passages"):
+                for key, text in self._passages(where, row, kind):
+                    yield where, key, text
 
     def queries(self) -> Iterator[Query]:
-        """All."""
-        for where, row in self._rows():
-            yield where, str(row["query_id"]), clean_text(row["query"]), row.get("instruction") or None
+        """With the key `instruction`, where there is one."""
+        for where, row in self._rows(self.files()):
+            instruction = text_of(row.get("instruction"), where, "instruction") or None
+            yield where, self._query_id(where, row), text_of(row["query"], where, "query"), instruction
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """The positives, grade 1."""
-        for where, row in self._rows():
-            for passage in row["positive_passages"]:
-                yield where, str(row["query_id"]), str(passage["docid"]), 1
+        for where, row in self._rows(self._of_split(split)):
+            for key, _ in self._passages(where, row, "positive_passages"):
+                yield where, self._query_id(where, row), key, 1
 
     def negatives(self, split: str | None) -> Iterator[tuple[str, str]]:
         """The lists, in their order."""
-        for _, row in self._rows():
-            for passage in row["negative_passages"]:
-                yield str(row["query_id"]), str(passage["docid"])
+        for where, row in self._rows(self._of_split(split)):
+            for key, _ in self._passages(where, row, "negative_passages"):
+                yield self._query_id(where, row), key
 
-    def _rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for path in self.files():
-            for where, row in rows(path):
-                if not all(key in row for key in NEEDED):
-                    raise DataError(f"{where}: a line has {', '.join(NEEDED)}; this has {keys(row)}")
-                for passage in (*row["positive_passages"], *row["negative_passages"]):
-                    if not isinstance(passage, dict) or "docid" not in passage or "text" not in passage:
-                        raise DataError(f"{where}: a passage has docid and text; this has {keys(passage)}")
+    def _of_split(self, split: str | None) -> list[Path]:
+        parts = split_files(self.files())
+        if not parts:
+            return self.files()
+        if split is None and len(parts) == 1:
+            return next(iter(parts.values()))
+        if split not in parts:
+            raise DataError(no_such_split(self.name, split, list(parts)))
+        return parts[split]
+
+    def _rows(self, paths: list[Path]) -> Iterator[tuple[str, Row]]:
+        for path in paths:
+            for where, row in json_rows(path):
+                if not all(key in row for key in _NEEDED):
+                    raise DataError(f"{where}: a line has {', '.join(_NEEDED)}; this has {keys(row)}")
                 yield where, row
+
+    def _query_id(self, where: str, row: Row) -> str:
+        if self._by_text:
+            instruction = text_of(row.get("instruction"), where, "instruction") or None
+            return digest(text_of(row["query"], where, "query"), instruction)[:16]
+        return _id(row["query_id"], where, "query_id")
+
+    def _passages(self, where: str, row: Row, kind: str) -> Iterator[tuple[str, str]]:
+        """(id, text) of one list of a row."""
+        passages = row[kind]
+        if not isinstance(passages, list):
+            raise DataError(f"{where}: {kind} is a list of passages; this is {keys(passages)}")
+        for passage in passages:
+            if not isinstance(passage, dict) or "docid" not in passage or "text" not in passage:
+                raise DataError(f"{where}: a passage has docid and text; this has {keys(passage)}")
+            text = passage_text(text_of(passage.get("title"), where, "title"), text_of(passage["text"], where))
+            yield digest(text)[:16] if self._by_text else _id(passage["docid"], where, "docid"), text
+
+
+def _id(value: object, where: str, name: str) -> str:
+    key = id_of(value, where)
+    if key is None:
+        raise DataError(f"{where}: an empty {name}; give each one an id, or set pairs.ids: text")
+    return key

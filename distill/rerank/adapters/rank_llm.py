@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DataError
+from distill.files.rows import parsed
+from distill.files.text import lines
 from distill.rerank.adapters import Judge, judge
 from distill.texts import clean_text, passage_text
 
@@ -20,19 +22,16 @@ TEXTS = ("contents", "content", "text", "passage", "body", "segment")  # as rank
 
 def read_requests(path: str | Path) -> Iterator[dict[str, Any]]:
     """The requests of a JSON-lines file. Raises DataError with file and line for what is none."""
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                for candidate in row["candidates"]:
-                    text_of(candidate)
-                if not isinstance(row["query"]["text"], str) or "qid" not in row["query"]:
-                    raise KeyError("query.qid")
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}, line {number}: no rank_llm request ({error})") from None
-            yield row
+    for number, line in lines(Path(path)):
+        try:
+            row: Any = parsed(line, str(path))
+            for candidate in row["candidates"]:
+                text_of(candidate)
+            if not isinstance(row["query"]["text"], str) or "qid" not in row["query"]:
+                raise KeyError("query.qid")
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}, line {number}: no rank_llm request ({error})") from None
+        yield row
 
 
 def text_of(candidate: dict[str, Any]) -> str:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, DataError
-from distill.pairs.sources.base import Label, Passage, Query
+from distill.files.values import text_of
+from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.texts import passage_text
 
+if TYPE_CHECKING:
+    from distill.pairs.settings import DataSettings
 
-class IrDatasets:
+
+class IrDatasets(Source):
     """The ID names the split, so a configuration's `split` only names the part it becomes."""
 
-    repeats = False
-    labelled = True
-    divided = False
     holds = ("its queries", "its docs")
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @classmethod
+    def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
+        return cls(settings.path)
 
     def files(self) -> list[Path]:
         """None of ours: an ID stands for fixed data."""
@@ -29,24 +34,23 @@ class IrDatasets:
     def passages(self) -> Iterator[Passage]:
         """Title and text joined; a dataset's own `default_text` where it has no field text."""
         for number, doc in enumerate(self._open().docs_iter(), 1):
+            where = f"{self.name}: doc {number}"
             text = getattr(doc, "text", None) or getattr(doc, "body", None)
-            passage = passage_text(getattr(doc, "title", None), text) if text else doc.default_text()
-            yield f"{self.name}: doc {number}", doc.doc_id, passage
+            passage = passage_text(getattr(doc, "title", None), text) if text else text_of(doc.default_text(), where)
+            yield where, doc.doc_id, passage
 
     def queries(self) -> Iterator[Query]:
         """The narrative, where topics have one, becomes the instruction."""
         for number, query in enumerate(self._open().queries_iter(), 1):
+            where = f"{self.name}: query {number}"
             text = getattr(query, "title", None) or getattr(query, "text", None) or query.default_text()
-            yield f"{self.name}: query {number}", query.query_id, text, getattr(query, "narrative", None) or None
+            narrative = text_of(getattr(query, "narrative", None), where, "narrative")
+            yield where, query.query_id, text_of(text, where), narrative or None
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """Its qrels."""
         for number, label in enumerate(self._open().qrels_iter(), 1):
             yield f"{self.name}: judgement {number}", label.query_id, label.doc_id, int(label.relevance)
-
-    def negatives(self, split: str | None) -> Iterator[tuple[str, str]]:
-        """None."""
-        return iter(())
 
     def _open(self) -> Any:
         try:
@@ -56,10 +60,14 @@ class IrDatasets:
                 'pairs.source ir_datasets needs its package: pip install "rerank-distill[ir-datasets]"'
             ) from None
         try:
-            found = ir_datasets.load(self.name)
+            dataset = ir_datasets.load(self.name)
         except KeyError:
-            raise ConfigError(f"pairs.path: ir_datasets knows no {self.name!r}") from None
+            near = self.name.rpartition("/")[0]
+            known = sorted(key for key in getattr(ir_datasets, "registry", ()) if near and str(key).startswith(near))
+            raise ConfigError(
+                f"pairs.path: ir_datasets knows no {self.name!r}" + (f"; there are {', '.join(known)}" if known else "")
+            ) from None
         for what in ("docs", "queries", "qrels"):
-            if not getattr(found, f"has_{what}")():
+            if not getattr(dataset, f"has_{what}")():
                 raise DataError(f"{self.name}: has no {what}; name an ID that has docs, queries and qrels")
-        return found
+        return dataset

@@ -1,0 +1,218 @@
+"""The rows of any table that a user names (JSON lines, a JSON array, CSV, TSV, Parquet), each with its place."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.errors import DataError
+from distill.files.text import ending, lines, stream
+from distill.files.values import keys
+from distill.texts import clean_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, object]
+Rows = Iterator[tuple[str, Row]]  # (file and line, row)
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+# What systems and programs put into folders, and what describes a data set: no tables.
+_JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
+_SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
+csv.field_size_limit(1 << 30)
+
+
+def rows(path: Path, needed: str = "") -> Rows:
+    """(place, row) of a JSON lines, JSON array, CSV, TSV or Parquet file, by its ending, gzipped or not.
+
+    JSON arrays are held in memory. Raises DataError with file and line for whatever cannot be read as it is; `needed`
+    says what a missing file should be.
+    """
+    if ending(path) not in ENDINGS:
+        raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)} (.gz after any but the last)")
+    if path.is_dir() or ending(path) != ".parquet":
+        read = {".csv": _csv, ".tsv": _tsv}.get(ending(path))
+        return read(path) if read and not path.is_dir() else json_rows(path, needed)
+    return _parquet(path)
+
+
+def table_files(folder: Path) -> list[Path]:
+    """The tables in a folder, by name; what systems leave there (.DS_Store, ~$book.csv, __MACOSX) is passed over.
+
+    Raises DataError for a folder within it, a file of another kind, or no table at all.
+    """
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith(_JUNK))
+    for path in found:
+        if path.is_dir():
+            raise DataError(f"{folder}: holds the folder {path.name}; name one folder of tables")
+        if ending(path) not in ENDINGS:
+            raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)}; take it out of the folder")
+    if not found:
+        raise DataError(f"{folder}: holds no table; wanted are files that end in {', '.join(ENDINGS)}")
+    return found
+
+
+def split_files(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """{split: files} of tables whose names begin with train, test, dev, val, valid, validation or eval; {} of others.
+
+    Raises DataError where only some of the names do, since nothing says what the others are.
+    """
+    parts: dict[str, list[Path]] = {}
+    others: list[Path] = []
+    for path in paths:
+        name = re.split(r"[-_.]", path.name.lower())[0]
+        if name in _SPLITS:
+            parts.setdefault(name, []).append(path)
+        else:
+            others.append(path)
+    if parts and others and len(paths) > 1:
+        raise DataError(
+            f"{others[0]}: of no split, and {next(iter(parts.values()))[0].name} lies beside it; "
+            "let every file's name begin with its split, or none's"
+        )
+    return parts if len(paths) > 1 else {}
+
+
+def is_junk(path: Path) -> bool:
+    """Whether a file, or a folder above it, is one that systems leave in folders."""
+    return any(part.startswith(_JUNK[:-2]) for part in path.parts)
+
+
+def json_rows(path: Path, needed: str = "") -> Rows:
+    """(place, object) of JSON lines, or of one array of objects. Raises DataError with file and line."""
+    numbered = lines(path, needed)
+    first = next(numbered, None)
+    if first is None:
+        return
+    if first[1].lstrip().startswith("["):
+        yield from _array(path, first, numbered)
+        return
+    for number, line in chain([first], numbered):
+        row = parsed(line, f"{path}:{number}")
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: a line is an object; this is {keys(row)}")
+        yield f"{path}:{number}", row
+
+
+def parsed(text: str, where: str) -> object:
+    """What a JSON text says, half surrogate pairs replaced. Raises DataError naming the place."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise DataError(f"{where}: JSON nested too deep") from None
+    except ValueError:
+        raise DataError(f"{where}: a number of more than 4,300 digits; write it as a text") from None
+    return _mended(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def _mended(value: object) -> object:
+    if isinstance(value, str):
+        return value if value.isprintable() else _without_halves(value)
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_halves(name): _mended(item) for name, item in value.items()}
+    return value
+
+
+def _without_halves(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _array(path: Path, first: tuple[int, str], rest: Iterator[tuple[int, str]]) -> Rows:
+    number, line = first
+    others = [line for _, line in rest]
+    array = parsed("\n".join([line, *others]), f"{path}:{number}")
+    if not isinstance(array, list) or not all(isinstance(row, dict) for row in array):
+        raise DataError(f"{path}:{number}: a line is an object; this is {keys(array)}")
+    for index, row in enumerate(array, 1):
+        yield f"{path}: object {index}", row
+
+
+def _csv(path: Path) -> Rows:
+    """Commas, semicolons (Excel in much of Europe) or tabs: whichever the header has."""
+    with stream(path) as text:
+        head = text.readline()
+        delimiter = next((mark for mark in ",;\t" if mark in head), ",")
+        source = csv.reader(chain([head], text), delimiter=delimiter, strict=True)
+        header: list[str] = []
+        try:
+            for cells in source:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if not header:
+                    header = _header(cells, f"{path}:{source.line_num}")
+                    continue
+                yield f"{path}:{source.line_num}", _row(header, cells, f"{path}:{source.line_num}")
+        except UnicodeDecodeError as error:
+            message = f"{path}:{source.line_num + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
+            raise DataError(message) from None
+        except csv.Error as error:
+            raise DataError(f"{path}:{source.line_num}: not readable as a table ({error}); mend the quotes") from None
+
+
+def _tsv(path: Path) -> Rows:
+    header: list[str] = []
+    for number, cells in tab_lines(path):
+        where = f"{path}:{number}"
+        if not header:
+            header = _header(cells, where)
+        else:
+            yield where, _row(header, cells, where)
+
+
+def tab_lines(path: Path, needed: str = "") -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of a file with tabs. Raises DataError for a cell that is quoted as in CSV."""
+    for number, line in lines(path, needed):
+        cells = line.split("\t")
+        if '""' in line:
+            for cell in cells:
+                inner = cell[1:-1].replace('""', "")
+                if len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in cell[1:-1] and '"' not in inner:
+                    raise DataError(f"{path}:{number}: quoted as CSV ({cell[:30]}); save as .csv, or without quotes")
+        yield number, cells
+
+
+def _header(cells: Sequence[str], where: str) -> list[str]:
+    header = [clean_text(cell) for cell in cells]
+    repeated = [name for name in header if name and header.count(name) > 1]
+    if repeated:
+        raise DataError(f"{where}: two columns are called {repeated[0]!r}; rename one")
+    return header
+
+
+def _row(header: Sequence[str], cells: Sequence[str], where: str) -> Row:
+    if len(cells) != len(header):
+        raise DataError(f"{where}: the row has not the header's {len(header)} columns; mend or quote it")
+    return dict(zip(header, cells, strict=True))
+
+
+def _parquet(path: Path) -> Rows:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    number = 0
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=4096):
+            for row in _listed(batch):
+                number += 1
+                yield f"{path}: row {number}", row
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable Parquet file ({reason})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: row {number + 1} or one after it: a text that is not UTF-8") from None
+
+
+def _listed(batch: pa.RecordBatch) -> list[Row]:
+    rows: list[Row] = batch.to_pylist()
+    return rows

@@ -1,0 +1,88 @@
+"""What a value in a row means as a label, an id or a text: the one rule of every reader of rows, qrels and texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from distill.errors import DataError
+from distill.texts import clean_text
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_LARGEST = 2**31 - 1  # of a label: what trec_eval's and Parquet's columns hold
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value says nothing: null, NaN (so pandas writes what is missing), or nothing but white space."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def gain_of(value: object, where: str) -> float:
+    """A label as a number, an int where it is whole: 1, 1.0, "1" and "1.0" are 1; true and false are 1 and 0.
+
+    Raises DataError naming the place for any other word, NaN, infinity, and numbers beyond 32 bits.
+    """
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return int(value.strip().lower() == "true")
+    text = str(int(value)) if isinstance(value, bool) else _shown(value)
+    number = float(text) if _NUMBER.fullmatch(text) else float("nan")
+    if not abs(number) <= _LARGEST:
+        raise DataError(f"{where}: the label {_short(text)!r} is not an integer")
+    return int(number) if number.is_integer() else number
+
+
+def grade_of(value: object, where: str) -> int:
+    """A label as an integer. Raises DataError as `gain_of` does, and for a decimal one."""
+    number = gain_of(value, where)
+    if isinstance(number, float):
+        raise DataError(f"{where}: the label {_short(_shown(value))!r} is not an integer; round or scale the labels")
+    return number
+
+
+def id_of(value: object, where: str) -> str | None:
+    """An id without white space at its ends, 1 and 1.0 as "1"; None where the value is missing.
+
+    Raises DataError naming the place for true, false, bytes, lists and objects.
+    """
+    if is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{where}: an id is a text or a number; this is a {type(value).__name__}")
+    return clean_text(value)
+
+
+def text_of(value: object, where: str, name: str = "text") -> str:
+    """A text, made `distill.texts.clean_text`; null and NaN are an empty one, bytes are read as UTF-8.
+
+    Raises DataError naming the place for numbers, true, false, lists and objects, which somebody's program made of
+    what was a text, and for bytes that are not UTF-8.
+    """
+    if is_missing(value):
+        return ""
+    if isinstance(value, bytes):
+        try:
+            return clean_text(value.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}: {name} is bytes that are not UTF-8 (byte {error.start})") from None
+    if not isinstance(value, str):
+        shown = f" {_short(str(value))}" if isinstance(value, int | float) else ""
+        raise DataError(f"{where}: {name} is not a text but a {type(value).__name__}{shown}; write it as a text")
+    return clean_text(value)
+
+
+def keys(row: object) -> str:
+    """What a row holds, for an error."""
+    return ", ".join(map(str, row)) or "no keys" if isinstance(row, Mapping) else f"a {type(row).__name__}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value).strip()
+    except ValueError:  # an integer of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,70 @@
+"""A dataset of the Hugging Face hub, or a local folder of one, as the rows of `distill.pairs.sources.table`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.errors import DataError
+from distill.files.rows import Row, is_junk
+from distill.pairs.sources.base import Source, no_such_split
+from distill.pairs.sources.table import Table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from distill.pairs.settings import DataSettings
+
+
+class HuggingFace(Table):
+    """`files` names the dataset's configurations for corpus, queries and qrels; its splits are the dataset's own.
+
+    Raises DataError where `datasets` cannot load it, or it has no such split.
+    """
+
+    @classmethod
+    def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
+        name = str(folder) if folder.exists() else settings.path
+        split = settings.split if isinstance(settings.split, str) else settings.qrels
+        configs = settings.files or {"pairs": ""}
+        tables = {
+            table: _Hub(name, config or None, split, strict=table in ("pairs", "qrels"))
+            for table, config in configs.items()
+        }
+        paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+        paths = [path for path in paths if not is_junk(path.relative_to(folder))]
+        return cls(name, tables, settings.columns, paths, settings.ids)
+
+
+class _Hub:
+    """One configuration of a dataset. Of corpus and queries all splits are read where none has the name asked for."""
+
+    def __init__(self, name: str, config: str | None, split: str | None, strict: bool) -> None:
+        self._name, self._config, self._split, self._strict = name, config, split, strict
+
+    @cached_property
+    def _parts(self) -> Mapping[str, Dataset]:
+        from datasets import Dataset, load_dataset, load_from_disk
+
+        local = Path(self._name)
+        saved = (local / "state.json").exists() or (local / "dataset_dict.json").exists()
+        try:
+            loaded = load_from_disk(self._name) if saved else load_dataset(self._name, self._config)
+        except Exception as error:  # whatever datasets, the hub, the network or a file of the folder raise
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(f"{self._name}: datasets cannot load it ({type(error).__name__}: {reason})") from None
+        return {"": loaded} if isinstance(loaded, Dataset) else loaded
+
+    def splits(self) -> Sequence[str]:
+        return [name for name in self._parts if name]
+
+    def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
+        wanted = [name for name in (split or self._split,) if name and name in self._parts] or list(self._parts)
+        one_column = len(wanted) == 1 and "split" in self._parts[wanted[0]].column_names
+        if self._strict and self._split and self._split not in self._parts and self.splits() and not one_column:
+            raise DataError(no_such_split(self._name, self._split, list(self.splits())))
+        for part in wanted:
+            for number, row in enumerate(self._parts[part], 1):
+                yield f"{self._name}{f' ({part})' if part else ''}: row {number}", row
