@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from distill.errors import DistillError, of_exit_code
+from distill.errors import of_exit_code
 from distill.store import read_json
+from sft.faults import ended_without_result
 
 Notify = Callable[[dict[str, Any]], None]
 
@@ -46,7 +47,7 @@ class TrainingProcesses:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "TOKENIZERS_PARALLELISM": "false"}
         errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-m", "sft.train"],
+            [sys.executable, "-m", "sft.job"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -78,11 +79,12 @@ class TrainingProcesses:
                     self._notify(event)
         status = process.wait()
         errors.seek(0)
+        written = errors.read()
         with contextlib.suppress(OSError):  # the disk may be full
-            (folder / "stderr.txt").write_text(errors.read(), encoding="utf-8")
+            (folder / "stderr.txt").write_text(written, encoding="utf-8")
         if failure is not None:
             raise of_exit_code(failure["exit_code"], failure["error"])
         result = read_json(folder / "result.json")
         if result is None:
-            raise DistillError(f"training {folder.name} ended with status {status}; see {folder / 'stderr.txt'}")
+            raise ended_without_result(folder.name, status, written, folder)
         return dict(result)

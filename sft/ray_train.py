@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from distill.disk import disk_fault
-from distill.errors import DistillError, of_exit_code
+from distill.errors import DistillError, InputError, of_exit_code
 from distill.store import read_json, write_json
+from sft.faults import LESS_MEMORY, is_about_memory, last_line, training_fault
 from sft.settings import RaySettings
+from sft.train import train
 
 EVENTS, RESULT = "events.jsonl", "worker.json"
 
@@ -59,10 +61,11 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # Ray wraps whatever a worker died of
         if fault := disk_fault(error, out):
             raise fault from error
-        first = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise DistillError(
-            f"{job['name']}: the workers failed {settings.failures + 1} times ({first[:300]})"
-        ) from error
+        reason = last_line(str(error)) or type(error).__name__
+        failed = f"{job['name']}: the workers failed {settings.failures + 1} times ({reason})"
+        if is_about_memory(str(error)):
+            raise InputError(f"{failed}: the memory ran out; {LESS_MEMORY}") from error
+        raise DistillError(failed) from error
     finally:
         over.set()
         reader.join()
@@ -96,15 +99,13 @@ def _worker(job: dict[str, Any]) -> None:
     """What each worker does; an error meant for the user is a result, not a failure to be tried again."""
     import ray.train
 
-    from sft.train import train
-
     first = ray.train.get_context().get_world_rank() == 0
     try:
         result = train(job)
     except Exception as error:
-        fault = error if isinstance(error, DistillError) else disk_fault(error, Path(job["out"]))
-        if fault is None:
-            raise
+        fault = training_fault(job["name"], error, Path(job["out"]))
+        if not isinstance(error, DistillError) and (fault.exit_code == 1 or is_about_memory(str(fault))):
+            raise  # may be of one worker alone: Ray ends the others, and tries again
         result = {"error": str(fault), "exit_code": fault.exit_code}
     if first:
         write_json(Path(job["out"]) / RESULT, result)

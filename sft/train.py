@@ -1,30 +1,22 @@
-"""One student's training, as a process of its own: `python -m sft.train`, a job's file named on standard input.
-
-A process of its own, since two students then train side by side on one thread each, a crash of one leaves the other,
-and the memory goes back to the machine. Everything it needs is in the job; what it did is in `result.json`.
-"""
+"""The training of one student, from its job to its folder. Called by the training process and by Ray's workers."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.disk import disk_fault
 from distill.errors import ConfigError, DataError, DistillError
-from distill.processes import die_with_parent
 from distill.prompts import PROMPTS
 from distill.records import Example, Pair
 from distill.store import read_json, read_rows, write_json
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
-from sft.tokens import Encoded, encode, token_weights
+from sft.tokens import MANY_LEFT_OUT, Encoded, encode, left_out_text, token_weights
 
 # What the trainer does where the configuration says nothing. Sources: TRL's own defaults, save where a reason stands.
 DEFAULTS: dict[str, Any] = {
@@ -65,11 +57,16 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     encoded, rejected = encode(tokenizer, rows, settings.max_length, settings.prompt)
     if _first():
         write_json(out / "rejected.json", [{"pair_id": p, "reason": r} for p, r in rejected])
+    say = teller(job.get("events"))
+    left_out = left_out_text(rejected, len(rows), settings.max_length)
+    if left_out and _first():
+        kind = "warning" if len(rejected) > MANY_LEFT_OUT * len(rows) else "note"  # as the terminal shows it
+        say({"stage": "sft", "student": job["name"], "target": job["target"], "step": 0, kind: left_out})
     if not encoded:
-        reason = f"; the first was put out because {rejected[0][1]}" if rejected else ""
+        reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
     config = _config(job, settings, out)
-    watch = ProgressCallback(job, teller(job.get("events")), _relevant_share(rows, settings.prompt))
+    watch = ProgressCallback(job, say, _relevant_share(rows, settings.prompt))
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, watch)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
         raise ConfigError("sft.ray.shard: weights are split over several GPUs, and here are none; leave shard out")
@@ -98,6 +95,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         "parameters": parameters,
         "trainable": trainable,
         "resumed": checkpoint is not None,
+        "left_out": left_out,
         "warnings": watch.warnings,
     }
     if settings.dev is not None:
@@ -231,36 +229,3 @@ def _order(job: dict[str, Any], settings: SftSettings, encoded: list[Encoded]) -
     if shared is None:
         return [len(row.input_ids) for row in encoded]
     return [int(shared[row.pair_id]) for row in encoded]
-
-
-def main() -> int:
-    """Do the job whose file is named on standard input; a fault that the user can mend is printed as JSON.
-
-    The imports, some eight seconds, are made before the job is known: the parent prepares it meanwhile.
-    """
-    die_with_parent()
-    import sft.trainer  # noqa: F401
-
-    path = sys.stdin.readline().strip()
-    if not path:
-        return 0
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
-    out = Path(job["out"])
-    try:
-        if job["settings"].get("ray"):
-            from sft.ray_train import train_on_ray
-
-            write_json(out / "result.json", train_on_ray(job))
-        else:
-            write_json(out / "result.json", train(job))
-    except Exception as error:
-        fault = error if isinstance(error, DistillError) else disk_fault(error, out)
-        if fault is None:
-            raise
-        print(json.dumps({"error": str(fault), "exit_code": fault.exit_code}), flush=True)  # the disk may be full
-        return fault.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -30,7 +30,10 @@ class Progress:
     def _training(self, event: Counts) -> str | None:
         step, steps = number(event["step"]), number(event.get("steps"))
         if "warning" in event:
-            return f"  {event['student']}: WARNING at step {step:.0f}: {event['warning']}"
+            where = f" at step {step:.0f}" if step else ""
+            return f"  {event['student']}: WARNING{where}: {event['warning']}"
+        if "note" in event:
+            return f"  {event['student']}: {event['note']}"
         where = f"  {event['student']}: step {step:.0f}/{steps:.0f}"
         if "dev_spread" in event:
             shown = [f"{key[4:]} {number(value):.3f}" for key, value in event.items() if key.startswith("dev_")]

@@ -21,6 +21,8 @@ CURVES = (
     ("dev_accuracy", "Verdict accuracy on held-out pairs"),
 )
 COLUMNS = (
+    ("examples", "rows", count),
+    ("rejected", "rows left out", count),
     ("steps", "steps", count),
     ("seconds", "time", duration),
     ("tokens", "tokens", compact),
@@ -57,6 +59,7 @@ def section(files: RunFiles) -> dict[str, Any] | None:
             for name, values in students.items()
         ],
         "warnings": [(name, text) for name, values in students.items() for text in values.get("warnings") or []],
+        "left_out": [(name, text) for name, values in students.items() if (text := values.get("left_out"))],
         "log_href": files.link("log.jsonl"),
     }
 
