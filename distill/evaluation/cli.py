@@ -158,6 +158,8 @@ def evaluate_without_config(files: FileOptions) -> int:
         written = evaluate_files(files.qrels, files.run, files.measure or MEASURES, files.seed, files.baseline)
         results = [written]
         print(tables.text_table(written))
+        for what, count in written["left_out"].items():
+            print(f"{count:,} {what}", file=sys.stderr)
     print(f"* p < 0.05. {tables.note(results[0])}", file=sys.stderr)
     files.write(written, results)
     return 0

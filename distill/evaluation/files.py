@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from distill.errors import DataError
 from distill.evaluation.evaluate import evaluate
 from distill.files.qrels import read_qrels
-from distill.files.runs import read_run
+from distill.files.runs import Rankings, read_run
+from distill.statistics.measures import Qrels
 
 
 def evaluate_files(
@@ -17,10 +18,20 @@ def evaluate_files(
 ) -> dict[str, Any]:
     """What `evaluate` gives, systems named by their files; the others are compared with `baseline`, or the first run.
 
+    Also `left_out`: {what of a run was left out, or counts 0: how many queries}.
     Raises DataError with file and line, or where a run shares no query with the judgements.
     """
     judged, found = read_files(qrels, runs)
-    return evaluate(judged, found, measures, seed, baseline)
+    return {**evaluate(judged, found, measures, seed, baseline), "left_out": left_out(judged, found)}
+
+
+def left_out(qrels: Qrels, runs: Mapping[str, Rankings]) -> dict[str, int]:
+    """{what: how many}: judged queries that a run lacks, and queries of a run that nobody judged."""
+    counts = {}
+    for name, run in runs.items():
+        counts[f"judged queries have no list in {name} and count 0"] = sum(query not in run for query in qrels)
+        counts[f"queries of {name} have no judgements and are left out"] = sum(query not in qrels for query in run)
+    return {what: count for what, count in counts.items() if count}
 
 
 def read_files(

@@ -18,6 +18,7 @@ from distill.files.gaps import Gaps
 from distill.files.runs import ranked, read_run
 from distill.texts import is_the_query
 
+COPIES = 10  # so many passages equal to the query are made good from below the depth
 Ranked = list[tuple[str, float]]
 
 
@@ -40,9 +41,9 @@ class Index(Protocol):
 
 def of_bm25(suite: Suite, entry: SetSettings, index: Index) -> FirstStage:
     """BM25's lists. A set's own lists are ranked whole, by query and instruction together (FollowIR's baseline)."""
-    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}: missing")
+    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}, missing")
     if suite.candidates is None:
-        spare = max(map(len, suite.excluded.values()), default=0) + (not entry.self_retrieval)
+        spare = max(map(len, suite.excluded.values()), default=0) + (0 if entry.self_retrieval else COPIES)
         return _kept(suite, entry, index.top(suite.queries, entry.depth + spare), gaps, "BM25", entry.depth)
     place = {doc: at for at, doc in enumerate(index.ids)}
     lists = {}
@@ -61,7 +62,7 @@ def of_run(suite: Suite, entry: SetSettings, path: Path) -> FirstStage:
     run = read_run(path)
     if not any(query in run for query in suite.queries):
         raise DataError(f"{path}: has none of the queries of the set {entry.name!r}; name a run of this set")
-    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}: missing")
+    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}, missing")
     if suite.candidates is None:
         lists = {query: ranked(run.get(query, {})) for query in suite.queries}
         first = _kept(suite, entry, lists, gaps, path.name, entry.depth)

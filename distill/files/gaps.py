@@ -47,8 +47,8 @@ class Gaps:
         for what, gap in self._gaps.items():
             if gap.missing > self._allowed * gap.named:
                 raise DataError(
-                    f"{gap.first}, and so have {gap.missing:,} of {gap.named:,} {what}, more than "
-                    f"{self._setting}: {self._allowed:g} allows; add it or take it out, or name files of one corpus"
+                    f"{gap.first}; add it or take it out, or name files of one corpus ({gap.missing:,} of "
+                    f"{gap.named:,} {what} have no text; {self._setting} allows a share of {self._allowed:g})"
                 )
 
     def counts(self) -> dict[str, int]:

@@ -49,7 +49,7 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
     unlabelled: dict[str, dict[str, None]] = {}
     negative = 0
     asked: dict[str, None] = {}
-    gaps = Gaps(missing)
+    gaps = Gaps(missing, "the setting missing")
     for where, query_id, doc_id, grade in source.labels(split):
         if gaps.lacks("labels of queries", "query", query_id, query_id in queries, where, source.holds[0]):
             continue

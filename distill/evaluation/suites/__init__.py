@@ -29,7 +29,7 @@ def read(
     """
     if kind == "nevir":
         return nevir.read(folder, split)
-    collection, gaps = texts(), Gaps(missing)
+    collection, gaps = texts(), Gaps(missing, "evaluation.sets, missing")
     if kind == "bright":
         suite = bright.read(folder, collection, gaps)
     elif kind == "followir":

@@ -48,7 +48,7 @@ def read(name: str, split: str, subset: str = "default", missing: float = MISSIN
 
 def of_task(task: Any, split: str, subset: str = "default", missing: float = MISSING) -> Suite:
     """The suite of a loaded mteb task; `missing` as in `suites.read`."""
-    gaps = Gaps(missing)
+    gaps = Gaps(missing, "evaluation.sets, missing")
     suite = _of_task(task, split, subset, gaps)
     gaps.check()
     return replace(suite, left_out=gaps.counts())
