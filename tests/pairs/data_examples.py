@@ -1,0 +1,326 @@
+"""Small files in the shapes that people bring, with what becomes of them; `test_data_page.py` feeds them to `distill`.
+
+Each row of the table in docs/data.md has examples under its name. `accepted` gives {(query, passage): label} of the
+pairs that are made (mined ones left out); `refused` a part of the one line that the command prints.
+"""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Files = dict[str, str | bytes | Callable[[Path], None]]
+Pairs = dict[tuple[str, str], int | None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """Files, what `pairs` says, and the outcome: the pairs, or a part of the message."""
+
+    files: Files
+    pairs: dict[str, object]
+    outcome: Pairs | str
+    instructions: dict[str, str] = field(default_factory=dict)
+
+
+APPLES, TRAIN, BRIDGE = "Apples are picked in autumn.", "The train leaves at ten.", "Bridges cross the river."
+BOTH: Pairs = {("apple harvest", APPLES): 1, ("night train", TRAIN): 1}
+
+
+def jsonl(*rows: object) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def parquet(*rows: dict[str, object]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+
+    return write
+
+
+def saved(**parts: list[dict[str, object]]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        from datasets import Dataset, DatasetDict
+
+        DatasetDict({name: Dataset.from_list(rows) for name, rows in parts.items()}).save_to_disk(str(path))
+
+    return write
+
+
+def row(query: str, passage: str, label: object, **more: object) -> dict[str, object]:
+    return {"query": query, "passage": passage, "label": label, **more}
+
+
+ROWS = [row("apple harvest", APPLES, 1), row("night train", TRAIN, 1)]
+CORPUS = jsonl({"_id": "d1", "text": APPLES}, {"_id": "d2", "title": "", "text": TRAIN}, {"_id": "d3", "text": BRIDGE})
+QUERIES = jsonl({"_id": "q1", "text": "apple harvest"}, {"_id": "q2", "text": "night train"})
+QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n"
+BEIR: Files = {"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels/train.tsv": QRELS}
+TREC = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.txt"}
+PLAIN = "q1 0 d1 1\nq2 0 d2 1\n"
+
+
+def beir(outcome: Pairs | str, files: Files | None = None, **pairs: object) -> Example:
+    return Example({**BEIR, **(files or {})}, {"source": "beir", "path": ".", **pairs}, outcome)
+
+
+def trec(outcome: Pairs | str, files: Files | None = None, instructions: dict[str, str] | None = None,
+         **names: str) -> Example:  # fmt: skip
+    given: Files = {"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels.txt": PLAIN, **(files or {})}
+    return Example(given, {"source": "trec", "files": {**TREC, **names}}, outcome, instructions or {})
+
+
+def table(outcome: Pairs | str, name: str, content: str | bytes | Callable[[Path], None], **pairs: object) -> Example:
+    return Example({name: content}, {"source": "table", "path": name, **pairs}, outcome)
+
+
+def topics(text: str, outcome: Pairs | str, instructions: dict[str, str] | None = None) -> Example:
+    return trec(outcome, {"topics.txt": text}, instructions, queries="topics.txt")
+
+
+def tevatron(outcome: Pairs | str, *rows: object, **pairs: object) -> Example:
+    given = {"source": "tevatron", "path": "t.jsonl", **pairs}
+    return Example({"t.jsonl": jsonl(*rows)}, given, outcome)
+
+
+def mined(query: str, text: str, key: str, **more: object) -> dict[str, object]:
+    return {"query_id": query, "query": query, "positive_passages": [{"docid": key, "title": "", "text": text}],
+            "negative_passages": [{"docid": f"n{query}", "title": "", "text": f"{BRIDGE} {query}"}], **more}  # fmt: skip
+
+
+SGML = """<top>
+<num> Number: q1
+<title> apple harvest
+
+<desc> Description:
+When are apples picked?
+
+<narr> Narrative:
+Relevant is what names a month &amp; a place; p < 0.05 counts.
+</top>
+<top>
+<num> Number: q2
+<title> night train
+<narr> Narrative: Times.
+</top>
+"""
+COVID = """<?xml version="1.0" encoding="UTF-8"?>
+<topics>
+  <topic number="q1"><query>apple harvest</query><question>when?</question><narrative>A &lt; B</narrative></topic>
+  <topic number="q2"><query>night train</query><question>when?</question><narrative>Times.</narrative></topic>
+</topics>
+"""
+TRIALS = '<topics task="2021 TREC Clinical Trials">\n<topic number="q1">\napple\nharvest\n</topic>\n<topic number="q2">night train</topic>\n</topics>\n'
+NOTES = {"apple harvest": "Relevant is what names a month & a place; p < 0.05 counts.", "night train": "Times."}
+SPLIT = [{**ROWS[0], "split": "train"}, {**ROWS[1], "split": "test"}]
+THREE: Files = {
+    "c.csv": f"id,text\nd1,{APPLES}\nd2,{TRAIN}\n",
+    "q.tsv": "id\ttext\nq1\tapple harvest\nq2\tnight train\n",
+}
+NAMES = {"corpus": "c.csv", "queries": "q.tsv", "qrels": "r.csv"}
+
+
+def three(outcome: Pairs | str, qrels: str, **pairs: object) -> Example:
+    return Example({**THREE, "r.csv": qrels}, {"source": "table", "files": NAMES, **pairs}, outcome)
+
+
+def labelled(label: object) -> str:
+    return jsonl(row("apple harvest", APPLES, label), row("apple harvest", BRIDGE, 0))
+
+
+def folder(outcome: Pairs | str, split: str = "train", **files: str | bytes) -> Example:
+    given: Files = {f"t/{name.replace('__', '.')}": content for name, content in files.items()}
+    return Example(given, {"source": "table", "path": "t", "split": split}, outcome)
+
+
+HARVEST: Pairs = {("apple harvest", APPLES): 1}
+CSV = f'query,passage,label\napple harvest,{APPLES},1\nnight train,"The train\nleaves, at ten.",0\n'
+WITH_NEWLINE: Pairs = {("apple harvest", APPLES): 1, ("night train", "The train\nleaves, at ten."): 0}
+TABS = f"query\tpassage\tlabel\napple harvest\t{APPLES}\t1\nnight train\t{TRAIN}\t1\n"
+
+EXAMPLES: dict[str, list[Example]] = {
+    "beir": [
+        beir(BOTH),
+        beir(BOTH, {"qrels/train.tsv": PLAIN.replace(" ", "\t")}),
+        beir({("apple harvest", f"Fruit {APPLES}"): 1},
+             {"corpus.jsonl": jsonl({"_id": 1, "title": "Fruit", "text": APPLES}, {"_id": 2, "title": None, "text": "x"}),
+              "qrels/train.tsv": "corpus-id\tquery-id\tscore\n1\tq1\t1.0\n"}),
+        beir("no split 'trian'; there are train", split="trian"),
+        beir("stands twice, with another text at", {"corpus.jsonl": CORPUS + jsonl({"_id": "d1", "text": "x"})}),
+        beir("stands twice, with another text at", {"queries.jsonl": QUERIES + jsonl({"_id": "q1", "text": "x"})}),
+        beir("the label '0.5' is not an integer", {"qrels/train.tsv": "q1\td1\t0.5\n"}),
+        beir("name the columns query-id, corpus-id and score", {"qrels/train.tsv": "a\tb\tscore\nq1\td1\t1\n"}),
+    ],
+    "trec corpus": [
+        trec(BOTH, {"c.tsv": f"d1\t{APPLES}\nd2\t{TRAIN}\nd3\t{BRIDGE}\n"}, corpus="c.tsv"),
+        trec({("apple harvest", f"Fruit {APPLES}"): 1, ("night train", TRAIN): 1},
+             {"c.tsv": f"d1\tFruit\t{APPLES}\nd2\t\t{TRAIN}\n"}, corpus="c.tsv"),
+        trec({("apple harvest", f"Fruit {APPLES}"): 1, ("night train", f"Rail {TRAIN}"): 1},
+             {"c.tsv": f"d1\thttps://a.org\tFruit\t{APPLES}\nd2\thttps://b.org\tRail\t{TRAIN}\n"}, corpus="c.tsv"),
+        trec({("apple harvest", f"Fruit {APPLES}"): 1, ("night train", f"Rail {TRAIN}"): 1},
+             {"c.tsv": f"id\ttext\ttitle\nd1\t{APPLES}\tFruit\nd2\t{TRAIN}\tRail\n"}, corpus="c.tsv"),
+        trec(BOTH, {"c.json": json.dumps([{"docid": "d1", "contents": APPLES}, {"docid": "d2", "contents": TRAIN}])},
+             corpus="c.json"),
+        trec(BOTH, {"c.jsonl": jsonl({"pid": "d1", "docid": "D", "passage": APPLES},
+                                     {"pid": "d2", "docid": "D", "passage": TRAIN})}, corpus="c.jsonl"),
+        trec("'Apples are' is no URL", {"c.tsv": "d1\tApples are\tpicked in\tautumn.\nd2\ta\tb\tc\n"}, corpus="c.tsv"),
+        trec("c.tsv:2: 3 columns by tabs, and 2 before", {"c.tsv": f"d1\t{APPLES}\nd2\tThe\ttrain\n"}, corpus="c.tsv"),
+        trec("c.tsv:1: 5 columns by tabs", {"c.tsv": "d1\ta\tb\tc\td\n"}, corpus="c.tsv"),
+        trec("c.tsv:1: 1 columns by tabs", {"c.tsv": "d1 words\n"}, corpus="c.tsv"),
+        trec("a passage has an id and a text", {"c.jsonl": jsonl({"key": "d1", "text": APPLES})}, corpus="c.jsonl"),
+    ],
+    "trec topics": [
+        topics(SGML, BOTH, NOTES),
+        topics(COVID, BOTH, {"apple harvest": "A < B", "night train": "Times."}),
+        topics(TRIALS, BOTH),
+        topics("q1\tapple harvest\nq2\tnight train\n", BOTH),
+        topics("qid\tquery\nq1\tapple harvest\nq2\tnight train\n", BOTH),
+        topics("<top>\n<title> apple harvest\n</top>\n", "topics.txt:1: a topic needs <num>"),
+        topics("<top><num>q1<title>a<title>b</top>", "topics.txt:1: a topic with two <title>"),
+        topics("<html></html>", "no <top> or <topic>"),
+    ],
+    "qrels": [
+        trec(BOTH, {"qrels.txt": "q1\t0\td1\t1\nq2\t0\td2\t1\n"}),
+        trec(BOTH, {"qrels.txt": "q1 0 d1 1\nq1 0 d1 1\nq2 Q0 d2 1.0\n"}),
+        trec({("apple harvest", APPLES): 1},
+             {"qrels.txt": "query_id\titer\tdoc_id\trelevance\nq 1\t0\td 1\t1\n",
+              "corpus.jsonl": jsonl({"_id": "d 1", "text": APPLES}, {"_id": "d2", "text": TRAIN}),
+              "queries.jsonl": jsonl({"_id": "q 1", "text": "apple harvest"})}),
+        trec("is judged twice", {"qrels.txt": "q1 0 d1 1\nq1 0 d1 0\n"}),
+        trec("qrels.txt:1: 5 columns", {"qrels.txt": "q 1 0 d 1\n"}),
+        trec("qrels.txt:2: 3 columns, and 4 before", {"qrels.txt": "q1 0 d1 1\nq2 d2 1\n"}),
+        trec("the label 'yes' is not an integer", {"qrels.txt": "q1 0 d1 yes\n"}),
+        Example({"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "a.txt": PLAIN, "b.txt": PLAIN},
+                {"source": "trec", "files": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels.train": "a.txt",
+                                             "qrels.test": "b.txt"}, "split": "Train"},
+                "no qrels.Train; there is qrels.train, qrels.test"),
+    ],
+    "table CSV": [
+        table(WITH_NEWLINE, "t.csv", CSV),
+        table(WITH_NEWLINE, "t.csv", "\ufeff" + CSV.replace(",1\n", ";1\n").replace(",0\n", ";0\n").replace(
+            "query,passage,", "query;passage;").replace("harvest,", "harvest;").replace('train,"', 'train;"')),
+        table(BOTH, "t.csv", TABS.replace("\n", "\r\n").encode("utf-16")),
+        table(BOTH, "t.csv.gz", gzip.compress(TABS[:60].encode()) + gzip.compress(TABS[60:].encode())),
+        table({("apple harvest", APPLES): 1}, "t.csv", f",Query,Passage,Label\n0,apple harvest,{APPLES},1.0\n"),
+        table("t.csv:2: the row has not the header's 2 columns", "t.csv", "query,passage\na,b,c\n"),
+        table("two columns are called 'label'", "t.csv", "query,passage,label,label\na,b,1,0\n"),
+        table("mend the quotes", "t.csv", 'query,passage\na,"b\nc,d\n'),
+        table("no text in a column for passage", "t.csv", "query;answer\na;b\n"),
+        table("not UTF-8", "t.csv", "query,passage\ncafé,b\n".encode("latin-1")),
+    ],
+    "table TSV": [
+        table(BOTH, "t.tsv", TABS),
+        table(BOTH, "t.tsv", TABS.encode("utf-16")),
+        table({("apple harvest", 'It is "ripe" now.'): 1}, "t.tsv", 'query\tpassage\tlabel\napple harvest\tIt is "ripe" now.\t1\n'),
+        table("quoted as CSV", "t.tsv", 'query\tpassage\tlabel\na\t"It is ""ripe"" now."\t1\n'),
+        table("the row has not the header's 3 columns", "t.tsv", "query\tpassage\tlabel\na\tb\tc\t1\n"),
+    ],
+    "table JSON": [
+        table(BOTH, "t.jsonl", jsonl(*ROWS)),
+        table(BOTH, "t.json", json.dumps(ROWS, indent=1)),
+        table(BOTH, "t.jsonl", json.dumps(ROWS)),
+        table({("apple ? harvest", APPLES): 1}, "t.jsonl", jsonl(row("apple \ud83d harvest", APPLES, 1))),
+        table("t.jsonl:1: a number of more than 4,300 digits", "t.jsonl", '{"query": "a", "passage": "b", "label": ' + "1" * 5000 + "}"),
+        table("t.jsonl:1: JSON nested too deep", "t.jsonl", "[" * 100_000),
+        table("t.jsonl:2: not JSON", "t.jsonl", jsonl(ROWS[0]) + "{'query': 1}\n"),
+        table("t.jsonl:1: a line is an object", "t.jsonl", '["apple harvest", "x", 1]\n'),
+        table("holds no passage", "t.jsonl", ""),
+    ],
+    "table Parquet": [
+        table(BOTH, "t.parquet", parquet(*ROWS)),
+        table({("apple harvest", APPLES): 1, ("apple harvest", BRIDGE): None}, "t.parquet",
+              parquet(row("apple harvest", APPLES, 1.0), row("apple harvest", BRIDGE, float("nan")))),
+        table({("apple harvest", APPLES): 1}, "t.parquet", parquet(row("apple harvest", APPLES.encode(), 1))),
+        table("query is not a text but a int 2019", "t.parquet", parquet(row(2019, APPLES, 1))),  # type: ignore[arg-type]
+        table("not a readable Parquet file", "t.parquet", "no parquet"),
+        table("bytes that are not UTF-8", "t.parquet", parquet(row("apple harvest", b"\xff", 1))),  # type: ignore[arg-type]
+    ],
+    "table of three": [
+        three(BOTH, "query-id,corpus-id,score\nq1,d1,1\nq2,d2,1\n"),
+        three(HARVEST, "query-id,corpus-id,score,split\nq1,d1,1,train\nq2,d2,1,test\n"),
+        three("no split 'trian'; there are test, train", "query-id,corpus-id,score,split\nq1,d1,1,train\nq2,d2,1,test\n",
+              split="trian"),
+        three("no column of labels", "query-id,corpus-id\nq1,d1\n"),
+        three("pairs.ids: text is for one table", "query-id,corpus-id,score\nq1,d1,1\n", ids="text"),
+    ],
+    "table splits": [
+        table(HARVEST, "t.jsonl", jsonl(*SPLIT), split="train"),
+        folder(HARVEST, train__jsonl=jsonl(ROWS[0]), test__jsonl=jsonl(ROWS[1])),
+        folder(BOTH, **{"a__jsonl": jsonl(ROWS[0]), "b__csv": f"query,passage,label\nnight train,{TRAIN},1\n",
+                        "__DS_Store": b"\0\0\0\1Bud1", "~$a__csv": b"\0", "__MACOSX/__a__jsonl": b"\0"}),
+        table("no split 'Train'; there are test, train", "t.jsonl", jsonl(*SPLIT), split="Train"),
+        table("no split in this row", "t.jsonl", jsonl(SPLIT[0], {**ROWS[1], "split": None})),
+        table("holds test, train; say which one is split in pairs.qrels", "t.jsonl", jsonl(*SPLIT),
+              split={"train": 0.5, "test": 0.5}),
+        folder("no split 'dev'; there are test, train", "dev", train__jsonl=jsonl(ROWS[0]), test__jsonl=jsonl(ROWS[1])),
+        folder("of no split", train__jsonl=jsonl(ROWS[0]), more__jsonl=jsonl(ROWS[1])),
+        folder("its ending is none of", a__jsonl=jsonl(ROWS[0]), b__xlsx=b"PK"),
+        folder("holds the folder sub", **{"a__jsonl": jsonl(ROWS[0]), "sub/b__jsonl": jsonl(ROWS[1])}),
+    ],
+    "huggingface": [
+        Example({"saved": saved(train=[ROWS[0]], test=[ROWS[1]])}, {"source": "huggingface", "path": "saved"}, HARVEST),
+        Example({"data/train.jsonl": jsonl(*SPLIT)}, {"source": "huggingface", "path": "data"}, HARVEST),
+        Example({"saved": saved(train=[ROWS[0]], test=[ROWS[1]])},
+                {"source": "huggingface", "path": "saved", "split": "Train"}, "no split 'Train'; there are train, test"),
+        Example({"saved": saved(test=ROWS)}, {"source": "huggingface", "path": "saved"},
+                "no split 'train'; there are test"),
+        Example({"saved": saved(a=[ROWS[0]], b=[ROWS[1]])},
+                {"source": "huggingface", "path": "saved", "split": {"train": 0.5, "test": 0.5}}, "holds a, b; say which"),
+    ],
+    "tevatron": [
+        tevatron(BOTH, mined("apple harvest", APPLES, "1"), mined("night train", TRAIN, "2")),
+        tevatron(BOTH, mined("apple harvest", APPLES, "0"), mined("night train", TRAIN, "0"), ids="text"),
+        tevatron("the id '0' stands twice, with another text at", mined("apple harvest", APPLES, "0"),
+                 mined("night train", TRAIN, "0")),
+        tevatron("a line has query_id, query", ROWS[0]),
+        tevatron("is a list of passages", mined("a", APPLES, "0", negative_passages="none")),
+        tevatron("text is not a text but a int 5", mined("a", 5, "0")),  # type: ignore[arg-type]
+    ],
+    "labels": [
+        *(table({("apple harvest", APPLES): grade, ("apple harvest", BRIDGE): 0}, "t.jsonl", labelled(label))
+          for label, grade in ((1, 1), (1.0, 1), ("1", 1), ("1.0", 1), (True, 1), ("True", 1), ("false", 0), (-1, 0),
+                               (None, None), (float("nan"), None), ("", None), ("nan", None), (3, 3))),
+        *(table(f"t.jsonl:1: the label {shown!r} is not an integer", "t.jsonl", labelled(label))
+          for label, shown in ((0.5, "0.5"), ("yes", "yes"), ("1,0", "1,0"), (10**12, "1000000000000"))),
+        table("the label '{'grade': 1}' is not an integer".replace("'{", '"{').replace("}'", '}"'), "t.jsonl",
+              labelled({"grade": 1})),
+    ],
+    "texts and titles": [
+        table({("apple harvest", APPLES): 1}, "t.jsonl", jsonl(row("apple harvest", APPLES, 1, title=None))),
+        table({("apple harvest", APPLES): 1}, "t.jsonl", jsonl(row("apple harvest", APPLES, 1, title=float("nan")))),
+        table({("apple harvest", f"None {APPLES}"): 1}, "t.jsonl", jsonl(row("apple harvest", APPLES, 1, title="None"))),
+        table({("apple harvest", "Fruit"): 1}, "t.jsonl", jsonl({**row("apple harvest", "", 1), "passage": None, "title": "Fruit"})),
+        table("title is not a text but a int 5", "t.jsonl", jsonl(row("apple harvest", APPLES, 1, title=5))),
+        table("passage is not a text but a list", "t.jsonl", jsonl({**ROWS[0], "passage": ["a"]})),
+        table("query is not a text but a float 1.5", "t.jsonl", jsonl({**ROWS[0], "query": 1.5})),
+        beir("title is not a text but a dict", {"corpus.jsonl": jsonl({"_id": "d1", "title": {}, "text": "x"})}),
+    ],
+    "ids": [
+        table(BOTH, "t.jsonl", jsonl({**ROWS[0], "query_id": "q 1", "doc_id": 1}, {**ROWS[1], "query_id": "q2", "doc_id": 2.0})),
+        table(BOTH, "t.jsonl", jsonl({**ROWS[0], "doc_id": None}, {**ROWS[1], "doc_id": float("nan")})),
+        table(BOTH, "t.csv", f"query_id,query,doc_id,passage,label\nq,apple harvest,1,{APPLES},1\nq,night train,1,{TRAIN},1\n",
+              ids="text"),
+        table("with another text at", "t.csv", f"query_id,query,doc_id,passage,label\na,apple harvest,1,{APPLES},1\nb,night train,1,{TRAIN},1\n"),
+        table("with another text at", "t.csv", f"query_id,query,passage,label\nq,apple harvest,{APPLES},1\nq,night train,{TRAIN},1\n"),
+        table("with another instruction at", "t.jsonl",
+              jsonl({**ROWS[0], "query_id": "q", "instruction": "a"}, {**ROWS[0], "query_id": "q", "instruction": "b"})),
+        table("an id is a text or a number; this is a bool", "t.jsonl", jsonl({**ROWS[0], "doc_id": True})),
+    ],
+    "every file": [
+        trec("c.jsonl: is a folder; name a file in it", {"c.jsonl/x": ""}, corpus="c.jsonl"),
+        trec("no such file", corpus="none.tsv"),
+        table("not a whole gzip file", "t.jsonl.gz", gzip.compress(jsonl(*ROWS * 500).encode())[:-20]),
+        table("UTF-16 without its mark", "t.jsonl", jsonl(*ROWS).encode("utf-16-le")),
+        table("its ending is none of", "t.xlsx", b"PK"),
+        table(BOTH, "t.jsonl", b"\xef\xbb\xbf" + jsonl(*ROWS).replace("\n", "\r\n").encode()),
+        table(BOTH, "t.JSONL", jsonl(*ROWS).encode("utf-16")),
+    ],
+}  # fmt: skip
