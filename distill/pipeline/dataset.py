@@ -31,7 +31,11 @@ def _settings(run: Run) -> Json:
 
 
 def _inputs(run: Run) -> Counts:
-    return {name: run.data_hash(name) for name in ("pairs", "kept")}  # kept's hash covers the changed pairs
+    """The rows (kept's hash covers the changed pairs), and what the published rows' card says of earlier stages."""
+    from distill.publish.card import provenance
+
+    card = {} if isinstance(run, Round) else {"card": store.fingerprint(provenance(run.folder))}
+    return {**{name: run.data_hash(name) for name in ("pairs", "kept")}, **card}
 
 
 def _make(run: Run) -> Counts:

@@ -18,7 +18,9 @@ from distill.results import Counts, Json
 
 
 def _settings(run: Run) -> Json:
-    return {**dump(run.config.evaluation), "seed": run.config.seed}
+    """The evaluation's own, and those of the pairs that decide measures and lists, where they are not the defaults."""
+    of_pairs = run.config.pairs.model_dump(include={"relevant_from", "language"}, exclude_defaults=True)
+    return {**dump(run.config.evaluation), "seed": run.config.seed, **of_pairs}
 
 
 def _inputs(run: Run) -> Counts:

@@ -40,7 +40,10 @@ def _inputs(run: Run) -> Counts:
         if miner.path:
             found |= run.file_hashes([run.base / miner.path])
     if pairs.clean.decontaminate:
-        found["held_out"] = HeldOut(run, made=False).inputs()
+        held_out = HeldOut(run, made=False)
+        found["held_out"] = held_out.inputs()
+        if read_as := held_out.read_as():
+            found["held_out_read_as"] = read_as
     return found
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
     from distill.evaluation.suites.base import Suite
 
+DECIDE_TEXTS = {"kind", "files", "columns", "split", "subset", "queries", "missing"}  # of a set's settings
+
 
 def suite_of(run: Run, entry: SetSettings) -> Suite:
     """An entry of `evaluation.sets`, read. Raises DataError with file and line, ConfigError for a task mteb lacks."""
@@ -37,7 +39,8 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
     if entry.source == "mteb":
         return {"mteb": entry.path, "subset": entry.subset}
     if entry.source == "pairs":
-        return {"pairs": run.data_hash("pairs")}
+        passages = run.file_hashes(source_files(run, run.config.pairs)) if run.config.pairs.source != "example" else {}
+        return {"pairs": run.data_hash("pairs"), **passages}
     from distill.evaluation import suites
 
     folder = data_folder(run, entry, entry.split)
@@ -86,3 +89,11 @@ class HeldOut(Mapping[str, Iterable[str]]):
     def inputs(self) -> dict[str, Json]:
         """What the sets are made from, by name."""
         return {name: set_inputs(self._run, entry) for name, entry in self._sets.items()}
+
+    def read_as(self) -> dict[str, Json]:
+        """The settings that decide which texts of its files a set holds, by name, where they are not the defaults."""
+        values = {
+            name: entry.model_dump(mode="json", include=DECIDE_TEXTS, exclude_defaults=True)
+            for name, entry in self._sets.items()
+        }
+        return {name: changed for name, changed in values.items() if changed}

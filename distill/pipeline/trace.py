@@ -17,7 +17,10 @@ from distill.results import Counts, Json
 
 def _settings(run: Run) -> Json:
     """What decides which answers there are: not where they are asked, at what price, or how fast."""
-    return {**run.config.teacher.identity(), "prompt": run.config.prompt}
+    pairs = run.config.pairs
+    # Where the teacher writes the queries, all parts are made and only some asked about; else only these are made.
+    asked = {"ask": pairs.ask} if pairs.synthesize and pairs.ask != ["train"] else {}
+    return {**run.config.teacher.identity(), "prompt": run.config.prompt, **asked}
 
 
 def _inputs(run: Run) -> Counts:
