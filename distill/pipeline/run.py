@@ -23,6 +23,7 @@ from distill.results import Counts, Json
 LATER: dict[str, Json] = {
     "self_retrieval": False,
     "missing": MISSING,
+    "ids": "given",
 }
 SECRETS = "keys are named by their environment variable and never written"
 

@@ -65,7 +65,7 @@ def test_pairs_that_are_made_again_alike_let_everything_after_them_be(
     store.write_json(run / "pairs" / store.MANIFEST, {**manifest, "fingerprint": "of other settings"})
     assert distill(run) == 0
     said = capsys.readouterr().err
-    assert "pairs: made again, since this has changed: setting passage_words" in said
+    assert "pairs: made again, since this has changed: " in said and "setting passage_words" in said
     assert all(f"{name}: unchanged" in said for name in ("trace", "filter", "sft"))
     assert contents(run) == before
 
