@@ -141,11 +141,11 @@ class Budget(Settings):
 class Import(Settings):
     """`source: import`: traces that exist. `columns` names them where they are not found by themselves.
 
-    Found by themselves: `query`, `passage`, `instruction`, `reasoning`, `content`; or Rank1's `prompt` and
-    `completion`, with the prompt's frame around query and passage.
+    Found by themselves: `query`, `passage`, `title`, `instruction`, `reasoning`, `content`, `verdict`; or Rank1's
+    `prompt` and `completion`, with the prompt's frame around query and passage; or `messages`.
     """
 
-    path: PathBeside = Field(description="a Parquet or JSONL file, or a folder of them")
+    path: PathBeside = Field(description="a file of JSON, JSON lines, CSV, TSV or Parquet, or a folder of them")
     columns: dict[str, str] = {}
 
 

@@ -51,7 +51,7 @@ def trace(
         endpoints = [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
     began = time.monotonic()
     if not settings.asks:
-        return _import(pairs, settings, folder, began)
+        return _import(pairs, settings, folder, began, Progress(notify, None, quiet).say)
     due = settings.sampled.first * total if total else None
     watcher = Progress(notify, due, quiet)
     with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as session:
@@ -74,20 +74,32 @@ def trace(
     return {"pairs": plan.pairs, **rows.counts(), **asked, **written}
 
 
-def _import(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path, began: float) -> dict[str, Any]:
+def _import(
+    pairs: Iterable[Pair], settings: TeacherSettings, folder: Path, began: float, say: Callable[[str], None]
+) -> dict[str, Any]:
     rows, seen = TraceCounts(settings), Counter[str]()
     place = settings.import_.path if settings.import_ else settings.source
     unknown = f"{NOT_ASKED}: {place} holds no trace of this pair"
     folder.mkdir(parents=True, exist_ok=True)
+    source = settings.made_source()
 
     def traces() -> Iterator[Trace]:
-        for pair, sample, answer in settings.made_source().imported(pairs, folder / ".import.sqlite"):
+        for pair, sample, answer in source.imported(pairs, folder / ".import.sqlite"):
             seen["pairs"] += sample == 0
             yield rows.trace(pair.pair_id, sample, answer or Answer("", finish_reason="error", error=unknown))
 
     written = write_rows(folder, traces(), Trace, presorted=True)
+    for note in source.notes:
+        say(f"  {note}")
     asked = {"asked_now": 0, "cost_usd": 0.0, "unusable_cost_usd": 0.0, "faults": {}, "hosts": []}
-    return {**seen, **rows.counts(), **asked, "seconds": round(time.monotonic() - began, 2), **written}
+    return {
+        **seen,
+        **source.row_counts,
+        **rows.counts(),
+        **asked,
+        "seconds": round(time.monotonic() - began, 2),
+        **written,
+    }
 
 
 def refuse_upload(folder: str | Path) -> None:

@@ -115,6 +115,8 @@ class TeacherSource:
 
     def __init__(self, settings: TeacherSettings) -> None:
         self.settings = settings
+        self.row_counts: dict[str, int] = {}  # of `imported`: what became of each row that was read
+        self.notes: list[str] = []  # and the lines that say why
 
     @property
     def default_name(self) -> str:

@@ -1,46 +1,34 @@
 """`source: import`: traces that exist, matched with the pairs that they are about. Nothing is asked or paid.
 
-A row is matched by its prompt, or by query, instruction and passage, or by query and document id; the rows of one pair
-are its samples, in the file's order. Values are kept as they are: what does not parse is for the filters to reject.
+A row is matched by its prompt (or its messages), or by query, instruction and passage, or by query and document id;
+the rows of one pair are its samples, in the file's order. Each row is counted: matched, a sample more than
+`teacher.samples` takes, unmatched, or refused. What does not parse as a verdict is for the filters to reject.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from distill.answers import JsonObject, JsonValue
 from distill.answers.finish import finish_of
-from distill.answers.message import read_message
-from distill.errors import ConfigError, DataError
-from distill.prompts import THINK, teacher_prompt
-from distill.records import Answer, Pair, digest, make_request
-from distill.store import filesystem
+from distill.errors import DataError
+from distill.prompts import teacher_prompt
+from distill.records import Answer, Pair, make_request
 from teacher.client import guess_prompt, guess_tokens
+from teacher.import_rows import ImportedRow, id_key, import_rows, text_key
 from teacher.settings import Import as ImportSettings
-from teacher.settings import TeacherSettings
 from teacher.sources.base import TeacherSource
 
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
-
-KNOWN: dict[str, tuple[str, ...]] = {
-    "query": ("query",),
-    "passage": ("passage", "document", "text"),
-    "instruction": (),
-    "query_id": ("query_id", "query-id", "qid"),
-    "doc_id": ("doc_id", "corpus-id", "docid", "pid"),
-    "prompt": ("prompt",),
-    "completion": ("completion", "output", "response"),
-    "reasoning": ("reasoning", "reasoning_content", "thinking"),
-    "content": ("content", "answer", "verdict"),
-    "finish_reason": ("finish_reason",),
-    "model": ("model",),
-}
-_WORDS = {"yes": "true", "no": "false", "1": "true", "0": "false", "relevant": "true", "not relevant": "false"}
+UNMATCHED, TAKEN, BEYOND = 0, 1, 2  # what became of a row
+SHOWN = 40  # characters of two texts that differ
+NEAREST_OF = 2000  # pairs without a trace that an unmatched row is compared with
 
 
 class Import(TeacherSource):
@@ -65,24 +53,96 @@ class Import(TeacherSource):
     def imported(self, pairs: Iterable[Pair], scratch: Path) -> Iterator[tuple[Pair, int, Answer | None]]:
         """(pair, sample, answer) for every pair and sample that is there; None for a pair without a trace.
 
-        `scratch` is a file to work with. Raises ConfigError (no such file, a column that is not there), DataError (a
-        line that cannot be read).
+        `scratch` is a file to work with. Afterwards `row_counts` says what became of each row, `notes` why. Raises
+        ConfigError (no such file, a column that is not there), DataError (a line that cannot be read, or no row that
+        matches a pair).
         """
-        path, columns = self._named.path, self._named.columns
-        unknown = set(columns) - set(KNOWN)
-        if unknown:
-            raise ConfigError(f"teacher.import.columns: {sorted(unknown)[0]!r} is none of {', '.join(KNOWN)}")
         scratch.unlink(missing_ok=True)
         base = sqlite3.connect(scratch)
         try:
-            base.execute("CREATE TABLE trace(key TEXT, answer TEXT)")
-            base.executemany("INSERT INTO trace VALUES (?, ?)", _keyed(path, columns))
+            base.execute("PRAGMA synchronous=OFF")
+            base.execute("CREATE TABLE trace(key TEXT, other TEXT, answer TEXT, used INTEGER DEFAULT 0)")
+            base.executemany("INSERT INTO trace(key, other, answer) VALUES (?, ?, ?)", self._stored())
             base.execute("CREATE INDEX by_key ON trace(key)")
+            base.execute("CREATE INDEX by_other ON trace(other)")
+            without: list[Pair] = []
             for pair in pairs:
-                yield from _of_pair(pair, self.settings, base)
+                answers = list(self._of_pair(pair, base))
+                if not answers and len(without) < NEAREST_OF:
+                    without.append(pair)
+                yield from answers or [(pair, 0, None)]
+            self._count(base, without)
         finally:
             base.close()
             scratch.unlink(missing_ok=True)
+
+    def _rows(self) -> Iterator[ImportedRow]:
+        return import_rows(self._named.path, self._named.columns, self.settings.prompt)
+
+    def _stored(self) -> Iterator[tuple[str, str | None, str]]:
+        self._refused: Counter[str] = Counter()
+        for row in self._rows():
+            if row.refused is not None:
+                if not self._refused:
+                    self.notes.append(f"{row.where}: {row.refused}")
+                self._refused[row.refused] += 1
+                continue
+            answer = json.dumps([row.reasoning, row.content, row.finish_reason, row.model])
+            yield row.keys[0], row.keys[1] if len(row.keys) > 1 else None, answer
+
+    def _of_pair(self, pair: Pair, base: sqlite3.Connection) -> Iterator[tuple[Pair, int, Answer | None]]:
+        settings = self.settings
+        content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt)
+        plain = teacher_prompt(pair.query, pair.passage, pair.instruction)  # what a row of texts is keyed by
+        keys = (text_key(content), text_key(plain), id_key(pair.query_id, pair.doc_id))
+        found = base.execute(
+            "SELECT rowid, answer FROM trace WHERE key IN (?, ?, ?) OR other IN (?, ?, ?) ORDER BY rowid", keys * 2
+        ).fetchall()
+        messages = [{"role": "user", "content": content}]
+        for sample, (number, text) in enumerate(found):
+            taken = sample < settings.sampled.first
+            base.execute("UPDATE trace SET used=? WHERE rowid=? AND used<>1", (TAKEN if taken else BEYOND, number))
+            if not taken:
+                continue
+            reasoning, answer, finish, model = json.loads(text)
+            request = make_request(settings.teacher_name, messages, settings.sampling(sample), sample)
+            reason, unknown = finish_of(finish)
+            yield (
+                pair,
+                sample,
+                Answer(
+                    request.request_id,
+                    reasoning,
+                    answer,
+                    reason,
+                    guess_prompt(messages),
+                    guess_tokens(reasoning + answer),
+                    model=model,
+                    estimated=True,
+                    unknown_finish=unknown,
+                ),
+            )
+
+    def _count(self, base: sqlite3.Connection, without: list[Pair]) -> None:
+        """Say what became of the rows. Raises DataError where none matches a pair."""
+        used = dict(base.execute("SELECT used, count(*) FROM trace GROUP BY used"))
+        refused = sum(self._refused.values())
+        self.row_counts = {
+            "import_rows": sum(used.values()) + refused,
+            "import_matched": used.get(TAKEN, 0),
+            "import_more_samples": used.get(BEYOND, 0),
+            "import_unmatched": used.get(UNMATCHED, 0),
+            "import_refused": refused,
+        }
+        if used.get(UNMATCHED):
+            (number,) = base.execute("SELECT min(rowid) FROM trace WHERE used=?", (UNMATCHED,)).fetchone()
+            accepted = (row for row in self._rows() if row.refused is None)
+            self.notes.append(nearest(next(islice(accepted, number - 1, None)), without))
+        if used.get(BEYOND):
+            self.notes.append(f"{used[BEYOND]:,} rows are further samples; teacher.samples says how many are taken")
+        if not used.get(TAKEN):
+            count = f"none of its {self.row_counts['import_rows']:,} rows matches a pair"
+            raise DataError(f"{self._named.path}: {count}; {'; '.join(self.notes) or 'it is empty'}")
 
 
 def _stamps(path: str) -> list[JsonValue]:
@@ -91,121 +151,29 @@ def _stamps(path: str) -> list[JsonValue]:
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
-def _of_pair(
-    pair: Pair, settings: TeacherSettings, base: sqlite3.Connection
-) -> Iterator[tuple[Pair, int, Answer | None]]:
-    content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt)
-    plain = teacher_prompt(pair.query, pair.passage, pair.instruction)  # what a row of texts is keyed by (`_key`)
-    keys = (digest(content), digest(plain), digest("ids", pair.query_id, pair.doc_id))
-    rows = base.execute("SELECT answer FROM trace WHERE key IN (?, ?, ?) ORDER BY rowid", keys).fetchall()
-    if not rows:
-        yield pair, 0, None
-    messages = [{"role": "user", "content": content}]
-    for sample, (text,) in enumerate(rows[: settings.sampled.first]):
-        reasoning, answer, finish, model = json.loads(text)
-        request = make_request(settings.teacher_name, messages, settings.sampling(sample), sample)
-        reason, unknown = finish_of(finish)
-        yield (
-            pair,
-            sample,
-            Answer(
-                request.request_id,
-                reasoning,
-                answer,
-                reason,
-                guess_prompt(messages),
-                guess_tokens(reasoning + answer),
-                model=model,
-                estimated=True,
-                unknown_finish=unknown,
-            ),
-        )
-
-
-def _keyed(path: str, columns: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for where, raw in _rows(path):
-        row = {name: _value(raw, name, columns, where) for name in KNOWN}
-        reasoning, content = _read(row)
-        content = _WORDS.get(content.lower(), content)
-        yield _key(row, where), json.dumps([reasoning, content, row["finish_reason"], row["model"]])
-
-
-def _read(row: JsonObject) -> tuple[str, str]:
-    """(reasoning, answer) of a row: of its completion, text or messages, else of its own two columns."""
-    completion = row["completion"]
-    if isinstance(completion, list) and completion and isinstance(completion[-1], dict) and "role" in completion[-1]:
-        return read_message(completion[-1])
-    if completion is not None:
-        return read_message({"content": completion})
-    content = row["content"]
-    return read_message({"reasoning": row["reasoning"], "content": _text(content) if _plain(content) else content})
-
-
-def _key(row: JsonObject, where: str) -> str:
-    text = {name: _text(value) for name, value in row.items() if _plain(value)}
-    if "prompt" in text:
-        return digest(text["prompt"].rstrip().removesuffix(THINK).rstrip())
-    if "query" in text and "passage" in text:
-        return digest(teacher_prompt(text["query"], text["passage"], text.get("instruction")))
-    if "query_id" in text and "doc_id" in text:
-        return digest("ids", text["query_id"], text["doc_id"])
-    raise DataError(
-        f"{where}: neither prompt, nor query and passage, nor query_id and doc_id; name them in teacher.import.columns"
+def nearest(row: ImportedRow, pairs: Sequence[Pair]) -> str:
+    """What an unmatched row is most like among pairs without a trace, and where the two differ."""
+    if not pairs:
+        return f"{row.where} matches no pair, and each pair has a trace"
+    by_ids = row.keys[0] == id_key(*row.text.split(" ", 1)) if " " in row.text else False
+    texts = [
+        f"{pair.query_id} {pair.doc_id}" if by_ids else teacher_prompt(pair.query, pair.passage, pair.instruction)
+        for pair in pairs
+    ]
+    words = set(row.text.split())
+    mine, likeness = " ".join(row.text.split()), [_likeness(row.text, words, text, by_ids) for text in texts]
+    best = likeness.index(max(likeness))
+    theirs, pair = " ".join(texts[best].split()), pairs[best]
+    at = next((n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs)))
+    start = max(0, at - SHOWN // 2)
+    return (
+        f"{row.where} matches no pair; the nearest is query {pair.query_id!r}, passage {pair.doc_id!r}: the row has "
+        f"{mine[start : at + SHOWN]!r} where the pair has {theirs[start : at + SHOWN]!r}"
     )
 
 
-def _value(raw: JsonObject, name: str, columns: dict[str, str], where: str) -> JsonValue:
-    if name in columns:
-        if columns[name] not in raw:
-            raise DataError(f"{where}: no column {columns[name]!r}, which teacher.import.columns.{name} names")
-        return raw[columns[name]]
-    return next((raw[column] for column in KNOWN[name] if column in raw), None)
-
-
-def _plain(value: JsonValue) -> bool:
-    return value is not None and not isinstance(value, list | dict)
-
-
-def _text(value: JsonValue) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _rows(path: str) -> Iterator[tuple[str, JsonObject]]:
-    fs, inner = filesystem(path)
-    if not fs.exists(inner):
-        raise ConfigError(f"teacher.import.path: {path}: no such file")
-    files = sorted(fs.ls(inner, detail=False)) if fs.isdir(inner) else [inner]
-    files = [file for file in files if file.endswith((".parquet", ".jsonl"))]
-    if not files:
-        raise ConfigError(f"teacher.import.path: {path}: holds no .parquet or .jsonl file")
-    for file in files:
-        yield from (_parquet if file.endswith(".parquet") else _jsonl)(fs, file)
-
-
-def _parquet(fs: AbstractFileSystem, file: str) -> Iterator[tuple[str, JsonObject]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with fs.open(file, "rb") as source:
-        try:
-            number = 0
-            for batch in pq.ParquetFile(source).iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{file}, row {number}", row
-        except pa.ArrowException as error:
-            raise DataError(f"{file}: not a readable Parquet file ({error})") from None
-
-
-def _jsonl(fs: AbstractFileSystem, file: str) -> Iterator[tuple[str, JsonObject]]:
-    with fs.open(file, "rb") as source:
-        for number, line in enumerate(source, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                raise DataError(f"{file}, line {number}: not JSON") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{file}, line {number}: not an object of columns")
-            yield f"{file}, line {number}", row
+def _likeness(text: str, words: set[str], other: str, by_ids: bool) -> float:
+    if by_ids:
+        return SequenceMatcher(None, text, other, autojunk=False).ratio()
+    others = set(other.split())
+    return len(words & others) / max(1, len(words | others))

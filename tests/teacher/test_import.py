@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.errors import ConfigError, DataError
-from distill.prompts import rank1_prompt
+from distill.prompts import rank1_prompt, teacher_prompt
 from distill.records import Pair, Trace
 from distill.store import read_rows
 from teacher.settings import TeacherSettings
@@ -72,8 +73,8 @@ def test_named_columns_a_missing_pair_and_samples(tmp_path: Path) -> None:
     "text, columns, told",
     [
         ('{"query": "a"}\nnot json', {}, "neither prompt, nor query and passage"),
-        ("not json", {}, "line 1: not JSON"),
-        ("[1]", {}, "line 1: not an object"),
+        ("not json", {}, "given.jsonl:1: not JSON"),
+        ("[1]", {}, "given.jsonl:1: a line is an object"),
         ('{"q": "a"}', {"query": "question"}, "no column 'question', which teacher.import.columns.query names"),
     ],
 )
@@ -90,3 +91,103 @@ def test_bad_settings_are_told_by_key(tmp_path: Path, path: str, columns: dict[s
     values = {"source": "import", "import": {"path": str(tmp_path / path), "columns": columns}}
     with pytest.raises(ConfigError, match=r"teacher\.import\.(path|columns)"):
         trace(PAIRS, TeacherSettings.model_validate(values), tmp_path / "traces", quiet=True)
+
+
+# --- every row is accounted for --------------------------------------------------------------------------------
+
+
+def counted(tmp_path: Path, rows: list[dict[str, Any]], capsys: Any, **more: Any) -> tuple[dict[str, int], str]:
+    """What became of the rows, and what the terminal says."""
+    path = tmp_path / "given.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    values = {"source": "import", "import": {"path": str(path)}, **more}
+    capsys.readouterr()
+    counts = trace(PAIRS, TeacherSettings.model_validate(values), tmp_path / "traces")
+    shares = {name.removeprefix("import_"): n for name, n in counts.items() if name.startswith("import_")}
+    assert shares.pop("rows") == sum(shares.values()) == len(rows)
+    return shares, capsys.readouterr().err
+
+
+def test_every_row_ends_matched_beyond_the_samples_unmatched_or_refused(tmp_path: Path, capsys: Any) -> None:
+    strange = {**by_text(PAIRS[5]), "passage": PAIRS[5].passage.replace("passage", "page", 1) + " and more"}
+    empty = {**by_text(PAIRS[4]), "reasoning": None, "content": float("nan")}
+    blank = {"query": " ", "passage": None, "content": "true"}
+    rows = [*map(by_text, PAIRS[:4]), by_text(PAIRS[0]), by_text(PAIRS[0]), strange, strange, empty, blank]
+    shares, said = counted(tmp_path, rows, capsys, samples=2)
+    assert shares == {"matched": 5, "more_samples": 1, "unmatched": 2, "refused": 2}
+    assert f"given.jsonl:7 matches no pair; the nearest is query {PAIRS[5].query_id!r}" in said
+    assert "given.jsonl:9: holds neither reasoning nor an answer" in said
+    assert "1 rows are further samples; teacher.samples says how many are taken" in said
+
+
+def test_nothing_that_matches_is_an_error_with_the_nearest_pair(tmp_path: Path, capsys: Any) -> None:
+    other = {**by_ids(PAIRS[2]), "corpus-id": PAIRS[2].doc_id + "-x"}
+    with pytest.raises(
+        DataError, match=r"none of its 1 rows matches a pair; .*:1 matches no pair; the nearest is"
+    ) as e:
+        counted(tmp_path, [other], capsys)
+    assert f"passage {PAIRS[2].doc_id!r}" in str(e.value) and "\n" not in str(e.value)
+    with pytest.raises(DataError, match="none of its 1 rows matches a pair; .* holds neither reasoning nor an answer"):
+        counted(tmp_path, [{**by_text(PAIRS[0]), "reasoning": "", "content": ""}], capsys)
+
+
+def messages(pair: Pair) -> dict[str, Any]:
+    asked = {"role": "user", "content": teacher_prompt(pair.query, pair.passage)}
+    answer = {"role": "assistant", "content": "false", "reasoning_content": f"for {pair.doc_id}"}
+    return {"messages": [{"role": "system", "content": "Be brief."}, asked, answer]}
+
+
+def conversational(pair: Pair) -> dict[str, Any]:
+    """TRL's prompt and completion as messages."""
+    first, second = messages(pair)["messages"][1:]
+    return {"prompt": [first], "completion": [second]}
+
+
+def with_blanks(pair: Pair) -> dict[str, Any]:
+    return {**by_text(pair), "query": f"  {pair.query}", "passage": f"\n {pair.passage} \n", "instruction": " "}
+
+
+def prompt_with_blanks(pair: Pair) -> dict[str, Any]:
+    row = by_prompt(pair)
+    return {**row, "prompt": "\n " + row["prompt"].replace("Passage: ", "Passage:  ")}
+
+
+def titled(pair: Pair) -> dict[str, Any]:
+    title, _, rest = pair.passage.partition(" ")
+    return {**by_text(pair), "title": f"{title} ", "passage": rest}
+
+
+@pytest.mark.parametrize("shape", [messages, conversational, with_blanks, prompt_with_blanks, titled])
+def test_other_shapes_match(tmp_path: Path, shape: Any) -> None:
+    found = run(tmp_path, [shape(pair) for pair in PAIRS])
+    assert [(row.reasoning, row.verdict) for row in found] == [(f"for {pair.doc_id}", 0) for pair in PAIRS]
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [("yes", 1), ("false", 0), (1, 1), (0, 0), (1.0, 1), (0.0, 0), ("1.0", 1), (True, 1), (False, 0), ("Relevant", 1)],
+)
+def test_a_verdict_column_counts_where_the_content_is_null(tmp_path: Path, value: Any, verdict: int) -> None:
+    rows = [{**by_text(pair), "content": None, "verdict": value} for pair in PAIRS]
+    assert {row.verdict for row in run(tmp_path, rows)} == {verdict}
+
+
+def test_a_graded_verdict_stays_a_grade(tmp_path: Path) -> None:
+    rows = [{**by_text(pair), "content": None, "verdict": 1.0} for pair in PAIRS]
+    assert {row.content for row in run(tmp_path, rows, prompt="graded_4")} == {"1"}
+
+
+def test_gzipped_files_arrays_and_instructions(tmp_path: Path) -> None:
+    from distill.records import make_pair
+
+    pairs = [make_pair("q", f"d{n}", "a query", f"text {n}", "only this" if n % 2 else None) for n in range(4)]
+    rows = [{**by_text(pair), "instruction": pair.instruction} for pair in pairs]
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "a.json").write_text(json.dumps(rows[:2], indent=1))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows[2:])).encode()))
+    (folder / ".DS_Store").write_bytes(b"\0\1")
+    values = {"source": "import", "import": {"path": str(folder)}}
+    counts = trace(pairs, TeacherSettings.model_validate(values), tmp_path / "traces", quiet=True)
+    assert counts["import_matched"] == counts["import_rows"] == 4
+    assert all(row.error is None for row in read_rows(tmp_path / "traces", Trace))

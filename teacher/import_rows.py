@@ -1,0 +1,195 @@
+"""Rows of traces that exist: what they are matched by, and what they say. Called by `teacher.sources.import_`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from distill.answers import JsonObject, JsonValue
+from distill.answers.message import read_message, read_parts
+from distill.errors import ConfigError, DataError
+from distill.files.rows import ENDINGS, is_junk, rows
+from distill.files.text import ending
+from distill.files.values import is_missing
+from distill.prompts import PROMPTS, THINK, teacher_prompt
+from distill.records import digest
+from distill.store import filesystem
+from distill.texts import clean_text, passage_text
+
+KNOWN: dict[str, tuple[str, ...]] = {  # what a column is called where `columns` does not say
+    "query": ("query",),
+    "passage": ("passage", "document", "text"),
+    "title": ("title",),
+    "instruction": ("instruction",),
+    "query_id": ("query_id", "query-id", "qid"),
+    "doc_id": ("doc_id", "corpus-id", "docid", "pid"),
+    "messages": ("messages",),
+    "prompt": ("prompt",),
+    "completion": ("completion", "output", "response"),
+    "reasoning": ("reasoning", "reasoning_content", "thinking"),
+    "content": ("content", "answer"),
+    "verdict": ("verdict",),
+    "finish_reason": ("finish_reason",),
+    "model": ("model",),
+}
+_WORDS = {
+    "yes": "true",
+    "no": "false",
+    "1": "true",
+    "0": "false",
+    "1.0": "true",
+    "0.0": "false",
+    "relevant": "true",
+    "not relevant": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRow:
+    """One row: its file and line, the keys that it is matched by, the text that the first of them is made of.
+
+    `refused` says why the row is no trace, else None.
+    """
+
+    where: str
+    keys: tuple[str, ...]
+    text: str
+    reasoning: str = ""
+    content: str = ""
+    finish_reason: str | None = None
+    model: str | None = None
+    refused: str | None = None
+
+
+def text_key(text: str) -> str:
+    """The key of a prompt, whatever white space stands in it."""
+    return digest(" ".join(text.split()))
+
+
+def id_key(query_id: str, doc_id: str) -> str:
+    """The key of a query's and a passage's ids."""
+    return digest("ids", query_id, doc_id)
+
+
+def import_rows(path: str, columns: dict[str, str], prompt: str) -> Iterator[ImportedRow]:
+    """The rows of a file or a folder of files, remote or not; `prompt` names the prompt that verdicts are read by.
+
+    Raises ConfigError where no such file or column of ours is there, DataError with file and line for what cannot be
+    read, and for a row without the columns that it could be matched by.
+    """
+    unknown = sorted(set(columns) - set(KNOWN))
+    if unknown:
+        raise ConfigError(f"teacher.import.columns: {unknown[0]!r} is none of {', '.join(KNOWN)}")
+    for where, raw in _rows(path):
+        yield _read(where, {name: _value(raw, name, columns, where) for name in KNOWN}, raw, columns, prompt)
+
+
+def _rows(path: str) -> Iterator[tuple[str, JsonObject]]:
+    fs, inner = filesystem(path)
+    if not fs.exists(inner):
+        raise ConfigError(f"teacher.import.path: {path}: no such file")
+    files = [inner]
+    if fs.isdir(inner):
+        files = [file for file in sorted(fs.ls(inner, detail=False)) if not is_junk(Path(Path(file).name))]
+        files = [file for file in files if ending(Path(file)) in ENDINGS]
+    if not files:
+        raise ConfigError(f"teacher.import.path: {path}: holds no file that ends in {', '.join(ENDINGS)}")
+    local = "file" in (fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,))
+    for file in files:
+        if local:
+            yield from cast("Iterator[tuple[str, JsonObject]]", rows(Path(file)))
+            continue
+        with tempfile.TemporaryDirectory(prefix="distill-import-") as folder:
+            copy = Path(folder) / Path(file).name
+            fs.get(file, str(copy))
+            for where, row in rows(copy):
+                yield where.replace(str(copy), file), cast("JsonObject", row)
+
+
+def _value(raw: JsonObject, name: str, columns: dict[str, str], where: str) -> JsonValue:
+    """The value of the column that is named, or of the first known one that holds anything."""
+    if name in columns:
+        if columns[name] not in raw:
+            raise DataError(f"{where}: no column {columns[name]!r}, which teacher.import.columns.{name} names")
+        return raw[columns[name]]
+    return next((raw[column] for column in KNOWN[name] if not is_missing(raw.get(column))), None)
+
+
+def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str], prompt: str) -> ImportedRow:
+    asked, told = _conversation(row["messages"])
+    if row["prompt"] is not None:
+        asked = _conversation(row["prompt"])[0] if isinstance(row["prompt"], list) else clean_text(row["prompt"])
+    text, keys = "", ()  # type: tuple[str, tuple[str, ...]]
+    query, passage = _text(row["query"]), _text(row["passage"])
+    if asked:
+        text = asked.strip().removesuffix(THINK).rstrip()
+        keys = (text_key(text),)
+    elif query and passage:
+        instruction = _text(row["instruction"]) or None
+        titled = passage_text(_text(row["title"]), passage)
+        text = teacher_prompt(query, passage, instruction)
+        keys = tuple(dict.fromkeys(text_key(teacher_prompt(query, body, instruction)) for body in (passage, titled)))
+    elif (query_id := _text(row["query_id"])) and (doc_id := _text(row["doc_id"])):
+        text, keys = f"{query_id} {doc_id}", (id_key(query_id, doc_id),)
+    else:
+        _need_columns(where, raw, columns)
+        return ImportedRow(where, (), "", refused="holds nothing that it could be matched by")
+    reasoning, content = _answer(row, told, prompt)
+    refused = None if reasoning or content else "holds neither reasoning nor an answer"
+    finish, model = _text(row["finish_reason"]) or None, _text(row["model"]) or None
+    return ImportedRow(where, keys, text, reasoning, content, finish, model, refused)
+
+
+def _need_columns(where: str, raw: JsonObject, columns: dict[str, str]) -> None:
+    """Raise DataError where a row lacks the columns, rather than values in them."""
+    there = {name for name in KNOWN if name in columns or any(column in raw for column in KNOWN[name])}
+    if not any(names <= there for names in ({"prompt"}, {"messages"}, {"query", "passage"}, {"query_id", "doc_id"})):
+        raise DataError(
+            f"{where}: neither prompt, nor query and passage, nor query_id and doc_id; name them in "
+            "teacher.import.columns"
+        )
+
+
+def _conversation(messages: JsonValue) -> tuple[str, JsonObject | None]:
+    """(what the last user message asks, the answer after it) of a list of messages."""
+    asked, answer = "", None
+    for message in messages if isinstance(messages, list) else ():
+        if not isinstance(message, dict):
+            continue
+        if message.get("role") == "user":
+            asked, answer = read_parts(message.get("content"))[1], None
+        elif message.get("role") == "assistant":
+            answer = message
+    return asked.strip(), answer
+
+
+def _answer(row: JsonObject, told: JsonObject | None, prompt: str) -> tuple[str, str]:
+    """(reasoning, answer) of a row: of its completion, text or messages, else of its own columns."""
+    completion = row["completion"]
+    if isinstance(completion, list):
+        told = _conversation([{"role": "user", "content": "x"}, *completion])[1] or told
+    elif completion is not None:
+        told = {"content": _text(completion)}
+    if told is not None:
+        reasoning, content = read_message(told)
+    else:
+        content_value = row["content"]
+        plain = not isinstance(content_value, list | dict)
+        shown = _text(content_value) if plain else content_value
+        reasoning, content = read_message({"reasoning": _text(row["reasoning"]), "content": shown})
+    content = content or _text(row["verdict"])
+    if len(PROMPTS[prompt].verdicts) == 2:  # of a graded prompt, 1 and 0 are grades
+        content = _WORDS.get(content.lower(), content)
+    return reasoning or _text(row["reasoning"]), content
+
+
+def _text(value: JsonValue) -> str:
+    """A plain value as text: true and false in these words, 1.0 as 1; "" for what is missing, lists and objects."""
+    if isinstance(value, list | dict) or is_missing(value):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else clean_text(value)
