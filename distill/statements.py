@@ -39,6 +39,21 @@ _ANSWERS = re.compile(
     rf"|complete|relevant|exact) ){{0,3}}answers? to) {_QUERY}(?! (?:of|that|about|regarding|whether))(?!'s)"
 )
 _RELEVANCE = re.compile(rf"\b(?:has|have|bears?|of|is of) (?P<no>no |little )?(?:direct )?relevance to {_QUERY}")
+_PERSON = r"(?:someone|somebody|anyone|anybody|people|users?|a (?:user|person|searcher)|the (?:user|searcher)|those)"
+_HELPS = re.compile(
+    rf"\bhelps? {_PERSON} (?:(?:who|that) )?(?:(?:is|are|was|were|has|have|had) )?"
+    rf"(?:search(?:es|ed|ing)?|ask(?:s|ed|ing)?|look(?:s|ed|ing)?)(?: for)? {_QUERY}"
+    r"|(?<=\bdoes not )help(?=\s*(?:[.!;]|$))"
+)
+_GOOD_RESULT = re.compile(
+    r"\b(?:(?P<good>good|great|excellent|suitable|valid)|bad|poor) (?:search )?(?:result|match|hit) for\b"
+)
+_DEGREE = re.compile(
+    r"\brelevance (?:of|to) [^.;:]{1,80} is (?:very )?(?:(?P<high>high|strong)|low|poor)(?=\s*(?:[.!;]|$))"
+)
+_REPORTED = re.compile(
+    r"\b(?:says?|said|saying|claim(?:s|ed|ing)?|suggest(?:s|ed|ion)?|statement|(?:dis)?agree(?:s|ing)?)\b"
+)
 _CLAUSE = re.compile(
     r"[;:—–]|\b(?:but|however|because|since|although|though|while|whereas|yet|so|thus|therefore|hence|which|who|whose|"
     r"as (?=it|the|this))\b,?"
@@ -127,6 +142,16 @@ def stated(sentence: str) -> int | None:
     for hit in _RELEVANCE.finditer(sentence) if names_query and "relevance" in sentence else ():
         if hit["no"] != "little ":
             said.add(_read(sentence, hit, positive=hit["no"] is None, finite=True))
+    for hit in _HELPS.finditer(sentence):
+        said.add(_read(sentence, hit, positive=True, finite=True))
+    for hit in _GOOD_RESULT.finditer(sentence):
+        if not _REPORTED.search(sentence, 0, hit.start()):
+            said.add(_read(sentence, hit, positive=hit["good"] is not None, finite=False))
+    for hit in _DEGREE.finditer(sentence):
+        if not (
+            _REPORTED.search(sentence) or _CONDITION.search(sentence) or _NEGATION.intersection(_WORD.findall(sentence))
+        ):
+            said.add(int(hit["high"] is not None))
     said.discard(_NOTHING)
     return None if not said else said.pop() if len(said) == 1 else UNCLEAR
 

@@ -39,6 +39,11 @@ _NOT = re.compile(
     r"n(?:'t\b|t\b(?:(?<=\b(?:is|do)nt)|(?<=\b(?:are|was|did|has)nt)|(?<=\b(?:were|does|have)nt)"
     r"|(?<=\b(?:would|could)nt)))"
 )
+_TABLE_ROW = re.compile(
+    r"^ {0,4}\| {0,20}(relevant|relevance|verdict|answer|judge?ment|is (?:it )?relevant|final (?:answer|verdict))"
+    r" {0,20}\| {0,20}(yes|no|true|false) {0,20}\|? {0,4}$",
+    re.MULTILINE,
+)
 _DOUBTLESS = re.compile(r"(?:no|without|beyond)(?: a| any)? (?:doubt|question)")
 _SURELY = re.compile(rf"\b(?:there is |with )?{_DOUBTLESS.pattern}(?: that| about it| about this)?\b,?")
 _DROPPED = str.maketrans(dict.fromkeys('*`"“”„«»[]<>#$‘') | {"_": " ", "’": "'", "\\": " ", "。": ". "}
@@ -130,6 +135,8 @@ def plain(answer: str) -> str:
     text = _NOT.sub(" not", text).replace("not only ", "")
     if _DOUBTLESS.search(text):
         text = _SURELY.sub("surely", text)
+    if "|" in text:
+        text = _TABLE_ROW.sub(r"\1: \2", text)
     if _SECOND_OPTION.search(text):
         text = _CHOICE.sub(_as_options, text)
     return _SCALE.sub(OPTIONS, text) if _RANGE.search(text) or _NEXT_DIGIT.search(text) else text

@@ -48,7 +48,7 @@ _CERTAINLY = (
     r"|just|therefore|thus|hence|indeed|also|plainly|still) ){0,3}"
 )
 _PHRASE = re.compile(
-    rf"[^\w✗+-]{{0,40}}✗?\W{{0,3}}{_OPENING}(?:(?:a|an|the|clear) ){{0,2}}{_CERTAINLY}"
+    rf"[^\w✗+-]{{0,40}}✗?\W{{0,3}}{_OPENING}(?:(?:a|an|the|clear) ){{0,2}}(?:is (?=not )|{_CERTAINLY})"
     r"(?P<not>not[ -](?:at all |really |directly |very |particularly |actually |clearly )?)?"
     r"(?:(?P<truth>true|false|yes|no|yep|yeah|yup|nope|nah)"
     r"|(?:highly |very |clearly |directly |completely |totally |entirely )?(?P<relevance>relevant|irrelevant|unrelated"
@@ -74,6 +74,7 @@ _HEDGED = re.compile(
     r"|mixed|neither|either|marginally|slightly|tangentially|borderline|inconclusive|ambiguous|yes and no)\b"
 )
 _CONTRAST = re.compile(r"\b(?:but|however|though|although|yet)\b")
+_WHOLLY = re.compile(r"\b(?:completely|totally|entirely)\b")
 _BUT_NOT = re.compile(r"\b(?:but|though|although|yet) (?:it is |is )?not\b|\bexcept\b")
 _REASONING = re.compile(r"(?:step \d+|reason(?:s|ing)?|explanation|analysis|rationale|thoughts?|justification) ?[:=]")
 _CLOSED = re.compile(r"\W*\w+\W*?(?:\n|\.|\}|$)")
@@ -181,7 +182,7 @@ def _leading(sentence: str, phrase: re.Match[str], named: bool, states: int | No
     word, end = phrase["truth"] or phrase["relevance"], phrase.end()
     value = int(word in _POSITIVE)
     if phrase["not"]:
-        value = 0 if value else UNCLEAR
+        value = 0 if value and not _WHOLLY.search(phrase.group()) else UNCLEAR  # "not entirely relevant"
     if phrase["truth"]:
         if not _ENDS_TRUTH.match(sentence, end):
             return None

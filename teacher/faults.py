@@ -136,6 +136,11 @@ def from_exception(error: Exception, deadline_s: float, host: str) -> Fault:
 
 def explained(fault: Fault, model: str, key: str | None = None) -> str:
     """The fault as one line with what the user can do about it. `key` is the name of the key's variable."""
+    return f"{fault}; {fault.remedy or remedy_of(fault.kind, model, key)}"
+
+
+def remedy_of(kind: str, model: str, key: str | None = None) -> str:
+    """What the user can do about a kind of fault."""
     remedies = {
         "unauthorized": f"check the key in {key}" if key else "check the key that api_key_env names",
         "forbidden": "check what the key may do",
@@ -151,8 +156,7 @@ def explained(fault: Fault, model: str, key: str | None = None) -> str:
         "content_filter": "the provider refuses such passages: ask another one, or leave them out",
         "bad_request": "check the sampling settings (temperature, top_p, seed, max_tokens) and extra_body",
     }
-    remedy = fault.remedy or remedies.get(fault.kind, "check base_url, model and extra_body")
-    return f"{fault}; {remedy}"
+    return remedies.get(kind, "check base_url, model and extra_body")
 
 
 def _waits(body: str) -> bool:

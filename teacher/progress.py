@@ -71,6 +71,7 @@ class Progress:
             "answered": asking.known + asking.answered_now,
             "due": self._due,
             "failed": asking.failed_now,
+            "unreadable": asking.verdicts.unreadable if asking.verdicts else 0,
             "workers": len(asking.actors.ready) if asking.actors else 0,
             "in_flight": asking.in_flight,
             "window": asking.window,
@@ -109,6 +110,8 @@ def describe(event: dict[str, Any]) -> str:
         f"{event['tokens_per_s']:,.0f} tokens/s",
         f"{event['cost_usd']:,.2f} USD",
     ]
+    if event["unreadable"]:
+        parts.append(f"without a readable verdict {event['unreadable']:,}")
     if event["seconds_left"] is not None:
         parts.append(f"{event['seconds_left']:,} s left")
     if not event["workers"]:

@@ -19,11 +19,14 @@ from distill.processes import in_background
 from distill.records import Answer, Request
 from distill.store import lease
 from teacher.actors import ActorPool
+from teacher.faults import remedy_of
 from teacher.index import TRACE, Index, Spent
 from teacher.journal import Journal, decode
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
+from teacher.refusals import FIRST, Refusals
 from teacher.settings import Endpoint, StageName, TeacherSettings
+from teacher.verdict_watch import VerdictWatch
 
 PULL = 2_000
 
@@ -76,13 +79,17 @@ class Session:
         self.in_flight = self.window = self.tokens_now = 0
         self.faults: Counter[str] = Counter()
         self.unknown_finishes: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.verdicts: VerdictWatch | None = None  # set by a stage whose answers hold a verdict
+        self._refusals = Refusals(settings.teacher_name)
         self.started: float | None = None
         self._calls: list[Call] = []
         self._waiting: deque[WireRequest] = deque()
         self._open: set[str] = set()  # ids that wait or are with a worker
         self._states: dict[int, WorkerReport] = {}
         self._warned: set[int] = set()
-        self._stopping: set[int] = set()  # actors that know that the budget is spent, and
+        self._stop: Stopped | None = None  # raised once what is in flight has been answered
+        self._stopping: set[int] = set()  # actors that know that the budget is spent or the run stops, and
         self._stopped: set[int] = set()  # those of them with nothing in flight
 
     def __enter__(self) -> Session:
@@ -142,7 +149,7 @@ class Session:
                 if key in call.copies:
                     call.copies[key] += 1
                 elif self.index.has(key, self.retry_failed):
-                    self.known += 1
+                    self.note_known(key)
                     yield key
                 else:
                     call.copies[key] = 1
@@ -175,13 +182,8 @@ class Session:
             self._states[number] = report
             if number in self._stopping and report.in_flight == 0:
                 self._stopped.add(number)
-            self.take(report.lines)
             self.faults.update(report.faults)
-            for key in report.done:
-                self._open.discard(key)
-                for call in self._calls:
-                    if key in call.copies:
-                        call.answered.append(key)
+            self._receive(report)
         self._hand(actors)  # before anything else: it tells the actor that its answers are journalled
         self.journal.tick()
         self.in_flight = sum(state.in_flight for state in self._states.values())
@@ -190,8 +192,54 @@ class Session:
         if self._watcher:
             self._watcher.turn(self)
 
+    def _receive(self, report: WorkerReport) -> None:
+        """Journal what a worker hands over, and tell the callers; until the first answer, failures are held back."""
+        if not self._refusals.open:
+            self.take(report.lines)
+            self._tell_callers(report.done)
+            return
+        held = set(self._refusals.held)
+        self.take(self._refusals.sift(report.lines))
+        done = held.union(report.done) if not self._refusals.open else set(report.done) - set(self._refusals.held)
+        self._tell_callers(done)
+
+    def _tell_callers(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._open.discard(key)
+            for call in self._calls:
+                if key in call.copies:
+                    call.answered.append(key)
+
+    def _check_refusals(self) -> None:
+        """Raise Stopped where everything is refused alike; release failures that are the rows' own."""
+        held = self._refusals.held
+        all_done = not self._waiting and all(key in held for key in self._open)
+        if not held or not (all_done or len(held) >= FIRST):
+            return
+        if not (self.retry_failed and self.known) and self._refusals.alike(self.known, all_done):
+            self.take(self._refusals.bills())
+            self.journal.tick(force=True)
+            raise self._refusals.stopped()
+        keys = list(held)
+        self.take(self._refusals.release())
+        self._tell_callers(keys)
+
+    def note_known(self, request_id: str) -> None:
+        """Count a request that the journal answers."""
+        self.known += 1
+        if self.verdicts is not None and self.verdicts.undecided:
+            answer = self.index.answer(request_id)
+            if answer is not None:
+                self._see_verdict(answer)
+            if stop := self.verdicts.reason_to_stop():
+                raise stop
+
+    def _see_verdict(self, answer: Answer) -> None:
+        if self.verdicts is not None and (text := self.verdicts.see(answer)):
+            self.told(text)
+
     def _hand(self, actors: ActorPool) -> None:
-        usd, tokens = self.left()
+        usd, tokens = self.left() if self._stop is None else (0.0, 0.0)
         for number in actors.idle():
             requests: list[WireRequest] = []
             if number not in actors.ready:
@@ -217,8 +265,18 @@ class Session:
             if entry.bill is None:
                 self.answered_now += answer.error is None
                 self.failed_now += answer.error is not None
+                if answer.error is not None:
+                    self._count_failure(answer.error)
+                elif entry.purpose == TRACE:
+                    self._see_verdict(answer)
                 if answer.unknown_finish is not None:
                     self._count_unknown_finish(answer.unknown_finish)
+
+    def _count_failure(self, error: str) -> None:
+        kind = error.split(":")[0]
+        if not self.failures[kind]:
+            self.told(f"  a request has failed for good: {error}; {remedy_of(kind, self.settings.teacher_name)}")
+        self.failures[kind] += 1
 
     def _count_unknown_finish(self, word: str) -> None:
         if not self.unknown_finishes[word]:
@@ -252,7 +310,7 @@ class Session:
         states = [state for number, state in self._states.items() if number in actors.ready]
         if self._stopped and self._stopped >= actors.ready:
             self.journal.tick(force=True)
-            raise self._budget_reached()
+            raise self._stop or self._budget_reached()
         for state in states:
             if len(state.dead) == state.endpoints:
                 raise Stopped(
@@ -274,6 +332,9 @@ class Session:
                 f"teacher: no endpoint has answered for {min(away):.0f} s (teacher.give_up_after_s; {common}); "
                 "nothing is lost, run again when it is back"
             )
+        self._check_refusals()
+        if self.verdicts is not None:
+            self._stop = self.verdicts.reason_to_stop()
         if reasoning:
             demand_reasoning(
                 self.settings, sum(state.answered for state in states), sum(state.reasoned for state in states)

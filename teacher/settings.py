@@ -174,6 +174,7 @@ class TeacherSettings(Settings):
     context: int | None = Field(None, ge=1, description="the teacher's window; a prompt without room is not asked")
     tokenizer: NameOrPath | None = Field(None, description="a folder or hub name, to count prompts; else estimated")
     require_reasoning: bool = Field(True, description="stop when the first answers hold no reasoning at all")
+    require_verdict: bool = Field(True, description="stop when the first 50 answers hold no readable verdict")
 
     concurrency: int = Field(256, ge=1, description="requests in flight, all workers and endpoints together")
     workers: int = Field(1, ge=1, description="Ray actors; one sends about a thousand requests a second")

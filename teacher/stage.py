@@ -19,6 +19,7 @@ from teacher.index import Due
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
+from teacher.verdict_watch import VerdictWatch
 
 Notify = Callable[[dict[str, Any]], None]
 NOT_ASKED = "not_asked"
@@ -55,6 +56,7 @@ def trace(
     due = settings.sampled.first * total if total else None
     watcher = Progress(notify, due, quiet)
     with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as session:
+        session.verdicts = VerdictWatch(settings)
         plan = SamplePlan(settings, session)
         requests = plan.requests(pairs)
         for request_id in session.finished(requests, reasoning=True):
@@ -67,6 +69,7 @@ def trace(
             "unusable_cost_usd": round(session.index.unusable_usd, 6),
             "unusable_tokens": session.index.unusable_tokens,
             "faults": dict(session.faults.most_common()),
+            "unreadable_now": session.verdicts.unreadable,
             "unknown_finishes": dict(session.unknown_finishes.most_common()),
             "hosts": sorted({endpoint.host for endpoint in session.endpoints}),
             "seconds": round(time.monotonic() - began, 2),

@@ -67,7 +67,7 @@ class Batch(Endpoints):
                     ended = False
                     break
                 if session.index.has(request.request_id, session.retry_failed):
-                    session.known += 1
+                    session.note_known(request.request_id)
                     yield request.request_id
                 else:
                     due[request.request_id] = request

@@ -75,6 +75,31 @@ FORMS = [
     ("emoji, form", "❌ Relevant", None),
     ("checkbox, form", "- [x] Relevant\n- [ ] Not relevant", 1),
     ("struck out, form", "~~true~~ false", 0),
+    ("table, form", "| Relevant | No |", 0),
+    ("table, form", "| Criterion | Value |\n|---|---|\n| **Relevant** | Yes |\n| Confidence | high |", 1),
+    ("table, form", "| Verdict | true |", 1),
+    ("table, form", "| Relevant | Not relevant |", None),
+    ("table, form", "| Yes | No |", None),
+    ("table, form", "| Relevant | Yes |\n| Relevant | No |", None),
+    ("chat model, form", "isn't relevant", 0),
+    ("chat model, form", "Isn't relevant.", 0),
+    ("chat model, form", "Isn't relevant?", None),
+    ("chat model, form", "Isn't irrelevant.", None),
+    ("chat model, form", "Isn't entirely relevant.", None),
+    ("Qwen2.5-0.5B", "This passage helps someone who searches for the query by naming the year.", 1),
+    ("Qwen2.5-0.5B", "Based on the passage, this query does not help someone who searched for the query.", 0),
+    ("Qwen2.5-0.5B", "Verdict: relevant\nThis passage does not help anyone who searched for the query.", None),
+    ("Qwen2.5-0.5B", "Based on the passage, I believe it is a good search result for 'fish'.", 1),
+    ("Qwen2.5-0.5B", "The passage does not seem to be a good search result for 'fish'.", 0),
+    ("chat model, form", "Your colleague says that the passage is a good search result for 'fish'.", None),
+    ("chat model, form", "I do not agree that this passage is a good search result for 'fish'.", None),
+    ("chat model, form", "The passage could be a good search result for 'fish'.", None),
+    ("chat model, form", "The passage is a poor match for the query.", 0),
+    ("chat model, form", "The passage is not a bad match for the query.", None),
+    ("chat model, form", "The passage is hardly a good match for the query.", None),
+    ("Qwen2.5-0.5B", "Based on the passage, the relevance of this text is high.", 1),
+    ("chat model, form", "The relevance of the passage is low.", 0),
+    ("chat model, form", "The relevance of the passage is not high.", None),
     ("German, form", "Nein.", 0),
     ("Chinese, form", "Verdict: 是", 1),
 ]
@@ -145,6 +170,16 @@ def test_published_answers_are_read_as_published(shared: Path) -> None:
         read = Counter(said is not None for truth, said in rows if truth is not None)
         assert read.total() == readable and read[True] >= 0.995 * readable
         assert all(said in (None, truth) for truth, said in rows)
+
+
+def test_answers_of_a_live_model_are_read() -> None:
+    """Qwen2.5-Coder-0.5B-Instruct (Q4_K_M) by llama.cpp, five wordings on 20 pairs, labelled by reading."""
+    lines = Path(__file__).with_name("live_answers.jsonl").read_text(encoding="utf-8").split("\n")
+    sure = [row for row in map(json.loads, filter(None, lines)) if row["verdict"] != "unsure"]
+    rows = [(TRUTH[row["verdict"]], parse_verdict(row["answer"])) for row in sure]
+    assert all(said in (None, truth) for truth, said in rows)
+    plain = [said for truth, said in rows if truth is not None]
+    assert len(plain) == 86 and sum(said is not None for said in plain) >= 0.95 * len(plain)
 
 
 def test_answers_in_sentences_are_read(shared: Path) -> None:

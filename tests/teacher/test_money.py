@@ -86,7 +86,7 @@ def test_on_a_terminal_a_bar_shows_how_it_stands(monkeypatch: pytest.MonkeyPatch
     index = SimpleNamespace(spent_tokens=140_000, spent_usd=1.25)
     asking: Any = SimpleNamespace(
         known=100, answered_now=50, failed_now=3, in_flight=32, window=32, tokens_now=7000, index=index, faults={},
-        started=None, actors=SimpleNamespace(ready={0}),
+        started=None, verdicts=None, actors=SimpleNamespace(ready={0}),
     )  # fmt: skip
     from collections import Counter
 

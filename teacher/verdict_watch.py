@@ -1,0 +1,59 @@
+"""Counts the answers without a readable verdict while the teacher is asked. For the session of stage `trace`."""
+
+from __future__ import annotations
+
+from distill.errors import Stopped
+from distill.records import Answer
+from distill.verdicts import parse_verdict
+from teacher.faults import shorten
+from teacher.settings import TeacherSettings
+
+ENOUGH_TO_STOP, EXAMPLES, LONGEST = 50, 3, 160
+
+
+class VerdictWatch:
+    """Sees every answer of a pair; those of earlier sessions only until it is clear that some can be read."""
+
+    def __init__(self, settings: TeacherSettings) -> None:
+        self._prompt, self._required = settings.prompt, settings.require_verdict
+        self.readable = self.unreadable = self.cut = 0
+        self.examples: list[str] = []
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the answers so far leave open if this teacher's verdicts can be read."""
+        return not self.readable and self.unreadable < ENOUGH_TO_STOP
+
+    def see(self, answer: Answer) -> str | None:
+        """Count an answer. Returns what to say when enough unreadable ones have come to show them, else None."""
+        if answer.error is not None:
+            return None
+        if parse_verdict(answer.content, self._prompt) is not None:
+            self.readable += 1
+            return None
+        self.unreadable += 1
+        self.cut += answer.finish_reason == "length"
+        if len(self.examples) == EXAMPLES:
+            return None
+        self.examples.append(shorten(answer.content, LONGEST) or "(no text after the reasoning)")
+        return f"  {self._description()}" if len(self.examples) == EXAMPLES else None
+
+    def reason_to_stop(self) -> Stopped | None:
+        """The error to raise when the first answers hold no readable verdict at all, unless the settings go on."""
+        if not self._required or self.readable or self.unreadable < ENOUGH_TO_STOP:
+            return None
+        return Stopped(
+            f"teacher: {self._description()}\n"
+            "They are in the journal and nothing is lost. To go on all the same, set teacher.require_verdict: false"
+        )
+
+    def _description(self) -> str:
+        seen = self.readable + self.unreadable
+        if self.cut * 2 > self.unreadable:
+            remedy = f"{self.cut} were cut off at teacher.max_tokens: raise it"
+        else:
+            remedy = "ask a model that follows the prompt, or another teacher.prompt"
+        shown = "".join(f"\n    {example}" for example in self.examples)
+        return (
+            f"{self.unreadable} of the first {seen} answers hold no verdict that can be read ({remedy}), such as{shown}"
+        )
