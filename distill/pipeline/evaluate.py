@@ -86,7 +86,12 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
     notify = _with_set(run, each.name)
     started = time.monotonic()
     evaluation = run.config.evaluation
-    for name, judgements, seconds in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens):
+    for name, answers, seconds in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens):
+        judgements = [judgement for judgement in answers if judgement is not None]
+        failed = {p.query_id: None for p, judgement in zip(candidates, answers, strict=True) if judgement is None}
+        if failed:
+            left_out[_too_long(name, list(failed))] = len(failed)
+            run.say(f"  {each.name}: WARNING: {len(failed):,} {_too_long(name, list(failed))}")
         store.write_rows(out / f"{each.name}.{name}", judgements, Judgement)
         runs[name], judged[name], took[name] = {}, judgements, seconds
         for judgement in judgements:
@@ -135,6 +140,12 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
         "left_out": left_out,
     }
     return result
+
+
+def _too_long(system: str, queries: list[str]) -> str:
+    """What terminal and report say of queries that a student cannot read; their number comes first."""
+    some = ", ".join(queries[:5]) + (", ..." if len(queries) > 5 else "")
+    return f"queries too long for {system}, which were not judged and count 0 ({some})"
 
 
 def _listed(qrels: Any, first: Any, relevant_from: int) -> dict[str, int]:

@@ -79,7 +79,8 @@ def recheck(run: Run, pairs: Sequence[Pair], qrels: Any, relevant_from: int) -> 
                     tasks.append(Task(f"{student.name}.{mode}, instruction {number + 1}", str(folder), mode, asked))
                     meant[tasks[-1].name] = (folder / FILE, mode, text)
     notify = lambda event: run.log({**event, "set": evaluation.calibrate_on})  # noqa: E731
-    found = {name: rows for name, rows, _ in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens)}
+    judged = judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens)
+    found = {name: [row for row in rows if row is not None] for name, rows, _ in judged}
     for name, (path, mode, text) in meant.items():
         made = read(path)
         made.checks.append(check(made, mode, text, *sides(found[name], qrels, relevant_from)))

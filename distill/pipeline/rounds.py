@@ -103,7 +103,9 @@ class Scores:
         with open(self.file, "a", encoding="utf-8") as out:
             out.write("\n" if out.tell() else "")  # after a line that a kill tore
             for name, judgements, _ in judge(tasks, lambda event: None, evaluation.batch, evaluation.max_new_tokens):
-                for pair, judgement in zip(parts[name], judgements, strict=True):
+                for pair, answer in zip(parts[name], judgements, strict=True):
+                    # A pair that is too long to be read is as likely relevant as not: its trace stays.
+                    judgement = answer or Judgement("", "", 0.5, 0.0, None, "", self.mode, 0, "stop")
                     self.known[pair.pair_id] = judgement
                     row = {"student": self.identity, "pair_id": pair.pair_id, "score": judgement.score}
                     out.write(json.dumps(row | {"margin": judgement.margin, "verdict": judgement.verdict}) + "\n")

@@ -11,7 +11,7 @@ from distill.records import Judgement, Pair
 from distill.rerank import adaptive
 from distill.rerank.calibration import Calibration, Method, calibrate, check, points_of
 from distill.rerank.modes import Mode, Window, think_about
-from distill.rerank.reranker import Reranker
+from distill.rerank.reranker import Reranker, failed_text
 
 Qrels = Mapping[str, Mapping[str, float]]
 WORSE = 0.05  # so much more ECE under another instruction is said
@@ -33,6 +33,9 @@ def fitted(
     Unjudged passages of the lists count as not relevant, as the measures have it. Mode adaptive needs the answers of
     think and direct, and chooses its window by them. Raises InputError where all labels are the same.
     """
+    pairs, failed = reranker.readable(pairs)
+    if failed:
+        say(f"warning: {failed_text(failed)}")
     both: tuple[Mode, ...] = ("direct", "think")
     needed = list(dict.fromkeys(m for mode in modes for m in (both if mode == "adaptive" else (mode,))))
     name = {mode: f"budget:{budget}" if mode == "budget" else mode for mode in needed}  # a curve belongs to its bound
@@ -40,7 +43,7 @@ def fitted(
     made = from_judgements(judged, qrels, method, relevant_from, "adaptive" in modes)
     for text, asked in (templates or {}).items():
         for mode in needed:
-            found = _judged(reranker, asked, mode, budget)
+            found = _judged(reranker, reranker.readable(asked)[0], mode, budget)
             margins, labels = sides(found, qrels, relevant_from)
             made.checks.append(check(made, name[mode], text, margins, labels))
     for each in made.checks:

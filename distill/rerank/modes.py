@@ -44,11 +44,10 @@ class Plan:
     explanations: bool = False
     window: Window = Window()
 
-    @property
-    def room(self) -> int:
-        """The tokens that a prompt has to leave, beside the forced close."""
-        at_once = self.mode == "direct" or (self.mode == "verdict_first" and not self.explanations)
-        return 1 if at_once else self.limit + 1
+    def room(self, form: StudentFormat) -> int:
+        """The tokens that a prompt has to leave free: for the reasoning, the forced close and the verdict."""
+        without_reasoning = self.mode == "direct" or (self.mode == "verdict_first" and not self.explanations)
+        return len(form.close) + (1 if without_reasoning else self.limit + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distill.errors import InputError
 from distill.processes import cores, die_with_parent
 from distill.records import Judgement, Pair
 from distill.weights import check_files
@@ -30,10 +31,11 @@ class Task:
 
 def judge(
     tasks: Sequence[Task], notify: Callable[[dict[str, Any]], None], batch: int = 128, max_new_tokens: int = 8192
-) -> Iterator[tuple[str, list[Judgement], float]]:
+) -> Iterator[tuple[str, list[Judgement | None], float]]:
     """(system, judgements in the order of its pairs, seconds of compute) for each task, as each is complete.
 
-    All students' folders are looked at before the first pair is judged. Raises InputError for one that cannot judge.
+    A pair whose query the student cannot read (`Reranker.overlong`) has None. All students' folders are looked at
+    before the first pair is judged. Raises InputError for one that cannot judge, or that can read no query.
 
     Several processes, since one thread a process uses small models' cores better than two threads in one.
     """
@@ -50,7 +52,7 @@ def judge(
         chunks += [(at, rows) for rows in _chunks(task)]
     found: list[list[Judgement | None]] = [[None] * len(task.pairs) for task in tasks]
     left = [sum(1 for at, _ in chunks if at == i) for i in range(len(tasks))]
-    seconds = [0.0] * len(tasks)
+    seconds, ready = [0.0] * len(tasks), [0] * len(tasks)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, max(1, len(chunks))), context, _start, (max(1, cores() // workers),)) as pool:
         running: dict[Future[Any], tuple[int, list[int]]] = {}
@@ -68,10 +70,14 @@ def judge(
                     for i, judgement in zip(rows, judgements, strict=True):
                         found[at][i] = judgement
                     left[at] -= 1
-                    ready = sum(1 for j in found[at] if j is not None)
-                    notify({"stage": "evaluation", "system": tasks[at].name, "done": ready, "of": len(tasks[at].pairs)})
+                    ready[at] += len(rows)
+                    notify(
+                        {"stage": "evaluation", "system": tasks[at].name, "done": ready[at], "of": len(tasks[at].pairs)}
+                    )
                     if left[at] == 0:
-                        yield tasks[at].name, [j for j in found[at] if j is not None], seconds[at]
+                        if found[at] and not any(found[at]):
+                            raise InputError(f"{tasks[at].model}: every query is too long for this student's context")
+                        yield tasks[at].name, found[at], seconds[at]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -101,7 +107,7 @@ def _start(threads: int) -> None:
 
 def _chunk(
     model: str, mode: str, pairs: list[Pair], batch: int, max_new_tokens: int, prompt: str | None = None
-) -> tuple[list[Judgement], float]:
+) -> tuple[list[Judgement | None], float]:
     import time
     from pathlib import Path
 
@@ -121,4 +127,6 @@ def _chunk(
         budget=int(bound or max_new_tokens),
         calibration=str(Path(model) / FILE) if kind == "adaptive" else None,
     )
-    return reranker.predict(pairs), time.monotonic() - started
+    failed = reranker.overlong(pairs)
+    judgements = iter(reranker.predict([pair for pair in pairs if pair.query_id not in failed]))
+    return [None if p.query_id in failed else next(judgements) for p in pairs], time.monotonic() - started

@@ -186,6 +186,26 @@ class Reranker:
         self._warn([j for j in found if j is not None])
         return found
 
+    def overlong(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """{query id: why} of the queries that are too long for the student even without a passage.
+
+        `judge` raises InputError for such a query; in a run it is left out, and measures count it as 0.
+        """
+        room = self.plan.room(self.backend.form)
+        reason = f"tokens without a passage, and the student reads {self.context - room}"
+        return {q: f"{count:,} {reason}" for q, count in self.backend.form.overlong(pairs, room).items()}
+
+    def readable(self, pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, str]]:
+        """(the pairs without those of overlong queries, {query id: why} of these queries).
+
+        Raises InputError where no pair is left.
+        """
+        failed = self.overlong(pairs)
+        left = [pair for pair in pairs if pair.query_id not in failed]
+        if failed and not left:
+            raise InputError(f"{self.name}: {failed_text(failed)}; shorten them, or lower the bound on the reasoning")
+        return left, failed
+
     def stream(self) -> Requests:
         """Requests that come and go, for a server; one thread owns what this returns."""
         return Requests(self)
@@ -233,6 +253,15 @@ class Reranker:
         if len(margins) >= ALIKE_FROM and max(margins) - min(margins) < 1e-3:
             message = f"{self.name}: all {len(margins)} scores are {judgements[0].score:.4f}; this ranks nothing"
             warnings.warn(message, AlikeScores, stacklevel=3)
+
+
+def failed_text(failed: Mapping[str, str]) -> str:
+    """What to say of queries that are too long to be read (`Reranker.overlong`): how many, which, and what follows."""
+    query, reason = next(iter(failed.items()))
+    if len(failed) == 1:
+        return f"query {query} is too long ({reason}); it is not judged, and counts 0"
+    some = ", ".join(list(failed)[:5]) + (", ..." if len(failed) > 5 else "")
+    return f"{len(failed):,} queries are too long ({query}: {reason}); they are not judged, and count 0: {some}"
 
 
 class Requests:

@@ -19,7 +19,7 @@ from distill import store
 from distill.errors import RunFolderError
 from distill.files.runs import write_run
 from distill.records import Judgement, Pair, as_dict
-from distill.rerank.reranker import Reranker
+from distill.rerank.reranker import Reranker, failed_text
 from distill.texts import clean_text
 
 SYNC_S = 1.0  # a power cut costs at most so much work
@@ -36,11 +36,15 @@ def rerank_run(
 ) -> dict[str, Any]:
     """Judge the pairs and write `out` (a TREC run, by margin) and `judgements` (a Parquet folder); returns counts.
 
+    A query that the student cannot read is not judged: it is said, and listed in the manifest (`failed`).
     With a threshold, passages that score below it are left out of the run, never of the judgements. `made_from` says
     what decides the judgements; a journal or result that was made from something else is refused (RunFolderError).
     """
     if out.is_dir():
         raise RunFolderError(f"{out}: is a folder; --out names the file of the reranked run")
+    pairs, failed = reranker.readable(pairs)
+    if failed:
+        say(f"warning: {failed_text(failed)}")
     journal = out.with_name(out.name + ".journal")
     key = store.fingerprint(dict(made_from))
     done = _journalled(journal, key)
@@ -61,7 +65,8 @@ def rerank_run(
     found = [done[pair.query_id, pair.doc_id] for pair in pairs]
     result = store.write_rows(judgements, found, Judgement)
     counts = {**summary(found), **{k: v for k, v in sorted(reranker.counts.items()) if k in ("unparsable",)}}
-    store.write_manifest(judgements, "rerank", dict(made_from), {"key": key}, {**result, **counts})
+    counts["failed_queries"] = len(failed)
+    store.write_manifest(judgements, "rerank", dict(made_from), {"key": key}, {**result, **counts, "failed": failed})
     runs: dict[str, dict[str, float]] = {}
     for judgement in found:
         if threshold is None or judgement.score >= threshold:

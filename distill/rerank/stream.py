@@ -138,8 +138,8 @@ class Stream:
             chosen.append(group)
         try:
             pairs = [ticket.pairs[at] for group in chosen for at in group]
-            room = len(self.backend.form.close) + ticket.plan.room
-            prompts = iter(self.backend.form.prompts(pairs, room, self.long))
+            form = self.backend.form
+            prompts = iter(form.prompts(pairs, ticket.plan.room(form), self.long))
             for group in chosen:
                 job = _Job(ticket, group, steps(self.backend.form, ticket.plan, [next(prompts) for _ in group]))
                 self._advance(job, None)

@@ -83,6 +83,12 @@ class StudentFormat:
             for pair, row in zip(pairs, rows, strict=True)
         ]
 
+    def overlong(self, pairs: Sequence[Pair], room: int) -> dict[str, int]:
+        """{query id: tokens} of the queries that leave no passage any space, with `room` tokens left free."""
+        texts = {p.query_id: student_prompt(p.query, "", p.instruction, self.prompt) for p in pairs}
+        rows = prompt_ids(self.tokenizer, list(texts.values()))
+        return {query: len(row) for query, row in zip(texts, rows, strict=True) if len(row) > self.context - room}
+
     def _shorter(self, pair: Pair, tokens: int, limit: int, long: Long) -> EncodedPrompt:
         if long == "refuse":
             raise InputError(

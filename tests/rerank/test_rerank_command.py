@@ -16,7 +16,9 @@ import pytest
 
 from distill import store
 from distill.cli import main
-from distill.records import Judgement
+from distill.errors import InputError
+from distill.records import Judgement, make_pair
+from distill.rerank.pool import Task, judge
 
 
 @pytest.fixture
@@ -293,3 +295,48 @@ def test_a_folder_in_the_place_of_the_calibration_is_refused(tiny: Path, data: P
     more = ["--qrels", str(data / "qrels.txt"), "--out", str(data)]
     assert main(arguments("calibrate", tiny, data, *more)) == 2
     assert "is a folder; --out names the file of the calibration" in capsys.readouterr().err
+
+
+def with_an_overlong_query(data: Path) -> None:
+    queries = [json.loads(line) for line in (data / "queries.jsonl").read_text().splitlines()]
+    queries[3]["text"] = "red fox " * 300
+    (data / "queries.jsonl").write_text("".join(json.dumps(q) + "\n" for q in queries))
+
+
+def test_an_overlong_query_fails_alone(tiny: Path, data: Path, capsys: Any) -> None:
+    with_an_overlong_query(data)
+    command = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))
+    for _ in range(2):  # the second time nothing is judged again
+        assert main(command) == 0
+        printed = capsys.readouterr().err
+        assert "warning: query q3 is too long (" in printed and "not judged, and counts 0" in printed
+        assert "failed queries 1" in printed
+    assert {line.split()[0] for line in (data / "out.trec").read_text().splitlines()} == {"q0", "q1", "q2", "q4", "q5"}
+    manifest = store.read_manifest(data / "out.trec.judgements")
+    assert manifest is not None and list(manifest["result"]["failed"]) == ["q3"]
+
+
+@pytest.mark.parametrize("command", ["calibrate", "sweep"])
+def test_an_overlong_query_ends_neither_calibration_nor_sweep(
+    command: str, tiny: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    with_an_overlong_query(data)
+    more = ["--mode", "direct", "--qrels", str(data / "qrels.txt")]
+    more += ["--out", str(tmp_path / "c.json")] if command == "calibrate" else []
+    assert main(arguments(command, tiny, data, *more)) == 0
+    assert "warning: query q3 is too long" in capsys.readouterr().err
+
+
+def test_where_every_query_is_overlong_nothing_is_ranked(tiny: Path, data: Path, capsys: Any) -> None:
+    rows = [{"_id": f"q{n}", "text": "red fox " * 300} for n in range(6)]
+    (data / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))) == 2
+    assert "6 queries are too long" in capsys.readouterr().err
+
+
+def test_the_pool_gives_no_judgement_of_an_overlong_query(tiny: Path) -> None:
+    pairs = [make_pair(f"q{n}", "d", "red fox " * (300 if n == 1 else 1), f"dog {n}") for n in range(3)]
+    ((name, answers, _),) = judge([Task("one", str(tiny), "direct", pairs)], lambda event: None)
+    assert name == "one" and [answer is None for answer in answers] == [False, True, False]
+    with pytest.raises(InputError, match="every query is too long"):
+        list(judge([Task("one", str(tiny), "direct", pairs[1:2])], lambda event: None))

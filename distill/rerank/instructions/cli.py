@@ -46,6 +46,7 @@ def sweep(
     from distill.rerank.instructions import GENERIC, PARAPHRASES
     from distill.rerank.instructions.sweep import as_json, table
     from distill.rerank.instructions.sweep import sweep as run_sweep
+    from distill.rerank.reranker import failed_text
     from distill.statistics.measures import Rankings, per_query
 
     if not 0 < dev_share < 1:
@@ -60,7 +61,10 @@ def sweep(
     measured({})  # a wrong name is refused before the student is loaded
     texts = _lines(instructions) if instructions else list(PARAPHRASES if paraphrases else GENERIC)
     reranker = engine.reranker(inputs.model, mode)
-    result = run_sweep(reranker.predict, pairs, texts, measured, dev_share)
+    result = run_sweep(lambda asked: reranker.predict(reranker.readable(asked)[0]), pairs, texts, measured, dev_share)
+    failed = reranker.overlong(pairs)
+    if failed:
+        print(f"warning: {failed_text(failed)}", file=sys.stderr)
     if json:
         jsonlib.dump(as_json(result), sys.stdout, indent=2)
         print()
