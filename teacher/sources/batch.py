@@ -20,7 +20,7 @@ from distill.records import Answer, JournalEntry, Request
 from distill.store import read_json, write_json
 from teacher.client import guess_prompt, read_body
 from teacher.connection import trusted_certificates, trusts_proxy
-from teacher.faults import Action, Fault, as_error, from_status, scrubbed
+from teacher.faults import Action, Fault, as_error, from_status, scrubbed, shorten
 from teacher.journal import encode
 from teacher.preflight import demand_reasoning
 from teacher.settings import Endpoint, Price, TeacherSettings
@@ -95,9 +95,14 @@ class BatchFiles:
         self._key = ""
 
     def collect(self) -> Iterator[str]:
-        """Take in the answers to the files of earlier sessions."""
+        """Take in the answers to the files of earlier sessions; how often each request was tried is in the files."""
         for path in sorted(self._folder.glob("*.in.jsonl")):
             yield from self._settle(path)
+            with open(path, "rb") as source:
+                for line in source:
+                    request_id = json.loads(line)["custom_id"]
+                    if not self._session.index.has(request_id):
+                        self._tries[request_id] = self._tries.get(request_id, 0) + 1
 
     def ask(self, due: dict[str, Request]) -> Iterator[str]:
         """Ask for all of `due`, in as many files and rounds as it takes."""
@@ -160,38 +165,51 @@ class BatchFiles:
                     f"teacher: {path} waits for its answers; run `vllm run-batch -i {path} -o {out} --model ...` "
                     "(with a --reasoning-parser, if the model thinks), then the same command again"
                 )
-            texts = [out.read_text(encoding="utf-8-sig")]
+            texts = [out.read_bytes().decode("utf-8-sig", "replace")]
         else:
             texts = self._through_api(path)
+        unreadable: list[str] = []
         for text in texts:
-            for line in text.removeprefix("\ufeff").split("\n"):  # a JSON text may hold the other line ends
-                if line.strip():
+            # A line ends at \n only: a JSON text may hold the other line ends.
+            for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+                if not line.strip():
+                    continue
+                try:
                     yield from self._take(line)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    unreadable.append(f"line {number}: {type(error).__name__}: {shorten(str(error), 80)}")
             if self._reasoning:
                 demand_reasoning(self.settings, self._answered, self._reasoned)
+        if unreadable:
+            self._session.faults["batch line unreadable"] += len(unreadable)
+            self._session.told(
+                f"  {path.name}: {len(unreadable):,} lines of its answers cannot be read ({unreadable[0]}); "
+                "their requests are asked again"
+            )
         self._session.journal.tick(force=True)
         done.touch()
 
     def _take(self, raw: str) -> Iterator[str]:
-        try:
-            line = json.loads(raw)
-            request_id = line["custom_id"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            return  # its request is in no answer, and so asked again
+        """Journal one line's answer; yields its request's id where it is done with. ValueError and others where the
+        line is not one of an output file."""
+        line = json.loads(raw)
+        request_id = str(line["custom_id"])
         if self._session.index.has(request_id):
             yield request_id
             return
         response = line.get("response") or {}
-        body, status = response.get("body") or {}, int(response.get("status_code") or 0)
+        body = response.get("body") or {}
+        body = json.loads(body) if isinstance(body, str) else body
+        status = int(response.get("status_code") or (200 if body.get("choices") else 0))
         try:
-            if line.get("error") and not status:
-                raise Fault("batch_error", json.dumps(line["error"])[:300], Action.RETRY)
+            if not status:
+                raise Fault("batch_error", shorten(json.dumps(line.get("error"))), Action.RETRY)
             if status != 200:
                 raise from_status(status, json.dumps(body), {})
             reply = read_body(json.dumps(body).encode(), [], 0.0)
         except Fault as fault:
             if fault.course is Action.ROW:
-                self._fail(request_id, as_error(fault, 1))
+                self._fail(request_id, as_error(fault, self._tries.get(request_id, 1)))
                 yield request_id
             return
         reply.cost_usd = self._cost(reply.prompt_tokens, reply.completion_tokens)

@@ -216,3 +216,39 @@ def test_an_answer_may_hold_what_other_formats_end_lines_with(tmp_path: Path, ma
     lines = [json.dumps(answer(line, f"{mark}true"), ensure_ascii=mark == "\x0c") for line in asked]
     (folder / "00000.out.jsonl").write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
     assert trace(make_pairs(3), settings, tmp_path / "traces", quiet=True)["answered"] == 3
+
+
+def test_lines_that_cannot_be_read_are_told_and_their_requests_asked_again_up_to_the_attempts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "files"
+    settings = TeacherSettings.model_validate(
+        {"source": "batch", "name": "local", "batch": {"folder": str(folder)}, "attempts": 2}
+    )
+    with pytest.raises(Stopped):
+        trace(make_pairs(6), settings, tmp_path / "traces")
+    asked = [json.loads(line) for line in (folder / "00000.in.jsonl").read_text().splitlines()]
+    good = [json.dumps(answer(line)) for line in asked]
+    spoilt = [good[0], good[1][:50], '{"custom_id": 3, "response": "x"}', "[]", *good[4:]]
+    (folder / "00000.out.jsonl").write_bytes("\n".join(spoilt).encode() + b"\n\xff\xfe not UTF-8\n")
+    with pytest.raises(Stopped, match=r"00001\.in\.jsonl"):
+        trace(make_pairs(6), settings, tmp_path / "traces")
+    told = capsys.readouterr().err
+    assert "00000.in.jsonl: 4 lines of its answers cannot be read (line 2: JSONDecodeError" in told
+    assert len((folder / "00001.in.jsonl").read_text().splitlines()) == 3
+    (folder / "00001.out.jsonl").write_text("")  # a session of its own: what was tried before is in the files
+    counts = trace(make_pairs(6), settings, tmp_path / "traces", quiet=True)
+    assert (counts["answered"], counts["failures"]) == (3, {"batch": 3}) and not (folder / "00002.in.jsonl").exists()
+
+
+def test_bodies_as_text_and_without_a_status_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    settings = TeacherSettings.model_validate({"source": "batch", "name": "local", "batch": {"folder": str(folder)}})
+    with pytest.raises(Stopped):
+        trace(make_pairs(2), settings, tmp_path / "traces", quiet=True)
+    asked = [json.loads(line) for line in (folder / "00000.in.jsonl").read_text().splitlines()]
+    lines = [answer(line) for line in asked]
+    lines[0]["response"]["body"] = json.dumps(lines[0]["response"]["body"])
+    del lines[1]["response"]["status_code"]
+    (folder / "00000.out.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert trace(make_pairs(2), settings, tmp_path / "traces", quiet=True)["answered"] == 2
