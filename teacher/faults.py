@@ -12,9 +12,11 @@ import json
 import math
 import re
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from distill.answers.body import ErrorInBody
 from teacher.connection import TlsProblem, tls_problem, wants_tls
@@ -131,7 +133,9 @@ def from_exception(error: Exception, deadline_s: float, host: str) -> Fault:
             return Fault("broken_off", text, Action.RETRY, billed_text="")
         refused = re.search(r"refused|cannot connect|name or service|resolve|unreachable|no route", text, re.I)
         return Fault("refused" if refused else "disconnected", text, Action.RETRY)
-    return Fault("unexpected", text, Action.RETRY)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return Fault("unexpected", f"{text}{place}", Action.RETRY)
 
 
 def explained(fault: Fault, model: str, key: str | None = None) -> str:

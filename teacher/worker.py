@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
+from distill.answers import JsonObject
 from distill.records import Answer, JournalEntry
 from teacher.client import PROBE, PROBE_SAMPLING, guess_prompt
-from teacher.faults import Action, Fault, as_error, explained
+from teacher.faults import Action, Fault, as_error, explained, from_exception
 from teacher.journal import encode
 from teacher.limits import EndpointLimits
 from teacher.messages import PendingRequest, WireRequest, WorkerReport
@@ -53,6 +54,7 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._answered = self._reasoned = 0
         self._unjournalled, self._enough = 0, 1
+        self._bug: BaseException | None = None
 
     async def exchange(
         self,
@@ -74,6 +76,8 @@ class Worker:
             await self._news(1, patience_s)
         if self.busy:
             await self._news(max(1, self.concurrency // GROUPS), LINGER_S)
+        if self._bug is not None:
+            raise self._bug
         out, self._out = self._out, WorkerReport()
         self._usd, self._tokens = self._usd - out.usd, self._tokens - out.tokens
         self._unjournalled = len(out.done)
@@ -147,7 +151,8 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            raise error  # a bug of ours: into the loop's exception handler
+            self._bug = error
+            self._ready.set()
         self._dispatch()
 
     async def _attempt(
@@ -155,7 +160,7 @@ class Worker:
     ) -> None:
         request.attempts += 1
         try:
-            reply = await client.ask(request.messages, request.sampling)
+            reply = await _ask(client, request.messages, request.sampling)
         except Fault as fault:
             limits.in_flight -= 1
             self._fault(request, client, limits, fault)
@@ -172,7 +177,7 @@ class Worker:
 
     async def _probe(self, client: Connection, limits: EndpointLimits) -> None:
         try:
-            reply = await client.ask(PROBE, PROBE_SAMPLING)
+            reply = await _ask(client, PROBE, PROBE_SAMPLING)
         except Fault as fault:
             limits.rests_until = 0.0
             if fault.course is Action.ENDPOINT:
@@ -257,3 +262,11 @@ class Worker:
         self._out.usd += entry.answer.cost_usd
         self._out.tokens += entry.answer.prompt_tokens + entry.answer.completion_tokens
         self._out.lines.append(encode(entry))
+
+
+async def _ask(client: Connection, messages: list[dict[str, str]], sampling: JsonObject) -> Reply:
+    """One answer. Raises Fault, for whatever a source of one's own or an engine raises as well."""
+    try:
+        return await client.ask(messages, sampling)
+    except Exception as error:
+        raise from_exception(error, client.deadline_s, client.host) from None

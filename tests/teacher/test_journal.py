@@ -6,14 +6,18 @@ import itertools
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from distill.records import Answer, JournalEntry
 from teacher.index import Index
-from teacher.journal import Journal, decode
+from teacher.journal import Journal, decode, encode
 
 KEYS = [f"{n:032x}" for n in range(200)]
 
@@ -155,3 +159,66 @@ def test_rows_come_sorted_whatever_the_order_of_arrival(tmp_path: Path) -> None:
     index.expect((key, sample, KEYS[-1 - n], None) for n, key in enumerate(reversed(KEYS[:50])) for sample in (1, 0))
     rows = [(pair, sample) for pair, sample, *_ in index.expected()]
     assert rows == sorted(rows) and len(rows) == 100
+
+
+OLD = """{"bill":"preflight","kind":"preflight","prompt_tokens":20,"completion_tokens":5,"cost_usd":0.0,"estimated":false}
+{"id":"%s","reasoning":"r","content":"true","finish_reason":"eos","prompt_tokens":10,"completion_tokens":5,"cost_usd":0.25,"latency_s":0.5,"estimated":false,"attempts":2,"model":"m","host":"h","sampling":{"temperature":0.6}}
+{"id":"%s","error":"bad_request: no","prompt_tokens":0,"completion_tokens":0,"cost_usd":0.0,"estimated":false,"attempts":1,"model":"m","host":"h","sampling":{"temperature":0.6},"purpose":"grade","stage":"pairs"}
+{"id": "%s", "reasoning": "r", "content": "x", "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "cost_usd": 0.0, "latency_s": 0.0, "estimated": true, "model": null, "host": "batch file", "sampling": null}
+"""  # noqa: E501  as commit 221dad9 wrote them
+
+
+def test_journals_of_before_are_read_and_their_words_for_an_end_understood(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "00000001.jsonl").write_text(OLD % tuple(KEYS[:3]))
+    index = opened(tmp_path / "journal", tmp_path)
+    eos, failed, batch = (index.answer(key) for key in KEYS[:3])
+    assert eos == Answer(
+        KEYS[0], "r", "true", "stop", 10, 5, 0.25, 0.5, model="m", host="h", sampling={"temperature": 0.6}
+    )
+    assert failed is not None and (failed.error, failed.finish_reason) == ("bad_request: no", "error")
+    assert batch is not None and (batch.host, batch.sampling, batch.estimated) == ("batch file", {}, True)
+    assert index.spent_usd == 0.25 and index.spent("trace").tokens == 42 and index.spent("pairs").tokens == 0
+
+
+def test_a_line_of_before_is_written_as_it_was(tmp_path: Path) -> None:
+    """The same keys and values; only `time` is new."""
+    lines = [line.encode() for line in (OLD % tuple(KEYS[:3])).splitlines()]
+    for raw in lines:
+        entry = decode(raw)
+        assert entry is not None and entry.time is None
+        before, after = json.loads(raw), json.loads(encode(entry))
+        before = {"attempts": 1, **before} if "id" in before else before
+        before |= {"finish_reason": "stop"} if before.get("finish_reason") else {}
+        assert after == before
+        stamped = json.loads(encode(replace(entry, time=1.5)))
+        assert stamped == {**before, "time": 1.5}
+
+
+@given(
+    st.builds(
+        JournalEntry,
+        st.builds(
+            Answer,
+            st.text("0123456789abcdef", min_size=1),
+            st.text(),
+            st.text(),
+            st.sampled_from(["stop", "length", "content_filter", "tool_calls", "error"]),
+            st.integers(0, 9999),
+            st.integers(0, 9999),
+            st.floats(0, 9),
+            st.just(0.25),
+            model=st.text(),
+            host=st.text(),
+            unknown_finish=st.none() | st.just("Fertig"),
+        ),
+        st.none(),
+        st.sampled_from(["trace", "pairs", "filter"]),
+        st.sampled_from(["trace", "grade"]),
+        st.integers(1, 9),
+        st.none() | st.just(1764403200.125),
+    )
+)
+def test_an_entry_is_read_as_it_was_written(entry: JournalEntry) -> None:
+    line = encode(entry)
+    assert b"\n" not in line and decode(line) == entry

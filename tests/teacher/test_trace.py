@@ -16,6 +16,7 @@ from distill.store import read_rows
 from teacher.session import PULL, Session
 from teacher.stage import trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
+from tests.teacher.http_servers import answering, completion
 
 Serve = Callable[..., Server]
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -292,3 +293,14 @@ def test_several_workers_share_the_work_and_a_killed_one_is_replaced(serve: Serv
     assert Counter(a.request_id for a in answers) == Counter(r.request_id for r in requests)
     twice = sum(count - 1 for count in server.answers().values())
     assert twice <= 16  # what the dead worker had in flight, or had not handed over
+
+
+def test_an_unknown_word_for_the_end_is_told_once_and_counted_and_the_answers_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(lambda _: completion(finish="Fertig")) as (url, _):
+        counts = trace(make_pairs(30), settings_for(Server(url)), tmp_path)
+    rows = list(read_rows(tmp_path, Trace))
+    assert {(row.finish_reason, row.verdict, row.error) for row in rows} == {("stop", 1, None)}
+    assert counts["unknown_finishes"] == {"Fertig": 30}
+    assert capsys.readouterr().err.count("finish_reason 'Fertig', which is unknown here") == 1

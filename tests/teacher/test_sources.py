@@ -1,0 +1,97 @@
+"""Sources of answers: built-in ones are found by their files, one's own by `file.py:Class`, through the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.cli import main
+from distill.config import validate
+from distill.errors import ConfigError
+from distill.records import Trace
+from distill.store import read_rows
+from teacher.settings import TeacherSettings
+from teacher.sources import SOURCES
+from teacher.stage import trace
+from tests.teacher.helpers import Server, make_pairs, own_run
+
+OWN = '''
+from teacher.sources.base import Reply, WorkerSource
+
+
+class Mine(WorkerSource):
+    """Finds odd numbers relevant."""
+
+    async def ask(self, messages, sampling):
+        number = int(messages[0]["content"].rpartition("text number ")[2].split()[0])
+        word = self.settings.options["words"][number % 2]
+        return Reply(f"The number is {number}.", word, prompt_tokens=10, completion_tokens=5, cost_usd=0.5)
+'''
+
+
+def test_the_built_in_sources_are_the_files_of_the_folder() -> None:
+    assert SOURCES.names() == ("batch", "endpoints", "example", "import", "vllm")
+    assert all(SOURCES.load(name) for name in SOURCES.names())
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_source_of_ones_own_is_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, out = own_run(tmp_path, Server("http://127.0.0.1:9/v1")), tmp_path / "run"
+    values = json.loads(config.read_text())
+    values["teacher"] = {"source": "mine.py:Mine", "options": {"words": ["false", "true"]}, "concurrency": 4}
+    config.write_text(json.dumps(values))
+    given = [str(config), "--out", str(out)]
+    assert main(["pairs", *given]) == 2  # the file is named before anything is done
+    assert "mine.py" in capsys.readouterr().err
+    (tmp_path / "mine.py").write_text(OWN)
+    assert main(["pairs", *given]) == main(["trace", *given]) == 0
+    rows = list(read_rows(out / "traces", Trace))
+    assert {(row.reasoning[-2], row.verdict) for row in rows} == {(str(n), n % 2) for n in range(9)}
+    assert all(json.loads(row.teacher)["name"] == "Mine" and row.cost_usd == 0.5 for row in rows)
+    capsys.readouterr()
+    assert main(["trace", *given]) == 0 and "trace: unchanged" in capsys.readouterr().err
+    assert main(["trace", *given, "teacher.budget_usd=1", "teacher.samples=2"]) == 3  # its costs count
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_what_a_source_of_ones_own_raises_fails_the_row_and_names_the_line(tmp_path: Path) -> None:
+    text = OWN.replace("word = self.settings", "assert number != 3\n        word = self.settings")
+    (tmp_path / "mine.py").write_text(text.replace("text number", "passage"))
+    values = {"source": "mine.py:Mine", "options": {"words": ["false", "true"]}, "attempts": 2, "samples": 1}
+    settings = validate(TeacherSettings, values, tmp_path / "my.yaml")
+    counts = trace(make_pairs(9), settings, tmp_path / "traces", quiet=True)
+    assert (counts["answered"], counts["failures"]) == (8, {"unexpected": 1})
+    failed = next(row for row in read_rows(tmp_path / "traces", Trace) if row.error)
+    assert failed.error is not None and "AssertionError" in failed.error and "(mine.py, line 10)" in failed.error
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "told"),
+    [
+        ("endpoint", "", "did you mean 'endpoints'"),
+        ("mine.py:Mine", "class Other: pass", "no class 'Mine'"),
+        ("mine.py:Mine", "class Mine: pass", "let it inherit from teacher.sources.base"),
+        (
+            "mine.py:Mine",
+            "from teacher.sources.base import WorkerSource\nclass Mine(WorkerSource): pass",
+            "lacks `ask`",
+        ),
+    ],
+)
+def test_what_is_no_source_is_one_line(tmp_path: Path, source: str, text: str, told: str) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        validate(TeacherSettings, {"source": source}, tmp_path / "my.yaml")
+    assert told in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_changed_file_makes_the_stage_anew(tmp_path: Path) -> None:
+    def identity(text: str, **more: Any) -> object:
+        (tmp_path / "mine.py").write_text(text)
+        return validate(TeacherSettings, {"source": "mine.py:Mine", **more}, tmp_path / "my.yaml").identity()
+
+    assert identity(OWN) == identity(OWN)
+    assert identity(OWN) != identity(OWN + "# changed") and identity(OWN) != identity(OWN, options={"words": []})
