@@ -290,6 +290,8 @@ def build(
     work = PairBuilder(settings, seed, folder, base, ask, held_out, say)
     for what, count in work.data.left_out.items():
         say(f"left out: {count:,} {what}")
+    for what, count in work.data.counts.items():
+        say(f"source: {count:,} {what}")
     if settings.synthesize:
         say(f"writing queries for {settings.synthesize.passages} passages")
         work.synthesize()
@@ -322,6 +324,7 @@ def _counts(work: PairBuilder) -> dict[str, Any]:
         "duplicates": clean.pop("duplicates", 0),
         "negative_grades": work.data.negative_grades,
         "without_text": sum(work.data.left_out.values()),
+        "of_source": work.data.counts,
         "by_source": dict(Counter(pair.source.split(":")[0] for pair in pairs)),
         "by_split": dict(Counter(pair.split for pair in pairs)),
         "by_grade": {str(grade): n for grade, n in sorted(Counter(str(pair.label) for pair in pairs).items())},

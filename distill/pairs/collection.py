@@ -20,7 +20,8 @@ class Collection:
 
     `listed` are hard negatives that the source itself lists, best first; `split_of` says which part a query belongs
     to; `negative_grades` counts labels below 0 in the source, which are read as 0. A judged passage that has no text
-    stays in `qrels`, since an evaluation counts it as not found; `left_out` is {what has no text: how many}.
+    stays in `qrels`, since an evaluation counts it as not found; `left_out` is {what has no text: how many},
+    `counts` what else the source has counted.
     """
 
     passages: Mapping[str, str]
@@ -32,6 +33,7 @@ class Collection:
     unlabelled: dict[str, list[str]] = field(default_factory=dict)
     split_of: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def gather(source: Source, split: str | None, missing: float = MISSING, gains: bool = False) -> Collection:
@@ -85,6 +87,7 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
         listed=listed,
         unlabelled={query_id: list(passages) for query_id, passages in unlabelled.items()},
         left_out=gaps.counts(),
+        counts=dict(source.counts),
     )
 
 

@@ -87,13 +87,36 @@ class CleanSettings(Settings):
         return [value] if isinstance(value, str) else value
 
 
+class ClickSettings(Settings):
+    """How clicks in a table become labels (`distill.pairs.clicks`).
+
+    A pair's lift is its rate of clicks over that of all that was shown at its positions, smoothed by `smoothing`
+    imaginary impressions: grade 1 from `relevant_from` on, 2 from `very_relevant_from` on, 0 below
+    `not_relevant_below`; no label between them, nor with fewer impressions than `least_impressions`. In a table
+    without impressions `least_clicks` clicks make grade 1, and fewer say nothing.
+    """
+
+    least_impressions: int = Field(10, ge=1)
+    smoothing: float = Field(10.0, ge=0)
+    not_relevant_below: float = Field(0.5, ge=0)
+    relevant_from: float = Field(1.0, gt=0)
+    very_relevant_from: float | None = Field(2.0, gt=0)
+    least_clicks: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> ClickSettings:
+        if not self.not_relevant_below <= self.relevant_from <= (self.very_relevant_from or self.relevant_from):
+            raise ValueError("not_relevant_below, relevant_from and very_relevant_from rise")
+        return self
+
+
 class DataSettings(Settings):
     """A source of passages, queries and labels.
 
     `path` is a folder or a file, a Hugging Face dataset's name, or an ir_datasets ID. `files` names the parts where
     a source has several; `columns` says what the source calls query, passage, label, query_id, doc_id, title,
-    instruction, split. `split` names a file of qrels, or gives shares by query of the only one, such as
-    `{train: 0.8, test: 0.2}`: then `train` is asked about, and an evaluation set names another of the keys.
+    instruction, split, clicks, impressions, position. `split` names a file of qrels, or gives shares by query of the
+    only one, such as `{train: 0.8, test: 0.2}`: then `train` is asked about, and an evaluation set names another key.
     """
 
     source: str = "beir"
@@ -103,6 +126,7 @@ class DataSettings(Settings):
     ids: Literal["given", "text"] = Field("given", description="text: made from the texts, in a table or tevatron")
     split: str | dict[str, float] = "train"
     qrels: str | None = Field(None, description="which qrels file is split by shares, where there are several")
+    clicks: ClickSettings = ClickSettings()
     missing: float = Field(MISSING, ge=0, lt=1, description="the share of labels and lists that may name no text")
     language: str = Field("en", description=f"of BM25's analysis: one of {', '.join(LANGUAGES)}")
     passage_words: int = Field(120, ge=10, description="source texts: about so many words a passage")

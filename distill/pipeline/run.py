@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from distill import store
 from distill.errors import RunFolderError
 from distill.files.gaps import MISSING
+from distill.pairs.settings import ClickSettings
 from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
 from distill.results import Counts, Json
@@ -24,6 +25,7 @@ LATER: dict[str, Json] = {
     "self_retrieval": False,
     "missing": MISSING,
     "ids": "given",
+    "clicks": ClickSettings().model_dump(mode="json"),
 }
 SECRETS = "keys are named by their environment variable and never written"
 

@@ -92,7 +92,10 @@ def settings_of(run: Run, entry: SetSettings) -> DataSettings:
         own["missing"] = entry.missing
         return DataSettings(**own) if part else DataSettings(**{**own, "split": entry.split})
     given = {"source": entry.source, "path": entry.path, "files": entry.files, "columns": entry.columns}
-    return DataSettings(**given, split=entry.split, language=entry.language or pairs.language, missing=entry.missing)
+    return DataSettings(
+        **given, split=entry.split, language=entry.language or pairs.language, missing=entry.missing,
+        clicks=pairs.clicks,
+    )  # fmt: skip
 
 
 def _refuse_the_same(run: Run, entry: SetSettings) -> None:

@@ -251,6 +251,14 @@ EXAMPLES: dict[str, list[Example]] = {
         three("no column of labels", "query-id,corpus-id\nq1,d1\n"),
         three("pairs.ids: text is for one table", "query-id,corpus-id,score\nq1,d1,1\n", ids="text"),
     ],
+    "table clicks": [
+        table({("apple harvest", APPLES): 1, ("night train", APPLES): 0}, "t.csv",
+              f"query,passage,clicks,impressions,position\napple harvest,{APPLES},30,60,1\nnight train,{APPLES},2,60,1\n"),
+        table({("apple harvest", APPLES): 1, ("night train", APPLES): None}, "t.csv",
+              f"query,passage,clicks\napple harvest,{APPLES},37\nnight train,{APPLES},2\n"),
+        table("3 clicks in 2 impressions", "t.csv", f"query,passage,clicks,impressions\na,{APPLES},3,2\n"),
+        table("has columns of clicks and 'score'", "t.csv", f"query,passage,clicks,score\na,{APPLES},3,2\n"),
+    ],
     "table splits": [
         table(HARVEST, "t.jsonl", jsonl(*SPLIT), split="train"),
         folder(HARVEST, train__jsonl=jsonl(ROWS[0]), test__jsonl=jsonl(ROWS[1])),

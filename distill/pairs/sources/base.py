@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,11 @@ class Source(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = str(path)  # what an error begins with
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """{what is worth saying of the labels that were read: how many pairs}."""
+        return Counter()
 
     @classmethod
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:

@@ -35,7 +35,7 @@ class HuggingFace(Table):
         }
         paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
         paths = [path for path in paths if not is_junk(path.relative_to(folder))]
-        return cls(name, tables, settings.columns, paths, settings.ids)
+        return cls(name, tables, settings, paths)
 
 
 class _Hub:

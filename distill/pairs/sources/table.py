@@ -1,18 +1,21 @@
 """Rows with named columns: JSON, CSV, TSV or Parquet files.
 
 Either one table of pairs (query, passage and, where somebody judged them, label), or three tables named in `files`:
-`corpus`, `queries` and `qrels`. Ids that there are no columns for are made from the texts.
+`corpus`, `queries` and `qrels`. Ids that there are no columns for are made from the texts. A table with clicks and no
+labels is labelled by `distill.pairs.clicks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import ConfigError, DataError
 from distill.files.rows import Row, rows, split_files, table_files
 from distill.files.values import gain_of, id_of, is_missing, keys, text_of
+from distill.pairs.clicks import ClickRow, click_labels
 from distill.pairs.sources.base import Label, Passage, Query, Source, no_such_split
 from distill.records import digest
 from distill.texts import passage_text
@@ -30,6 +33,9 @@ USUAL: dict[str, tuple[str, ...]] = {
     "doc_id": ("doc_id", "corpus_id", "docid", "passage_id", "pid"),
     "instruction": ("instruction",),
     "split": ("split",),
+    "clicks": ("clicks", "click_count", "num_clicks"),
+    "impressions": ("impressions", "impression_count", "num_impressions", "views"),
+    "position": ("position", "rank", "avg_position"),
 }
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
 _PLAIN = str.maketrans("- ", "__")
@@ -55,8 +61,16 @@ class Table(Source):
     holds = ("the queries", "the corpus")
 
     def __init__(
-        self, name: str, tables: Mapping[str, Rows], columns: Mapping[str, str], paths: list[Path], ids: str = "given"
+        self,
+        name: str,
+        tables: Mapping[str, Rows],
+        settings: DataSettings,
+        paths: list[Path],
     ) -> None:
+        columns, ids = dict(settings.columns), settings.ids
+        label = columns.get("label", "").strip().lower().translate(_PLAIN)
+        if label in USUAL["clicks"]:  # 37 clicks are no grade
+            columns["clicks"] = columns.pop("label")
         unknown = set(columns) - set(USUAL)
         if unknown:
             raise ConfigError(f"pairs.columns.{sorted(unknown)[0]}: not one of {', '.join(USUAL)}")
@@ -65,7 +79,7 @@ class Table(Source):
         if ids == "text" and "pairs" not in tables:
             raise ConfigError("pairs.ids: text is for one table of pairs; qrels need the ids of corpus and queries")
         self.name, self._tables, self._columns, self._paths = name, tables, columns, paths
-        self._by_text = ids == "text"
+        self._by_text, self._clicks = ids == "text", settings.clicks
         self._one = "pairs" in tables
         self._known: dict[tuple[tuple[str, ...], str], str | None] = {}  # (a row's columns, what) -> the column
 
@@ -77,7 +91,7 @@ class Table(Source):
         named = {name: within / value for name, value in settings.files.items()} or {"pairs": folder}
         tables = {name: _Files(place) for name, place in named.items()}
         paths = [path for table in tables.values() for path in table.paths]
-        return cls(str(next(iter(named.values()))), tables, settings.columns, paths, settings.ids)
+        return cls(str(next(iter(named.values()))), tables, settings, paths)
 
     @property
     def divided(self) -> bool:  # type: ignore[override]
@@ -106,16 +120,44 @@ class Table(Source):
     def labels(self, split: str | None) -> Iterator[Label]:
         """Of the rows of this split, where there are splits; grade None in a table without labels."""
         table = self._labelled_table()
-        for where, row in self._of_split(table, split) if table else ():
+        rows = self._of_split(table, split) if table else iter(())
+        first = next(rows, None)
+        if first is None:
+            return
+        rows = chain([first], rows)
+        if self._has_clicks(first[1]):
+            self.counts.clear()
+            yield from click_labels(self._click_rows(rows), self._clicks, self.counts)
+            return
+        for where, row in rows:
             said = self._value(row, "label")
-            if self._one:
-                query_id = self._id(row, "query_id", where, *self._query(row, where))
-                doc_id = self._id(row, "doc_id", where, self._passage(row, where))
-            else:
-                query_id, doc_id = self._needed_id(row, "query_id", where), self._needed_id(row, "doc_id", where)
-                if self._column(row, "label") is None:
-                    raise DataError(f"{where}: no column of labels; name it in columns.label. It has {keys(row)}")
+            query_id, doc_id = self._pair(row, where)
+            if not self._one and self._column(row, "label") is None:
+                raise DataError(f"{where}: no column of labels; name it in columns.label. It has {keys(row)}")
             yield where, query_id, doc_id, None if is_no_label(said) else gain_of(said, where)
+
+    def _has_clicks(self, row: Row) -> bool:
+        """Whether the labels are to be made of clicks: there are some, and no column of labels."""
+        label = self._column(row, "label")
+        if self._column(row, "clicks") is None or "label" in self._columns:
+            return False
+        if "clicks" not in self._columns and label is not None and label.strip().lower() == "score":
+            raise DataError(f"{self.name}: has columns of clicks and {label!r}; name columns.clicks or columns.label")
+        return "clicks" in self._columns or label is None
+
+    def _click_rows(self, rows: Iterator[tuple[str, Row]]) -> Iterator[ClickRow]:
+        for where, row in rows:
+            counts = [self._value(row, name) for name in ("clicks", "impressions", "position")]
+            if self._column(row, "impressions") is not None and counts[1] is None:
+                counts[1] = float("nan")  # the column is there and this row has none, which is an error
+            yield ClickRow(where, *self._pair(row, where), *counts)
+
+    def _pair(self, row: Row, where: str) -> tuple[str, str]:
+        """The ids of a row's query and passage."""
+        if self._one:
+            query_id = self._id(row, "query_id", where, *self._query(row, where))
+            return query_id, self._id(row, "doc_id", where, self._passage(row, where))
+        return self._needed_id(row, "query_id", where), self._needed_id(row, "doc_id", where)
 
     def _labelled_table(self) -> Rows | None:
         return self._tables.get("pairs" if self._one else "qrels")

@@ -1,0 +1,129 @@
+"""Labels from clicks: against what was shown at the same positions, with few impressions left unlabelled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.cli import main
+from distill.errors import DataError
+from distill.pairs.build import build
+from distill.pairs.settings import PairSettings
+from distill.records import Pair
+
+Rows = list[dict[str, Any]]
+
+
+def row(doc: int, clicks: Any, impressions: Any = None, position: Any = None, query: str = "fox", **more: Any) -> Any:
+    values = {"query": query, "passage": f"text {doc}", "clicks": clicks, "impressions": impressions}
+    return {**{k: v for k, v in {**values, "position": position}.items() if v is not None}, **more}
+
+
+def made(folder: Path, rows: Rows, name: str = "log.jsonl", **settings: Any) -> tuple[dict[str, int | None], Any]:
+    """({passage: label}, what the terminal says)."""
+    (folder / name).write_text("".join(json.dumps(each) + "\n" for each in rows))
+    lines: list[str] = []
+    given = {"source": "table", "path": name, "negatives": "none", **settings}
+    pairs, _ = build(PairSettings.model_validate(given), 0, folder / name, folder, notify=lines.append)
+    return {pair.passage: pair.label for pair in pairs}, lines
+
+
+def test_clicks_are_a_rate_and_never_a_grade(tmp_path: Path) -> None:
+    rows = [row(0, 37, 50), row(1, 20, 50), row(2, 2, 50), row(3, 0, 50), row(4, 3, 5), row(5, 300, 400)]
+    found, lines = made(tmp_path, rows)
+    assert found == {"text 0": 1, "text 1": None, "text 2": 0, "text 3": 0, "text 4": None, "text 5": 1}
+    said = [line for line in lines if line.startswith("source: ")]
+    assert said == [
+        "source: 4 pairs labelled by clicks",
+        "source: 1 pairs between not_relevant_below and relevant_from: no label",
+        "source: 1 pairs with fewer than least_impressions 10: no label",
+    ]
+
+
+def test_a_passage_is_compared_with_others_at_its_position(tmp_path: Path) -> None:
+    """At rank 1 anything is clicked by half of the people, at rank 5 by one in twenty."""
+    first = [row(n, 50, 100, 1, f"query {n}") for n in range(8)]
+    fifth = [row(100 + n, 5, 100, 5, f"query {n}") for n in range(8)]
+    tested = [row(200, 30, 100, 5), row(201, 30, 100, 1), row(202, 5, 100, 1)]
+    with_positions, _ = made(tmp_path, [*first, *fifth, *tested])
+    assert (with_positions["text 200"], with_positions["text 201"], with_positions["text 202"]) == (2, None, 0)
+    without, _ = made(
+        tmp_path, [{k: v for k, v in each.items() if k != "position"} for each in (*first, *fifth, *tested)]
+    )
+    assert without["text 200"] == without["text 201"] == 1
+
+
+def test_rows_of_one_pair_are_added_up(tmp_path: Path) -> None:
+    rows = [row(0, 3, 6, 1), row(0, 3, 6, 2), row(1, 0, 6, 1), row(1, 0, 6, 2)]
+    assert made(tmp_path, rows)[0] == {"text 0": 1, "text 1": 0}
+    assert made(tmp_path, rows, clicks={"least_impressions": 13})[0] == {"text 0": None, "text 1": None}
+
+
+def test_smoothing_and_thresholds_are_settings(tmp_path: Path) -> None:
+    rows = [row(0, 6, 10), row(1, 2, 10), row(2, 4, 10)]  # lifts without smoothing 1.5, 0.5, 1
+    assert made(tmp_path, rows, clicks={"smoothing": 0})[0] == {"text 0": 1, "text 1": None, "text 2": 1}
+    sharp = {"smoothing": 0, "very_relevant_from": 1.4, "not_relevant_below": 0.9}
+    assert made(tmp_path, rows, clicks=sharp)[0] == {"text 0": 2, "text 1": 0, "text 2": 1}
+    assert made(tmp_path, rows, clicks={"smoothing": 1000})[0] == {"text 0": 1, "text 1": None, "text 2": 1}
+
+
+def test_without_impressions_only_clicks_say_something(tmp_path: Path) -> None:
+    found, lines = made(tmp_path, [row(0, 37), row(1, 2), row(2, 0)])
+    assert found == {"text 0": 1, "text 1": None, "text 2": None}
+    assert any("2 pairs with fewer than least_clicks 3" in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [{"label": "clicks"}, {"clicks": "Click Count"}, {}])
+def test_columns_by_other_names(tmp_path: Path, columns: dict[str, str]) -> None:
+    name = columns.get("clicks", "clicks" if columns else "click_count")
+    rows = [{name: each.pop("clicks"), **each} for each in (row(0, 37, 50), row(1, 0, 50))]
+    assert made(tmp_path, rows, columns=columns)[0] == {"text 0": 1, "text 1": 0}
+
+
+def test_labels_win_over_clicks(tmp_path: Path) -> None:
+    rows = [row(0, 37, 50, label=0), row(1, 0, 50, label=3)]
+    assert made(tmp_path, rows)[0] == {"text 0": 0, "text 1": 3}
+    rows = [row(0, 37, 50, score=0), row(1, 0, 50, score=3)]
+    with pytest.raises(DataError, match="has columns of clicks and 'score'; name columns.clicks or columns.label"):
+        made(tmp_path, rows)
+    assert made(tmp_path, rows, columns={"label": "score"})[0] == {"text 0": 0, "text 1": 3}
+    assert made(tmp_path, rows, columns={"clicks": "clicks"})[0] == {"text 0": 1, "text 1": 0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (row(0, 11, 10), "log.jsonl:2: 11 clicks in 10 impressions"),
+        (row(0, -1, 10), "log.jsonl:2: clicks -1 is no whole number from 0 on"),
+        (row(0, 1.5, 10), "log.jsonl:2: clicks 1.5 is no whole number"),
+        (row(0, 1, "many"), "log.jsonl:2: impressions 'many' is no whole number"),
+        (row(0, 1, float("nan")), "log.jsonl:2: no number of impressions"),
+    ],
+)
+def test_counts_that_are_none_are_named(tmp_path: Path, wrong: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        made(tmp_path, [row(9, 1, 10), wrong])
+
+
+def test_three_tables(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "red fox"}\n{"_id": "b", "text": "old dog"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "fox"}\n')
+    (tmp_path / "clicks.csv").write_text("query_id,doc_id,position,clicks,views\nq,a,1,37,50\nq,b,1,,50\n")
+    files = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "clicks.csv"}
+    settings = PairSettings(source="table", files=files)
+    pairs, _ = build(settings, 0, tmp_path, tmp_path)
+    assert {pair.doc_id: pair.label for pair in pairs} == {"a": 1, "b": 0}
+
+
+def test_the_command_says_what_clicks_became(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(0, 37, 50), row(1, 0, 50), row(2, 1, 2)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (tmp_path / "c.yaml").write_text("name: c\npairs: {source: table, path: log.jsonl}\nteacher: {source: example}\n")
+    assert main(["pairs", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]) == 0
+    assert "source: 1 pairs with fewer than least_impressions 10: no label" in capsys.readouterr().err
+    from distill.store import read_rows
+
+    assert {pair.label for pair in read_rows(tmp_path / "run" / "pairs", Pair)} == {1, 0, None}
