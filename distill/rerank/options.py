@@ -73,7 +73,7 @@ class EngineOptions:
 engine_options = collected(
     "engine",
     EngineOptions,
-    click.option("--backend", default="auto", metavar="NAME", help="auto, transformers, vllm or openai"),
+    click.option("--backend", default="auto", metavar="NAME", help="auto, transformers, vllm, openai or FILE.py:Class"),
     click.option("--base-url", metavar="URL", help="backend openai: the server, such as http://127.0.0.1:8000/v1"),
     click.option("--api-key-env", metavar="NAME", help="backend openai: the variable that holds the key"),
     click.option("--device", metavar="NAME", help="backend transformers: cpu, cuda, mps (default: the best)"),

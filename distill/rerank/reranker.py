@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from distill.errors import InputError
 from distill.prompts import is_relevant
 from distill.records import Judgement, Pair, make_pair
-from distill.rerank.backends.base import Backend
-from distill.rerank.backends.choose import backend_of
+from distill.rerank.backends import backend_of
+from distill.rerank.backends.base import Backend, EngineSettings
 from distill.rerank.modes import MODES, Mode, Plan, RawJudgement, Window, score_of
 from distill.rerank.stream import RerankRequest, Stream, groups
 from distill.rerank.student_format import LONG, Long
@@ -90,9 +90,8 @@ class Reranker:
         if samples > 1 and temperature <= 0:
             raise InputError(f"samples {samples} at temperature {temperature} would all be the same; raise it above 0")
         if isinstance(model, str):
-            self.backend: Backend = backend_of(
-                model, backend, batch, prompt, device, base_url, api_key_env, dict(engine or {})
-            )
+            settings = EngineSettings(batch, prompt, device, base_url, api_key_env, dict(engine or {}))
+            self.backend: Backend = backend_of(model, backend, settings)
             self.name = model
         else:
             self.backend, self.name = model, model.name

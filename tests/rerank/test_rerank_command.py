@@ -340,3 +340,18 @@ def test_the_pool_gives_no_judgement_of_an_overlong_query(tiny: Path) -> None:
     assert name == "one" and [answer is None for answer in answers] == [False, True, False]
     with pytest.raises(InputError, match="every query is too long"):
         list(judge([Task("one", str(tiny), "direct", pairs[1:2])], lambda event: None))
+
+
+def test_a_backend_of_ones_own_is_one_file(
+    tiny: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(data)
+    (data / "mine.py").write_text(
+        "from distill.rerank.backends.transformers import TransformersBackend\n\n\n"
+        "class Mine(TransformersBackend):\n    name = 'mine'\n"
+    )
+    command = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))
+    assert main([*command, "--backend", "mine.py:Mine"]) == 0
+    assert "backend mine" in capsys.readouterr().err
+    assert main([*command[:-1], "other.trec", "--backend", "mine.py:Other"]) == 2
+    assert "mine.py has no class 'Other'; it has Mine" in capsys.readouterr().err

@@ -78,6 +78,7 @@ def test_explain_tells_verdict_and_reasoning(server: Any) -> None:
         ({"query": "", "documents": ["d"]}, 422, "query"),
         (b'{"query": "\\ud800", "documents": ["d"]}', 422, "unicode"),
         ({"query": "q", "documents": ["d"], "top_n": 0}, 422, "top_n"),
+        ({"query": "q", "documents": ["d"], "mode": "thinking"}, 422, "this server answers in mode"),
         ({"query": "unjudgeable", "documents": ["d"]}, 422, "it alone is longer"),
         ({"query": "q", "documents": ["d"], "model": "other"}, 404, "this is 'my-student'"),
         ({"query": "q", "documents": ["d"] * 6}, 413, "6 documents; at most 5"),

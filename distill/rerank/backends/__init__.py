@@ -1,1 +1,34 @@
-"""Engines that run a student's weights, behind one small protocol."""
+"""Engines that run a student's weights, one class in one file each. Used by `distill.rerank.reranker`.
+
+A built-in one is found by being in this folder; one's own is named `file.py:Class`, the path relative to the working
+folder, and inherits from `distill.rerank.backends.base.Backend`.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from distill.errors import InputError
+from distill.plugins import Kind, is_external
+from distill.rerank.backends.base import Backend, EngineSettings
+
+BACKENDS: Kind[Backend] = Kind("backend", "distill.rerank.backends", Backend, besides=("slots",))
+
+PREFERRED = ("transformers", "vllm", "openai")  # the order in which messages name them
+
+
+def backend_of(model: str, name: str, settings: EngineSettings) -> Backend:
+    """The engine of that name; `auto` is openai where a base_url is given, vllm where it is installed and there is a
+    GPU, else transformers. Raises InputError for an unknown name, or one whose package is missing."""
+    if name == "auto":
+        name = "openai" if settings.base_url else "vllm" if find_spec("vllm") and _gpu() else "transformers"
+    known = sorted(BACKENDS.names(), key=lambda backend: (*PREFERRED, backend).index(backend))
+    if name not in known and not is_external(name):
+        raise InputError(f"backend {name!r} is none of auto, {', '.join(known)}, and no FILE.py:Class")
+    return BACKENDS.load(name).start(model, settings)
+
+
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -5,8 +5,10 @@ An engine runs many rows at once and takes new ones while others run; it knows n
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from distill.rerank.student_format import StudentFormat
 
@@ -45,25 +47,48 @@ class Result:
     logprobs: list[float] | None = None
 
 
-class Backend(Protocol):
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine is started. `batch` is in rows; `prompt` names the student's prompt where its folder does not;
+    `engine` are arguments of the backend's own."""
+
+    batch: int | None = None
+    prompt: str | None = None
+    device: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Backend(ABC):
     """An engine. One thread uses it; `step` returns what is finished and never waits for more work."""
 
     name: str
     form: StudentFormat
-    by_query: bool  # whether rows of one query should come one after another, to share their beginning
+    by_query = False  # whether rows of one query should come one after another, to share their beginning
+
+    @classmethod
+    @abstractmethod
+    def start(cls, model: str, settings: EngineSettings) -> Backend:
+        """The engine of a student (folder or hub name), ready for tasks. Raises InputError where it cannot be run."""
 
     @property
+    @abstractmethod
     def free(self) -> int:
         """How many more tasks are worth adding now."""
 
+    @abstractmethod
     def add(self, task: Task) -> None:
         """Take a task in."""
 
+    @abstractmethod
     def drop(self, task: Task) -> None:
         """Forget a task, running or waiting; it gives no result. Unknown tasks are ignored."""
 
+    @abstractmethod
     def step(self) -> list[tuple[Task, Result]]:
         """One step of everything that was added; what is finished, [] where nothing is."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give memory and connections back."""

@@ -17,9 +17,9 @@ from distill.answers import JsonObject
 from distill.answers.body import ErrorInBody, NotACompletion, first_choice, parse_body
 from distill.answers.finish import finish_of
 from distill.config import is_local, secret
-from distill.errors import EndpointError, first_line
+from distill.errors import EndpointError, InputError, first_line
 from distill.prompts import END_THINK
-from distill.rerank.backends.base import Finish, Result, Task
+from distill.rerank.backends.base import Backend, EngineSettings, Finish, Result, Task
 from distill.rerank.backends.vllm import written
 from distill.rerank.student_format import form_of
 
@@ -30,11 +30,18 @@ MISSING = 5.0  # so far below the last that is listed, in nats, a verdict counts
 STEP_S = 0.25  # how long a step waits for an answer before it gives the caller the word
 
 
-class OpenAIBackend:
+class OpenAIBackend(Backend):
     """A student behind HTTP. `batch` requests are in flight at once; each is tried six times within `timeout_s`."""
 
     name = "openai"
     by_query = True
+
+    @classmethod
+    def start(cls, model: str, settings: EngineSettings) -> OpenAIBackend:
+        """The student behind `base_url`; of `engine`: `served` and `timeout_s`."""
+        if not settings.base_url:
+            raise InputError("backend openai needs the server's address; give base_url (--base-url)")
+        return cls(model, settings.base_url, settings.batch, settings.prompt, settings.api_key_env, **settings.engine)
 
     def __init__(
         self,

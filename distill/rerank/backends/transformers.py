@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.errors import InputError, first_line
-from distill.rerank.backends.base import Result, Task
+from distill.rerank.backends.base import Backend, EngineSettings, Result, Task
 from distill.rerank.student_format import StudentFormat, form_of
 from distill.weights import load_causal_lm
 
@@ -30,11 +30,16 @@ class _Row:
     draws: Any = None
 
 
-class TransformersBackend:
+class TransformersBackend(Backend):
     """A student's weights in this process. `batch` rows are decoded at once."""
 
     name = "transformers"
     by_query = False  # rows of like length are worth more: nothing is shared
+
+    @classmethod
+    def start(cls, model: str, settings: EngineSettings) -> TransformersBackend:
+        """The student in this process, on `device`."""
+        return cls(model, settings.batch, settings.device, settings.prompt)
 
     def __init__(
         self,

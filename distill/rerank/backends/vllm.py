@@ -8,21 +8,29 @@ may miss one. The prefix cache has the reasoning already, and what the passages 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 from distill.errors import InputError, first_line
-from distill.rerank.backends.base import Finish, Result, Task
+from distill.rerank.backends.base import Backend, EngineSettings, Finish, Result, Task
 from distill.rerank.student_format import form_of
 
 # On a CPU the engine's own blocks are 128 tokens: shorter prompts would never share a prefix.
 CPU_BLOCK = 32
 
 
-class VllmBackend:
+class VllmBackend(Backend):
     """A student's weights in vLLM. `batch` is its max_num_seqs; `engine` are further arguments of `vllm.LLM`."""
 
     name = "vllm"
     by_query = True
+
+    @classmethod
+    def start(cls, model: str, settings: EngineSettings) -> VllmBackend:
+        """The student in this process; `engine` are arguments of `vllm.LLM`."""
+        if find_spec("vllm") is None:
+            raise InputError("backend vllm needs the package vllm, which is not installed; pip install vllm")
+        return cls(model, settings.batch, settings.prompt, **settings.engine)
 
     def __init__(self, model: str, batch: int | None = None, prompt: str | None = None, **engine: Any) -> None:
         # In this process: no second one to start (20 s) and to lose, and requests can be given up at once.

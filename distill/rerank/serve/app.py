@@ -81,6 +81,8 @@ def make_app(
                 raise Refused(413, f"a {what} of {longest:,} characters; at most {limit:,} are taken here")
         if asked.model not in (None, served.name):
             raise Refused(404, f"no model {asked.model!r} is served here; this is {served.name!r}")
+        if asked.mode not in (None, served.mode):
+            raise Refused(422, f"mode {asked.mode!r} is not served here; this server answers in mode {served.mode!r}")
         pairs = [make_pair("0", str(at), asked.query, text, asked.instruction) for at, text in enumerate(passages)]
         client = request.client.host if request.client else ""
         try:

@@ -56,6 +56,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str | None = None
+    mode: str | None = Field(None, description="if given, the mode that the server was started with")
     query: Annotated[str, BeforeValidator(_clean_query)] = Field(min_length=1)
     instruction: Text | None = Field(None, description="who wants what, beside the query; a field of its own")
 
