@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
+from distill.evaluation.suites import SUITES
 from distill.files.gaps import MISSING
 
 
@@ -21,11 +22,12 @@ class SetSettings(Settings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    source: Literal["beir", "trec", "table", "huggingface", "ir_datasets", "pairs", "example", "mteb"] = "beir"
-    kind: Literal["beir", "dl19", "bright", "nevir", "followir", "instructir"] = "beir"
+    source: str = Field("beir", description="as pairs.source, or pairs, or mteb")
+    kind: str = Field("beir", description="beir, dl19, bright, nevir, followir, instructir, or FILE.py:Class")
     path: str = ""
     files: dict[str, str] = Field({}, description="as in pairs.files, for the sources that have several")
     columns: dict[str, str] = Field({}, description="as in pairs.columns")
+    ids: Literal["given", "text"] = Field("given", description="as in pairs.ids")
     split: str = "test"
     subset: str = "default"
     first_stage: str = Field("bm25", description="'bm25', or the path of a TREC run; it orders a set's own lists, too")
@@ -37,13 +39,18 @@ class SetSettings(Settings):
     self_retrieval: bool = Field(False, description="whether a passage that is the query itself stays in its list")
     language: str | None = Field(None, description="of BM25's analysis, where it is not that of the pairs")
 
+    @field_validator("kind")
+    @classmethod
+    def _is_a_kind(cls, kind: str) -> str:
+        return SUITES.check_name(kind)
+
     @model_validator(mode="after")
     def _possible(self) -> SetSettings:
         if self.source != "beir" and self.kind != "beir":
             raise ValueError(f"source {self.source} has its own layout; leave kind out")
         if self.source not in ("example", "pairs") and not (self.path or self.files):
             raise ValueError(f"source {self.source} needs a path")
-        if self.queries is not None and (self.source == "mteb" or self.kind not in ("beir", "dl19", "bright")):
+        if self.queries is not None and (self.source == "mteb" or self.kind in ("nevir", "followir", "instructir")):
             raise ValueError("queries draws from sets of single queries; this one's belong together")
         return self
 

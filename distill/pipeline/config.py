@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Settings
+from distill.errors import ConfigError
 from distill.evaluation.settings import EvaluationSettings
 from distill.pairs.settings import PairSettings
+from distill.pairs.sources import SOURCES
 from distill.prompts import PROMPT_NAME, PROMPTS
 from distill.publish.settings import DatasetSettings
 from filters.settings import FilterSettings
@@ -51,6 +53,19 @@ class RunConfig(Settings):
         if named.get("length", {}).get("max_length") and self.sft.base == "scratch":
             raise ValueError("filters.length.max_length needs the student's tokenizer, and base: scratch makes it "
                              "from what the filters keep; use max_tokens")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _known_sources(self) -> RunConfig:
+        """An evaluation set comes from a source of pairs whose labels can measure, from the run's pairs, or mteb."""
+        for number, entry in enumerate(self.evaluation.sets):
+            if entry.source in ("tevatron", "texts"):
+                raise ValueError(f"evaluation.sets.{number}.source: {entry.source} has no graded passages")
+            if entry.source not in ("pairs", "mteb"):
+                try:
+                    SOURCES.check_name(entry.source)
+                except ConfigError as error:
+                    raise ValueError(f"evaluation.sets.{number}.source: {error}, or pairs, or mteb") from None
         return self
 
     @field_validator("prompt")

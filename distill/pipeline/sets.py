@@ -29,7 +29,9 @@ def suite_of(run: Run, entry: SetSettings) -> Suite:
 
         return read(entry.path, entry.split, entry.subset, entry.missing)
     folder, own_lists = data_folder(run, entry, entry.split), entry.source == "beir"
-    return suites.read(entry.kind, folder, entry.split, lambda: collection_of(run, entry), own_lists, entry.missing)
+    return suites.read(
+        entry.kind, folder, entry.split, lambda: collection_of(run, entry), own_lists, entry.missing, run.base
+    )
 
 
 def set_inputs(run: Run, entry: SetSettings) -> Json:
@@ -44,8 +46,8 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
     from distill.evaluation import suites
 
     folder = data_folder(run, entry, entry.split)
-    paths = source_files(run, entry) if entry.kind in suites.BEIR_SHAPED else []
-    paths += suites.files(entry.kind, folder, entry.split)
+    paths = source_files(run, entry) if suites.is_beir_shaped(entry.kind, run.base) else []
+    paths += suites.files(entry.kind, folder, entry.split, run.base)
     paths += [run.base / entry.first_stage] if entry.first_stage != "bm25" else []
     return run.file_hashes(paths)
 

@@ -1,4 +1,4 @@
-"""Evaluation sets by their layout: which lists are ranked, and what is measured beside nDCG. One file a layout."""
+"""Evaluation sets by their layout, one file a layout, found by being here; the pipeline reads them by `read`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from distill.evaluation.suites import bright, followir, instructir, nevir
-from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, plain
+from distill.evaluation.suites.base import Layout, Suite, Texts, plain
 from distill.files.gaps import MISSING, Gaps
+from distill.plugins import Kind, external_files
 
-KINDS = ("beir", "dl19", "bright", "nevir", "followir", "instructir")
-BEIR_SHAPED = ("beir", "dl19", "bright", "followir", "instructir")
+SUITES = Kind("kind of evaluation set", "distill.evaluation.suites", Layout, besides=("hub",))
+
+_NO_TEXTS = Suite("none", {}, {}, {})
 
 
 def read(
@@ -21,31 +22,26 @@ def read(
     texts: Callable[[], Texts],
     own_lists: bool = True,
     missing: float = MISSING,
+    base: Path = Path(),
 ) -> Suite:
     """The suite of that kind in `folder`; `texts` reads its corpus, queries and labels where it is shaped as BEIR.
 
     `own_lists` says whether a plain set's top_ranked.jsonl is looked for in the folder, `missing` which share of the
-    passages that lists name may have no text. Raises DataError with file and line.
+    passages that lists name may have no text; a kind `file.py:Class` lies in `base`. Raises DataError with file and
+    line.
     """
-    if kind == "nevir":
-        return nevir.read(folder, split)
-    collection, gaps = texts(), Gaps(missing, "evaluation.sets, missing")
-    if kind == "bright":
-        suite = bright.read(folder, collection, gaps)
-    elif kind == "followir":
-        suite = followir.read(folder, collection, gaps)
-    elif kind == "instructir":
-        suite = instructir.read(folder, collection, gaps)
-    else:
-        lists = candidate_lists(folder, collection, gaps) if own_lists else None
-        suite = replace(plain(kind, collection), candidates=lists)
+    layout, gaps = SUITES.load(kind, base)(), Gaps(missing, "evaluation.sets, missing")
+    collection = texts() if layout.beir_shaped else _NO_TEXTS
+    suite = layout.read(folder, split, collection, gaps) if own_lists else plain(kind, collection)
     gaps.check()
     return replace(suite, left_out={**collection.left_out, **gaps.counts()})
 
 
-def files(kind: str, folder: Path, split: str) -> list[Path]:
-    """The files of a suite beside corpus, queries and labels."""
-    if kind == "nevir":
-        return nevir.files(folder, split)
-    names = {"bright": bright.FILES, "followir": followir.FILES}.get(kind, (OWN_LISTS,))
-    return [folder / name for name in names]
+def is_beir_shaped(kind: str, base: Path) -> bool:
+    """Whether corpus, queries and labels of the kind are those of a source of pairs."""
+    return SUITES.load(kind, base).beir_shaped
+
+
+def files(kind: str, folder: Path, split: str, base: Path = Path()) -> list[Path]:
+    """The files of a suite beside corpus, queries and labels, and that of a kind `file.py:Class` itself."""
+    return SUITES.load(kind, base)().files(folder, split) + external_files([kind], base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,24 @@ class Suite:
         """{measure: {unit: value}} of a run: the suite's own first, then those by query."""
         own = self.extra(run) if self.extra else {}
         return {**own, **(per_query(self.qrels, run, measures) if self.measured else {})}
+
+
+class Layout(ABC):
+    """How one kind of evaluation set lies in its folder. Each module here, and each `file.py:Class`, holds one."""
+
+    beir_shaped: bool = True
+    """Whether corpus, queries and labels are read as a source of pairs reads them, and given to `read`."""
+
+    names: tuple[str, ...] = (OWN_LISTS,)
+    """The files beside those."""
+
+    @abstractmethod
+    def read(self, folder: Path, split: str, texts: Texts, gaps: Gaps) -> Suite:
+        """The set in `folder`; `gaps` counts what lists name and the corpus lacks. Raises DataError."""
+
+    def files(self, folder: Path, split: str) -> list[Path]:
+        """The files beside corpus, queries and labels: a change of one is noticed."""
+        return [folder / name for name in self.names]
 
 
 def plain(kind: str, texts: Texts) -> Suite:

@@ -6,19 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, plain, read_lists
+from distill.evaluation.suites.base import OWN_LISTS, Layout, Suite, Texts, candidate_lists, plain, read_lists
 from distill.files.gaps import Gaps
 
-FILES = ("excluded_ids.jsonl", OWN_LISTS)
 
-
-def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:
-    """excluded_ids.jsonl lists each query's excluded passages (its own answers' sources). Raises DataError.
+class Bright(Layout):
+    """excluded_ids.jsonl lists each query's excluded passages (its own answers' sources).
 
     They are taken out of every list before it is cut at its depth, and may not be judged relevant.
     """
-    excluded = read_lists(folder / "excluded_ids.jsonl", texts, gaps)
-    return build(texts, excluded, candidate_lists(folder, texts, gaps), str(folder))
+
+    names = ("excluded_ids.jsonl", OWN_LISTS)
+
+    def read(self, folder: Path, split: str, texts: Texts, gaps: Gaps) -> Suite:
+        """The texts with the passages that are excluded."""
+        excluded = read_lists(folder / self.names[0], texts, gaps)
+        return build(texts, excluded, candidate_lists(folder, texts, gaps), str(folder))
 
 
 def build(

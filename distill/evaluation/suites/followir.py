@@ -7,29 +7,33 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.evaluation.contrast import p_mrr, robustness
-from distill.evaluation.suites.base import OWN_LISTS, Suite, Texts, candidate_lists, read_lists
+from distill.evaluation.suites.base import OWN_LISTS, Layout, Suite, Texts, candidate_lists, read_lists
 from distill.files.gaps import Gaps
 from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
 from distill.statistics.measures import per_query
 
-FILES = ("qrel_diff.jsonl", OWN_LISTS)
 OG, NEW = "-og", "-changed"
 
 
-def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:
+class FollowIr(Layout):
     """A BEIR folder whose queries are ID-og and ID-changed, each with its instruction; qrel_diff.jsonl lists for each
     ID the passages that the change turned not relevant, top_ranked.jsonl (if there) the lists to rank.
 
-    Measured: p-MRR, robustness@10 over the two instructions, and nDCG@10 under either. Raises DataError.
+    Measured: p-MRR, robustness@10 over the two instructions, and nDCG@10 under either.
     """
-    path = folder / "qrel_diff.jsonl"
-    changed = read_lists(path, texts, gaps)
-    for query in changed:
-        for name in (query + OG, query + NEW):
-            if name not in texts.queries:
-                raise DataError(f"{path}: query {query!r} has no {name!r} among the judged queries")
-    return build(texts, changed, candidate_lists(folder, texts, gaps))
+
+    names = ("qrel_diff.jsonl", OWN_LISTS)
+
+    def read(self, folder: Path, split: str, texts: Texts, gaps: Gaps) -> Suite:
+        """The texts with what the changed instructions turned not relevant."""
+        path = folder / self.names[0]
+        changed = read_lists(path, texts, gaps)
+        for query in changed:
+            for name in (query + OG, query + NEW):
+                if name not in texts.queries:
+                    raise DataError(f"{path}: query {query!r} has no {name!r} among the judged queries")
+        return build(texts, changed, candidate_lists(folder, texts, gaps))
 
 
 def build(texts: Texts, changed: dict[str, list[str]], candidates: dict[str, list[str]] | None) -> Suite:

@@ -6,18 +6,21 @@ from functools import partial
 from pathlib import Path
 
 from distill.evaluation.contrast import robustness
-from distill.evaluation.suites.base import Suite, Texts, candidate_lists
+from distill.evaluation.suites.base import Layout, Suite, Texts, candidate_lists
 from distill.files.gaps import Gaps
 from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
 from distill.statistics.measures import per_query
 
 
-def read(folder: Path, texts: Texts, gaps: Gaps) -> Suite:
-    """A BEIR folder whose queries have instructions; what stands before the first "_" of a query's id is its group,
-    as in mteb. Measured: robustness@10, the worst nDCG@10 of each group. Raises DataError.
+class InstructIr(Layout):
+    """A BEIR folder whose queries have instructions; what comes before the first "_" of a query's id is its group, as
+    in mteb. Measured: robustness@10, the worst nDCG@10 of each group.
     """
-    return build(texts, candidate_lists(folder, texts, gaps))
+
+    def read(self, folder: Path, split: str, texts: Texts, gaps: Gaps) -> Suite:
+        """The texts with the folder's own lists."""
+        return build(texts, candidate_lists(folder, texts, gaps))
 
 
 def build(texts: Texts, candidates: dict[str, list[str]] | None) -> Suite:

@@ -1,0 +1,89 @@
+"""A source, and a kind of evaluation set, in a file of one's own: named `file.py:Class`, used through the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill import store
+from distill.cli import main
+from distill.pairs.sources import SOURCES
+from distill.records import Pair
+from tests.test_pipeline import own_config
+
+FAQ = '''
+from distill.pairs.sources.base import Source
+
+class Faq(Source):
+    """Lines of question = answer."""
+
+    def _lines(self):
+        for number, line in enumerate(self.path.read_text().splitlines(), 1):
+            question, _, answer = line.partition(" = ")
+            yield f"{self.path}:{number}", str(number), question, answer
+
+    def files(self):
+        return [self.path]
+
+    def queries(self):
+        return ((where, key, question, None) for where, key, question, _ in self._lines())
+
+    def passages(self):
+        return ((where, key, answer) for where, key, _, answer in self._lines())
+
+    def labels(self, split):
+        return ((where, key, key, 1) for where, key, _, _ in self._lines())
+'''
+
+
+def configured(folder: Path, **pairs: object) -> Path:
+    path = own_config(folder)
+    config = json.loads(path.read_text())
+    config["pairs"] = {
+        "source": "faq.py:Faq",
+        "path": "faq.txt",
+        "negatives": {"miner": "random", "per_query": 1},
+        **pairs,
+    }
+    config["evaluation"] = {"sets": []}
+    path.write_text(json.dumps(config))
+    return path
+
+
+def test_a_source_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "faq.py").write_text(FAQ)
+    (tmp_path / "faq.txt").write_text("where do foxes live = In a den.\nwho hunts at night = The owl does.\n")
+    config, out = configured(tmp_path), tmp_path / "run"
+    assert main(["pairs", str(config), "--out", str(out)]) == 0
+    pairs = {(pair.query, pair.passage): pair.label for pair in store.read_rows(out / "pairs", Pair)}
+    assert pairs["who hunts at night", "The owl does."] == 1 and pairs["who hunts at night", "In a den."] == 0
+    assert main(["pairs", str(config), "--out", str(out)]) == 0
+    before = capsys.readouterr().err
+    (tmp_path / "faq.py").write_text(FAQ.replace("key, key, 1)", "key, key, 2)"))  # its file is in the fingerprint
+    assert main(["pairs", str(config), "--out", str(out)]) == 0, before
+    assert {pair.label for pair in store.read_rows(out / "pairs", Pair)} == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("faq.py:Missing", "has no class 'Missing'; it has Faq"),
+        ("none.py:Faq", "no such file"),
+        ("tabel", "did you mean 'table'?"),
+    ],
+)
+def test_a_source_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, said: str) -> None:
+    (tmp_path / "faq.py").write_text(FAQ)
+    (tmp_path / "faq.txt").write_text("a = b\n")
+    assert main(["pairs", str(configured(tmp_path, source=source)), "--out", str(tmp_path / "run")]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
+    assert len(lines) == 1 and said in lines[0]
+
+
+def test_built_in_sources_are_found_by_being_there() -> None:
+    assert SOURCES.names() == (
+        "beir", "example", "huggingface", "ir_datasets", "table", "tevatron", "texts", "trec"
+    )  # fmt: skip
+    assert all(SOURCES.load(name).__module__.endswith(f".{name}") for name in SOURCES.names())
