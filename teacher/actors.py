@@ -12,7 +12,8 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from pydantic import SecretStr
 
@@ -21,6 +22,10 @@ from distill.processes import cores
 from teacher.messages import WireRequest, WorkerReport
 from teacher.settings import Endpoint, TeacherSettings
 from teacher.worker import Worker
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
 
 DEATHS_IN_A_ROW = 5
 STARTS, LOOK_S = 3, 5.0
@@ -64,15 +69,13 @@ def connect(workers: int) -> bool:
     if ray.is_initialized():
         return False
     before = signal.getsignal(signal.SIGTERM)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS"):
-        arguments, starts = quiet, 1
-    else:
-        local = {"address": "local", "include_dashboard": False, "object_store_memory": 200 << 20}
-        arguments, starts = {**quiet, **local, "num_cpus": max(workers, cores()), "_system_config": PATIENT}, STARTS
+    own = not os.environ.get("RAY_ADDRESS")
+    starts = STARTS if own else 1
+    quietly = partial(ray.init, logging_level=logging.ERROR, log_to_driver=False)
+    local = partial(quietly, "local", include_dashboard=False, object_store_memory=200 << 20, _system_config=PATIENT)
     for number in range(1, starts + 1):
         try:
-            ray.init(**arguments)
+            local(num_cpus=max(workers, cores())) if own else quietly()
             break
         except Exception as error:  # Ray raises a plain Exception when its node is slow to start
             ray.shutdown()
@@ -98,8 +101,7 @@ class ActorPool:
         self._settings = settings
         actor = settings.actor
         needs = settings.made_source().needs
-        actor_class: Any = ray.remote(WorkerActor)
-        self._make = actor_class.options(
+        self._make = ray.remote(WorkerActor).options(
             num_cpus=actor.num_cpus,
             num_gpus=needs.num_gpus if actor.num_gpus is None else actor.num_gpus,
             resources=actor.resources or None,
@@ -109,12 +111,15 @@ class ActorPool:
             max_concurrency=4,
         )
         self._arguments = settings, endpoints, keys, stage
-        self.actors: list[Any] = [self._make.remote(*self._arguments) for _ in range(settings.workers)]
+        self.actors: list[ActorHandle[WorkerActor]] = [self._made() for _ in range(settings.workers)]
         self.held: list[dict[str, WireRequest]] = [{} for _ in self.actors]
         self.ready: set[int] = set()  # those that Ray has placed: a pending actor must hold no requests
-        self._calls: dict[Any, int] = {}
+        self._calls: dict[ObjectRef[WorkerReport], int] = {}
         self._deaths = 0
         self._looked = time.monotonic()
+
+    def _made(self) -> ActorHandle[WorkerActor]:
+        return cast("ActorHandle[WorkerActor]", self._make.remote(*self._arguments))
 
     @property
     def room(self) -> int:
@@ -172,7 +177,7 @@ class ActorPool:
 
     def _need_a_node(self) -> None:
         self._looked = time.monotonic()
-        if not any(node["Alive"] for node in self._ray.nodes()):
+        if not any(node["Alive"] for node in self._ray.nodes()):  # type: ignore[no-untyped-call]  # Ray types it not
             raise Stopped("teacher: Ray has lost its last node; nothing is lost, run again")
 
     def _replace(self, number: int, error: Exception) -> list[WireRequest]:
@@ -183,7 +188,7 @@ class ActorPool:
         self._ray.kill(self.actors[number])
         self.ready.discard(number)
         left = list(self.held[number].values())
-        self.actors[number], self.held[number] = self._make.remote(*self._arguments), {}
+        self.actors[number], self.held[number] = self._made(), {}
         return left
 
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from distill.answers import JsonValue
 from distill.errors import ConfigError
 from distill.records import Answer, Request, make_request
+from distill.results import Json
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, StageName, TeacherSettings
-from teacher.stage import Notify, refuse_upload
+from teacher.stage import refuse_upload
+
+if TYPE_CHECKING:
+    from teacher.progress import Notify
 
 
 class Asker:
@@ -24,7 +29,7 @@ class Asker:
     def __init__(self, settings: TeacherSettings, session: Session) -> None:
         self._settings, self._session = settings, session
 
-    def request(self, content: str, *, purpose: str, sample: int = 0, **sampling: Any) -> Request:
+    def request(self, content: str, *, purpose: str, sample: int = 0, **sampling: JsonValue) -> Request:
         """A Request of one user message. `sampling` goes on top of the configuration's (temperature, max_tokens, ...).
 
         `purpose` is a word for the journal (`grade`, `instruction`, `query`, `judge`, ...); it is not part of the id.
@@ -43,7 +48,7 @@ class Asker:
         """
         return self._session.ask(requests)
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, Json]:
         """What a stage reports: requests asked now and answered before, and what this stage has been billed in all."""
         session = self._session
         spent = session.index.spent(session.stage)

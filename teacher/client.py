@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distill.answers import JsonObject
 from distill.answers.body import ErrorInBody, NotACompletion, Usage, read_completion
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHARACTERS_A_TOKEN = 4.0
 PROBE = [{"role": "user", "content": "Answer only with 'true' or 'false': is water wet?"}]
-_JSON: Any = {"headers": {"Content-Type": "application/json"}}
+_JSON = {"Content-Type": "application/json"}
 PROBE_SAMPLING: JsonObject = {"max_tokens": 16}
 
 
@@ -116,7 +116,7 @@ class Client:
 
         body = {"model": self.endpoint.model, "messages": messages, **sampling, **self.endpoint.extra_body}
         raw = json.dumps(body).encode()  # as bytes: the client copies a dictionary, deeply and more than once
-        return await client.post("/chat/completions", cast_to=httpx2.Response, content=raw, options=_JSON)
+        return await client.post("/chat/completions", cast_to=httpx2.Response, content=raw, options={"headers": _JSON})
 
     def _cost(self, prompt: int, cached: int, completion: int, said_usd: float | None) -> float:
         price = self.endpoint.price

@@ -1,4 +1,4 @@
-"""What it would take, before anything is asked: samples, tokens, dollars and time, with what each figure rests on."""
+"""Estimates what asking the teacher would take: samples, tokens, dollars and time. For the dry run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from distill.prompts import teacher_prompt
 from distill.records import Pair, make_request
@@ -19,13 +19,31 @@ TRACE_TOKENS = 350  # Rank1's traces are 270 tokens in the mean; answer and mark
 TOKENS_PER_S = 40.0  # one stream of a hosted R1-class model
 
 
-def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> dict[str, Any]:
+class Estimate(TypedDict):
+    """What asking would take. `basis` says what each figure rests on; `cost_usd` is None without prices."""
+
+    pairs: int
+    samples_due: int
+    in_journal: int
+    to_ask: int
+    samples_then: int
+    no_room: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    spent_usd: float
+    seconds: float
+    hosts: list[str]
+    basis: dict[str, str]
+
+
+def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> Estimate:
     """Counts of what `teacher.stage.trace` would ask; nothing is sent and nothing is written.
 
     Output tokens and seconds a request are the means of the journal where it has answers, else assumed; `basis` says
     which. `samples_then` is what `samples.then` could add at most.
     """
-    count = Counting(settings)
+    count, name = Counting(settings), settings.teacher_name
     due = known = prompt_tokens = no_room = seen = 0
     with journal_of(settings, folder) as index:
         for pair in pairs:
@@ -37,7 +55,7 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
             tokens = 0
             for sample in range(settings.sampled.first):
                 messages = [{"role": "user", "content": content}]
-                request = make_request(settings.teacher_name, messages, settings.sampling(sample), sample)
+                request = make_request(name, messages, settings.sampling(sample), sample)
                 due += 1
                 if index.has(request.request_id):
                     known += 1
@@ -50,7 +68,7 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
     output = min(output, settings.max_tokens)
     seconds = seconds or output / TOKENS_PER_S
     ask = due - known
-    prices = [each.price for each in settings.endpoints if each.price is not None]
+    prices = [endpoint.price for endpoint in settings.endpoints if endpoint.price is not None]
     share = settings.made_source().price_share
     costs = [share * (prompt_tokens * p.input + ask * output * p.output) / 1e6 for p in prices]
     return {
@@ -65,9 +83,9 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
         "cost_usd": round(max(costs), 4) if costs else None,
         "spent_usd": round(spent, 4),
         "seconds": round(ask * seconds / settings.concurrency, 1),
-        "hosts": sorted({each.host for each in settings.endpoints}),
+        "hosts": sorted({endpoint.host for endpoint in settings.endpoints}),
         "basis": {
-            "prompt_tokens": settings.tokenizer if count.exact else "a quarter of the bytes",
+            "prompt_tokens": settings.tokenizer if settings.tokenizer else "a quarter of the bytes",
             "completion_tokens": "mean of the journal" if mean else f"assumed {TRACE_TOKENS} a trace",
             "seconds": "mean of the journal" if mean else f"assumed {TOKENS_PER_S:g} tokens/s a stream",
         },
@@ -90,22 +108,20 @@ def journal_of(settings: TeacherSettings, folder: Path) -> Iterator[Index]:
             journal.close()
 
 
-def describe(found: dict[str, Any]) -> list[str]:
+def describe(plan: Estimate) -> list[str]:
     """The estimate as lines for a person."""
-    basis = found["basis"]
-    cost = (
-        "unknown: the endpoints have no price" if found["cost_usd"] is None else f"about {found['cost_usd']:,.2f} USD"
-    )
+    basis = plan["basis"]
+    cost = "unknown: the endpoints have no price" if plan["cost_usd"] is None else f"about {plan['cost_usd']:,.2f} USD"
     lines = [
-        f"pairs {found['pairs']:,}; samples {found['samples_due']:,}, {found['in_journal']:,} of them in the journal, "
-        f"{found['to_ask']:,} to ask" + (f", {found['no_room']:,} pairs leave no room" if found["no_room"] else ""),
-        f"prompt tokens {found['prompt_tokens']:,} ({basis['prompt_tokens']}), "
-        f"completion tokens {found['completion_tokens']:,} ({basis['completion_tokens']})",
-        f"cost {cost}, {found['spent_usd']:,.2f} USD already spent",
-        f"time about {found['seconds'] / 60:,.1f} minutes ({basis['seconds']}, all streams busy)",
+        f"pairs {plan['pairs']:,}; samples {plan['samples_due']:,}, {plan['in_journal']:,} of them in the journal, "
+        f"{plan['to_ask']:,} to ask" + (f", {plan['no_room']:,} pairs leave no room" if plan["no_room"] else ""),
+        f"prompt tokens {plan['prompt_tokens']:,} ({basis['prompt_tokens']}), "
+        f"completion tokens {plan['completion_tokens']:,} ({basis['completion_tokens']})",
+        f"cost {cost}, {plan['spent_usd']:,.2f} USD already spent",
+        f"time about {plan['seconds'] / 60:,.1f} minutes ({basis['seconds']}, all streams busy)",
     ]
-    if found["samples_then"]:
-        lines.append(f"pairs in doubt are asked again: at most {found['samples_then']:,} samples more")
-    if found["hosts"]:
-        lines.append(f"passages would be sent to {', '.join(found['hosts'])}")
+    if plan["samples_then"]:
+        lines.append(f"pairs in doubt are asked again: at most {plan['samples_then']:,} samples more")
+    if plan["hosts"]:
+        lines.append(f"passages would be sent to {', '.join(plan['hosts'])}")
     return lines

@@ -1,17 +1,24 @@
-"""How the asking goes: a bar on a terminal, a line every few seconds without one, and events for the run's log."""
+"""Shows how asking the teacher goes: a bar on a terminal, else a line every few seconds; events for the run's log."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from distill.results import Counts
 
 if TYPE_CHECKING:
+    from rich.live import Live
+
     from teacher.session import Session
     from teacher.settings import Endpoint
 
 LINE_S, BAR_S = 5.0, 0.5
+
+
+Notify = Callable[[Counts], None]
 
 
 class Progress:
@@ -19,31 +26,31 @@ class Progress:
 
     def __init__(
         self,
-        notify: Callable[[dict[str, Any]], None] | None,
+        notify: Notify | None,
         due: int | None,
         quiet: bool = False,
         stage: str = "trace",
     ) -> None:
         self._notify, self._due, self._quiet, self._stage = notify, due, quiet, stage
-        self._said = 0.0
-        self._live: Any = None
+        self._shown = 0.0
+        self._live: Live | None = None
 
-    def begin(self, endpoints: list[Endpoint], asking: Session) -> None:
+    def begin(self, endpoints: list[Endpoint], session: Session) -> None:
         """Before anything is sent: where the passages go."""
         if endpoints:
             hosts = ", ".join(f"{endpoint.host} ({endpoint.model})" for endpoint in endpoints)
             self.say(f"  passages are sent to {hosts}")
-        if asking.known:
-            self.say(f"  {asking.known:,} answers are in the journal already")
+        if session.known:
+            self.say(f"  {session.known:,} answers are in the journal already")
 
-    def turn(self, asking: Session) -> None:
-        """Show how it stands, now and then."""
+    def turn(self, session: Session) -> None:
+        """Show the state, every few seconds."""
         now = time.monotonic()
         terminal = sys.stderr.isatty() and not self._quiet
-        if now - self._said < (BAR_S if terminal else LINE_S):
+        if now - self._shown < (BAR_S if terminal else LINE_S):
             return
-        self._said = now
-        event = self.state(asking)
+        self._shown = now
+        event = self.state(session)
         if terminal:
             self._draw(describe(event))
         else:
@@ -51,36 +58,36 @@ class Progress:
             if self._notify:
                 self._notify(event)
 
-    def end(self, asking: Session) -> None:
-        """The last word."""
+    def end(self, session: Session) -> None:
+        """Show the last state."""
         if self._live is not None:
             self._live.stop()
             self._live = None
         if self._notify:
-            self._notify(self.state(asking))
+            self._notify(self.state(session))
 
-    def state(self, asking: Session) -> dict[str, Any]:
+    def state(self, session: Session) -> Counts:
         """Counts, rates and what is left, as an event of the log."""
-        seconds = max(time.monotonic() - (asking.started or time.monotonic()), 1e-6)
-        done = asking.answered_now + asking.failed_now
-        left = None if self._due is None else max(0, self._due - asking.known - done)
+        seconds = max(time.monotonic() - (session.started or time.monotonic()), 1e-6)
+        done = session.answered_now + session.failed_now
+        left = None if self._due is None else max(0, self._due - session.known - done)
         rate = done / seconds
         return {
             "stage": self._stage,
             "event": "progress",
-            "answered": asking.known + asking.answered_now,
+            "answered": session.known + session.answered_now,
             "due": self._due,
-            "failed": asking.failed_now,
-            "unreadable": asking.verdicts.unreadable if asking.verdicts else 0,
-            "workers": len(asking.actors.ready) if asking.actors else 0,
-            "in_flight": asking.in_flight,
-            "window": asking.window,
-            "tokens": asking.index.spent_tokens,
-            "tokens_per_s": round(asking.tokens_now / seconds, 1),
-            "cost_usd": round(asking.index.spent_usd, 4),
+            "failed": session.failed_now,
+            "unreadable": session.verdicts.unreadable if session.verdicts else 0,
+            "workers": len(session.actors.ready) if session.actors else 0,
+            "in_flight": session.in_flight,
+            "window": session.window,
+            "tokens": session.index.spent_tokens,
+            "tokens_per_s": round(session.tokens_now / seconds, 1),
+            "cost_usd": round(session.index.spent_usd, 4),
             "seconds": round(seconds, 1),
             "seconds_left": None if left is None or rate == 0 else round(left / rate),
-            "faults": dict(asking.faults.most_common(5)),
+            "faults": dict(session.faults.most_common(5)),
         }
 
     def say(self, text: str) -> None:
@@ -100,7 +107,7 @@ class Progress:
         self._live.update(Text(text))
 
 
-def describe(event: dict[str, Any]) -> str:
+def describe(event: Counts) -> str:
     """One line for a person."""
     of = f"/{event['due']:,}" if event["due"] else ""
     parts = [
@@ -116,6 +123,7 @@ def describe(event: dict[str, Any]) -> str:
         parts.append(f"{event['seconds_left']:,} s left")
     if not event["workers"]:
         parts.append("waiting for Ray to place a worker")
-    if event["faults"]:
-        parts.append("faults: " + ", ".join(f"{kind} {count:,}" for kind, count in event["faults"].items()))
+    faults = event["faults"]
+    if isinstance(faults, dict) and faults:
+        parts.append("faults: " + ", ".join(f"{kind} {count:,}" for kind, count in faults.items()))
     return "  ".join(parts)

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill.answers import JsonObject
 from distill.errors import RunFolderError
@@ -21,7 +21,9 @@ from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
 from teacher.verdict_watch import VerdictWatch
 
-Notify = Callable[[dict[str, Any]], None]
+if TYPE_CHECKING:
+    from teacher.progress import Notify
+
 NOT_ASKED = "not_asked"
 _UPLOAD = "/runtime_resources/working_dir_files/"
 
@@ -37,7 +39,7 @@ def trace(
     total: int | None = None,
     retry_failed: bool = False,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Ask for `pairs` and write the Trace rows of `folder` (the manifest is the caller's); returns the counts.
 
     Answers of earlier sessions, journalled in `folder/journal`, are not asked again. `base_url` or `endpoints` stand
@@ -79,7 +81,7 @@ def trace(
 
 def _import(
     pairs: Iterable[Pair], settings: TeacherSettings, folder: Path, began: float, say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> JsonObject:
     rows, seen = TraceCounts(settings), Counter[str]()
     place = settings.import_.path if settings.import_ else settings.source
     unknown = f"{NOT_ASKED}: {place} holds no trace of this pair"
@@ -225,7 +227,7 @@ class TraceCounts:
             asked["sampling"] = answer.sampling or None
         return json.dumps({**asked, "prompt": self._prompt}, sort_keys=True)
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> JsonObject:
         """What metrics.json says of the stage."""
         names = ("samples_due", "answered", "failed", NOT_ASKED, "prompt_tokens", "completion_tokens", "estimated")
         return {**{name: self._sums[name] for name in names}, "failures": dict(self._kinds.most_common())}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError
 from teacher.client import guess_tokens
 from teacher.settings import TeacherSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Counting:
@@ -14,7 +17,7 @@ class Counting:
 
     def __init__(self, settings: TeacherSettings) -> None:
         self._settings = settings
-        self._tokenizer: Any = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
         if settings.tokenizer:
             from transformers import AutoTokenizer
 
