@@ -61,7 +61,7 @@ def make_worker(
 def connect(workers: int) -> bool:
     """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start Ray on this machine; whether it was started.
 
-    On a busy machine Ray gives its processes too little time, or two Rays that start at once take the same port: it
+    On a busy machine Ray gives its processes too little time, or two Rays that start together take the same port: it
     is started again, up to `STARTS` times. Raises Stopped when it does not start or cannot be reached.
     """
     import ray

@@ -40,7 +40,7 @@ class Asker:
         return make_request(self._settings.teacher_name, messages, settings, sample, purpose)
 
     def __call__(self, requests: Iterable[Request]) -> Iterator[Answer]:
-        """One answer a request, in order of arrival, journalled before it is yielded; those of the journal at once.
+        """One answer a request, in order of arrival, journalled before it is yielded; known ones are not asked again.
 
         `requests` is read as there is room, so it may be endless. A request that failed for good is an answer with
         its `error` set. Raises EndpointError (nobody to ask), ConfigError (a key's variable is not set), Stopped
@@ -78,7 +78,7 @@ def asking(
     asked for something that the journal does not hold.
 
     `folder` holds the journal: the run's `traces`, so that every stage shares journal and budget. `stage` is on whose
-    account it goes (`teacher.budgets`). `base_url` stands in for the settings' endpoints (the embedded teacher), as
+    account it goes (`teacher.budgets`). `base_url` replaces the settings' endpoints (the embedded teacher), as
     in `teacher.stage.trace`. One session at a time has a journal: RunFolderError while another has it. ConfigError
     where the settings' teacher cannot be asked (`source: import`).
     """

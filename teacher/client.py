@@ -129,7 +129,7 @@ class Client:
 def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> Reply:
     """A chat completion's body as a Reply, without its cost. Raises Fault where it is none."""
     try:
-        said = read_completion(raw)
+        completion = read_completion(raw)
     except ErrorInBody as error:
         raise from_body(error) from None
     except NotACompletion as error:
@@ -139,20 +139,20 @@ def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> R
             raise Fault("html_page", f"a web page came instead of an answer: {title}", Action.RETRY) from None
         message = f"not a chat completion ({error}): {shorten(text, 120)}"
         raise Fault("malformed", message, Action.RETRY, billed_text=text) from None
-    if said.finish_reason == "content_filter" and not said.content:
-        raise Fault("content_filter", "finish_reason content_filter", Action.ROW, billed_text=said.reasoning)
-    text = said.reasoning + said.content
-    usage = said.usage or Usage(guess_prompt(messages), guess_tokens(text) if text else 0)
+    if completion.finish_reason == "content_filter" and not completion.content:
+        raise Fault("content_filter", "finish_reason content_filter", Action.ROW, billed_text=completion.reasoning)
+    text = completion.reasoning + completion.content
+    usage = completion.usage or Usage(guess_prompt(messages), guess_tokens(text) if text else 0)
     return Reply(
-        said.reasoning,
-        said.content,
-        said.finish_reason,
+        completion.reasoning,
+        completion.content,
+        completion.finish_reason,
         usage.prompt_tokens,
         usage.completion_tokens,
         0.0,
         latency_s,
-        estimated=said.usage is None,
+        estimated=completion.usage is None,
         cached_tokens=usage.cached_tokens,
         said_usd=usage.cost_usd,
-        unknown_finish=said.unknown_finish,
+        unknown_finish=completion.unknown_finish,
     )

@@ -41,7 +41,7 @@ class Fault(Exception):
 
     kind: str
     message: str
-    course: Action
+    action: Action
     wait_s: float | None = None
     billed_text: str | None = None
     remedy: str = ""

@@ -5,9 +5,9 @@
 a part of its own, so that a line torn by a kill is the last of its part; it does not parse, and is dropped when read.
 On a URL (object storage) a part is one immutable object a flush.
 
-Guarantee: `append` hands the bytes to the operating system at once, so a killed process loses none; `tick` forces
-them to the disk at most `SYNC_S` later, so a power cut costs less than a second. On a URL both happen at the flush,
-so there a lost machine costs what a power cut costs.
+Guarantee: `append` hands the bytes to the operating system before it returns, so a killed process loses none; `tick`
+forces them to the disk at most `SYNC_S` later, so a power cut costs less than a second. On a URL both happen at the
+flush, so there a lost machine costs what a power cut costs.
 Not covered: a disk that lies about fsync, and a part edited by hand.
 """
 
@@ -106,7 +106,7 @@ def decode(raw: bytes) -> JournalEntry | None:
 
 
 class Journal:
-    """The one writer. Not for two processes at once: the run folder's lease keeps the second one out.
+    """The one writer. Not for two processes: the run folder's lease keeps the second one out.
 
     `scratch` is a local folder in which the parts of a URL are mirrored, so that single lines can be read back.
     """

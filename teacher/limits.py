@@ -28,7 +28,7 @@ class Bucket:
 
     @property
     def burst(self) -> float:
-        """What may be spent at once: one second's worth, at least one unit."""
+        """What may be spent in one moment: one second's worth, at least one unit."""
         return max(1.0, self.per_minute / 60)
 
     def wait(self, now: float) -> float:

@@ -34,9 +34,9 @@ def preflight(
     for number, fault in faults:
         if fault.kind == "no_credit":
             raise Stopped(_refusal(endpoints[number], number, fault))
-        if fault.course in (Action.ENDPOINT, Action.ROW) and fault.kind != "content_filter":
+        if fault.action in (Action.ENDPOINT, Action.ROW) and fault.kind != "content_filter":
             raise EndpointError(_refusal(endpoints[number], number, fault))
-    away = [(n, f) for n, f in faults if f.course is Action.RETRY]
+    away = [(n, f) for n, f in faults if f.action is Action.RETRY]
     if away and len(away) == len(endpoints):
         raise EndpointError("\n".join(_refusal(endpoints[n], n, f) for n, f in away))
     return [
@@ -76,7 +76,7 @@ async def _ask(client: Client, sampling: JsonObject) -> Reply | Fault:
             last = fault
             if fault.kind == "deadline":  # the settings are not refused, so it may be writing: a short answer will do
                 sampling = PROBE_SAMPLING
-            if fault.course is not Action.RETRY:
+            if fault.action is not Action.RETRY:
                 return fault
             if number < TRIES - 1:
                 await asyncio.sleep(PAUSE_S)

@@ -43,8 +43,8 @@ class Watcher(Protocol):
 class Session:
     """A session with the teacher over one journal; a context manager.
 
-    `folder` is where the journal lies (`folder/journal`), unless the settings name another place. `endpoints` stands
-    in for the settings' own (the embedded teacher's port), which changes no request's id. With `retry_failed` what
+    `folder` holds the journal (`folder/journal`), unless the settings name another place. `endpoints` replace the
+    settings' own (the embedded teacher's port), which changes no request's id. With `retry_failed` what
     failed for good is asked again. `stage` says on whose account it goes. Raises RunFolderError while another session
     has the journal.
     """
@@ -236,7 +236,7 @@ class Session:
 
     def _see_verdict(self, answer: Answer) -> None:
         if self.verdicts is not None and (text := self.verdicts.see(answer)):
-            self.told(text)
+            self.say(text)
 
     def _hand(self, actors: ActorPool) -> None:
         usd, tokens = self.left() if self._stop is None else (0.0, 0.0)
@@ -275,18 +275,18 @@ class Session:
     def _count_failure(self, error: str) -> None:
         kind = error.split(":")[0]
         if not self.failures[kind]:
-            self.told(f"  a request has failed for good: {error}; {remedy_of(kind, self.settings.teacher_name)}")
+            self.say(f"  a request has failed for good: {error}; {remedy_of(kind, self.settings.teacher_name)}")
         self.failures[kind] += 1
 
     def _count_unknown_finish(self, word: str) -> None:
         if not self.unknown_finishes[word]:
-            self.told(
+            self.say(
                 f"  the server ends answers with finish_reason {word!r}, which is unknown here: they are taken as "
                 "complete, and counted"
             )
         self.unknown_finishes[word] += 1
 
-    def told(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Let the watcher say something."""
         if self._watcher:
             self._watcher.say(text)

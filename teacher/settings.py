@@ -68,7 +68,7 @@ class Endpoint(Settings):
     in_flight: int | None = Field(None, ge=1, description="most requests at once; default: teacher.concurrency")
     requests_per_minute: float | None = Field(None, gt=0)
     tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together")
-    extra_body: JsonObject = Field({}, description="fields of the request's body beside OpenAI's")
+    extra_body: JsonObject = Field({}, description="more fields of the request's body")
 
     @field_validator("base_url")
     @classmethod
@@ -122,9 +122,7 @@ class Engine(Settings):
 class Batch(Settings):
     """`source: batch`: through the first endpoint's Batch API, or, with `folder`, files for `vllm run-batch`."""
 
-    folder: PathBeside | None = Field(
-        None, description="write the files here and read NAME.out.jsonl beside them; no upload"
-    )
+    folder: PathBeside | None = Field(None, description="write the files here and read NAME.out.jsonl there; no upload")
     lines: int = Field(50_000, ge=1, le=50_000, description="requests a file (OpenAI's limit is 50,000)")
     poll_s: float = Field(60, gt=0)
     completion_window: str = "24h"

@@ -42,8 +42,8 @@ def trace(
 ) -> JsonObject:
     """Ask for `pairs` and write the Trace rows of `folder` (the manifest is the caller's); returns the counts.
 
-    Answers of earlier sessions, journalled in `folder/journal`, are not asked again. `base_url` or `endpoints` stand
-    in for the settings' endpoints without changing what was asked. `total` is the number of pairs, where it is known.
+    Answers of earlier sessions, journalled in `folder/journal`, are not asked again. `base_url` or `endpoints`
+    replace the settings' endpoints without changing what was asked. `total` is the number of pairs, where it is known.
     Raises EndpointError (preflight refused, or no reasoning in any answer), ConfigError (a key's variable is not
     set), RunFolderError (a Ray job's upload), Stopped (budget reached, teacher away: the same call goes on from there).
     """
@@ -159,8 +159,8 @@ class SamplePlan:
             return []
         if follow and self._samples.then:
             self._open[pair.pair_id] = pair, {r.request_id for r in requests}
-            for each in requests:
-                self._pairs_of.setdefault(each.request_id, []).append(pair.pair_id)
+            for request in requests:
+                self._pairs_of.setdefault(request.request_id, []).append(pair.pair_id)
         return requests
 
     def _request(self, content: str, sample: int) -> Request:

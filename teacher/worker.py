@@ -180,7 +180,7 @@ class Worker:
             reply = await _ask(client, PROBE, PROBE_SAMPLING)
         except Fault as fault:
             limits.rests_until = 0.0
-            if fault.course is Action.ENDPOINT:
+            if fault.action is Action.ENDPOINT:
                 limits.dead = explained(fault, client.model)
             else:
                 limits.failed(time.monotonic())
@@ -195,16 +195,16 @@ class Worker:
         now = time.monotonic()
         self._out.faults[fault.kind] += 1
         prompt, completion, usd = client.billed(fault, request.messages)
-        if prompt and fault.course is not Action.ROW:
+        if prompt and fault.action is not Action.ROW:
             self._bill(request.request_id, fault.kind, prompt, completion, usd, estimated=True)
-        if fault.course is Action.ROW:
+        if fault.action is Action.ROW:
             limits.alive()
             self._fail(request, client, fault, prompt, completion, usd)
-        elif fault.course is Action.ENDPOINT:
+        elif fault.action is Action.ENDPOINT:
             limits.dead = explained(fault, client.model)
             request.attempts -= 1
             self._waiting.appendleft(request)
-        elif fault.course is Action.THROTTLED:
+        elif fault.action is Action.THROTTLED:
             limits.refused(fault.wait_s, now)
             request.attempts -= 1
             request.throttles += 1

@@ -97,7 +97,7 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ActorNeeds:
-    """What Ray sets aside for a worker beside `teacher.actor`: GPUs, and its environment's variables."""
+    """What Ray sets aside for a worker, in addition to `teacher.actor`: GPUs, and its environment's variables."""
 
     num_gpus: float = 0
     env: dict[str, str] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class TeacherSource:
         """Raise ValueError that names the key where the settings lack what this source needs."""
 
     def identity(self) -> JsonObject:
-        """What decides which answers there are, beside the teacher's name and the sampling settings."""
+        """What decides which answers there are, in addition to the teacher's name and the sampling settings."""
         return {}
 
     def connect(

@@ -182,7 +182,7 @@ class BatchFiles:
                 demand_reasoning(self.settings, self._answered, self._reasoned)
         if unreadable:
             self._session.faults["batch line unreadable"] += len(unreadable)
-            self._session.told(
+            self._session.say(
                 f"  {path.name}: {len(unreadable):,} lines of its answers cannot be read ({unreadable[0]}); "
                 "their requests are asked again"
             )
@@ -208,7 +208,7 @@ class BatchFiles:
                 raise from_status(status, json.dumps(body), {})
             reply = read_body(json.dumps(body).encode(), [], 0.0)
         except Fault as fault:
-            if fault.course is Action.ROW:
+            if fault.action is Action.ROW:
                 self._fail(request_id, as_error(fault, self._tries.get(request_id, 1)))
                 yield request_id
             return
@@ -245,10 +245,10 @@ class BatchFiles:
         try:
             batch = self._submitted(client, path)
             while batch.status not in OVER:
-                self._session.told(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
+                self._session.say(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
                 time.sleep(self.settings.batch.poll_s)
                 batch = client.batches.retrieve(batch.id)
-            self._session.told(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
+            self._session.say(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
             files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
             if batch.status == "failed" and not files:
                 raise EndpointError(f"teacher.endpoints.0: batch {batch.id} was refused: {_reasons(batch)}")

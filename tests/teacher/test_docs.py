@@ -18,17 +18,23 @@ BLOCKS = [
     for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```$", (DOCS / name).read_text("utf-8"), re.M | re.S))
     if text.startswith("teacher:")
 ]
+MODULES = dict(
+    re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", (DOCS / "teacher.md").read_text("utf-8"), re.M | re.S)
+)
 
 
 @pytest.mark.parametrize("text", BLOCKS)
-def test_a_guides_settings_are_taken(text: str) -> None:
-    settings = validate(TeacherSettings, yaml.safe_load(text)["teacher"], "guide.yaml")
+def test_a_guides_settings_are_taken(text: str, tmp_path: Path) -> None:
+    for name, module in MODULES.items():
+        (tmp_path / name).write_text(module)
+    settings = validate(TeacherSettings, yaml.safe_load(text)["teacher"], tmp_path / "guide.yaml")
     assert settings.teacher_name
 
 
 def test_every_source_has_an_example() -> None:
     shown = "".join(str(block.values[0]) for block in BLOCKS)
-    assert {"vllm", "batch", "import"} == set(re.findall(r"source: (\w+)", shown)) and "endpoints:" in shown
+    named = set(re.findall(r"source: \"?([\w.:]+)", shown))
+    assert named == {"vllm", "batch", "import", "mine.py:Mine"} and "endpoints:" in shown
 
 
 def test_the_manifest_for_kuberay_is_yaml() -> None:

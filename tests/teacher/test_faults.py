@@ -24,10 +24,10 @@ SAID = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("status, body, kind, course", SAID)
-def test_what_a_status_means(status: int, body: str, kind: str, course: Action) -> None:
+@pytest.mark.parametrize("status, body, kind, action", SAID)
+def test_what_a_status_means(status: int, body: str, kind: str, action: Action) -> None:
     fault = from_status(status, body, {})
-    assert (fault.kind, fault.course) == (kind, course) and str(status) in fault.message
+    assert (fault.kind, fault.action) == (kind, action) and str(status) in fault.message
 
 
 def test_how_long_to_wait() -> None:

@@ -168,7 +168,7 @@ def test_an_account_without_credit_at_the_start_stops_with_work_left(reply: Repl
 )
 def test_a_limit_a_minute_is_no_exhausted_account(body: str) -> None:
     fault = from_status(429, body, {})
-    assert (fault.kind, fault.course) == ("rate_limited", Action.THROTTLED)
+    assert (fault.kind, fault.action) == ("rate_limited", Action.THROTTLED)
 
 
 def test_a_passage_about_billing_puts_no_endpoint_out() -> None:
