@@ -40,6 +40,7 @@ _BY_WORDS = (  # sqlite3's texts, torch's writer of weights, Ray's warning
     ("disk i/o error", errno.EIO),
     ("pytorchstreamwriter failed", errno.ENOSPC),
     ("file write failed", errno.ENOSPC),
+    (". unexpected pos ", errno.ENOSPC),
     ("no space left on device", errno.ENOSPC),
 )
 _PROBE = b"0" * 65536
