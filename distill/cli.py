@@ -83,8 +83,8 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
     """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
     from distill import store
     from distill.pipeline.ablation import run_variants
-    from distill.pipeline.sources import check
-    from distill.pipeline.stage import run_stages
+    from distill.pipeline.check import check
+    from distill.pipeline.stage import plan, run_stages
     from distill.pipeline.stages import stages_of
     from distill.pipeline.variants import configured, variants
 
@@ -96,11 +96,11 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
     run.claim()
     if options.dry_run:
         return _dry_run(name, run)
-    check(run)
     if explain:
         return _explain(run, explain)
-    run.retry_failed = retry_failed
     names = (*(one.name for one in stages), "report") if name == "run" else (name,)
+    check(run, lambda: {stage for stage, due in plan(run, stages) if due and stage in names})
+    run.retry_failed = retry_failed
     with store.lease(run.folder):
         run.claim()
         run.write_config()
@@ -114,14 +114,16 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
 
 def _dry_run(name: str, run: Run) -> int:
     from distill.pipeline import dry_run
+    from distill.pipeline.check import warnings
     from distill.pipeline.stage import plan
     from distill.pipeline.stages import stages_of
     from distill.pipeline.variants import variants
 
-    for warning in dry_run.warnings(run):
+    stages = stages_of(run.config)
+    for warning in warnings(run, lambda: {stage for stage, due in plan(run, stages) if due and name in ("run", stage)}):
         print(f"distill: warning: {warning}", file=sys.stderr)
     print(run.config.model_dump_json(indent=2, exclude_none=True))
-    for stage_name, due in plan(run, stages_of(run.config)):
+    for stage_name, due in plan(run, stages):
         print(f"{stage_name}: {'to do' if due else 'unchanged'}")
     for variant in variants(run.config) if name == "run" else ():
         print(f"ablation: {variant.label}")

@@ -65,7 +65,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     if not encoded:
         reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
-    config = _config(job, settings, out)
+    config = training_arguments(job, settings, out)
     watch = ProgressCallback(job, say, _relevant_share(rows, settings.prompt))
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, watch)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
@@ -124,7 +124,8 @@ def _relevant_share(rows: Sequence[Example], prompt: str) -> float:
     return sum(end in words for end in ends) / max(1, len(ends))
 
 
-def _config(job: dict[str, Any], settings: SftSettings, out: Path) -> Any:
+def training_arguments(job: dict[str, Any], settings: SftSettings, out: Path) -> Any:
+    """TRL's configuration of a job (`name`, `seed`, perhaps `training`). Raises ConfigError for a missing tracker."""
     import torch
     from trl import SFTConfig
 

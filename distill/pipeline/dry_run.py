@@ -1,15 +1,13 @@
-"""What `--dry-run` says beyond the checked configuration: what is missing here, what asking and training would take."""
+"""What `--dry-run` says beyond the checked configuration: what asking and training would take."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from distill import store
-from distill.config import secret
-from distill.errors import ConfigError
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
-from distill.pipeline.sources import base_of, check, data_folder
+from distill.pipeline.sources import base_of, data_folder
 from distill.pipeline.trace import estimate_lines
 from distill.records import Example, Pair, Trace
 
@@ -20,22 +18,6 @@ if TYPE_CHECKING:
 REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
 EXAMPLE = (86, 45)  # tokens of the embedded example's prompts and traces, in the mean
 KEPT_SHARE = 0.75  # of pairs whose trace passes the filters: Rank1 kept 85 % and then 90 % of what was left
-
-
-def warnings(run: Run) -> list[str]:
-    """What a real run would stop at and a dry run only names: keys that are not set, data that is not there.
-
-    Raises ConfigError for what is wrong whatever the machine.
-    """
-    check(run, keys=False)
-    found = []
-    for number, endpoint in enumerate(run.config.teacher.endpoints):
-        try:
-            if endpoint.api_key_env:
-                secret(endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env")
-        except ConfigError as error:
-            found.append(str(error))
-    return found + ([] if has_data(run) else [f"pairs.path: {run.config.pairs.path} is not there"])
 
 
 def has_data(run: Run) -> bool:
@@ -55,14 +37,20 @@ def training_lines(run: Run) -> list[str]:
     """What training would take, from the dataset where it is made, else from the pairs, else from sft.assume."""
     from sft.estimate.estimate import describe
 
-    settings = run.config.sft.model_copy(update={"base": base_of(run)})
-    if run.config.pairs.source == "example" and settings.assume.prompt_tokens is None:
-        lengths = {"prompt_tokens": EXAMPLE[0], "trace_tokens": EXAMPLE[1]}
-        settings = settings.model_copy(update={"assume": settings.assume.model_copy(update=lengths)})
-    return describe(settings, _data(run, settings))
+    settings = assumed_lengths(run, run.config.sft.model_copy(update={"base": base_of(run)}))
+    return describe(settings, training_data(run, settings))
 
 
-def _data(run: Run, settings: SftSettings) -> TrainingData:
+def assumed_lengths(run: Run, settings: SftSettings) -> SftSettings:
+    """The settings; with the embedded example those that assume the lengths of its texts."""
+    if run.config.pairs.source != "example" or settings.assume.prompt_tokens is not None:
+        return settings
+    lengths = {"prompt_tokens": EXAMPLE[0], "trace_tokens": EXAMPLE[1]}
+    return settings.model_copy(update={"assume": settings.assume.model_copy(update=lengths)})
+
+
+def training_data(run: Run, settings: SftSettings) -> TrainingData:
+    """What is known of the rows to train on: of the dataset, else of the kept traces, else of the pairs."""
     from sft.estimate.estimate import assumed_data, dataset_data
     from sft.estimate.lengths import estimated
 

@@ -21,42 +21,6 @@ if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
 
 
-def check(run: Run, keys: bool = True) -> None:
-    """What can be wrong and is cheap to see before anything runs: keys, the example's settings. Raises ConfigError.
-
-    Without `keys` the environment is not looked at.
-    """
-    from distill.config import secret, validate
-
-    if run.config.pairs.example:
-        from distill.example.world import WorldSettings
-
-        validate(WorldSettings, run.config.pairs.example, f"{run.origin}: pairs.example")
-    if run.config.teacher.example:
-        from distill.example.teacher import TeacherSettings
-
-        validate(TeacherSettings, run.config.teacher.example, f"{run.origin}: teacher.example")
-    for number, endpoint in enumerate(run.config.teacher.endpoints):
-        if endpoint.api_key_env and keys:
-            secret(endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env")
-    pairs = run.config.pairs
-    if pairs.asks and not run.config.teacher.asks:
-        raise ConfigError(
-            "pairs: judge, synthesize, instructions and poison ask, and teacher.source import answers nothing"
-        )
-    made = set(pairs.split) if isinstance(pairs.split, dict) else {"train"}
-    made = made if pairs.synthesize else made & set(pairs.ask)
-    example = pairs.source == "example"
-    for number, each in enumerate(run.config.evaluation.sets):
-        if each.source == "example" and not example:
-            raise ConfigError(f"evaluation.sets.{number}: source example needs pairs.source: example")
-        if each.source == "pairs" and each.split not in made:
-            raise ConfigError(
-                f"evaluation.sets.{number}.split: {each.split!r} is no part of the pairs that are made; "
-                f"there is {', '.join(sorted(made))} (pairs.split, pairs.ask)"
-            )
-
-
 def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "train") -> Path:
     """The folder that a source reads: the user's own, or the embedded example written out once."""
     if source.source != "example":
@@ -98,7 +62,7 @@ def settings_of(run: Run, entry: SetSettings) -> DataSettings:
     )  # fmt: skip
 
 
-def _refuse_the_same(run: Run, entry: SetSettings) -> None:
+def refuse_the_same(run: Run, entry: SetSettings) -> None:
     """Raise ConfigError where an evaluation set would be the very pairs that are trained on, under another name."""
     from distill.pairs.sources import open_source
 
@@ -155,7 +119,7 @@ def collection_of(run: Run, entry: SetSettings) -> Collection:
 
     if entry.source == "pairs":
         return made_pairs(run, entry.split)
-    _refuse_the_same(run, entry)
+    refuse_the_same(run, entry)
     data = collection(
         settings_of(run, entry), data_folder(run, entry, entry.split), run.config.seed, entry.split, run.base
     )

@@ -12,9 +12,9 @@ from distill.errors import ConfigError, DataError, RunFolderError
 from distill.evaluation.cli import MEASURES, FileOptions, UnjudgedOptions
 from distill.evaluation.unjudged import Key, check, describe, judge_unjudged
 from distill.files.qrels import Grades, whole_grades, write_qrels
+from distill.pipeline.check import check as check_run
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
-from distill.pipeline.sources import check as check_sources
 
 if TYPE_CHECKING:
     from distill.evaluation.suites.base import Texts
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def main(run: Run, files: FileOptions, options: UnjudgedOptions) -> int:
     """Judge what is unjudged in the run's evaluated sets, or in the runs of --run; print what that changes."""
     run.claim()
-    check_sources(run)
+    check_run(run)
     with store.lease(run.folder):
         run.write_config()
         found = {"": of_files(run, files, options)} if files.qrels or files.run else of_run(run, options)

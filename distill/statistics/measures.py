@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
-from distill.errors import ConfigError
+from distill.errors import ConfigError, first_line
 from distill.files.qrels import Qrels
 from distill.files.runs import Rankings, ranked
 
@@ -18,26 +19,21 @@ def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, di
     """{measure: {query: value}} over the queries of the qrels; one that the run lacks, or has no passage of, counts 0.
 
     Ties are broken as trec_eval does (`ranked`), whichever code computes a measure.
-    Raises ConfigError for a name that ir_measures does not know.
+    Raises ConfigError as `parse_measures` does.
     """
     import ir_measures
 
     if not names:
         return {}
-    measures = []
-    for name in names:
-        try:
-            measures.append(ir_measures.parse_measure(name))
-        except (NameError, SyntaxError, ValueError):
-            raise ConfigError(
-                f"{name!r} is not a measure that ir_measures knows; write nDCG@10, RR@10, AP, R@100"
-            ) from None
+    measures = parse_measures(names)
     values = {str(measure): dict.fromkeys(sorted(qrels), 0.0) for measure in measures}
-    scored = {query: _without_ties(scores) for query, scores in run.items() if query in qrels and scores}
-    for group, judged in _whole(measures, qrels):
+    numbers = {query: str(number) for number, query in enumerate(qrels, 1)}  # gdeval, of ERR, takes only numbers
+    query_of = {number: query for query, number in numbers.items()}
+    scored = {numbers[query]: _without_ties(scores) for query, scores in run.items() if query in numbers and scores}
+    for group, judged in _whole(measures, {numbers[query]: labels for query, labels in qrels.items()}):
         for metric in ir_measures.iter_calc(group, judged, scored):
-            if metric.query_id in qrels:
-                values[str(metric.measure)][metric.query_id] = float(metric.value)
+            if metric.query_id in query_of:
+                values[str(metric.measure)][query_of[metric.query_id]] = float(metric.value)
     return values
 
 
@@ -74,3 +70,42 @@ def _without_ties(scores: Mapping[str, float]) -> dict[str, float]:
     if len(np.unique(np.fromiter(scores.values(), np.float32, len(scores)))) == len(scores):
         return dict(scores)
     return {doc: float(-place) for place, (doc, _) in enumerate(ranked(scores))}
+
+
+def parse_measures(names: Sequence[str]) -> list[Measure]:
+    """The measures by their names, each of which can be computed here.
+
+    Raises ConfigError for a name that ir_measures does not know, a parameter that cannot be, and a measure that no
+    installed package computes. Each is tried on two passages, so that nothing is found out after hours of judging.
+    """
+    return [_parse(name) for name in names]
+
+
+@cache
+def _parse(name: str) -> Measure:
+    import ir_measures
+
+    try:
+        measure = ir_measures.parse_measure(name)
+    except (NameError, SyntaxError, ValueError, TypeError):
+        raise ConfigError(
+            f"{name!r} is not a measure that ir_measures knows; write nDCG@10, RR@10, AP, R@100"
+        ) from None
+    for parameter in ("cutoff", "rel"):  # below 1 trec_eval ends the whole process
+        value = measure.params.get(parameter, 1)
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{name!r}: {parameter} {value} cannot be; a whole number from 1")
+    try:
+        measure.validate_params()
+        if not ir_measures.DefaultPipeline.supports(measure):
+            raise ConfigError(
+                f"{name!r}: no package that is installed here computes it; see ir_measur.es, or leave it out"
+            )
+        list(ir_measures.iter_calc([measure], {"1": {"d": 1, "e": 0}}, {"1": {"d": 2.0, "e": 1.0}}))
+    except ConfigError:
+        raise
+    except Exception as error:  # each package that computes measures has errors of its own
+        raise ConfigError(
+            f"{name!r} cannot be computed ({first_line(error)}); write nDCG@10, RR@10, AP, R@100"
+        ) from None
+    return measure

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distill.processes import cores
 from sft.estimate import memory
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
@@ -49,6 +50,27 @@ class Estimate:
     hours: float | None
     usd: float | None
     memory: dict[str, float]
+
+    @property
+    def peak_gib(self) -> float:
+        """The memory at the peak, in GiB."""
+        return sum(self.memory.values())
+
+
+def estimates(settings: SftSettings, data: TrainingData, shape: Shape, device: Device) -> list[Estimate]:
+    """The estimate of every student."""
+    return [estimate(settings, student, data, shape, device) for student in settings.targets]
+
+
+def side_by_side(settings: SftSettings, device: Device) -> int:
+    """How many students train at a time, as `sft.stage` has it: one on a GPU, as many as there are cores on a CPU."""
+    count = settings.parallel or (cores() if device.name == "cpu" else 1)
+    return min(count, len(settings.targets))
+
+
+def together(found: Sequence[Estimate], count: int) -> float:
+    """GiB of the `count` largest students in training at the same time."""
+    return sum(sorted((one.peak_gib for one in found), reverse=True)[:count])
 
 
 def estimate(
@@ -152,8 +174,18 @@ def describe(settings: SftSettings, data: TrainingData) -> list[str]:
         return [*lines, f"no estimate: the shape of {settings.base!r} is in no table here (known: {known})"]
     method = f"LoRA r {settings.lora.r}" if settings.lora else "every weight"
     lines.append(f"{settings.base}: {shape.parameters / 1e9:.3g} billion parameters, training {method}")
-    for student in settings.targets:
-        lines += _lines(estimate(settings, student, data, shape, device), settings, device, student.name in data.rows)
+    found = estimates(settings, data, shape, device)
+    for one in found:
+        lines += _lines(one, settings, device, one.student in data.rows)
+    count = side_by_side(settings, device)
+    if count > 1:
+        total = together(found, count)
+        verdict = "fits" if total <= device.memory_gib else "DOES NOT FIT"
+        remedy = "" if total <= device.memory_gib else "; set a lower sft.parallel"
+        lines.append(
+            f"{count} students train at a time: {total:.1f} GiB together (estimated), {verdict} in "
+            f"{device.memory_gib:.0f} GiB{remedy}"
+        )
     return lines
 
 
@@ -178,7 +210,7 @@ def _lines(found: Estimate, settings: SftSettings, device: Device, measured: boo
             f"{name}: about {_hours(found.hours)} at {found.tokens_per_s:,.0f} tokens/s ({rate:.0%} of peak), "
             f"{found.usd:,.2f} USD (estimated){_rent(settings, device)}"
         )
-    total = sum(found.memory.values())
+    total = found.peak_gib
     parts = ", ".join(f"{part} {gib:.1f}" for part, gib in found.memory.items() if gib >= 0.05)
     verdict = "fits" if total <= device.memory_gib else "DOES NOT FIT"
     lines.append(f"{name}: {total:.1f} GiB at the peak (estimated: {parts}), {verdict} in {device.memory_gib:.0f} GiB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -147,9 +148,17 @@ def device_of(told: str | None) -> Device:
         name, memory = (part.strip() for part in first.rsplit(",", 1))
         gib = float(memory) / 1024
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        return Device("cpu", how="no GPU found", **devices["cpu"])
+        return Device("cpu", how="no GPU found", **{**devices["cpu"], "memory_gib": _machine_gib()})
     fits = [d for d in devices if d.split("-")[-1 if d.startswith("RTX") else 0] in name.replace(" ", "")]
     near = min(fits, key=lambda d: abs(devices[d]["memory_gib"] - gib), default=None)
     if near is None:
         return Device(name, gib, 0.0, 0.0, "found; its speed is not in the table")
     return Device(name, gib, devices[near]["tflops"], devices[near]["usd_per_hour"], "found")
+
+
+def _machine_gib() -> float:
+    """The machine's memory, or the container's share of it, in GiB."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    share = limit.read_text(encoding="utf-8").strip() if limit.is_file() else "max"
+    return (min(whole, int(share)) if share.isdigit() else whole) / 2**30

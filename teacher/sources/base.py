@@ -137,6 +137,9 @@ class TeacherSource:
     def check(self) -> None:
         """Raise ValueError that names the key where the settings lack what this source needs."""
 
+    def check_files(self) -> None:
+        """Read what can be read before anything is asked. Raises ConfigError, DataError."""
+
     def identity(self) -> JsonObject:
         """What decides which answers there are, in addition to the teacher's name and the sampling settings."""
         return {}

@@ -46,6 +46,11 @@ class Import(TeacherSource):
         """Raise ValueError without `teacher.import`."""
         _ = self._named
 
+    def check_files(self) -> None:
+        """Raise ConfigError or DataError where the traces' file is not there, or its first row cannot be read."""
+        if next(self._rows(), None) is None:
+            raise DataError(f"{self._named.path}: holds no trace")
+
     def identity(self) -> JsonObject:
         """The file's name, and the names, sizes and times of local files, by which a changed one is noticed."""
         return {"import": {**self._named.model_dump(), "files": _stamps(self._named.path)}}

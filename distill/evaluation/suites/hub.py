@@ -31,19 +31,24 @@ def read(name: str, split: str, subset: str = "default", missing: float = MISSIN
     What is measured follows the task's main score: paired accuracy, p-MRR, robustness@10, else the usual measures.
     Raises ConfigError where mteb is missing or knows no such task or split, DataError where the data cannot be had.
     """
-    try:
-        import mteb
-    except ImportError:
-        raise ConfigError('source mteb needs the package mteb; pip install "rerank-distill[mteb]"') from None
-    try:
-        task = mteb.get_task(name)
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"{name!r} is no task that mteb knows ({str(error).splitlines()[0][:200]})") from None
+    task = known_task(name)
     try:
         task.load_data()
     except Exception as error:  # whatever datasets, the hub or the network raise
         raise DataError(f"{name}: mteb could not load it ({type(error).__name__}: {str(error)[:200]})") from error
     return of_task(task, split, subset, missing)
+
+
+def known_task(name: str) -> Any:
+    """mteb's task of that name, not loaded. Raises ConfigError where mteb is missing or knows no such task."""
+    try:
+        import mteb
+    except ImportError:
+        raise ConfigError('source mteb needs the package mteb; pip install "rerank-distill[mteb]"') from None
+    try:
+        return mteb.get_task(name)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{name!r} is no task that mteb knows ({str(error).splitlines()[0][:200]})") from None
 
 
 def of_task(task: Any, split: str, subset: str = "default", missing: float = MISSING) -> Suite:

@@ -1,0 +1,168 @@
+"""What can be wrong and can be seen before the teacher is asked. Called by `distill.cli` and the dry run.
+
+Whatever fails later for a reason that could be seen here is a fault of this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from distill import store
+from distill.config import secret, validate
+from distill.errors import ConfigError, DataError, DiskFull, InputError
+from distill.pipeline.run import Run
+from distill.pipeline.sets import suite_of
+from distill.pipeline.sources import base_of, data_folder, refuse_the_same, settings_of
+
+if TYPE_CHECKING:
+    from distill.evaluation.settings import SetSettings
+    from sft.settings import SftSettings
+
+REMOTE = ("huggingface", "ir_datasets", "mteb")  # sources that may be read over the network
+Look = Callable[[], object]
+
+
+def check(run: Run, stages: Callable[[], Collection[str]] = tuple) -> None:
+    """Raise for what would stop one of `stages()`, the names of those that have to be made.
+
+    Raises ConfigError (settings, keys), DataError (files), InputError (the base model), DiskFull.
+    """
+    check_settings(run)
+    for look in (*_keys(run), *_of_stages(run, stages(), network=True)):
+        look()
+
+
+def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
+    """For the dry run: what a real run would stop at because of this machine, its keys and its files.
+
+    Nothing is sent or downloaded. Raises ConfigError for what is wrong whatever the machine.
+    """
+    check_settings(run)
+    found = []
+    for look in (*_keys(run), *_of_stages(run, stages(), network=False)):
+        try:
+            look()
+        except (InputError, DiskFull) as error:
+            found.append(str(error))
+    return found
+
+
+def check_settings(run: Run) -> None:
+    """Raise ConfigError for settings that contradict each other, and for measures that cannot be computed."""
+    from distill.statistics.measures import parse_measures
+
+    if run.config.pairs.example:
+        from distill.example.world import WorldSettings
+
+        validate(WorldSettings, run.config.pairs.example, f"{run.origin}: pairs.example")
+    if run.config.teacher.example:
+        from distill.example.teacher import TeacherSettings
+
+        validate(TeacherSettings, run.config.teacher.example, f"{run.origin}: teacher.example")
+    pairs = run.config.pairs
+    if pairs.asks and not run.config.teacher.asks:
+        raise ConfigError(
+            "pairs: judge, synthesize, instructions and poison ask, and teacher.source import answers nothing"
+        )
+    made = set(pairs.split) if isinstance(pairs.split, dict) else {"train"}
+    made = made if pairs.synthesize else made & set(pairs.ask)
+    for number, entry in enumerate(run.config.evaluation.sets):
+        if entry.source == "example" and pairs.source != "example":
+            raise ConfigError(f"evaluation.sets.{number}: source example needs pairs.source: example")
+        if entry.source == "pairs" and entry.split not in made:
+            raise ConfigError(
+                f"evaluation.sets.{number}.split: {entry.split!r} is no part of the pairs that are made; "
+                f"there is {', '.join(sorted(made))} (pairs.split, pairs.ask)"
+            )
+    try:
+        parse_measures(run.config.evaluation.measures)
+    except ConfigError as error:
+        raise ConfigError(f"evaluation.measures: {error}") from None
+
+
+def _keys(run: Run) -> Iterator[Look]:
+    for number, endpoint in enumerate(run.config.teacher.endpoints):
+        if endpoint.api_key_env:
+            yield partial(secret, endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env")
+
+
+def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Look]:
+    """What is looked at for the stages; without `network`, only what lies on this machine."""
+    if "pairs" in stages:
+        yield partial(_check_pairs, run)
+    if {"pairs", "evaluate"} & set(stages):
+        for number, entry in enumerate(run.config.evaluation.sets):
+            if network or entry.source not in REMOTE:
+                yield partial(_check_set, run, entry, f"evaluation.sets.{number}")
+    if "trace" in stages:
+        yield run.config.teacher.made_source().check_files
+    if "sft" in stages:
+        from sft import check as training
+
+        settings = run.config.sft.model_copy(update={"base": base_of(run)})
+        yield partial(training.check_base, settings, network)
+        yield partial(training.check_training, settings, run.config.seed, run.students)
+        if network:
+            yield partial(training.check_trackers, settings)
+        yield partial(_check_memory, run, settings)
+        yield partial(training.check_disk, settings, run.students)
+    elif "evaluate" in stages:
+        from sft import check as training
+
+        yield partial(training.check_base, run.config.sft.model_copy(update={"base": base_of(run)}), network)
+
+
+def _check_memory(run: Run, settings: SftSettings) -> None:
+    """By the dataset's lengths where it is made, else by assumed ones: memory hangs on lengths and not on counts."""
+    from distill.pipeline.dry_run import assumed_lengths, training_data
+    from sft.check import check_memory
+    from sft.estimate.estimate import assumed_data
+
+    made = store.read_manifest(run.dataset) is not None
+    settings = assumed_lengths(run, settings)
+    check_memory(settings, training_data(run, settings) if made else assumed_data(settings, None, "no dataset yet"))
+
+
+def _check_pairs(run: Run) -> None:
+    from distill.pipeline.dry_run import has_data
+
+    if not has_data(run):
+        raise DataError(f"pairs.path: {run.config.pairs.path} is not there")
+
+
+def _check_set(run: Run, entry: SetSettings, key: str) -> None:
+    """Raise DataError or ConfigError where a set's files, split, judgements or first-stage run cannot be used."""
+    from distill.evaluation.suites.hub import known_task
+    from distill.files.runs import read_run
+
+    judged: set[str] | None = None
+    if entry.source == "mteb":
+        known_task(entry.path)
+    elif entry.kind not in ("beir", "dl19"):
+        judged = set(suite_of(run, entry).qrels)  # small sets, with rules of their own
+    elif entry.source not in ("pairs", "example"):
+        judged = _judged_queries(run, entry, key)
+    if entry.first_stage != "bm25":
+        ranked = read_run(run.base / entry.first_stage)
+        if judged is not None and not judged & set(ranked):
+            raise DataError(
+                f"{key}.first_stage: {entry.first_stage} has none of the queries that are judged in split "
+                f"{entry.split!r}; give the run of this set"
+            )
+
+
+def _judged_queries(run: Run, entry: SetSettings, key: str) -> set[str]:
+    """The queries that a set's split judges. Of the passages only the first is read."""
+    from distill.pairs.sources import open_source
+
+    refuse_the_same(run, entry)
+    settings = settings_of(run, entry)
+    source = open_source(settings, data_folder(run, entry, entry.split), run.base)
+    next(iter(source.passages()), None)
+    split = settings.qrels if isinstance(settings.split, dict) else entry.split
+    judged = {query for _, query, _, _ in source.labels(split)}
+    if judged and not judged & {query for _, query, _, _ in source.queries()}:
+        raise DataError(f"{key}: none of the queries that split {entry.split!r} judges has a text")
+    return judged
