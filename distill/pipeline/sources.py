@@ -35,6 +35,9 @@ def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "trai
         folder.mkdir(parents=True)
         write_beir(folder, run.config.seed, WorldSettings(**run.config.pairs.example))
         store.write_manifest(folder, "example", {}, settings, {})
+    if not (folder / split).is_dir():
+        there = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        raise ConfigError(f"the example has no split {split!r}; there are {', '.join(there)}")
     return folder / split
 
 
@@ -50,12 +53,12 @@ def settings_of(run: Run, entry: SetSettings) -> DataSettings:
     from distill.pairs.settings import DataSettings
 
     pairs = run.config.pairs
-    if (entry.source, entry.path) == (pairs.source, pairs.path) and not entry.files:
+    if _is_source_of_pairs(run, entry):
         part = isinstance(pairs.split, dict) and entry.split in pairs.split
         own = {name: getattr(pairs, name) for name in DataSettings.model_fields}
         own["missing"] = entry.missing
         return DataSettings(**own) if part else DataSettings(**{**own, "split": entry.split})
-    given = {"source": entry.source, "path": entry.path, "files": entry.files, "columns": entry.columns}
+    given = {name: getattr(entry, name) for name in ("source", "path", "files", "columns", "ids")}
     return DataSettings(
         **given, split=entry.split, language=entry.language or pairs.language, missing=entry.missing,
         clicks=pairs.clicks,
@@ -67,15 +70,27 @@ def refuse_the_same(run: Run, entry: SetSettings) -> None:
     from distill.pairs.sources import open_source
 
     pairs = run.config.pairs
-    same = (entry.source, entry.path) == (pairs.source, pairs.path) and not entry.files
-    if not same or isinstance(pairs.split, dict) or entry.split == pairs.split:
+    there = set(pairs.split) if isinstance(pairs.split, dict) else {pairs.split}
+    if entry.split in there or not _is_source_of_pairs(run, entry):
         return
     opened = open_source(pairs, data_folder(run, pairs), run.base)
     if not opened.divided:
         raise ConfigError(
-            f"evaluation.sets, {entry.name}: {entry.path} has no split {entry.split!r} apart from the one that is "
-            "trained on; give shares under pairs.split, such as {train: 0.8, test: 0.2}, or another path"
+            f"evaluation.sets, {entry.name}: {entry.path or opened.name} has no split {entry.split!r} apart from the "
+            f"one that is trained on (pairs.split: {', '.join(sorted(there))}); give shares under pairs.split, such as "
+            "{train: 0.8, test: 0.2}, or another path"
         )
+
+
+def _is_source_of_pairs(run: Run, entry: SetSettings) -> bool:
+    """Whether an evaluation set is read from the same files as the pairs, however their paths are written."""
+    pairs = run.config.pairs
+    of_pairs = (pairs.source, _place(run, pairs.path), pairs.files)
+    return (entry.source, _place(run, entry.path), entry.files or pairs.files) == of_pairs
+
+
+def _place(run: Run, path: str) -> str:
+    return str((run.base / path).resolve()) if path and (run.base / path).exists() else path
 
 
 def source_files(run: Run, source: DataSettings | SetSettings) -> list[Path]:

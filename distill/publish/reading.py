@@ -7,13 +7,13 @@ Not covered: CSV, Arrow IPC files, and datasets on the hub (download them first)
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import DataError
+from distill.files.rows import is_junk, parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +52,7 @@ def read(path: Path) -> Iterator[Raw]:
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.name.endswith(ENDINGS) and p.name not in NOT_ROWS)
+        files = [file for file in files if not is_junk(file.relative_to(path))]
     if not files:
         raise DataError(f"{path}: holds no file of rows; wanted {', '.join(ENDINGS)}")
     for file in files:
@@ -125,11 +126,11 @@ def _lines(file: Path, place: str) -> Iterator[Raw]:
 
 def _object(raw: bytes, place: str) -> Raw:
     try:
-        value = json.loads(raw.decode("utf-8-sig"))
+        value = parsed(raw.decode("utf-8-sig"), place)
     except UnicodeDecodeError as error:
         return Raw(place, {}, ("not UTF-8", f"at byte {error.start} of the line"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        return Raw(place, {}, ("not JSON", str(error)))
+    except DataError as error:
+        return Raw(place, {}, ("not JSON", str(error).removeprefix(f"{place}: ")))
     return _checked(value, place)
 
 
@@ -144,11 +145,11 @@ def _json(file: Path, place: str) -> Iterator[Raw]:
     with _bytes(file) as source:
         whole = source.read()
     try:
-        value = json.loads(whole.decode("utf-8-sig"))
+        value = parsed(whole.decode("utf-8-sig"), place)
     except UnicodeDecodeError as error:
         yield Raw(place, {}, ("not UTF-8", f"at byte {error.start} of the file"))
         return
-    except (json.JSONDecodeError, RecursionError):
+    except DataError:
         yield from _lines(file, place)
         return
     if isinstance(value, dict):

@@ -81,3 +81,40 @@ def test_an_exam_is_never_the_lesson_under_another_name(
         assert status == 0 and counts["queries"] == 4
     else:
         assert status == 2 and "has no split 'test' apart from the one that is trained on" in said
+
+
+@pytest.mark.parametrize(
+    ("pairs", "entry", "said"),
+    [
+        ({"path": "pairs.jsonl"}, {"path": "./pairs.jsonl"}, "no split 'test' apart from the one that is trained on"),
+        (
+            {"path": "pairs.jsonl", "split": {"train": 0.5, "dev": 0.5}},
+            {"path": "pairs.jsonl"},
+            "(pairs.split: dev, train)",
+        ),
+        (
+            {"files": {"pairs": "pairs.jsonl"}},
+            {"files": {"pairs": "pairs.jsonl"}},
+            "no split 'test' apart from the one",
+        ),
+        ({"path": "pairs.jsonl"}, {"source": "tabel", "path": "x"}, "did you mean 'table'?"),
+        ({"path": "pairs.jsonl"}, {"source": "texts", "path": "x"}, "texts has no graded passages"),
+        ({"path": "pairs.jsonl"}, {"source": "beir", "path": ".", "kind": "nevri"}, "did you mean 'nevir'?"),
+        ({"path": "pairs.jsonl"}, {"source": "beir", "path": "nev", "kind": "nevir"}, "there are dev, train"),
+    ],
+)
+def test_an_exam_that_is_the_lesson_or_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pairs: dict[str, Any], entry: dict[str, Any], said: str
+) -> None:
+    rows = [{"query": f"question {at}", "passage": f"answer {at}", "label": 1} for at in range(6)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "nev").mkdir()
+    for name in ("dev", "train"):
+        (tmp_path / "nev" / f"{name}.jsonl").write_text('{"id": 1, "q1": "a", "q2": "b", "doc1": "c", "doc2": "d"}\n')
+    config = json.loads(own_config(tmp_path).read_text())
+    config["pairs"] = {"source": "table", **pairs, "clean": {"decontaminate": True}}  # reads the exam already here
+    config["evaluation"] = {"sets": [{"name": "exam", "source": "table", **entry}]}
+    (tmp_path / "own.yaml").write_text(json.dumps(config))
+    assert main(["pairs", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
+    assert len(lines) == 1 and said in lines[0], lines
