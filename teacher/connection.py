@@ -52,8 +52,11 @@ def trusted_certificates() -> ssl.SSLContext:
         ) from None
 
 
-def tls_problem(chain: list[BaseException], host: str) -> TlsProblem | None:
-    """What TLS has to do with a failed connection, None where nothing. `chain`: its causes, the outer one first."""
+def tls_problem(failure: BaseException, host: str) -> TlsProblem | None:
+    """What TLS has to do with a failed connection, None where nothing."""
+    chain = [failure]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
     for error in reversed(chain):
         if isinstance(error, ssl.SSLCertVerificationError):
             return _certificate(error, host)

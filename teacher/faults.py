@@ -119,11 +119,11 @@ def from_exception(error: Exception, deadline_s: float, host: str) -> Fault:
         return error
     if isinstance(error, openai.APIStatusError):
         return from_status(error.status_code, error.response.text, error.response.headers)
+    if isinstance(error, openai.APIConnectionError) and (problem := tls_problem(error, host)):
+        return _of_tls(problem)
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    if problem := tls_problem(chain, host):
-        return _of_tls(problem)
     # The transport calls every lost connection a timeout; what stands behind it knows better.
     if isinstance(error, TimeoutError) or isinstance(chain[-1], TimeoutError | openai.APITimeoutError):
         return Fault("deadline", f"no answer within {deadline_s:g} s", Action.RETRY, billed_text="")

@@ -1,40 +1,43 @@
 """`source: batch`: OpenAI Batch files, uploaded and polled, or only written, for `vllm run-batch` to answer.
 
 A file's requests are known by their `custom_id`, which is the request's id. What a file left out, expired or failed
-goes into the next file, and only that. A batch that is under way when the driver dies is found again, by the state
-file or by its metadata, and not submitted twice.
+goes into the next file, and only that, until it was in `teacher.attempts` files, those of earlier sessions included. A
+batch that is under way when the driver dies is found again, by the state file or by its metadata, and not submitted
+twice. `NNNNN.done.jsonl` says what became of a file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Any
 
-from distill.errors import EndpointError, Stopped
+from distill.answers import JsonObject, JsonValue
+from distill.errors import Stopped
 from distill.records import Answer, JournalEntry, Request
 from distill.store import read_json, write_json
+from teacher.batch_api import URL, BatchApi, done_file
 from teacher.client import guess_prompt, read_body
-from teacher.connection import trusted_certificates, trusts_proxy
-from teacher.faults import Action, Fault, as_error, from_status, scrubbed, shorten
+from teacher.faults import (
+    Action,
+    Fault,
+    as_error,
+    explained,
+    from_status,
+    shorten,
+)
 from teacher.journal import encode
 from teacher.preflight import demand_reasoning
-from teacher.settings import Endpoint, Price, TeacherSettings
+from teacher.refusals import Refusals
+from teacher.settings import Price, TeacherSettings
 from teacher.sources.endpoints import Endpoints
 
 if TYPE_CHECKING:
-    import openai
-    from openai.types import Batch as ApiBatch
-
     from teacher.session import Session
-
-URL: Final[Literal["/v1/chat/completions"]] = "/v1/chat/completions"
-OVER = ("completed", "failed", "expired", "cancelled")
-MARK = "rerank-distill"
 
 
 class Batch(Endpoints):
@@ -91,25 +94,31 @@ class BatchFiles:
         self._folder = Path(batch.folder) if batch.folder else session.folder / "batch"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._endpoint = self.settings.endpoints[0] if self.settings.endpoints else None
-        self._tries: dict[str, int] = {}
-        self._key = ""
+        self._tries: Counter[str] = Counter()
+        self._last_reason = "neither an answer nor an error in any file"
+        self._refusals = Refusals(self.settings.teacher_name)
+        self._api = BatchApi(self._endpoint, batch, session.say) if self._endpoint else None
+        self._no_credit: Fault | None = None
 
     def collect(self) -> Iterator[str]:
-        """Take in the answers to the files of earlier sessions; how often each request was tried is in the files."""
-        for path in sorted(self._folder.glob("*.in.jsonl")):
+        """Take in the answers to the files of earlier sessions, and count what was in them as tried."""
+        paths = sorted(self._folder.glob("*.in.jsonl"))
+        for path in paths if not self._session.retry_failed else ():
+            outcome = read_json(done_file(path)) or {}
+            if outcome.get("tried", True):
+                with path.open("rb") as lines:
+                    tried = [str(json.loads(line)["custom_id"]) for line in lines]
+                self._tries.update(request_id for request_id in tried if not self._session.index.has(request_id))
+            self._last_reason = outcome.get("reason") or self._last_reason
+        for path in paths:
             yield from self._settle(path)
-            with open(path, "rb") as source:
-                for line in source:
-                    request_id = json.loads(line)["custom_id"]
-                    if not self._session.index.has(request_id):
-                        self._tries[request_id] = self._tries.get(request_id, 0) + 1
 
     def ask(self, due: dict[str, Request]) -> Iterator[str]:
         """Ask for all of `due`, in as many files and rounds as it takes."""
         while due:
-            todo = [r for key, r in due.items() if self._tries.get(key, 0) < self.settings.attempts]
+            todo = [r for key, r in due.items() if self._tries[key] < self.settings.attempts]
             for key in set(due) - {r.request_id for r in todo}:
-                self._fail(key, "batch: neither an answer nor an error in any file")
+                self._journal([self._failure(key, f"batch: {self._last_reason} (after {self._tries[key]} attempts)")])
                 due.pop(key)
                 yield key
             if not todo:
@@ -123,7 +132,7 @@ class BatchFiles:
         extra = self._endpoint.extra_body if self._endpoint else {}
         lines = []
         for request in islice(self._within_budget(due), self.settings.batch.lines):
-            self._tries[request.request_id] = self._tries.get(request.request_id, 0) + 1
+            self._tries[request.request_id] += 1
             body = {"model": model, "messages": request.messages, **request.sampling, **extra}
             lines.append(json.dumps({"custom_id": request.request_id, "method": "POST", "url": URL, "body": body}))
         text = "\n".join(lines) + "\n"
@@ -154,9 +163,11 @@ class BatchFiles:
             )
 
     def _settle(self, path: Path) -> Iterator[str]:
-        """Bring one file to its end and take its answers in; yields the ids that are done with."""
-        done = path.with_name(path.name.replace(".in.", ".done."))
-        if done.exists():
+        """Bring one file to its end and take its answers in; yields the ids that are done with.
+
+        Raises Stopped where every request of the first files was refused alike, or no verdict can be read.
+        """
+        if done_file(path).exists():
             return
         if self.settings.batch.folder:
             out = path.with_name(path.name.replace(".in.", ".out."))
@@ -165,21 +176,24 @@ class BatchFiles:
                     f"teacher: {path} waits for its answers; run `vllm run-batch -i {path} -o {out} --model ...` "
                     "(with a --reasoning-parser, if the model thinks), then the same command again"
                 )
-            texts = [out.read_bytes().decode("utf-8-sig", "replace")]
+            texts = {str(out): out.read_bytes().decode("utf-8-sig", "replace")}
         else:
-            texts = self._through_api(path)
+            assert self._api is not None
+            texts = self._api.answers(path)
+            self._last_reason = self._api.last_status
         unreadable: list[str] = []
-        for text in texts:
+        for name, text in texts.items():
             # A line ends at \n only: a JSON text may hold the other line ends.
             for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
                 if not line.strip():
                     continue
                 try:
-                    yield from self._take(line)
+                    value = json.loads(line)
+                    request_id, said = str(value["custom_id"]), _body_of(value)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    unreadable.append(f"line {number}: {type(error).__name__}: {shorten(str(error), 80)}")
-            if self._reasoning:
-                demand_reasoning(self.settings, self._answered, self._reasoned)
+                    unreadable.append(f"line {number}: {type(error).__name__}: {shorten(str(error), 80)}, in {name}")
+                else:
+                    yield from self._take(request_id, *said)
         if unreadable:
             self._session.faults["batch line unreadable"] += len(unreadable)
             self._session.say(
@@ -187,124 +201,85 @@ class BatchFiles:
                 "their requests are asked again"
             )
         self._session.journal.tick(force=True)
-        done.touch()
+        with path.open("rb") as lines:
+            all_refused = len(self._refusals.held) == sum(1 for _ in lines)
+        if self._refusals.alike(self._session.known, all_refused):
+            write_json(done_file(path), {"tried": False, "reason": "every request was refused"})
+            raise self._refusals.stopped()
+        held = list(self._refusals.held)
+        self._session.take(self._refusals.release())
+        yield from held
+        write_json(done_file(path), {"tried": self._no_credit is None, "unreadable": len(unreadable)})
+        if self._no_credit:
+            raise Stopped(f"teacher: {explained(self._no_credit, self.settings.teacher_name)}")
+        self._check_answers()
 
-    def _take(self, raw: str) -> Iterator[str]:
-        """Journal one line's answer; yields its request's id where it is done with. ValueError and others where the
-        line is not one of an output file."""
-        line = json.loads(raw)
-        request_id = str(line["custom_id"])
-        if self._session.index.has(request_id):
+    def _check_answers(self) -> None:
+        """Raise EndpointError or Stopped where the answers hold no reasoning or no verdict at all."""
+        if self._reasoning:
+            demand_reasoning(self.settings, self._answered, self._reasoned)
+        verdicts = self._session.verdicts
+        if verdicts is not None and (stop := verdicts.reason_to_stop()):
+            raise stop
+
+    def _take(self, request_id: str, status: int, body: JsonObject, error: JsonValue) -> Iterator[str]:
+        """Journal one line's answer or failure; yields the request's id, unless it is to be asked again."""
+        if self._session.index.has(request_id, self._session.retry_failed):
             yield request_id
             return
-        response = line.get("response") or {}
-        body = response.get("body") or {}
-        body = json.loads(body) if isinstance(body, str) else body
-        status = int(response.get("status_code") or (200 if body.get("choices") else 0))
         try:
             if not status:
-                raise Fault("batch_error", shorten(json.dumps(line.get("error"))), Action.RETRY)
+                raise Fault("batch_error", shorten(json.dumps(error)), Action.RETRY)
             if status != 200:
                 raise from_status(status, json.dumps(body), {})
             reply = read_body(json.dumps(body).encode(), [], 0.0)
         except Fault as fault:
+            self._session.faults[fault.kind] += 1
+            if fault.kind == "no_credit":
+                self._no_credit = fault
             if fault.action is Action.ROW:
-                self._fail(request_id, as_error(fault, self._tries.get(request_id, 1)))
-                yield request_id
+                failure = self._refusals.sift([self._failure(request_id, as_error(fault, self._tries[request_id]))])
+                self._session.take(failure)
+                if failure:
+                    yield request_id
             return
         reply.cost_usd = self._cost(reply.prompt_tokens, reply.completion_tokens)
-        model = body.get("model")
         host = self._endpoint.host if self._endpoint else "batch file"
+        model = body.get("model")
         answer = reply.answer(request_id, model if isinstance(model, str) else None, host, {})
-        if reply.empty and self._tries.get(request_id, 0) < 2:
-            self._journal(answer, "empty")
+        if reply.empty and self._tries[request_id] < 2:
+            self._journal([self._entry(answer, "empty")])
             return
         self._answered, self._reasoned = self._answered + 1, self._reasoned + bool(reply.reasoning)
-        self._journal(answer)
-        yield request_id
+        earlier = list(self._refusals.held)
+        self._journal(self._refusals.sift([self._entry(answer)]))
+        yield from [*earlier, request_id]
 
-    def _fail(self, request_id: str, error: str) -> None:
-        self._journal(Answer(request_id, finish_reason="error", error=error))
+    def _failure(self, request_id: str, error: str) -> bytes:
+        return self._entry(Answer(request_id, finish_reason="error", error=error))
 
-    def _journal(self, answer: Answer, bill: str | None = None) -> None:
-        attempts = self._tries.get(answer.request_id, 1)
-        self._session.take(
-            [encode(JournalEntry(answer, bill, self._session.stage, attempts=attempts, time=time.time()))]
-        )
+    def _entry(self, answer: Answer, bill: str | None = None) -> bytes:
+        attempts = max(1, self._tries[answer.request_id])
+        return encode(JournalEntry(answer, bill, self._session.stage, attempts=attempts, time=time.time()))
+
+    def _journal(self, lines: list[bytes]) -> None:
+        self._session.take(lines)
 
     def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         price = (self._endpoint.price if self._endpoint else None) or Price()
         full = prompt_tokens * price.input + completion_tokens * price.output
         return self.settings.batch.discount * full / 1e6
 
-    def _through_api(self, path: Path) -> list[str]:
-        import openai
 
-        assert self._endpoint is not None
-        client = self._client(self._endpoint)
-        try:
-            batch = self._submitted(client, path)
-            while batch.status not in OVER:
-                self._session.say(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
-                time.sleep(self.settings.batch.poll_s)
-                batch = client.batches.retrieve(batch.id)
-            self._session.say(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
-            files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
-            if batch.status == "failed" and not files:
-                raise EndpointError(f"teacher.endpoints.0: batch {batch.id} was refused: {_reasons(batch)}")
-            return [client.files.content(file).text for file in files]
-        except openai.APIStatusError as error:
-            fault = from_status(error.status_code, error.response.text, {})
-            message = scrubbed(str(fault), [self._key])
-            raise EndpointError(f"teacher.endpoints.0 ({self._endpoint.base_url}): {message}") from None
-        except openai.APIConnectionError as error:
-            raise Stopped(f"teacher.endpoints.0: no connection ({error.__cause__ or error}); run again") from None
-        finally:
-            client.close()
-
-    def _client(self, endpoint: Endpoint) -> openai.OpenAI:
-        import openai
-
-        self._key = endpoint.secret(0).get_secret_value()
-        transport = openai.DefaultHttpxClient(trust_env=trusts_proxy(endpoint.base_url), verify=trusted_certificates())
-        return openai.OpenAI(
-            base_url=endpoint.base_url, api_key=self._key or "none", max_retries=5, http_client=transport
-        )
-
-    def _submitted(self, client: openai.OpenAI, path: Path) -> ApiBatch:
-        """The batch of this file: known, found by its metadata, or made now."""
-        state = path.with_name(path.name.replace(".in.", ".state."))
-        known = read_json(state)
-        if known:
-            return client.batches.retrieve(known["batch"])
-        mark = hashlib.sha256(path.read_bytes()).hexdigest()
-        for batch in islice(client.batches.list(limit=100), 200):
-            if (batch.metadata or {}).get(MARK) == mark:
-                break
-        else:
-            with open(path, "rb") as source:
-                upload = client.files.create(file=source, purpose="batch")
-            batch = client.batches.create(
-                input_file_id=upload.id,
-                endpoint=URL,
-                completion_window=cast(Literal["24h"], self.settings.batch.completion_window),
-                metadata={MARK: mark},
-            )
-        write_json(state, {"batch": batch.id})
-        return batch
+def _body_of(line: dict[str, Any]) -> tuple[int, JsonObject, JsonValue]:
+    """(HTTP status, body, error) of a line of an output file. Raises TypeError and others where it is none."""
+    response = line.get("response") or {}
+    body = response.get("body") or {}
+    body = json.loads(body) if isinstance(body, str) else body
+    return int(response.get("status_code") or (200 if body.get("choices") else 0)), body, line.get("error")
 
 
 def _most_tokens(request: Request) -> int:
     """The longest answer that a request allows, in tokens."""
     most = request.sampling.get("max_tokens")
     return most if isinstance(most, int) else 1024
-
-
-def _progress(batch: ApiBatch) -> str:
-    counts = batch.request_counts
-    return f"{counts.completed:,} of {counts.total:,} done, {counts.failed:,} failed" if counts else "no counts yet"
-
-
-def _reasons(batch: ApiBatch) -> str:
-    errors = batch.errors.data if batch.errors and batch.errors.data else []
-    return "; ".join(f"{error.code}: {error.message}" for error in errors[:3]) or "no reason given"

@@ -15,6 +15,7 @@ from typing import Any
 
 Headers = dict[str, str]
 Reply = tuple[int, str, Headers]
+LOGIN = "<!DOCTYPE html><html><head><title>Sign in</title></head></html>"
 Respond = Callable[[dict[str, Any]], Reply]
 
 
@@ -24,7 +25,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(respond: Respond, certificate: Path | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def answering(
+    respond: Respond, certificate: Path | None = None, on_get: Callable[[], Reply] | None = None
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server's URL, up to and with /v1, and the bodies it has received; `respond` makes (status, text, headers)."""
     received: list[dict[str, Any]] = []
 
@@ -39,7 +42,7 @@ def answering(respond: Respond, certificate: Path | None = None) -> Iterator[tup
 
         def do_GET(self) -> None:
             """Where a redirect leads."""
-            self._send(200, "<!DOCTYPE html><html><head><title>Sign in</title></head></html>", {})
+            self._send(*(on_get() if on_get else (200, LOGIN, {})))
 
         def _send(self, status: int, text: str, headers: Headers) -> None:
             self.send_response(status)
