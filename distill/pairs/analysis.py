@@ -1,4 +1,4 @@
-"""How a text becomes BM25's terms: words, without stop words, stemmed; n-grams of characters where words have no gaps.
+"""How a text becomes terms for BM25 and for splits: stemmed words without stop words, or n-grams of characters.
 
 The language's Snowball stemmer and bm25s's stop words where there are any. Chinese, Japanese and Thai are written
 without spaces: runs of their letters become overlapping pairs of characters (as Lucene's CJK analyser does), anything
@@ -54,10 +54,10 @@ class Analysis:
         return str(self._stemmer.stemWord(word)) if self._stemmer else word
 
     def __call__(self, text: str) -> list[str]:
-        """The terms in order, repeated as often as they stand there."""
+        """The terms in order, as often as the text has them."""
         if self.without_spaces:
             return _pairs_of_characters(text)
-        stems, found = self._stems, []
+        stems, terms = self._stems, []
         for word in _WORD.findall(text.lower()):
             stem = stems.get(word)
             if stem is None:
@@ -65,15 +65,15 @@ class Analysis:
                 if len(stems) < 2_000_000:
                     stems[word] = stem
             if stem:
-                found.append(stem)
-        return found
+                terms.append(stem)
+        return terms
 
 
 def _pairs_of_characters(text: str) -> list[str]:
-    found = []
+    terms = []
     for run in _RUN.findall(text.lower()):
         if _IS_GAPLESS.match(run) and len(run) > 1:
-            found += [run[i : i + 2] for i in range(len(run) - 1)]
+            terms += [run[i : i + 2] for i in range(len(run) - 1)]
         else:
-            found.append(run)
-    return found
+            terms.append(run)
+    return terms

@@ -1,4 +1,4 @@
-"""The first stage and the miner of negatives: BM25 by bm25s, as Anserini's flat index has it."""
+"""BM25 by bm25s with the settings of Anserini's flat index: the first stage, and the miner of negatives."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Bm25:
         threads = cores() if len(tokens) >= THREADED else 0
         k = min(k, len(self.ids))
         more = min(k + 1, len(self.ids))  # one more shows whether the last place is a tie
-        found = self._index.retrieve(tokens, k=more, show_progress=False, n_threads=threads)
-        places, scores = found.documents.astype(np.int64), found.scores
+        top = self._index.retrieve(tokens, k=more, show_progress=False, n_threads=threads)
+        places, scores = top.documents.astype(np.int64), top.scores
         order = np.lexsort((-places, -scores), axis=1)
         places, scores = np.take_along_axis(places, order, 1), np.take_along_axis(scores, order, 1)
         for row in np.flatnonzero((scores[:, k - 1] == scores[:, -1]) & (scores[:, -1] > 0)) if more > k else ():

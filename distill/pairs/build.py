@@ -1,26 +1,20 @@
-"""Pairs from a source: what was judged, negatives that are mined, and what the teacher adds to them."""
+"""Pairs from a source: what was judged, negatives that are mined, and what the teacher adds. Called by the pipeline."""
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from distill.errors import ConfigError, DataError
-from distill.pairs.bm25 import Bm25
-from distill.pairs.clean import Leaks, Usable
+from distill.errors import DataError
+from distill.pairs.builder import PairBuilder
 from distill.pairs.collection import Collection, gather
-from distill.pairs.negatives import Miner, check_miners, described
-from distill.pairs.settings import DataSettings, NegativeSettings, PairSettings
+from distill.pairs.settings import DataSettings, PairSettings
 from distill.pairs.sources import open_source
-from distill.pairs.split import parted, parts, subset
+from distill.pairs.split import parted
 from distill.plugins import external_files
-from distill.records import Ask, Pair, make_pair
-from distill.texts import is_the_query
+from distill.records import Ask, Pair
+from distill.results import Json
 
 
 def collection(
@@ -42,235 +36,6 @@ def inputs(folder: Path, settings: DataSettings | None = None, base: Path | None
     return open_source(settings, folder, base).files() + external_files([settings.source], base or folder)
 
 
-class PairBuilder:
-    """The making of one run's pairs; every step adds to `pairs` and to `counts`, and nothing goes uncounted."""
-
-    def __init__(
-        self,
-        settings: PairSettings,
-        seed: int,
-        folder: Path,
-        base: Path | None = None,
-        ask: Ask | None = None,
-        held_out: Mapping[str, Iterable[str]] | None = None,
-        say: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        """Raises ConfigError where the settings need a teacher and there is none."""
-        if settings.asks and ask is None:
-            raise ConfigError("pairs: judge, synthesize, instructions and poison need a teacher to ask")
-        self.settings, self.seed, self.folder, self.base, self.ask, self.say = settings, seed, folder, base, ask, say
-        self.leaks = Leaks(held_out or {}, settings.clean.decontaminate)
-        self.counts: dict[str, Counter[str]] = {}
-        self.pairs: dict[str, Pair] = {}
-        self.data = self._load()
-        self.usable = Usable(self.data, settings.clean)
-
-    def _load(self) -> Collection:
-        split = self.settings.split
-        source = open_source(self.settings, self.folder, self.base)
-        if isinstance(split, str):
-            data = gather(source, split, self.settings.missing)
-            return replace(data, split_of=dict.fromkeys(data.queries, "train"))
-        return parted(gather(source, self.settings.qrels, self.settings.missing), split, self.seed)
-
-    @cached_property
-    def bm25(self) -> Bm25:
-        """One index for the round trip and the mining."""
-        return Bm25(self.data.passages, self.settings.language)
-
-    def tally(self, name: str) -> Counter[str]:
-        """The counts of one step."""
-        return self.counts.setdefault(name, Counter())
-
-    # --- queries -------------------------------------------------------------------------------------------------
-
-    def synthesize(self) -> None:
-        """Queries by the teacher; with each its passage, as a positive."""
-        from distill.pairs.generation.synthesize import write_queries
-
-        settings, judge = self.settings.synthesize, self._judge()
-        assert settings is not None and self.ask is not None
-        written = write_queries(
-            self.data.passages, self.usable, settings, judge, self.ask, self.seed, lambda: self.bm25,
-            self.settings.language, self.tally("synthesize"),
-        )  # fmt: skip
-        if not written:
-            raise DataError(f"{self.folder}: no query that the teacher wrote came back to its passage; see the counts")
-        queries = {each.query_id: each.text for each in written}
-        shares = self.settings.split if isinstance(self.settings.split, dict) else {"train": 1.0}
-        together = {each.query_id: each.doc_id for each in written}
-        where = parts(queries, shares, self.seed, together)
-        grades = {each.query_id: {each.doc_id: each.grade or judge.relevant_from} for each in written}
-        self.tally("synthesize")["kept"] = len(written)
-        self.data = replace(
-            self.data,
-            queries={**self.data.queries, **queries},
-            qrels={**self.data.qrels, **grades},
-            split_of={**self.data.split_of, **where},
-        )
-        for each in written:
-            label = {"label": grades[each.query_id][each.doc_id], "label_origin": "teacher"}
-            self.add(each.query_id, each.doc_id, source=f"synthesized:{each.kind}", **label)
-
-    def chosen(self) -> list[str]:
-        """The queries that pairs are made of: of the parts asked about, and of all parts where the teacher wrote them.
-
-        Those that copy a held-out query are left out.
-        """
-        wanted = None if self.settings.synthesize else set(self.settings.ask)
-        found: list[str] = []
-        for part in sorted(set(self.data.split_of.values())):
-            if wanted is not None and part not in wanted:
-                continue
-            queries = sorted(q for q in self.data.queries if self.data.split_of[q] == part)
-            if self.settings.queries is not None:
-                lot = random.Random(f"queries:{self.seed}" if part == "train" else f"queries:{self.seed}:{part}")
-                queries = sorted(lot.sample(queries, min(self.settings.queries, len(queries))))
-            found += queries
-        clean = [q for q in found if self.data.split_of[q] != "train" or self.leaks(self.data.queries[q]) is None]
-        if len(clean) < len(found):
-            self.tally("clean")["queries of evaluation sets"] += len(found) - len(clean)
-            gone = set(found) - set(clean)
-            self.pairs = {key: pair for key, pair in self.pairs.items() if pair.query_id not in gone}
-        return clean
-
-    # --- pairs ---------------------------------------------------------------------------------------------------
-
-    def add(self, query_id: str, doc_id: str, **fields: Any) -> None:
-        """One pair of the collection's texts, unless its texts are unusable or leaked; equal texts are one pair."""
-        pair = make_pair(
-            query_id, doc_id, self.data.queries[query_id], self.data.passages[doc_id],
-            self.data.instructions.get(query_id), split=self.data.split_of[query_id],
-            **{"language": self._language, "relevant_from": self.settings.relevant_from, **fields},
-        )  # fmt: skip
-        reason = self.usable.bad.get(doc_id) or ("empty" if not pair.query else None)
-        own = not self.settings.self_retrieval and is_the_query(query_id, pair.query, doc_id, pair.passage)
-        if own and not pair.relevant:
-            reason = "the query itself"
-        if reason:
-            self.tally("clean")[reason] += 1
-        elif pair.split == "train" and self.leaks(pair.passage) is not None:
-            self.tally("clean")["passages of evaluation sets"] += 1
-        else:
-            self.put(pair)
-
-    def put(self, pair: Pair) -> None:
-        """Keep the pair, or list it as the duplicate of the one there is; of two judgements the higher grade counts."""
-        first = self.pairs.setdefault(pair.pair_id, pair)
-        if first is pair:
-            return
-        self.tally("clean")["duplicates"] += 1
-        kept, other = first, pair
-        if first.label_origin == pair.label_origin == "judged" and first.label != pair.label:
-            self.tally("labels")["contradictory"] += 1
-            kept, other = (pair, first) if (pair.label or 0) > (first.label or 0) else (first, pair)
-        self.pairs[pair.pair_id] = replace(kept, duplicate=other.doc_id)
-
-    @property
-    def _language(self) -> str | None:
-        return None if self.settings.language == "none" else self.settings.language
-
-    def judged(self, queries: list[str]) -> None:
-        """What the source says: its grades, and the pairs that it lists without one."""
-        for query_id in queries:
-            if query_id in self._synthesized:
-                continue
-            for doc_id, grade in sorted(self.data.qrels.get(query_id, {}).items()):
-                if doc_id in self.data.passages:
-                    self.add(query_id, doc_id, label=grade, label_origin="judged", source="qrels")
-            for doc_id in sorted(self.data.unlabelled.get(query_id, ())):
-                self.add(query_id, doc_id, source="unlabelled")
-
-    @cached_property
-    def _synthesized(self) -> set[str]:
-        return {pair.query_id for pair in self.pairs.values() if pair.source.startswith("synthesized")}
-
-    def mine(self, queries: list[str]) -> None:
-        """Negatives, where they are asked for, or where nothing else says what is not relevant."""
-        settings, why = self._negatives()
-        if settings is None:
-            self.say(f"negatives: none mined, since {why}")
-            return
-        check_miners(settings, self.data.listed)
-        data = subset(self.data, queries)
-        miner = Miner(
-            data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25,
-            self.settings.self_retrieval, self.settings.missing,
-        )  # fmt: skip
-        mined = list(miner(queries))
-        for negative in mined:
-            self.add(
-                negative.query_id, negative.doc_id, label=0, label_origin="assumed", source=negative.source,
-                suspected=negative.suspected,
-            )  # fmt: skip
-        self.tally("mine").update(miner.counts)
-        left_out = "".join(f"; {count:,} {reason}" for reason, count in sorted(miner.counts.items()) if count)
-        self.say(f"negatives: {len(mined):,} mined by {described(settings)}, since {why}{left_out}")
-
-    def _negatives(self) -> tuple[NegativeSettings | None, str]:
-        """How negatives are mined, if at all, and why."""
-        settings = self.settings.negatives
-        if settings is not None:
-            return (
-                (settings, "pairs.negatives asks for them") if settings.per_query else (None, "pairs.negatives is none")
-            )
-        if any(pair.relevant is False for pair in self.pairs.values()):
-            return None, "the source has pairs judged not relevant (pairs.negatives is null)"
-        if any(pair.label is None for pair in self.pairs.values()):
-            return None, "the source lists pairs without a label (pairs.negatives is null)"
-        return NegativeSettings(), "the source has no pair judged not relevant (pairs.negatives is null)"
-
-    # --- the teacher ---------------------------------------------------------------------------------------------
-
-    def _judge(self) -> Any:
-        from distill.pairs.generation.settings import JudgeSettings
-
-        return self.settings.judge or JudgeSettings(samples=1)
-
-    def judge(self) -> None:
-        """Grades for what was mined, and for what the source lists without one."""
-        from distill.pairs.generation.judge import grades
-
-        settings, counts = self._judge(), self.tally("judge")
-        assert self.ask is not None
-        due = {
-            key: pair
-            for key, pair in sorted(self.pairs.items())
-            if ("mined" in settings.of and pair.label_origin == "assumed")
-            or ("unlabelled" in settings.of and pair.label is None)
-        }
-        found = grades(self.ask, settings, ((k, (p.query, p.instruction, p.passage)) for k, p in due.items()), counts)
-        for key, grade in found.items():
-            if grade is None:
-                continue
-            pair, relevant = due[key], grade >= settings.relevant_from
-            counts[f"grade {grade}"] += 1
-            if relevant and pair.label is not None and settings.relevant != "relabel":
-                if settings.relevant == "drop":
-                    del self.pairs[key]
-                else:
-                    self.pairs[key] = replace(pair, suspected=f"the teacher grades it {grade}")
-                continue
-            self.pairs[key] = replace(
-                pair, label=grade, label_origin="teacher", relevant_from=settings.relevant_from,
-                label_before=pair.label if pair.label != grade else pair.label_before,
-            )  # fmt: skip
-
-    def instruct(self) -> None:
-        """Instructions, the passages that fail them, poisoned requests."""
-        from distill.pairs.generation.instruct import instruction_pairs, poisoned, write_instructions
-
-        settings, judge, counts = self.settings.instructions, self._judge(), self.tally("instructions")
-        assert settings is not None and self.ask is not None
-        plain = list(self.pairs.values())
-        made = write_instructions(plain, settings, judge, self.ask, self.seed, counts)
-        rows = instruction_pairs(made, plain, settings, judge, self.ask, self.seed, counts)
-        if self.settings.poison:
-            rows += poisoned(made, self.settings.poison, judge, self.ask, self.seed, self.tally("poison"))
-        for row in rows:
-            self.put(replace(row, language=self._language))
-
-
 def build(
     settings: PairSettings,
     seed: int,
@@ -279,7 +44,7 @@ def build(
     ask: Ask | None = None,
     held_out: Mapping[str, Iterable[str]] | None = None,
     notify: Callable[[str], None] | None = None,
-) -> tuple[list[Pair], dict[str, Any]]:
+) -> tuple[list[Pair], dict[str, Json]]:
     """(pairs, counts). Equal texts are one pair, the second one's id in `duplicate`.
 
     `base` is what paths of the settings are relative to; `ask` asks the teacher, where the settings say so; `held_out`
@@ -287,33 +52,33 @@ def build(
     ask about, ConfigError where settings do not fit it, and Stopped where the teacher stops: the same call goes on.
     """
     say = notify or (lambda text: None)
-    work = PairBuilder(settings, seed, folder, base, ask, held_out, say)
-    for what, count in work.data.left_out.items():
+    builder = PairBuilder(settings, seed, folder, base, ask, held_out, say)
+    for what, count in builder.data.left_out.items():
         say(f"left out: {count:,} {what}")
-    for what, count in work.data.counts.items():
+    for what, count in builder.data.counts.items():
         say(f"source: {count:,} {what}")
     if settings.synthesize:
         say(f"writing queries for {settings.synthesize.passages} passages")
-        work.synthesize()
-    queries = work.chosen()
-    work.judged(queries)
-    work.mine(queries)
+        builder.synthesize()
+    queries = builder.chosen()
+    builder.judged(queries)
+    builder.mine(queries)
     if settings.judge:
         say("grading passages")
-        work.judge()
+        builder.judge()
     if settings.instructions:
         say("writing instructions")
-        work.instruct()
-    if not work.pairs:
-        found = ", ".join(f"{count} {why}" for why, count in work.tally("clean").items()) or "it holds none"
-        raise DataError(f"{folder}: no pair is left ({found})")
-    return list(work.pairs.values()), _counts(work)
+        builder.instruct()
+    if not builder.pairs:
+        reasons = ", ".join(f"{count} {why}" for why, count in builder.tally("clean").items()) or "it holds none"
+        raise DataError(f"{folder}: no pair is left ({reasons})")
+    return list(builder.pairs.values()), _counts(builder)
 
 
-def _counts(work: PairBuilder) -> dict[str, Any]:
-    pairs = list(work.pairs.values())
-    clean = work.tally("clean")
-    steps = {name: dict(sorted(found.items())) for name, found in work.counts.items() if name != "clean"}
+def _counts(builder: PairBuilder) -> dict[str, Json]:
+    pairs = list(builder.pairs.values())
+    clean = builder.tally("clean")
+    steps = {name: dict(sorted(counts.items())) for name, counts in builder.counts.items() if name != "clean"}
     return {
         "pairs": len(pairs),
         "queries": len({pair.query_id for pair in pairs}),
@@ -322,13 +87,13 @@ def _counts(work: PairBuilder) -> dict[str, Any]:
         "suspected": sum(pair.suspected is not None for pair in pairs),
         "empty": clean.pop("empty", 0),
         "duplicates": clean.pop("duplicates", 0),
-        "negative_grades": work.data.negative_grades,
-        "without_text": sum(work.data.left_out.values()),
-        "of_source": work.data.counts,
+        "negative_grades": builder.data.negative_grades,
+        "without_text": sum(builder.data.left_out.values()),
+        "of_source": builder.data.counts,
         "by_source": dict(Counter(pair.source.split(":")[0] for pair in pairs)),
         "by_split": dict(Counter(pair.split for pair in pairs)),
         "by_grade": {str(grade): n for grade, n in sorted(Counter(str(pair.label) for pair in pairs).items())},
         "left_out": dict(sorted(clean.items())),
-        "passages": {"in_source": len(work.data.passages), **work.usable.counts()},
+        "passages": {"in_source": len(builder.data.passages), **builder.usable.counts()},
         **steps,
     }

@@ -1,4 +1,7 @@
-"""What is taken out of a collection before anything is asked: empty, giant, foreign and repeated texts, leaks."""
+"""What is taken out of a collection before the teacher is asked: empty, giant, foreign and repeated texts, leaks.
+
+Called by `distill.pairs.builder`; its comparison of texts also by the miner.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from distill.pairs.settings import CleanSettings
 from distill.texts import normalised
 
 CERTAIN = 0.7  # how sure the identifier must be of another language before a text goes
-STRETCH = 50  # characters below which a text's language is not asked about
+STRETCH = 50  # characters below which a text's language is not identified
 
 
 class Usable:
@@ -50,11 +53,11 @@ class Usable:
 
     def counts(self) -> dict[str, int]:
         """Passages left out, by reason."""
-        found = Counter(self.bad.values())
-        return {**found, "repeated": len(self.first_of)}
+        reasons = Counter(self.bad.values())
+        return {**reasons, "repeated": len(self.first_of)}
 
     def same(self, doc_id: str) -> str:
-        """The passage that stands for this one."""
+        """The first passage of this one's text: itself, or the one that it repeats."""
         return self.first_of.get(doc_id, doc_id)
 
 
@@ -86,7 +89,7 @@ def nearly_equal(text: str, others: Iterable[frozenset[tuple[str, ...]]], simila
 
 
 class Leaks:
-    """Whether a query or a passage stands in a held-out set, copied or lightly edited; every text is looked at once."""
+    """Whether a held-out set has a query or a passage, copied or lightly edited; every text is compared once."""
 
     def __init__(self, held_out: Mapping[str, Several[str] | Iterable[str]], wanted: bool | list[str]) -> None:
         """Raises ConfigError for the name of a set that there is not."""

@@ -45,8 +45,8 @@ def nearest(
 def _unit(vectors: Any) -> Any:
     import numpy as np
 
-    found = np.asarray(vectors, np.float32)
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    rows = np.asarray(vectors, np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def _loaded(model: str, base: Path) -> Any:

@@ -1,4 +1,7 @@
-"""Negatives that nobody judged: drawn from ranked lists, several miners mixed, known positives excluded."""
+"""Negatives that nobody judged: drawn from ranked lists, several miners mixed, known positives excluded.
+
+Called by `distill.pairs.builder`.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Miner:
         self.counts: Counter[str] = Counter()
 
     def __call__(self, queries: Sequence[str]) -> Iterator[Mined]:
-        """The negatives of each query, in the queries' order; the same seed draws the same, whatever the order."""
+        """The negatives of each query, in the queries' order; a draw depends on the seed and the query's id alone."""
         miners = self._settings.miners
         texts = {q: self._data.queries[q] for q in queries}
         lists = [self._lists(miner, texts) for miner in miners]
@@ -76,14 +79,14 @@ class Miner:
             for miner, (docs, _) in zip(miners, lists, strict=True)
         ]
         limits = [self._limit(query_id, ranked) for ranked in lists]
-        found: list[tuple[int, Mined]] = []
+        mined: list[tuple[int, Mined]] = []
         quotas = _shared(wanted, [miner.share for miner in miners], rng)
-        for extra in (False, True):  # first each miner's share, then whoever has more makes good what is missing
-            for at, miner in enumerate(miners):
-                quota = wanted - len(found) if extra else quotas[at]
-                docs, scores = lists[at]
-                while quota > 0 and (place := windows[at].next()) is not None:
-                    doc, limit = docs[place], limits[at]
+        for extra in (False, True):  # first each miner's share; then others fill what a miner lacks
+            for number, miner in enumerate(miners):
+                quota = wanted - len(mined) if extra else quotas[number]
+                docs, scores = lists[number]
+                while quota > 0 and (place := windows[number].next()) is not None:
+                    doc, limit = docs[place], limits[number]
                     same = self._usable.same(doc)
                     if same in taken or doc in self._usable.bad:
                         continue
@@ -100,10 +103,10 @@ class Miner:
                         if self._settings.suspected == "drop":
                             continue
                         reason = f"scores {scores[place] / limit[1]:.2f} of the best positive"
-                    found.append((at, Mined(query_id, doc, miner.miner, place + 1, reason)))
+                    mined.append((number, Mined(query_id, doc, miner.miner, place + 1, reason)))
                     quota -= 1
-        self.counts["missing"] += wanted - len(found)
-        yield from (each for _, each in sorted(found, key=lambda pair: (pair[0], pair[1].rank)))
+        self.counts["missing"] += wanted - len(mined)
+        yield from (negative for _, negative in sorted(mined, key=lambda pair: (pair[0], pair[1].rank)))
 
     def _known(self, query_id: str) -> set[str]:
         """Passages of which the source says something, those of equal text included."""
@@ -152,7 +155,7 @@ class Miner:
             ids = index.ids
             for query_id, row, row_scores in zip(names, places.tolist(), scores.tolist(), strict=True):
                 shared = len(row_scores) if row_scores[-1] > 0 else sum(score > 0 for score in row_scores)
-                yield query_id, ([ids[at] for at in row[:shared]], row_scores[:shared])
+                yield query_id, ([ids[place] for place in row[:shared]], row_scores[:shared])
 
     def _of_run(self, miner: MinerSettings, queries: Mapping[str, str]) -> Mapping[str, list[tuple[str, float]]]:
         path = self._base / str(miner.path)
@@ -179,7 +182,7 @@ class Miner:
 
 
 class _Draw:
-    """Places from `start` to `stop`, each once, in an order by lot that is drawn as far as it is asked for."""
+    """Places from `start` to `stop` in a random order, each once, drawn one at a time."""
 
     def __init__(self, rng: random.Random, start: int, stop: int) -> None:
         self._rng, self._left = rng, list(range(start, stop))
@@ -214,14 +217,14 @@ class _Copies:
 
 
 def _shared(wanted: int, shares: Sequence[float], rng: random.Random) -> list[int]:
-    """`wanted` in whole numbers by the shares; what is left over falls to the shares' remainders, by lot."""
+    """`wanted` in whole numbers by the shares; the rest is drawn by the shares' remainders."""
     exact = [wanted * share / sum(shares) for share in shares]
-    found = [int(each) for each in exact]
-    for _ in range(wanted - sum(found)):
-        rest = [each - have for each, have in zip(exact, found, strict=True)]
-        at = rng.choices(range(len(shares)), [max(r, 1e-9) for r in rest])[0]
-        found[at] += 1
-    return found
+    quotas = [int(each) for each in exact]
+    for _ in range(wanted - sum(quotas)):
+        rest = [each - have for each, have in zip(exact, quotas, strict=True)]
+        number = rng.choices(range(len(shares)), [max(r, 1e-9) for r in rest])[0]
+        quotas[number] += 1
+    return quotas
 
 
 def check_miners(settings: NegativeSettings, listed: Mapping[str, Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Splitting by query, seeded, so that no query stands in two parts, not even in other words of the same stems."""
+"""Seeded splits by query: no query is in two parts, nor are two queries of the same stems. Called by `build`."""
 
 from __future__ import annotations
 
@@ -52,37 +52,37 @@ def parts(
     """
     analysis = Analysis("en")
     groups: dict[str, list[str]] = {}
-    place: dict[str, str] = {}  # query -> the group it belongs to
+    group_of: dict[str, str] = {}  # query -> the group it belongs to
     first: dict[str, str] = {}  # a stem bag or a key of the caller's -> the group it was first seen in
     for query_id in sorted(queries):
         marks = ["stems:" + signature(queries[query_id], analysis)]
         if together and query_id in together:
             marks.append("key:" + together[query_id])
-        known = dict.fromkeys(first[mark] for mark in marks if mark in first)
-        group = next(iter(known), query_id)
-        for other in list(known)[1:]:
+        known_groups = dict.fromkeys(first[mark] for mark in marks if mark in first)
+        group = next(iter(known_groups), query_id)
+        for other in list(known_groups)[1:]:
             for member in groups.pop(other):
                 groups[group].append(member)
-                place[member] = group
+                group_of[member] = group
             first.update({mark: group for mark, there in first.items() if there == other})
         groups.setdefault(group, []).append(query_id)
-        place[query_id] = group
+        group_of[query_id] = group
         first.update(dict.fromkeys(marks, group))
     order = sorted(groups)
     random.Random(f"split:{seed}").shuffle(order)
-    found: dict[str, str] = {}
-    names, total, done, start = list(shares), len(queries), 0, 0.0
+    part_of: dict[str, str] = {}
+    names, total, assigned, start = list(shares), len(queries), 0, 0.0
     ends = []
     for name in names:
         start += shares[name]
         ends.append(round(start * total))
-    at = 0
+    index = 0
     for group in order:
-        while at < len(names) - 1 and done >= ends[at]:
-            at += 1
-        found.update(dict.fromkeys(groups[group], names[at]))
-        done += len(groups[group])
-    return found
+        while index < len(names) - 1 and assigned >= ends[index]:
+            index += 1
+        part_of.update(dict.fromkeys(groups[group], names[index]))
+        assigned += len(groups[group])
+    return part_of
 
 
 def signature(query: str, analysis: Analysis) -> str:

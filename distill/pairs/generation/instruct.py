@@ -61,20 +61,20 @@ def write_instructions(
     chosen = rng.sample(positives, round(settings.share * len(positives)))
     prompts = []
     for pair in sorted(chosen, key=lambda p: p.pair_id):
-        lot = random.Random(f"instruction:{seed}:{pair.pair_id}")
-        length, style = LENGTH_WORDS[lot.choice(settings.lengths)], STYLE_WORDS[lot.choice(settings.styles)]
+        draw = random.Random(f"instruction:{seed}:{pair.pair_id}")
+        length, style = LENGTH_WORDS[draw.choice(settings.lengths)], STYLE_WORDS[draw.choice(settings.styles)]
         text = filled("instruction", length=length, style=style, query=pair.query, passage=pair.passage)
         prompts.append((pair, text))
     drafts: list[tuple[Pair, str]] = []
     for pair, texts in contents(ask, settings, "instruction", prompts, counts).items():
-        said = dict.fromkeys(i for text in texts if (i := read_text(text, "instruction", LONGEST)))
-        counts["unreadable"] += not said
-        drafts += [(pair, instruction) for instruction in said]
+        instructions = dict.fromkeys(i for text in texts if (i := read_text(text, "instruction", LONGEST)))
+        counts["unreadable"] += not instructions
+        drafts += [(pair, instruction) for instruction in instructions]
     counts["written"] += len(drafts)
-    found = grades(ask, judge, (((p, i), (p.query, i, p.passage)) for p, i in drafts), counts, "instruction check")
+    grade_of = grades(ask, judge, (((p, i), (p.query, i, p.passage)) for p, i in drafts), counts, "instruction check")
     kept = []
     for pair, instruction in drafts:
-        grade = found[pair, instruction]
+        grade = grade_of[pair, instruction]
         if grade is None or grade < judge.relevant_from:
             counts["unsatisfied"] += 1
         else:
@@ -108,17 +108,17 @@ def instruction_pairs(
     items: list[Asking[object]] = [
         ((each.key, other.doc_id), (each.pair.query, each.instruction, other.passage)) for each, other in mined
     ]
-    found = grades(ask, judge, items, counts, "instruction negative")
+    grade_of = grades(ask, judge, items, counts, "instruction negative")
     for each, other in mined:
-        grade = found[each.key, other.doc_id]
+        grade = grade_of[each.key, other.doc_id]
         if grade is not None:
             source = "instruction_mined" if grade < judge.relevant_from else "instruction_positive"
             rows.append(_row(each, other.doc_id, other.passage, grade, source, judge))
     rows += _written(made, settings, judge, ask, counts)
     for each in made:
         plain = [p for p in of_query[each.pair.query_id] if p.relevant is False]
-        lot = random.Random(f"easy:{seed}:{each.pair.pair_id}")
-        for other in lot.sample(plain, min(settings.easy, len(plain))):
+        draw = random.Random(f"easy:{seed}:{each.pair.pair_id}")
+        for other in draw.sample(plain, min(settings.easy, len(plain))):
             rows.append(_row(each, other.doc_id, other.passage, 0, "instruction_easy", judge, "assumed"))
     return rows
 
@@ -143,17 +143,17 @@ def _written(
     ]
     drafts: list[tuple[Instructed, str]] = []
     for each, texts in contents(ask, settings, "failing passages", prompts, counts).items():
-        said = list(dict.fromkeys(p for text in texts for p in read_texts(text, "passages")))[: settings.written]
-        counts["no passage"] += not said
-        drafts += [(each, passage) for passage in said]
+        passages = list(dict.fromkeys(p for text in texts for p in read_texts(text, "passages")))[: settings.written]
+        counts["no passage"] += not passages
+        drafts += [(each, passage) for passage in passages]
     counts["passages written"] += len(drafts)
     items: list[Asking[object]] = []
     for each, passage in drafts:
         items.append(((each.key, passage, "alone"), (each.pair.query, None, passage)))
         items.append(((each.key, passage, "instructed"), (each.pair.query, each.instruction, passage)))
-    found = grades(ask, judge, items, counts, "instruction negative")
+    grade_of = grades(ask, judge, items, counts, "instruction negative")
     for each, passage in drafts:
-        alone, instructed = found[each.key, passage, "alone"], found[each.key, passage, "instructed"]
+        alone, instructed = grade_of[each.key, passage, "alone"], grade_of[each.key, passage, "instructed"]
         if alone is None or instructed is None:
             continue
         if alone < judge.relevant_from:
@@ -183,8 +183,8 @@ def poisoned(
 
     Counted: `altered`, `implausible`, `still satisfied`, `unreadable`.
     """
-    lot = random.Random(f"poison:{seed}")
-    chosen = [each for each in made if lot.random() < settings.share]
+    rng = random.Random(f"poison:{seed}")
+    chosen = [each for each in made if rng.random() < settings.share]
     prompts = [
         (
             (each, what),
@@ -214,9 +214,9 @@ def poisoned(
     ]
     rows = []
     for draft, texts in contents(ask, judge, "poison check", checks, counts).items():
-        said = [value for text in texts if (value := read_json(text)) is not None]
-        plausible = sum(value.get("plausible") is True for value in said) * 2 > judge.samples
-        unmet = sum(value.get("satisfied") is False for value in said) * 2 > judge.samples
+        values = [value for text in texts if (value := read_json(text)) is not None]
+        plausible = sum(value.get("plausible") is True for value in values) * 2 > judge.samples
+        unmet = sum(value.get("satisfied") is False for value in values) * 2 > judge.samples
         counts["implausible"] += not plausible
         counts["still satisfied"] += plausible and not unmet
         if plausible and unmet:

@@ -1,4 +1,7 @@
-"""The teacher as a judge: grades from 0 to 3, several samples, one consensus."""
+"""The teacher as a judge: grades from 0 to 3, several samples, one consensus.
+
+Called where pairs are made, and by `distill evaluate --judge-unjudged`.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ def grades(
     asked, failed, unreadable, and `undecided` keys.
     """
     prompts = ((key, filled("grade", query=q, instruction=i, passage=p)) for key, (q, i, p) in items)
-    found: dict[Key, int | None] = {}
+    grade_of: dict[Key, int | None] = {}
     for key, texts in contents(ask, settings, purpose, prompts, counts).items():
-        said = [each for text in texts if (each := read_grade(text)) is not None]
-        counts["unreadable"] += len(texts) - len(said)
-        grade = statistics.median_low(said) if said else 0
-        agreed = sum(abs(each - grade) <= settings.spread for each in said) * 2 > settings.samples
-        found[key] = grade if agreed else None
+        read = [value for text in texts if (value := read_grade(text)) is not None]
+        counts["unreadable"] += len(texts) - len(read)
+        grade = statistics.median_low(read) if read else 0
+        agreed = sum(abs(value - grade) <= settings.spread for value in read) * 2 > settings.samples
+        grade_of[key] = grade if agreed else None
         counts["undecided"] += not agreed
-    return found
+    return grade_of

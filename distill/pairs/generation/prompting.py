@@ -1,4 +1,4 @@
-"""The prompts, files beside this one, filled with texts that can break neither the prompt nor the model's control."""
+"""The prompts (files in `prompts/`) and the reading of their answers. No text that fills one can be control tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIELD = re.compile(r"\{(\w+)\}")
 
 @lru_cache(maxsize=len(NAMES))
 def template(name: str) -> str:
-    """The prompt's text with its fields, as it stands in the file."""
+    """The prompt's text with its fields, as the file has it."""
     return (resources.files("distill.pairs.generation") / "prompts" / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 
@@ -46,16 +46,16 @@ def read_grade(content: str) -> int | None:
 
 def read_json(content: str) -> dict[str, Any] | None:
     """The last JSON object in an answer, fenced or between words; None where there is none."""
-    decoder, found, at = json.JSONDecoder(), None, content.find("{")
-    while at != -1:
+    decoder, last, start = json.JSONDecoder(), None, content.find("{")
+    while start != -1:
         try:
-            value, end = decoder.raw_decode(content, at)
+            value, end = decoder.raw_decode(content, start)
         except (ValueError, RecursionError):
-            at = content.find("{", at + 1)
+            start = content.find("{", start + 1)
             continue
-        found = value if isinstance(value, dict) else found
-        at = content.find("{", end)
-    return found
+        last = value if isinstance(value, dict) else last
+        start = content.find("{", end)
+    return last
 
 
 def read_text(content: str, key: str, longest: int = 4000) -> str | None:

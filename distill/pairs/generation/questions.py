@@ -1,4 +1,4 @@
-"""Many questions at once: asked in one call, whatever the order of arrival, given back by the caller's own key."""
+"""Many questions to the teacher in one call, answered by the caller's own keys in whatever order answers arrive."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def contents(
     reasoning. Raises whatever `ask` raises (Stopped: the next call goes on from there).
     """
     waiting: dict[str, list[tuple[Key, int]]] = {}
-    found: dict[Key, dict[int, str]] = {}
+    answers: dict[Key, dict[int, str]] = {}
 
     def requests() -> Iterator[Request]:
         for key, content in items:
-            found.setdefault(key, {})
+            answers.setdefault(key, {})
             for sample in range(settings.samples):
                 request = ask.request(
                     content,
@@ -43,5 +43,5 @@ def contents(
             if answer.error is not None or answer.finish_reason == "length" or not answer.content.strip():
                 counts["failed"] += 1
             else:
-                found[key][sample] = answer.content
-    return {key: [texts[sample] for sample in sorted(texts)] for key, texts in found.items()}
+                answers[key][sample] = answer.content
+    return {key: [texts[sample] for sample in sorted(texts)] for key, texts in answers.items()}

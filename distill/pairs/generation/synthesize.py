@@ -1,4 +1,4 @@
-"""Queries for passages that nobody has searched for: the teacher's, kept when they lead back to the passage."""
+"""Queries that the teacher writes for passages, kept where they lead back to the passage. Called by the builder."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def write_queries(
     counts: Counter[str],
 ) -> list[Written]:
     """The queries that came back. Counted: `written`, and those left out: `repeated`, `not found`, `not relevant`."""
-    free = sorted(key for key in passages if key not in usable.bad and key not in usable.first_of)
+    unique = sorted(key for key in passages if key not in usable.bad and key not in usable.first_of)
     rng = random.Random(f"synthesize:{seed}")
-    chosen = sorted(rng.sample(free, min(settings.passages, len(free))))
+    chosen = sorted(rng.sample(unique, min(settings.passages, len(unique))))
     kinds = {key: _kinds(f"{seed}:{key}", settings) for key in chosen}
     prompts = ((key, filled("queries", kinds=", ".join(kinds[key]), passage=passages[key])) for key in chosen)
     analysis, seen = Analysis(language), set[str]()
@@ -65,16 +65,16 @@ def write_queries(
     if settings.found_within is not None and drafts:
         top = bm25().top({draft.query_id: draft.text for draft in drafts}, settings.found_within)
         same = usable.same
-        there = [d for d in drafts if d.doc_id in {same(doc) for doc, _ in top[d.query_id]}]
-        counts["not found"] += len(drafts) - len(there)
-        drafts = there
+        found_again = [d for d in drafts if d.doc_id in {same(doc) for doc, _ in top[d.query_id]}]
+        counts["not found"] += len(drafts) - len(found_again)
+        drafts = found_again
     if not settings.judged:
         return drafts
     items = ((draft.query_id, (draft.text, None, passages[draft.doc_id])) for draft in drafts)
-    found = grades(ask, judge, items, counts, "round trip")
+    grade_of = grades(ask, judge, items, counts, "round trip")
     kept = []
     for draft in drafts:
-        grade = found[draft.query_id]
+        grade = grade_of[draft.query_id]
         if grade is None or grade < judge.relevant_from:
             counts["not relevant"] += 1
         else:
@@ -82,14 +82,14 @@ def write_queries(
     return kept
 
 
-def _kinds(lot: str, settings: SynthesisSettings) -> list[str]:
+def _kinds(seed: str, settings: SynthesisSettings) -> list[str]:
     """Kinds for one passage, drawn by their weights; none twice while there are others."""
-    rng = random.Random(f"kinds:{lot}")
-    left: dict[str, float] = {}
-    found: list[str] = []
+    rng = random.Random(f"kinds:{seed}")
+    weights: dict[str, float] = {}
+    drawn: list[str] = []
     for _ in range(settings.per_passage):
-        left = left or {kind: weight for kind, weight in settings.kinds.items() if weight > 0}
-        (kind,) = rng.choices(list(left), list(left.values()))
-        found.append(kind)
-        del left[kind]
-    return found
+        weights = weights or {kind: weight for kind, weight in settings.kinds.items() if weight > 0}
+        (kind,) = rng.choices(list(weights), list(weights.values()))
+        drawn.append(kind)
+        del weights[kind]
+    return drawn
