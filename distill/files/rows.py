@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Row = dict[str, object]
 Rows = Iterator[tuple[str, Row]]  # (file and line, row)
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
 _SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
@@ -33,11 +34,11 @@ def rows(path: Path, needed: str = "") -> Rows:
     JSON arrays are held in memory. Raises DataError with file and line for whatever cannot be read as it is; `needed`
     says what a missing file should be.
     """
-    if ending(path) not in ENDINGS:
+    if ending(path) not in (*ENDINGS, _UNICODE_TEXT):
         raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)} (.gz after any but the last)")
     if path.is_dir() or ending(path) != ".parquet":
-        read = {".csv": _csv, ".tsv": _tsv}.get(ending(path))
-        return read(path) if read and not path.is_dir() else json_rows(path, needed)
+        read = {".csv": _csv, ".tsv": _tsv, _UNICODE_TEXT: _csv}.get(ending(path))
+        return read(path, needed) if read else json_rows(path, needed)
     return _parquet(path)
 
 
@@ -136,10 +137,12 @@ def _array(path: Path, first: tuple[int, str], rest: Iterator[tuple[int, str]]) 
         yield f"{path}: object {index}", row
 
 
-def _csv(path: Path) -> Rows:
+def _csv(path: Path, needed: str) -> Rows:
     """Commas, semicolons (Excel in much of Europe) or tabs: whichever the header has."""
-    with stream(path) as text:
+    with stream(path, needed) as text:
         head = text.readline()
+        if head.lower().startswith("sep="):  # Excel's hint
+            head = text.readline()
         delimiter = next((mark for mark in ",;\t" if mark in head), ",")
         source = csv.reader(chain([head], text), delimiter=delimiter, strict=True)
         header: list[str] = []
@@ -158,9 +161,9 @@ def _csv(path: Path) -> Rows:
             raise DataError(f"{path}:{source.line_num}: not readable as a table ({error}); mend the quotes") from None
 
 
-def _tsv(path: Path) -> Rows:
+def _tsv(path: Path, needed: str) -> Rows:
     header: list[str] = []
-    for number, cells in tab_lines(path):
+    for number, cells in tab_lines(path, needed):
         where = f"{path}:{number}"
         if not header:
             header = _header(cells, where)

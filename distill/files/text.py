@@ -45,9 +45,9 @@ def lines(path: Path, needed: str = "") -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def stream(path: Path) -> Iterator[TextIO]:
+def stream(path: Path, needed: str = "") -> Iterator[TextIO]:
     """The file as text with its line ends as they are, for the csv module. Raises DataError as `lines` does."""
-    with _opened(path, "") as (source, encoding):
+    with _opened(path, needed) as (source, encoding):
         yield _text(source, encoding, "")
 
 

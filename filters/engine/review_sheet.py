@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 
 from distill.errors import DataError
+from distill.files.rows import rows
+from distill.files.values import id_of, text_of
 from distill.records import Pair, Trace
 
 DECISIONS = ("accept", "reject", "relabel")
@@ -46,23 +48,16 @@ def write_review_sheet(folder: Path, disputes: Sequence[tuple[Pair, Sequence[Tra
 
 def read_decisions(path: Path) -> dict[str, str]:
     """{pair_id: decision} of a sheet; rows without a decision are undecided. Raises DataError with file and line."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as source:
-            rows = csv.DictReader(source)
-            if not {"pair_id", "decision"} <= set(rows.fieldnames or ()):
-                raise DataError(f"{path}:1: a sheet of decisions has the columns pair_id and decision")
-            decisions = {}
-            for row in rows:
-                decision = (row["decision"] or "").strip().lower()
-                if decision and decision not in DECISIONS:
-                    raise DataError(f"{path}:{rows.line_num}: {decision!r} is none of {', '.join(DECISIONS)}")
-                if decision:
-                    decisions[row["pair_id"]] = decision
-            return decisions
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; filters.label_dispute.decisions names it") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the sheet as UTF-8") from None
+    decisions: dict[str, str] = {}
+    for where, row in rows(path, "filters.label_dispute.decisions names it"):
+        if not {"pair_id", "decision"} <= set(row):
+            raise DataError(f"{where}: a sheet of decisions has the columns pair_id and decision")
+        decision, pair_id = text_of(row["decision"], where).lower(), id_of(row["pair_id"], where)
+        if decision and decision not in DECISIONS:
+            raise DataError(f"{where}: {decision!r} is none of {', '.join(DECISIONS)}")
+        if decision and pair_id and decisions.setdefault(pair_id, decision) != decision:
+            raise DataError(f"{where}: {pair_id} is decided twice, first {decisions[pair_id]!r}; keep one")
+    return decisions
 
 
 def _article(number: int, pair: Pair, traces: Sequence[Trace]) -> str:

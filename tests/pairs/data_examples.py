@@ -55,6 +55,16 @@ def saved(**parts: list[dict[str, object]]) -> Callable[[Path], None]:
     return write
 
 
+def classes(*names: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        from datasets import ClassLabel, Dataset, DatasetDict
+
+        rows = Dataset.from_list([ROWS[0]]).cast_column("label", ClassLabel(names=list(names)))
+        DatasetDict({"train": rows}).save_to_disk(str(path))
+
+    return write
+
+
 def row(query: str, passage: str, label: object, **more: object) -> dict[str, object]:
     return {"query": query, "passage": passage, "label": label, **more}
 
@@ -204,6 +214,11 @@ EXAMPLES: dict[str, list[Example]] = {
                 "no qrels.Train; there is qrels.train, qrels.test"),
     ],
     "table CSV": [
+        table(BOTH, "t.txt", TABS.replace("\n", "\r\n").encode("utf-16")),
+        table(WITH_NEWLINE, "t.csv", "sep=,\r\n" + CSV),
+        table("'doc' and 'text' may both be the passage; name one in columns.passage", "t.csv", "query,doc,text,label\na,d1,b,1\n"),
+        table(HARVEST, "t.csv", f"query,doc,text,label,score\napple harvest,d1,{APPLES},1,13.5\n", columns={"passage": "text"}),
+
         table(WITH_NEWLINE, "t.csv", CSV),
         table(WITH_NEWLINE, "t.csv", "\ufeff" + CSV.replace(",1\n", ";1\n").replace(",0\n", ";0\n").replace(
             "query,passage,", "query;passage;").replace("harvest,", "harvest;").replace('train,"', 'train;"')),
@@ -244,6 +259,9 @@ EXAMPLES: dict[str, list[Example]] = {
         table("bytes that are not UTF-8", "t.parquet", parquet(row("apple harvest", b"\xff", 1))),  # type: ignore[arg-type]
     ],
     "table of three": [
+        Example({**THREE, "q.tsv": "id\ttext\tquery\nq1\ta\tb\n", "r.csv": "qid,pid,rel\nq1,d1,1\n"},
+                {"source": "table", "files": NAMES}, "may both be the query"),
+
         three(BOTH, "query-id,corpus-id,score\nq1,d1,1\nq2,d2,1\n"),
         three(HARVEST, "query-id,corpus-id,score,split\nq1,d1,1,train\nq2,d2,1,test\n"),
         three("no split 'trian'; there are test, train", "query-id,corpus-id,score,split\nq1,d1,1,train\nq2,d2,1,test\n",
@@ -274,6 +292,9 @@ EXAMPLES: dict[str, list[Example]] = {
         folder("holds the folder sub", **{"a__jsonl": jsonl(ROWS[0]), "sub/b__jsonl": jsonl(ROWS[1])}),
     ],
     "huggingface": [
+        Example({"saved": classes("0", "1")}, {"source": "huggingface", "path": "saved"}, HARVEST),
+        Example({"saved": classes("not", "relevant")}, {"source": "huggingface", "path": "saved"}, "the label 'relevant' is not an integer"),
+
         Example({"saved": saved(train=[ROWS[0]], test=[ROWS[1]])}, {"source": "huggingface", "path": "saved"}, HARVEST),
         Example({"data/train.jsonl": jsonl(*SPLIT)}, {"source": "huggingface", "path": "data"}, HARVEST),
         Example({"saved": saved(train=[ROWS[0]], test=[ROWS[1]])},

@@ -57,12 +57,11 @@ class Beir(Source):
 
     def _qrels(self) -> dict[str, Path]:
         """The qrels files by their splits' names."""
-        paths = sorted(path for path in (self.path / "qrels").glob("*.tsv*") if not is_junk(Path(path.name)))
-        return {
-            path.name.removesuffix(".gz").removesuffix(".tsv"): path
-            for path in paths
-            if path.name.endswith((".tsv", ".tsv.gz"))
-        }
+        files: dict[str, Path] = {}
+        for path in sorted((self.path / "qrels").glob("*.tsv*")):
+            if path.name.endswith((".tsv", ".tsv.gz")) and not is_junk(Path(path.name)):
+                files.setdefault(path.name.removesuffix(".gz").removesuffix(".tsv"), path)  # test.tsv, then test.tsv.gz
+        return files
 
     def _file(self, name: str) -> Path:
         for path in (self.path / name, self.path / f"{name}.gz"):

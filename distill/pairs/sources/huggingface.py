@@ -66,5 +66,15 @@ class _Hub:
         if self._strict and self._split and self._split not in self._parts and self.splits() and not one_column:
             raise DataError(no_such_split(self._name, self._split, list(self.splits())))
         for part in wanted:
+            classes = _classes(self._parts[part])
             for number, row in enumerate(self._parts[part], 1):
+                for column, names in classes.items():
+                    row[column] = names[row[column]] if row[column] in range(len(names)) else None
                 yield f"{self._name}{f' ({part})' if part else ''}: row {number}", row
+
+
+def _classes(part: Dataset) -> dict[str, list[str]]:
+    """{column: names} of classes, which a dataset numbers in any order: 0 may be called `relevant`."""
+    from datasets import ClassLabel
+
+    return {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}

@@ -28,7 +28,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "query": ("query", "question", "query_text"),
     "passage": ("passage", "document", "doc", "text", "contents", "body"),
     "title": ("title",),
-    "label": ("label", "score", "relevance", "rel", "grade"),
+    "label": ("label", "relevance", "rel", "grade", "score"),
     "query_id": ("query_id", "qid"),
     "doc_id": ("doc_id", "corpus_id", "docid", "passage_id", "pid"),
     "instruction": ("instruction",),
@@ -37,6 +37,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "impressions": ("impressions", "impression_count", "num_impressions", "views"),
     "position": ("position", "rank", "avg_position"),
 }
+_ONE = ("query", "passage", "label", "query_id", "doc_id")  # of which two columns are a question, not a choice
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
 _PLAIN = str.maketrans("- ", "__")
 
@@ -195,7 +196,10 @@ class Table(Source):
             raise DataError(no_such_split(self.name, split, sorted(there) or list(parts)))
 
     def _query(self, row: Row, where: str) -> tuple[str, str | None]:
-        name = "text" if not self._one and "query" not in self._columns and isinstance(row.get("text"), str) else None
+        named = self._one or "query" in self._columns or "text" not in row
+        if not named and self._column(row, "query") is not None:
+            raise DataError(f"{where}: 'query' and 'text' may both be the query; name one in columns.query")
+        name = None if named else "text"
         instruction = text_of(self._value(row, "instruction"), where, "instruction")
         return self._text(row, "query", where, name), instruction or None
 
@@ -232,8 +236,14 @@ class Table(Source):
             if what in self._columns and self._columns[what] not in row:
                 raise DataError(f"{self.name}: no column {self._columns[what]!r} (columns.{what}); it has {keys(row)}")
             plain = {name.strip().lower().translate(_PLAIN): name for name in reversed(row)}
-            usual = next((plain[name] for name in USUAL[what] if name in plain), None)
-            self._known[key] = self._columns.get(what, usual)
+            usual = [plain[name] for name in USUAL[what] if name in plain]
+            if what == "label" and len(usual) > 1 and usual[-1].strip().lower() == "score":
+                usual.pop()  # a search engine's, beside the grade
+            if what in _ONE and what not in self._columns and len(usual) > 1:
+                raise DataError(
+                    f"{self.name}: {' and '.join(map(repr, usual))} may both be the {what}; name one in columns.{what}"
+                )
+            self._known[key] = self._columns.get(what, usual[0] if usual else None)
         return self._known[key]
 
 
