@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distill.answers.finish import finish_of
 from distill.records import Pair, Trace
 from filters.base import RowFilter
 
@@ -10,5 +11,6 @@ class Finished(RowFilter):
     """Drops answers that the token cap or a content filter cut off: their last words, or their verdict, are gone."""
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
-        """The finish reason, where it is not a stop."""
-        return None if trace.finish_reason == "stop" else f"the answer ended by {trace.finish_reason!r}, not by itself"
+        """The finish reason, where it is not a stop; traces of before hold the server's own word."""
+        word = trace.finish_reason
+        return None if finish_of(word)[0] == "stop" else f"the answer ended by {word!r}, not by itself"

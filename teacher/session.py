@@ -9,7 +9,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -19,8 +18,9 @@ from distill.processes import in_background
 from distill.records import Answer, Request
 from distill.store import lease
 from teacher.actors import ActorPool
+from teacher.budgets import Budgets
 from teacher.faults import remedy_of
-from teacher.index import TRACE, Index, Spent
+from teacher.index import TRACE, Index
 from teacher.journal import Journal, decode
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
@@ -44,9 +44,8 @@ class Session:
     """A session with the teacher over one journal; a context manager.
 
     `folder` holds the journal (`folder/journal`), unless the settings name another place. `endpoints` replace the
-    settings' own (the embedded teacher's port), which changes no request's id. With `retry_failed` what
-    failed for good is asked again. `stage` says on whose account it goes. Raises RunFolderError while another session
-    has the journal.
+    settings' own (the embedded teacher's port), which changes no request's id. With `retry_failed` what failed for good
+    is asked again. `stage` is the one that pays. Raises RunFolderError while another session has the journal.
     """
 
     def __init__(
@@ -75,6 +74,7 @@ class Session:
         except BaseException:
             self._held.close()
             raise
+        self.budgets = Budgets(settings, stage, self.index)
         self.asked_now = self.known = self.answered_now = self.failed_now = 0
         self.in_flight = self.window = self.tokens_now = 0
         self.faults: Counter[str] = Counter()
@@ -239,7 +239,7 @@ class Session:
             self.say(text)
 
     def _hand(self, actors: ActorPool) -> None:
-        usd, tokens = self.left() if self._stop is None else (0.0, 0.0)
+        usd, tokens = self.budgets.left() if self._stop is None else (0.0, 0.0)
         for number in actors.idle():
             requests: list[WireRequest] = []
             if number not in actors.ready:
@@ -291,26 +291,11 @@ class Session:
         if self._watcher:
             self._watcher.say(text)
 
-    def left(self) -> tuple[float, float]:
-        """Dollars and tokens that may still be spent: of the run's budget, or of the stage's where that is less."""
-        return (min(left for left, *_ in self._budgets("usd")), min(left for left, *_ in self._budgets("tokens")))
-
-    def _budgets(self, unit: str) -> list[tuple[float, str, float | None, Spent]]:
-        """(what is left, the setting's key, its value, what was billed) for the run and for the stage."""
-        own = self.settings.budgets.get(self.stage)
-        budgets = [
-            (f"teacher.budget_{unit}", getattr(self.settings, f"budget_{unit}"), self.index.spent()),
-            (f"teacher.budgets.{self.stage}.{unit}", getattr(own, unit, None), self.index.spent(self.stage)),
-        ]
-        return [
-            (inf if most is None else most - getattr(spent, unit), key, most, spent) for key, most, spent in budgets
-        ]
-
     def _check(self, actors: ActorPool, reasoning: bool) -> None:
         states = [state for number, state in self._states.items() if number in actors.ready]
         if self._stopped and self._stopped >= actors.ready:
             self.journal.tick(force=True)
-            raise self._stop or self._budget_reached()
+            raise self._stop or self.budgets.reached()
         for state in states:
             if len(state.dead) == state.endpoints:
                 raise Stopped(
@@ -341,8 +326,8 @@ class Session:
             )
 
     def _assemble(self) -> ActorPool:
-        if min(self.left()) <= 0:
-            raise self._budget_reached()
+        if min(self.budgets.left()) <= 0:
+            raise self.budgets.reached()
         keys = [endpoint.secret(number) for number, endpoint in enumerate(self.endpoints)]
         if self._watcher:
             self._watcher.begin(self.endpoints, self)
@@ -358,14 +343,6 @@ class Session:
             raise
         self.started = time.monotonic()
         return self.actors
-
-    def _budget_reached(self) -> Stopped:
-        budgets = [*self._budgets("usd"), *self._budgets("tokens")]
-        _, key, most, spent = min(budgets, key=lambda budget: budget[0] > 0)
-        return Stopped(
-            f"{key} {most:,} is reached: {spent.usd:,.2f} USD and {spent.tokens:,} tokens were billed; "
-            "raise it and run again, nothing is asked twice"
-        )
 
     def _dismiss(self) -> None:
         if self.actors is not None:

@@ -57,7 +57,8 @@ def read_completion(raw: bytes) -> Completion:
     choice = first_choice(body)
     message = choice.get("message") or choice.get("delta")
     if not isinstance(message, dict):
-        message = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+        text = message or choice.get("text")
+        message = {"content": text} if isinstance(text, str) else {}
     reasoning, content = map(_storable, read_message(message))
     word = choice.get("finish_reason", choice.get("finishReason"))
     finish, unknown = finish_of(word)

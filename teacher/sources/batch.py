@@ -145,7 +145,7 @@ class BatchFiles:
 
     def _within_budget(self, due: list[Request]) -> Iterator[Request]:
         """As many requests as the budget bears, at the price of full-length answers."""
-        usd, tokens = self._session.left()
+        usd, tokens = self._session.budgets.left()
         taken = 0
         for request in due:
             prompt, most = guess_prompt(request.messages), _most_tokens(request)

@@ -111,6 +111,8 @@ FORMS = [
         {"content": [{"type": "text", "text": "true"}]})),
     ("servers of plain completions: text in the choice", json.dumps({
         "choices": [{"text": f"<think>{WHY}</think> true", "finish_reason": "stop"}]}).encode()),
+    ("gateways: the message as a text", json.dumps({
+        "choices": [{"message": f"<think>{WHY}</think> true", "finish_reason": "stop"}]}).encode()),
     ("response_format: the server has parsed the content", body({"reasoning": WHY, "content": {"verdict": True}})),
 ]  # fmt: skip
 

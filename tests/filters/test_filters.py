@@ -42,6 +42,8 @@ def put_out(pair: Pair, given: Trace, filters: list[Any]) -> tuple[str, str] | N
     [
         ({}, None),
         ({"finish_reason": "length"}, ("finished", "the answer ended by 'length', not by itself")),
+        ({"finish_reason": "eos"}, None),
+        ({"finish_reason": "max_tokens"}, ("finished", "the answer ended by 'max_tokens', not by itself")),
         ({"finish_reason": "content_filter"}, ("finished", "the answer ended by 'content_filter', not by itself")),
         ({"verdict": None, "content": ""}, ("parses", "there is no answer after the reasoning")),
         ({"verdict": None, "content": "maybe"}, ("parses", "the answer says neither true nor false")),
