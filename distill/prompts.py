@@ -18,7 +18,6 @@ from typing import Any
 
 THINK, END_THINK = "<think>", "</think>"
 TRUE, FALSE = " true", " false"
-TARGETS = ("think", "direct", "verdict_first", "mixed")
 PROMPT_NAME = "rank1"
 # The fields of a delimited prompt. They are control tokens of the student's tokenizer, one token each.
 QUERY, INSTRUCTION, PASSAGE, END_FIELD = "<|query|>", "<|instruction|>", "<|passage|>", "<|end_field|>"

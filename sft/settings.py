@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from distill.config import Settings
-from distill.prompts import PROMPT_NAME, TARGETS
+from distill.config import Settings, resolve_path
+from distill.plugins import is_external
+from distill.prompts import PROMPT_NAME
 from sft.scratch import ScratchSettings
+from sft.targets import TARGETS
 from sft.trl_fields import TRL_FIELDS
 
 # Set by this room for every student alike; a configuration names them elsewhere or not at all.
@@ -100,7 +102,7 @@ class WeightSettings(Settings):
 
     relevant: float = Field(1.0, ge=0)
     not_relevant: float = Field(1.0, ge=0)
-    direct: float = Field(1.0, gt=0, description="of mixed's direct rows, beside its think rows")
+    direct: float = Field(1.0, gt=0, description="of mixed's direct rows, against its think rows")
 
 
 class StudentSettings(Settings):
@@ -116,17 +118,23 @@ class StudentSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short(cls, value: Any, info: ValidationInfo) -> Any:
         value = {"target": value} if isinstance(value, str) else value
-        unnamed = isinstance(value, dict) and not value.get("name") and value.get("target") in TARGETS
-        return {**value, "name": value["target"]} if unnamed else value
+        if not isinstance(value, dict) or not isinstance(value.get("target"), str):
+            return value
+        target, base = value["target"], (info.context or {}).get("base")
+        if is_external(target):
+            path, _, name = target.rpartition(":")
+            target, default = f"{resolve_path(base, path) if base else path}:{name}", name.lower()
+        else:
+            default = target if target in TARGETS.names() else ""
+        return {**value, "target": target, "name": value.get("name") or default}
 
-    @model_validator(mode="after")
-    def _known(self) -> StudentSettings:
-        if self.target not in TARGETS:
-            near = difflib.get_close_matches(self.target, TARGETS, n=1)
-            raise ValueError(f"{self.target!r} is not a target; {_hint(near, TARGETS)}")
-        return self
+    @field_validator("target")
+    @classmethod
+    def _known(cls, target: str) -> str:
+        TARGETS.load(target)
+        return target
 
 
 class SftSettings(Settings):

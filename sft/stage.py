@@ -13,11 +13,10 @@ from typing import Any
 from distill.errors import DistillError
 from distill.processes import cores
 from distill.store import read_json, read_manifest, stage_fingerprint, write_json, write_manifest
+from sft.examples import DEV, LENGTHS
 from sft.processes import Notify, TrainingProcesses
 from sft.settings import SftSettings, StudentSettings
 
-LENGTHS = "lengths.json"  # {pair_id: characters of prompt and trace}, by which all targets order their rows
-DEV = "dev"  # the folder of held-out pairs beside the students' examples
 # What decides how a student is trained, and not which one comes out.
 NOT_THE_STUDENTS = {"targets", "parallel", "assume", "ray"}
 

@@ -16,6 +16,7 @@ from distill.records import Example, Pair
 from distill.store import read_json, read_rows, write_json
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
+from sft.targets import target_of
 from sft.tokens import MANY_LEFT_OUT, Encoded, encode, left_out_text, token_weights
 
 # What the trainer does where the configuration says nothing. Sources: TRL's own defaults, save where a reason stands.
@@ -204,8 +205,7 @@ def _trainer(
     dev = None
     if settings.dev is not None:
         held_out = list(read_rows(job["dev"], Pair))
-        mode = "think" if job["target"] == "think" else "direct"
-        dev = ValidationSet(tokenizer, held_out, settings.dev, settings.prompt, mode)
+        dev = ValidationSet(tokenizer, held_out, settings.dev, settings.prompt, target_of(job["target"]).mode)
     trainer = StudentTrainer(
         model=model,
         args=config,
@@ -226,7 +226,8 @@ def _order(job: dict[str, Any], settings: SftSettings, encoded: list[Encoded]) -
     """The lengths by which rows are put side by side; the pairs' own, which all targets share, where they are known."""
     if settings.order_by == "prompt":
         return [row.prompt_tokens for row in encoded]
-    shared = read_json(job["lengths"]) if job.get("lengths") and job["target"] != "mixed" else None
+    one_row = len(target_of(job["target"]).rows_with_reasoning()) == 1
+    shared = read_json(job["lengths"]) if job.get("lengths") and one_row else None
     if shared is None:
         return [len(row.input_ids) for row in encoded]
     return [int(shared[row.pair_id]) for row in encoded]

@@ -9,7 +9,8 @@ from distill.errors import ConfigError
 from distill.pipeline.rounds import Round
 from distill.pipeline.run import Run, dump
 from distill.pipeline.stage import Stage
-from distill.records import Example, Pair, Trace
+from distill.plugins import external_files
+from distill.records import Pair, Trace
 from distill.results import Counts, Json
 
 
@@ -31,41 +32,26 @@ def _settings(run: Run) -> Json:
 
 
 def _inputs(run: Run) -> Counts:
-    """The rows (kept's hash covers the changed pairs), and what the published rows' card says of earlier stages."""
+    """The rows (kept's hash covers the changed pairs), the files of one's own targets, and what the published rows'
+    card says of earlier stages."""
     from distill.publish.card import provenance
 
     card = {} if isinstance(run, Round) else {"card": store.fingerprint(provenance(run.folder))}
-    return {**{name: run.data_hash(name) for name in ("pairs", "kept")}, **card}
+    targets = run.file_hashes(external_files([student.target for student in run.config.sft.targets], run.base))
+    return {**{name: run.data_hash(name) for name in ("pairs", "kept")}, **card, **targets}
 
 
 def _make(run: Run) -> Counts:
     from distill.publish.export import export
-    from sft.targets import examples, hold_out, order_lengths, shuffled, subsample
+    from sft.examples import write_examples
 
-    prompt, weights, seed = run.config.prompt, run.config.sft.weights, sft_seed(run)
     pairs = {pair.pair_id: pair for folder in (run.pairs, run.changed) for pair in store.read_rows(folder, Pair)}
     kept = [t for t in store.read_rows(run.kept, Trace) if pairs[t.pair_id].split == "train"]
     if not kept:
         raise ConfigError(
             "filters: no trace was kept, so there is nothing to train on; see report.html for the reasons"
         )
-    rows: dict[str, int] = {}
-    hashes: dict[str, str] = {}
-    if run.config.sft.dev is not None:
-        kept, held_out = hold_out(pairs, kept, run.config.sft.dev.pairs, seed, prompt)
-        written = store.write_rows(run.dataset / "dev", held_out, Pair)
-        rows["dev"], hashes["dev"] = written["rows"], written["data_hash"]
-    for student in run.config.sft.targets:
-        traces = subsample(kept, student.train_size, seed)
-        if student.shuffle_traces:
-            traces = shuffled(traces, seed)
-        by_verdict = (weights.not_relevant, weights.relevant)
-        made = examples(pairs, traces, student.target, prompt, by_verdict, weights.direct)
-        written = store.write_rows(run.dataset / student.name, made, Example)
-        rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
-    lengths = order_lengths(pairs, kept, prompt)
-    store.write_json(run.dataset / "lengths.json", lengths)
-    hashes["lengths"] = store.fingerprint(lengths)
+    rows, hashes = write_examples(run.dataset, pairs, kept, run.config.sft, sft_seed(run))
     joined = hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
     published: dict[str, Json] = {}
     if not isinstance(run, Round):

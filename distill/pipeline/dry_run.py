@@ -53,13 +53,14 @@ def training_data(run: Run, settings: SftSettings) -> TrainingData:
     """What is known of the rows to train on: of the dataset, else of the kept traces, else of the pairs."""
     from sft.estimate.estimate import assumed_data, dataset_data
     from sft.estimate.lengths import estimated
+    from sft.targets import target_of
 
     if store.read_manifest(run.dataset) is not None:
         folder = run.dataset
         names = [student.name for student in settings.targets if (folder / student.name).is_dir()]
         rows = {name: estimated(store.read_rows(folder / name, Example)) for name in names}
-        twins = {student.name: 2 if student.target == "mixed" else 1 for student in settings.targets}
-        return dataset_data(rows, [len(found) // twins[name] for name, found in rows.items()])
+        each = {student.name: len(target_of(student.target).rows_with_reasoning()) for student in settings.targets}
+        return dataset_data(rows, [len(found) // each[name] for name, found in rows.items()])
     if store.read_manifest(run.kept) is not None:
         return assumed_data(settings, sum(1 for _ in store.read_rows(run.kept, Trace)), "the run's traces")
     count = _pairs(run)

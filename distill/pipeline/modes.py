@@ -18,13 +18,14 @@ Judged = Mapping[str, Sequence[Judgement]]
 
 
 def modes_of(run: Run, student: Any) -> dict[str, str]:
-    """{system: mode} of one student: those of the configuration, else think or direct, and both for `mixed`."""
+    """{system: mode} of one student: those of the configuration, else its target's."""
+    from sft.targets import target_of
+
     wanted = run.config.evaluation.modes.get(student.name)
     if wanted:
         return {f"{student.name}.{mode.replace(':', '_')}": mode for mode in wanted}
-    if student.target == "mixed":
-        return {f"{student.name}.{mode}": mode for mode in ("think", "direct")}
-    return {student.name: "think" if student.target == "think" else "direct"}
+    modes = target_of(student.target).modes
+    return {student.name if len(modes) == 1 else f"{student.name}.{mode}": mode for mode in modes}
 
 
 def in_order(run: Run) -> list[Any]:

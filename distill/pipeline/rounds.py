@@ -18,6 +18,7 @@ from distill.publish.settings import DatasetSettings
 from distill.records import Judgement, Pair
 from filters.settings import FilterSettings
 from sft.settings import StudentSettings
+from sft.targets import target_of
 
 SHARED = ("pairs", "traces", "example")  # the run's own, whatever the round
 SELF_FILTER = "self_filter"
@@ -57,8 +58,8 @@ def _config(config: RunConfig, number: int) -> RunConfig:
 
 def first_student(targets: Sequence[StudentSettings]) -> StudentSettings:
     """The student of an earlier round: the first plain one that thinks, else the first plain one."""
-    plain = [s for s in targets if s.time_of is None and not s.shuffle_traces and s.target != "mixed"]
-    thinking = [student for student in plain if student.target == "think"]
+    plain = [s for s in targets if s.time_of is None and not s.shuffle_traces and len(target_of(s.target).modes) == 1]
+    thinking = [student for student in plain if target_of(student.target).mode == "think"]
     return next(iter([*thinking, *plain]), StudentSettings(target="think"))
 
 
@@ -80,7 +81,7 @@ class Scores:
     @property
     def mode(self) -> str:
         """As it was trained."""
-        return "think" if self.student.target == "think" else "direct"
+        return target_of(self.student.target).mode
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Judgement]:
         """One judgement a pair, in order; its reasoning is not kept."""

@@ -17,6 +17,7 @@ from sft.estimate import memory
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
 from sft.settings import SftSettings, StudentSettings
+from sft.targets import target_of
 
 # TRL's own defaults, where the configuration says nothing (trl 1.16).
 TRL = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_train_epochs": 3.0, "max_steps": -1}
@@ -82,7 +83,7 @@ def estimate(
     pairs = data.pairs if student.train_size is None or data.pairs is None else min(data.pairs, student.train_size)
     sample = data.rows.get(student.name) or _assumed_rows(settings, student, pairs)
     fits = [row for row in sample if row.whole <= settings.max_length]
-    factor = 2 if student.target == "mixed" else 1
+    factor = len(target_of(student.target).rows_with_reasoning())
     share = len(fits) / max(1, len(sample))
     examples = None if pairs is None else round(pairs * factor * share)
     real = sum(row.whole for row in fits)

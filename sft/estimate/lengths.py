@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records import Example
+from sft.targets import target_of
 
 CHARACTERS = 4.3  # of English text a token, as the histogram was made
 SIMULATED = 20_000  # rows; more changes the efficiency by less than a thousandth
@@ -41,6 +42,7 @@ def assumed(
 ) -> list[RowLengths]:
     """`count` rows drawn from the histogram of real lengths (lengths.json), scaled to the means where given."""
     rng = random.Random(f"lengths:{seed}")
+    reasons = target_of(target).rows_with_reasoning()
     subsample = {}
     for part, mean in (("prompt", prompt), ("trace", trace)):
         bins = {int(edge): n for edge, n in _histogram()[part].items()}
@@ -51,14 +53,9 @@ def assumed(
         subsample[part] = [max(1, round((edge + rng.uniform(0, 2 * half)) * scale)) for edge in picked]
     rows = []
     for p, t in zip(subsample["prompt"], subsample["trace"], strict=True):
-        rows += [RowLengths(p, completion) for completion in _completions(target, t)]
+        # around the trace: newlines, `</think>`, the verdict and end-of-text
+        rows += [RowLengths(p, t + 5 if reasoned else 4) for reasoned in reasons]
     return rows
-
-
-def _completions(target: str, trace: int) -> list[int]:
-    """Tokens after the prompt: newlines, `</think>`, the verdict and end-of-text around the trace."""
-    whole, bare = trace + 5, 4
-    return {"think": [whole], "verdict_first": [whole], "direct": [bare], "mixed": [whole, bare]}[target]
 
 
 def estimated(rows: Iterable[Example]) -> list[RowLengths]:

@@ -14,7 +14,7 @@ from distill.pairs.build import build
 from distill.pairs.settings import PairSettings
 from distill.records import Judgement, Pair
 from filters.settings import FilterSettings
-from sft.targets import examples
+from sft.examples import examples
 from tests.filters.filter_rows import pair, sifted, trace
 
 GRADES = {"d0": 0, "d1": 1, "d2": 2, "d3": 3, "d4": -1}

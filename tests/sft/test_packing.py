@@ -105,7 +105,7 @@ def test_weights_of_one_change_nothing_and_others_scale_the_loss(
 ) -> None:
     from distill import store
     from distill.records import Example
-    from sft.targets import examples
+    from sft.examples import examples
     from sft.train import train
     from tests.sft.tiny import job_of, world
 
@@ -133,7 +133,7 @@ def test_a_weight_of_zero_teaches_nothing(base: Path, tmp_path: Path) -> None:
     """What stands in rows of weight 0 makes no difference to the weights that come out."""
     from distill import store
     from distill.records import Example
-    from sft.targets import examples
+    from sft.examples import examples
     from sft.train import train
     from tests.sft.tiny import job_of, world
 

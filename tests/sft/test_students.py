@@ -18,10 +18,10 @@ from distill import store
 from distill.errors import ConfigError, DataError, DistillError
 from distill.prompts import END_THINK, TRUE, rank1_prompt
 from distill.records import Example, Pair, Trace, make_pair
+from sft.examples import examples, shuffled, subsample
 from sft.settings import SftSettings
 from sft.stage import train_students
 from sft.student import load_base, make_scratch
-from sft.targets import examples, shuffled, subsample
 from sft.tokens import encode
 from sft.train import last_checkpoint
 from sft.train import train as train_job

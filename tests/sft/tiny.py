@@ -8,8 +8,8 @@ from typing import Any
 from distill import store
 from distill.prompts import PROMPT_NAME
 from distill.records import Example, Pair, Trace, make_pair
+from sft.examples import examples
 from sft.settings import SftSettings
-from sft.targets import examples
 from sft.train import train as train_job
 
 WORDS = ("red", "green", "blue", "old", "new", "large", "small", "round", "cheap", "quiet")

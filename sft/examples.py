@@ -1,4 +1,4 @@
-"""Kept traces to training rows: the same pairs in the same order for every target."""
+"""Kept traces to training rows: the same pairs in the same order for every target. Used by the dataset stage."""
 
 from __future__ import annotations
 
@@ -6,9 +6,44 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from distill.prompts import PROMPT_NAME, completion, is_relevant, student_prompt, trained_grade
+from distill.prompts import PROMPT_NAME, is_relevant, student_prompt, trained_grade
 from distill.records import Example, Pair, Trace
+from distill.store import fingerprint, write_json, write_rows
+from sft.settings import SftSettings
+from sft.targets import target_of
+
+LENGTHS = "lengths.json"  # {pair_id: characters of prompt and trace}, by which all targets order their rows
+DEV = "dev"  # the folder of held-out pairs next to the students' examples
+
+
+def write_examples(
+    folder: Path, pairs: Mapping[str, Pair], kept: list[Trace], settings: SftSettings, seed: int
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Write every student's rows to `folder`/NAME, the held-out pairs (`sft.dev`) to `folder`/dev, and the lengths.
+
+    Returns ({folder: rows}, {what was written: its hash}); `kept` are the traces of the training split.
+    """
+    prompt, weights = settings.prompt, settings.weights
+    rows: dict[str, int] = {}
+    hashes: dict[str, str] = {}
+    if settings.dev is not None:
+        kept, held_out = hold_out(pairs, kept, settings.dev.pairs, seed, prompt)
+        written = write_rows(folder / DEV, held_out, Pair)
+        rows[DEV], hashes[DEV] = written["rows"], written["data_hash"]
+    for student in settings.targets:
+        traces = subsample(kept, student.train_size, seed)
+        if student.shuffle_traces:
+            traces = shuffled(traces, seed)
+        by_verdict = (weights.not_relevant, weights.relevant)
+        made = examples(pairs, traces, student.target, prompt, by_verdict, weights.direct)
+        written = write_rows(folder / student.name, made, Example)
+        rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
+    lengths = order_lengths(pairs, kept, prompt)
+    write_json(folder / LENGTHS, lengths)
+    hashes["lengths"] = fingerprint(lengths)
+    return rows, hashes
 
 
 def examples(
@@ -19,13 +54,14 @@ def examples(
     weights: tuple[float, float] = (1.0, 1.0),
     direct: float = 1.0,
 ) -> list[Example]:
-    """One Example a trace, in the traces' order; `mixed` gives two of one pair, think and then direct.
+    """The rows of each trace, in the traces' order: one, or as many as the target gives (`mixed`: think, then direct).
 
     The verdict written is the pair's label where a filter or a person has changed it (`label_before` is set), else
     the teacher's; a trace without either is left out. `weights` are those of (not relevant, relevant) by the verdict
     written, `direct` multiplies those of the direct rows of `mixed`. Raises KeyError where a trace's pair is missing.
     """
     rows = []
+    kind_of_student = target_of(target)
     for trace in kept:
         pair = pairs[trace.pair_id]
         verdict = trained_grade(trace.verdict, None if pair.label_before is None else pair.relevant, prompt)
@@ -33,10 +69,10 @@ def examples(
             continue
         text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
         weight = weights[is_relevant(verdict, prompt)]
-        for each in ("think", "direct") if target == "mixed" else (target,):
-            answer = completion(each, trace.reasoning, verdict, prompt)
-            share = direct if target == "mixed" and each == "direct" else 1.0
-            rows.append(Example(trace.pair_id, text, answer, target=each, weight=weight * share))
+        answers = kind_of_student.completions(trace.reasoning, verdict, prompt)
+        for kind, answer in answers:
+            share = direct if kind == "direct" and len(answers) > 1 else 1.0
+            rows.append(Example(trace.pair_id, text, answer, target=kind, weight=weight * share))
     return rows
 
 
