@@ -54,6 +54,9 @@ def estimate_lines(run: Run) -> list[str]:
     """What asking would take, for a person to read; nothing is sent. Pairs not made yet are built in memory."""
     from teacher.estimate import describe, estimate
 
+    if not run.config.teacher.asks:
+        imported = run.config.teacher.import_
+        return [f"traces are read from {imported.path if imported else run.config.teacher.source}"]
     if store.read_manifest(run.pairs) is not None:
         return describe(estimate(list(_asked(run)), run.config.teacher, run.traces))
     if run.config.pairs.source == "example":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill import __version__, store
 from distill.prompts import teacher_prompt
@@ -16,6 +16,9 @@ from distill.publish.formats.base import ExportCounts
 from distill.publish.rows import KeptRow
 from distill.publish.settings import DatasetSettings
 from distill.publish.tally import RowCounts
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetCardData
 
 # Licence identifiers of the hub that data usually has; any other text becomes `other` with the text as its name.
 LICENCES = frozenset(
@@ -34,7 +37,6 @@ def render(
 ) -> str:
     """The card's text; `columns` says what each column of the Parquet rows is."""
     import jinja2
-    import yaml
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -57,32 +59,33 @@ def render(
         **provenance(run),
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip()
-    yaml_head = yaml.safe_dump(header(found, written, settings, name), sort_keys=False, allow_unicode=True)
-    return f"---\n{yaml_head}---\n\n{body}\n"
+    return f"---\n{header(found, written, settings, name).to_yaml()}\n---\n\n{body}\n"
 
 
-def header(found: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str) -> dict[str, Any]:
+def header(found: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str) -> DatasetCardData:
     """The card's metadata, by the hub's names."""
-    head: dict[str, Any] = {}
+    from huggingface_hub import DatasetCardData
+
     languages = settings.language or sorted(k for k in found.by["language"] if re.fullmatch(r"[a-z]{2,3}", k))
-    if languages:
-        head["language"] = languages
-    if settings.licence:
-        plain = settings.licence.strip().lower()
-        known = plain in LICENCES
-        slug = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-")
-        head |= {"license": plain} if known else {"license": "other", "license_name": slug or "see-card"}
-    size = next((label for limit, label in SIZES if found.rows < limit), "n>10M")
-    head |= {
-        "pretty_name": settings.name or name,
-        "size_categories": [{"n>10M": "10M<n<100M"}.get(size, size)],
-        "task_categories": ["text-ranking", "text-generation"],
-        "tags": list(
-            dict.fromkeys(["reasoning", "reranking", "information-retrieval", "distillation", *settings.tags])
-        ),
-        "configs": written.configs,
-    }
-    return head | ({"dataset_info": written.info} if written.info else {})
+    return DatasetCardData(
+        language=languages or None,
+        **licence_of(settings.licence),
+        pretty_name=settings.name or name,
+        size_categories=[next((label for limit, label in SIZES if found.rows < limit), "10M<n<100M")],
+        task_categories=["text-ranking", "text-generation"],
+        tags=list(dict.fromkeys(["reasoning", "reranking", "information-retrieval", "distillation", *settings.tags])),
+        configs=written.configs,
+        dataset_info=written.info or None,
+    )
+
+
+def licence_of(licence: str | None) -> dict[str, str]:
+    """The hub's keys of a licence: one that it lists, else `other` with a name; nothing where none is given."""
+    plain = (licence or "").strip().lower()
+    if not plain:
+        return {}
+    slug = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-")
+    return {"license": plain} if plain in LICENCES else {"license": "other", "license_name": slug or "see-card"}
 
 
 def provenance(run: Path) -> dict[str, Any]:

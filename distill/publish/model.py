@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from distill import __version__, store
 from distill.errors import InputError
 from distill.prompts import PROMPT_NAME, student_prompt
-from distill.publish.card import LICENCES, words
+from distill.publish.card import licence_of, words
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
 
 # What belongs to a model; the training's job, log and checkpoints stay behind.
 FILES: tuple[str, ...] = (
@@ -26,6 +30,10 @@ FILES: tuple[str, ...] = (
 FILES += ("config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json", "distill.json")
 FILES += ("calibration.json", "chat_template.json")
 NOT_THE_MODELS = {"stderr.txt"}
+BASELINES = ("first_stage", "untrained")
+MEASURES = ("nDCG@10", "RR@10", "verdict_accuracy", "ECE", "tokens_per_pair")
+Results = Mapping[tuple[str, str], Mapping[str, float]]
+"""{(set, system): {measure: value}}."""
 
 
 def export_model(run: Path, student: str, out: Path) -> dict[str, Any]:
@@ -70,8 +78,9 @@ def card(run: Path, student: str) -> str:
     target, prompt = str(made.get("target", student)), str(note.get("prompt", PROMPT_NAME))
     base = str(sft.get("base", "unknown"))
     name = f"{config.get('name', run.name)}-{student}"
+    results = _results(run, student)
     parts = [
-        f"---\n{yaml.safe_dump(_header(base, dataset), sort_keys=False, allow_unicode=True)}---\n",
+        f"---\n{_header(base, dataset, name, results).to_yaml()}\n---\n",
         f"# {words(name)}\n",
         "A pointwise reranker that says of a passage whether it is relevant to a query, in the format of "
         "[Rank1](https://arxiv.org/abs/2502.18418): the score is P(true) / (P(true) + P(false)) after `</think>`. "
@@ -81,7 +90,7 @@ def card(run: Path, student: str) -> str:
         "```bash\ndistill rerank --model THIS_FOLDER --queries queries.jsonl --corpus corpus.jsonl --run first.trec "
         "--out reranked.trec\n```\n",
         f"## Where it comes from\n\n{_table(_origin(config, run, base, target, made))}",
-        f"## Results\n\n{_results(run, student)}",
+        f"## Results\n\n{_results_table(results)}",
         f"## Licence\n\n{_licence(dataset)}",
         f"Made with rerank-distill {__version__}.",
     ]
@@ -98,15 +107,32 @@ def _config(run: Path) -> dict[str, Any]:
     return value
 
 
-def _header(base: str, dataset: dict[str, Any]) -> dict[str, Any]:
-    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-ranking"}
-    if base != "scratch" and not Path(base).exists():
-        head |= {"base_model": base}
-    licence = str(dataset.get("licence") or "").strip().lower()
-    if licence:
-        head |= {"license": licence} if licence in LICENCES else {"license": "other", "license_name": "see-card"}
-    tags = ["reranker", "reasoning", "distillation", "rank1", *(dataset.get("tags") or [])]
-    return {**head, "tags": list(dict.fromkeys(tags))}
+def _header(base: str, dataset: dict[str, Any], name: str, results: Results) -> ModelCardData:
+    """The card's metadata, by the hub's names, with the student's measures as its model index."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    measured = [
+        EvalResult(
+            task_type="text-ranking",
+            dataset_type=set_name,
+            dataset_name=set_name,
+            dataset_args={"system": system},
+            metric_type=measure,
+            metric_value=round(value, 4),
+        )
+        for (set_name, system), values in results.items()
+        if system not in BASELINES
+        for measure, value in values.items()
+    ]
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-ranking",
+        base_model=base if base != "scratch" and not Path(base).exists() else None,
+        **licence_of(dataset.get("licence")),
+        tags=list(dict.fromkeys(["reranker", "reasoning", "distillation", "rank1", *(dataset.get("tags") or [])])),
+        model_name=name,
+        eval_results=measured or None,
+    )
 
 
 def _mode(target: str) -> str:
@@ -156,20 +182,27 @@ def _table(values: dict[str, Any]) -> str:
     return "\n".join(["| what | value |", "|---|---|", *rows]) + "\n"
 
 
-def _results(run: Path, student: str) -> str:
+def _results(run: Path, student: str) -> Results:
+    """The measures of the student's systems and of what they are compared with."""
     found = (store.read_json(run / "metrics.json") or {}).get("evaluation") or {}
-    names = ["nDCG@10", "RR@10", "verdict_accuracy", "ECE", "tokens_per_pair"]
-    rows = []
-    for each, measured in found.items():
-        for system, values in measured.items():
-            if system not in ("first_stage", "untrained") and system.split(".")[0] != student:
-                continue
-            shown = [f"{values[n]:.3f}" if isinstance(values.get(n), int | float) else "" for n in names]
-            rows.append(f"| {words(each)} | {words(system)} | " + " | ".join(shown) + " |")
-    if not rows:
+    return {
+        (set_name, system): {
+            name: float(values[name]) for name in MEASURES if isinstance(values.get(name), int | float)
+        }
+        for set_name, measured in found.items()
+        for system, values in measured.items()
+        if system in BASELINES or system.split(".")[0] == student
+    }
+
+
+def _results_table(results: Results) -> str:
+    if not results:
         return "Not evaluated.\n"
-    head = f"| set | system | {' | '.join(names)} |\n|{'---|' * (len(names) + 2)}"
-    return "\n".join([head, *rows]) + "\n"
+    lines = [f"| set | system | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 2) + "|"]
+    for (set_name, system), values in results.items():
+        shown = [f"{values[name]:.3f}" if name in values else "" for name in MEASURES]
+        lines.append(f"| {words(set_name)} | {words(system)} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _licence(dataset: dict[str, Any]) -> str:
