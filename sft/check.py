@@ -49,8 +49,7 @@ def check_training(settings: SftSettings, seed: int, out: Path) -> None:
             10,
             scheduler_specific_kwargs=dict(arguments.lr_scheduler_kwargs or {}),
         )
-        for callback in get_reporting_integration_callbacks(arguments.report_to):
-            callback()  # what the trainer does, and what looks whether the package is there
+        get_reporting_integration_callbacks(arguments.report_to)  # raises ValueError for a name that is none
         if arguments.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
             raise ImportError(
                 "use_liger_kernel needs the package liger-kernel; pip install liger-kernel, or leave it out"

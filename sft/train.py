@@ -162,10 +162,12 @@ def training_arguments(job: dict[str, Any], settings: SftSettings, out: Path) ->
 
 def _check_reporters(named: Any) -> None:
     """Raises ConfigError for a tracker that is not installed; transformers would end in a traceback."""
-    modules = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    modules = {"tensorboard": ("tensorboard", "tensorboardX"), "azure_ml": ("azureml",), "flyte": ("flytekit",)}
     for name in [named] if isinstance(named, str) else list(named or ()):
-        wanted = modules.get(name, ())
-        if wanted and not any(importlib.util.find_spec(each) for each in wanted):
+        wanted = modules.get(name, (name,))
+        if name in INTEGRATION_TO_CALLBACK and not any(importlib.util.find_spec(each) for each in wanted):
             raise ConfigError(f"sft.training.report_to: {name} is not installed; pip install {wanted[0]}")
 
 

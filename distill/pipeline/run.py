@@ -115,7 +115,8 @@ class Run:
         metrics = self.metrics()
         metrics["stages"][name] = counts
         self.write_metrics(metrics)
-        self.say(f"{name}: {_short(counts)}")
+        imported = name == "trace" and not self.config.teacher.asks
+        self.say(f"{name}: {_short(_without_asking(counts) if imported else counts)}")
 
     def metrics(self) -> dict[str, Any]:
         """metrics.json as it stands."""
@@ -155,6 +156,16 @@ def _name_in(file: Path) -> str | None:
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return None
     return value.get("name") if isinstance(value, dict) else None
+
+
+def _without_asking(counts: Counts) -> Counts:
+    """What imported traces have been counted as: nothing was asked, and nothing was paid."""
+    hidden = ("asked_now", "cost_usd", "unusable_cost_usd")
+    return {
+        {"not_asked": "without_a_trace", "answered": "found"}.get(key, key): value
+        for key, value in counts.items()
+        if key not in hidden
+    }
 
 
 def _short(counts: Counts) -> str:

@@ -67,9 +67,11 @@ def header(found: RowCounts, written: ExportCounts, settings: DatasetSettings, n
     from huggingface_hub import DatasetCardData
 
     languages = settings.language or sorted(k for k in found.by["language"] if re.fullmatch(r"[a-z]{2,3}", k))
+    licence, licence_name = licence_of(settings.licence)
     return DatasetCardData(
         language=languages or None,
-        **licence_of(settings.licence),
+        license=licence,
+        license_name=licence_name,
         pretty_name=settings.name or name,
         size_categories=[next((label for limit, label in SIZES if found.rows < limit), "10M<n<100M")],
         task_categories=["text-ranking", "text-generation"],
@@ -79,13 +81,12 @@ def header(found: RowCounts, written: ExportCounts, settings: DatasetSettings, n
     )
 
 
-def licence_of(licence: str | None) -> dict[str, str]:
-    """The hub's keys of a licence: one that it lists, else `other` with a name; nothing where none is given."""
+def licence_of(licence: str | None) -> tuple[str | None, str | None]:
+    """(licence, its name) as the hub has them: one that it lists, or `other` with a name; None where none is given."""
     plain = (licence or "").strip().lower()
-    if not plain:
-        return {}
-    slug = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-")
-    return {"license": plain} if plain in LICENCES else {"license": "other", "license_name": slug or "see-card"}
+    if not plain or plain in LICENCES:
+        return plain or None, None
+    return "other", re.sub(r"[^a-z0-9.]+", "-", plain).strip("-") or "see-card"
 
 
 def provenance(run: Path) -> dict[str, Any]:

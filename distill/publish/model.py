@@ -124,11 +124,13 @@ def _header(base: str, dataset: dict[str, Any], name: str, results: Results) -> 
         if system not in BASELINES
         for measure, value in values.items()
     ]
+    licence, licence_name = licence_of(dataset.get("licence"))
     return ModelCardData(
         library_name="transformers",
         pipeline_tag="text-ranking",
         base_model=base if base != "scratch" and not Path(base).exists() else None,
-        **licence_of(dataset.get("licence")),
+        license=licence,
+        license_name=licence_name,
         tags=list(dict.fromkeys(["reranker", "reasoning", "distillation", "rank1", *(dataset.get("tags") or [])])),
         model_name=name,
         eval_results=measured or None,

@@ -41,6 +41,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_the_folder_loads_and_its_card_tells_base_data_recipe_results_and_licence(run: Path, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     out = tmp_path / "model"
@@ -54,6 +55,9 @@ def test_the_folder_loads_and_its_card_tells_base_data_recipe_results_and_licenc
     assert head["pipeline_tag"] == "text-ranking"
     for part in ("deepseek-reasoner", "1,234", "LoRA r 32, alpha 64", r"learning\_rate 0.0001", "0.510", "0.400", "90"):
         assert part in text, part
+    results = ModelCard(text).data.eval_results or []
+    shown = {(one.dataset_name, one.metric_type): one.metric_value for one in results}
+    assert 0.51 in shown.values() and 0.9 not in shown.values(), "the student's own, as the hub's model index"
     assert "0.900" not in text and "<b>alone</b>" not in text
     assert main(["export", str(run), "--model", "think", "--out", str(out)]) == 0, "an earlier export is replaced"
 

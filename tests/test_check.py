@@ -1,0 +1,223 @@
+"""What is found at the start: before a request is paid for, in one line, and by the dry run where it needs no data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distill import config
+from distill.cli import main
+from distill.errors import ConfigError, DiskFull
+from sft.check import check_disk, check_memory, check_trackers, fitting
+from sft.estimate.estimate import assumed_data, describe, estimates
+from sft.estimate.shapes import Device, shape_of
+from sft.settings import SftSettings
+
+CONFIG: dict[str, Any] = {
+    "name": "late",
+    "pairs": {"source": "example", "example": {"queries": {"train": 3, "dev": 1, "test": 1}}},
+    "teacher": {"source": "example"},
+    "filters": ["finished"],
+    "sft": {"base": "scratch", "scratch": {"vocab_size": 512, "layers": 1, "width": 64, "heads": 2, "kv_heads": 2}},
+}
+Start = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Start:
+    """Starts the whole run with overrides; (exit status, what was printed to standard error)."""
+    path = tmp_path / "late.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+
+    def run(*words: str) -> tuple[int, str]:
+        status = main(["run", str(path), "--out", str(tmp_path / "run"), *words])
+        return status, capsys.readouterr().err
+
+    return run
+
+
+def refused(start: Start, message: str, *words: str) -> None:
+    """The run ends before its first stage, with one line that holds the message."""
+    status, printed = start(*words)
+    said = [line for line in printed.splitlines() if line.startswith("distill: ")]
+    assert status == 2 and len(said) == 1 and message in said[0], printed
+    assert "pairs ..." not in printed
+
+
+def beir(folder: Path) -> Path:
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d", "title": "", "text": "a dog"}) + "\n")
+    (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "dog"}) + "\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ("ndcg_cut_10", "is not a measure that ir_measures knows"),
+        ("nDCG@0", "cutoff 0 cannot be"),
+        ("AP(rel=0)", "rel 0 cannot be"),
+        ("alpha_nDCG@10", "no package that is installed here computes it"),
+        ("IPrec@2", "cannot be computed"),
+    ],
+)
+def test_measures(start: Start, measure: str, message: str) -> None:
+    refused(start, message, f"evaluation.measures=['{measure}']")
+    status, printed = start(f"evaluation.measures=['{measure}']", "--dry-run")
+    assert status == 2 and message in printed
+
+
+def test_measures_that_can_be_computed_are_not_refused() -> None:
+    from distill.statistics.measures import per_query
+
+    names = ["ERR@10", "nDCG(judged_only=True)@10", "RR@10", "AP(rel=2)", "R@100", "Judged@10", "Bpref"]
+    values = per_query({"no number": {"d": 1, "e": 0}}, {"no number": {"d": 1.0, "e": 2.0}}, names)
+    assert set(values) == set(names) and values["ERR@10"]["no number"] > 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"path": "nowhere"}, "corpus.jsonl: no such file"),
+        ({"path": "set", "split": "dev"}, "no split 'dev'"),
+        ({"path": "set", "first_stage": "gone.trec"}, "gone.trec: no such file"),
+        ({"path": "set", "first_stage": "other.trec"}, "other.trec has none of the queries that are judged"),
+        ({"path": "unknown_texts"}, "none of the queries that split 'test' judges has a text"),
+    ],
+)
+def test_evaluation_sets(start: Start, tmp_path: Path, entry: dict[str, str], message: str) -> None:
+    beir(tmp_path / "set")
+    (beir(tmp_path / "unknown_texts") / "queries.jsonl").write_text(json.dumps({"_id": "x", "text": "dog"}) + "\n")
+    (tmp_path / "other.trec").write_text("elsewhere Q0 d 1 1 x\n")
+    refused(start, message, f"evaluation.sets=[{json.dumps({'name': 't', **entry})}]")
+
+
+def test_imported_traces(start: Start, tmp_path: Path) -> None:
+    place = tmp_path / "traces.jsonl"
+    words = (f"teacher={{source: import, import: {{path: {place}}}}}",)
+    refused(start, "traces.jsonl", *words)
+    place.write_text("")
+    refused(start, "traces.jsonl", *words)
+
+
+def test_a_dry_run_of_imported_traces_speaks_of_no_asking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "traces.jsonl").write_text(json.dumps({"query": "q", "passage": "p", "answer": "true"}) + "\n")
+    place = tmp_path / "import.yaml"
+    place.write_text(yaml.safe_dump({**CONFIG, "teacher": {"source": "import", "import": {"path": "traces.jsonl"}}}))
+    assert main(["run", str(place), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    teacher = [line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher: ")]
+    assert len(teacher) == 1 and "traces.jsonl" in teacher[0]
+    assert not any(word in teacher[0] for word in ("USD", "minutes", "ask", "sent"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("sft.training.optim=nonsense", "nonsense is not a valid OptimizerNames"),
+        ("sft.training.lr_scheduler_type=cosine_with_min_lr", "min_lr"),
+        ("sft.training.report_to=mlflow", "mlflow"),
+        ("sft.base=nowhere/model", "the configuration of 'nowhere/model' does not load"),
+    ],
+)
+def test_training_values_and_a_base_that_is_not_there(start: Start, words: str, message: str) -> None:
+    refused(start, message, words)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny checkpoints with one tokenizer: one to train, and those that no student can be made of."""
+    from safetensors.torch import load_file, save_file
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        Qwen2ForSequenceClassification,
+    )
+
+    from sft.scratch import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("bases")
+    tokenizer = train_tokenizer(["a dog sleeps"] * 20, 300)
+    shape = {"vocab_size": len(tokenizer), "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"intermediate_size": 64, "max_position_embeddings": 256}
+    decoder = Qwen2Config(**shape, num_key_value_heads=2, tie_word_embeddings=False, pad_token_id=0)
+    for name, model in {
+        "decoder": Qwen2ForCausalLM(decoder),
+        "headless": Qwen2ForCausalLM(decoder),
+        "classifier": Qwen2ForSequenceClassification(decoder),
+        "encoder": BertForSequenceClassification(BertConfig(**shape)),
+    }.items():
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    file = folder / "headless" / "model.safetensors"
+    weights = load_file(file)
+    del weights["lm_head.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("encoder", "is a BertForSequenceClassification; it has no trained language head"),
+        ("classifier", "is a Qwen2ForSequenceClassification; it has no trained language head"),
+        ("headless", "the checkpoint has no lm_head.weight"),
+        ("decoder", "sft.max_length: 300 tokens do not fit the context"),
+    ],
+)
+def test_bases_that_no_student_can_be_made_of(start: Start, bases: Path, name: str, message: str) -> None:
+    refused(start, message, f"sft.base={bases / name}", "sft.max_length=300")
+
+
+def settings(**given: Any) -> SftSettings:
+    return config.validate(SftSettings, {"base": "Qwen/Qwen2.5-1.5B", "targets": ["think", "direct"], **given}, "sft")
+
+
+def test_students_that_train_at_a_time_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fits by itself; two at a time do not."""
+    wanted = settings(parallel=2, max_length=512, training={"per_device_train_batch_size": 1})
+    data = assumed_data(wanted, 100, "a test")
+    shape = shape_of(wanted.base)
+    assert shape is not None
+    peaks = estimates(wanted, data, shape, Device("cpu", 1000, 1, 0, "a test"))
+    largest = max(one.peak_gib for one in peaks)
+    device = Device("cpu", largest * 1.5, 1, 0, "a test")
+    for module in ("sft.check", "sft.estimate.estimate"):
+        monkeypatch.setattr(f"{module}.device_of", lambda name: device)
+    with pytest.raises(ConfigError, match="2 students train at a time and need .* set sft.parallel: 1"):
+        check_memory(wanted, data)
+    assert any("2 students train at a time" in line and "DOES NOT FIT" in line for line in describe(wanted, data))
+    check_memory(settings(parallel=1, max_length=512, training={"per_device_train_batch_size": 1}), data)
+    assert (fitting(peaks, largest * 1.5), fitting(peaks, largest * 2)) == (1, 2)
+
+
+def test_a_disk_that_holds_no_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    check_disk(settings(lora={}), tmp_path / "students")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**29, 2**29))  # type: ignore[attr-defined]
+    with pytest.raises(DiskFull, match="students: students and checkpoints need about"):
+        check_disk(settings(), tmp_path / "students")
+
+
+def test_a_tracker_without_key_or_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens on the discard port
+    wanted = settings(training={"report_to": "wandb"})
+    with pytest.raises(ConfigError, match="wandb has no key; set WANDB_API_KEY, or WANDB_MODE=offline"):
+        check_trackers(wanted)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with pytest.raises(ConfigError, match="wandb cannot reach http://127.0.0.1:9"):
+        check_trackers(wanted)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_trackers(wanted)
