@@ -9,12 +9,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from distill.commands import FILE, Several, collected, writes_to
 from distill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distill.evaluation.evaluate import Comparison
 
 MEASURES = ("nDCG@10", "nDCG(judged_only=True)@10", "Judged@10")
 
@@ -55,7 +58,7 @@ class FileOptions:
                     "evaluation.measures, and see the run's evaluation/ for tables and values"
                 )
 
-    def write(self, result: Any, tables_of: Sequence[dict[str, Any]]) -> None:
+    def write(self, result: object, tables_of: Sequence[Comparison]) -> None:
         """Write --json, --markdown and --latex where they are asked for."""
         from distill import store
         from distill.evaluation import tables
@@ -144,22 +147,27 @@ def evaluate_without_config(files: FileOptions) -> int:
     """
     from distill.evaluation import tables
 
+    written: Comparison | dict[str, Comparison]
     if files.seeds:
         from distill.evaluation.seeds import across
 
         by_set = across(files.seeds, files.seed, files.baseline)
         print("\n\n".join(f"{name}\n{tables.text_table(result)}" for name, result in by_set.items()))
         written, results = by_set, list(by_set.values())
+        notes = [
+            f"{count:,} {what} ({name})" for name, one in by_set.items() for what, count in one["left_out"].items()
+        ]
     else:
         from distill.evaluation.files import evaluate_files
 
         if not files.qrels or not files.run:
             raise ConfigError("evaluate without a configuration needs both --qrels FILE and --run FILE ...")
-        written = evaluate_files(files.qrels, files.run, files.measure or MEASURES, files.seed, files.baseline)
-        results = [written]
-        print(tables.text_table(written))
-        for what, count in written["left_out"].items():
-            print(f"{count:,} {what}", file=sys.stderr)
+        written = result = evaluate_files(files.qrels, files.run, files.measure or MEASURES, files.seed, files.baseline)
+        results = [result]
+        print(tables.text_table(result))
+        notes = [f"{count:,} {what}" for what, count in result["left_out"].items()]
+    for note in notes:
+        print(note, file=sys.stderr)
     print(f"* p < 0.05. {tables.note(results[0])}", file=sys.stderr)
     files.write(written, results)
     return 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from distill.errors import DataError
-from distill.evaluation.evaluate import evaluate
+from distill.evaluation.evaluate import Comparison, evaluate
 from distill.files.qrels import read_qrels
 from distill.files.runs import Rankings, read_run
 from distill.statistics.measures import Qrels
@@ -15,7 +14,7 @@ from distill.statistics.measures import Qrels
 
 def evaluate_files(
     qrels: Path, runs: Sequence[Path], measures: Sequence[str], seed: int = 0, baseline: str | None = None
-) -> dict[str, Any]:
+) -> Comparison:
     """What `evaluate` gives, systems named by their files; the others are compared with `baseline`, or the first run.
 
     Also `left_out`: {what of a run was left out, or counts 0: how many queries}.

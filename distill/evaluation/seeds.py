@@ -1,17 +1,27 @@
-"""Several runs that differ in their seed alone: how much of a difference is the draw of the training."""
+"""Several runs that differ in their seed alone: how much of a difference comes from the training's randomness.
+
+Called by `distill evaluate --seeds`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import ConfigError, DataError
+from distill.evaluation.evaluate import Comparison, Test, Values
 from distill.statistics.significance import RESAMPLES, bootstrap_p, holm, interval
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> dict[str, dict[str, Any]]:
+    Floats = NDArray[np.float64]
+
+
+def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> dict[str, Comparison]:
     """{SET: what `summarise` gives, over seeds and queries, and "spread"} of finished run folders.
 
     A system's mean is over runs and queries; its interval and its difference to the baseline are bootstrapped over
@@ -25,36 +35,43 @@ def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> d
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("--seeds: a run folder is named twice; each counts as a seed of its own")
     details = [_details(folder) for folder in folders]
-    shared = sorted(set.intersection(*(set(each) for each in details)))
+    shared = sorted(set.intersection(*(set(sets) for sets in details)))
     if not shared:
         raise DataError(f"{folders[0]}: shares no evaluation set with {', '.join(map(str, folders[1:]))}")
-    return {name: _one([each[name] for each in details], seed, baseline) for name in shared}
+    return {name: _one([sets[name] for sets in details], seed, baseline) for name in shared}
 
 
-def _details(folder: Path) -> dict[str, dict[str, Any]]:
-    found = {}
+def _details(folder: Path) -> dict[str, Values]:
+    """{SET: the values by query} of a run folder."""
+    sets: dict[str, Values] = {}
     for path in sorted((folder / "evaluation").glob("*.json")):
         detail = store.read_json(path)
         if isinstance(detail, dict) and isinstance(detail.get("per_query"), dict):
-            found[path.stem] = detail["per_query"]
-    if not found:
+            sets[path.stem] = detail["per_query"]
+    if not sets:
         raise DataError(f"{folder / 'evaluation'}: holds no evaluated set; `distill evaluate CONFIG` makes it")
-    return found
+    return sets
 
 
-def _one(runs: list[Mapping[str, Any]], seed: int, baseline: str | None) -> dict[str, Any]:
+def _one(runs: Sequence[Values], seed: int, baseline: str | None) -> Comparison:
     import numpy as np
 
-    systems = [s for s in runs[0] if all(s in run for run in runs)]
+    systems = [system for system in runs[0] if all(system in run for run in runs)]
     if baseline is not None and baseline not in systems:
         raise ConfigError(f"{baseline!r} is none of the systems {', '.join(systems)} that all the runs have")
     against = baseline or next(iter(systems), "")
-    found: dict[str, Any] = {"measures": {}, "intervals": {}, "differences": {}, "tests": {}, "spread": {}}
-    found |= {"baseline": against, "runs": len(runs)}
-    drawn: dict[tuple[str, str], Any] = {}
+    result: Comparison = {
+        "measures": {system: {} for system in systems},
+        "intervals": {system: {} for system in systems},
+        "differences": {system: {} for system in systems},
+        "tests": {system: {} for system in systems if system != against},
+        "baseline": against,
+        "runs": len(runs),
+        "spread": {system: {} for system in systems},
+        "left_out": _not_shared(runs, systems),
+    }
+    drawn: dict[tuple[str, str], Floats] = {}
     for system in systems:
-        for key in ("measures", "intervals", "differences", "spread"):
-            found[key][system] = {}
         for name in runs[0][system]:
             if not all(name in run[system] for run in runs):
                 continue
@@ -64,29 +81,39 @@ def _one(runs: list[Mapping[str, Any]], seed: int, baseline: str | None) -> dict
             scores = np.array([[run[system][name][unit] for unit in units] for run in runs])
             by_run = scores.mean(axis=1)
             drawn[system, name] = _both(scores, seed)
-            found["measures"][system][name] = round(float(scores.mean()), 6)
-            found["intervals"][system][name] = interval(drawn[system, name])
-            found["spread"][system][name] = {
+            result["measures"][system][name] = round(float(scores.mean()), 6)
+            result["intervals"][system][name] = interval(drawn[system, name])
+            result["spread"][system][name] = {
                 "by_run": [round(float(value), 6) for value in by_run],
                 "sd": round(float(by_run.std(ddof=1)), 6),
             }
-    rivals = [system for system in systems if system != against]
-    found["tests"] = {system: {} for system in rivals}
     for name in runs[0].get(against, {}):
-        tested = [system for system in rivals if (system, name) in drawn and (against, name) in drawn]
+        tested = [system for system in result["tests"] if (system, name) in drawn and (against, name) in drawn]
         values = []
         for system in tested:
             apart = drawn[system, name] - drawn[against, name]
-            found["differences"][system][name] = interval(apart)
+            result["differences"][system][name] = interval(apart)
             values.append(bootstrap_p(apart))
         for system, p, corrected in zip(tested, values, holm(values), strict=True):
-            mean = found["measures"][system][name] - found["measures"][against][name]
-            test = {"difference": round(mean, 6), "p_bootstrap": round(p, 6), "p_holm": round(corrected, 6)}
-            found["tests"][system][name] = test
-    return found
+            mean = result["measures"][system][name] - result["measures"][against][name]
+            test: Test = {"difference": round(mean, 6), "p_bootstrap": round(p, 6), "p_holm": round(corrected, 6)}
+            result["tests"][system][name] = test
+    return result
 
 
-def _both(scores: Any, seed: int) -> Any:
+def _not_shared(runs: Sequence[Values], systems: Sequence[str]) -> dict[str, int]:
+    """{what not all the runs have, and so is left out: how many}."""
+    counts = {"systems that not all the runs have are left out": len({s for run in runs for s in run} - set(systems))}
+    units: list[set[str]] = [
+        {unit for system in systems for values in run[system].values() for unit in values} for run in runs
+    ]
+    counts["queries that not all the runs have are left out"] = len(
+        units[0].union(*units) - units[0].intersection(*units)
+    )
+    return {what: count for what, count in counts.items() if count}
+
+
+def _both(scores: Floats, seed: int) -> Floats:
     """Means of (runs, units) scores, runs and units both drawn with replacement; the same draws for equal shapes."""
     import numpy as np
 

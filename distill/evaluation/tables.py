@@ -1,9 +1,8 @@
-"""One result as a table: for the terminal, for a Markdown page, for a paper's LaTeX."""
+"""A comparison as a table: plain text, Markdown, LaTeX. Called by the evaluate stage, ablations and `evaluate`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from distill.evaluation.evaluate import Comparison
 
 SURE = 0.05
 _LATEX = {
@@ -12,7 +11,7 @@ _LATEX = {
 }  # fmt: skip
 
 
-def text_table(result: Mapping[str, Any]) -> str:
+def text_table(result: Comparison) -> str:
     """Plain text, one system a line: mean, 95 % interval, * where the difference to the baseline is significant."""
     lines = [["system", *_names(result)]]
     for system, values in result["measures"].items():
@@ -28,7 +27,7 @@ def text_table(result: Mapping[str, Any]) -> str:
     )
 
 
-def markdown_table(result: Mapping[str, Any]) -> str:
+def markdown_table(result: Comparison) -> str:
     """A pipe table with the tests' corrected p in brackets after each system that is not the baseline."""
     names = _names(result)
     lines = ["| system | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
@@ -46,7 +45,7 @@ def markdown_table(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", note(result)]) + "\n"
 
 
-def latex_table(result: Mapping[str, Any], caption: str = "") -> str:
+def latex_table(result: Comparison, caption: str = "") -> str:
     """A booktabs tabular: the best of a column bold, a dagger where the difference to the baseline is significant."""
     names, systems = _names(result), list(result["measures"])
     best = {
@@ -71,7 +70,7 @@ def latex_table(result: Mapping[str, Any], caption: str = "") -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def note(result: Mapping[str, Any]) -> str:
+def note(result: Comparison) -> str:
     """What the figures in the table are."""
     if "runs" in result:
         few = " Over so few runs an interval says little." if result["runs"] < 3 else ""
@@ -86,13 +85,13 @@ def note(result: Mapping[str, Any]) -> str:
     )
 
 
-def significant(result: Mapping[str, Any], system: str, name: str) -> bool:
+def significant(result: Comparison, system: str, name: str) -> bool:
     """Whether the difference to the baseline has a corrected p below 0.05."""
     test = result["tests"].get(system, {}).get(name)
     return test is not None and test["p_holm"] < SURE
 
 
-def _names(result: Mapping[str, Any]) -> list[str]:
+def _names(result: Comparison) -> list[str]:
     return list(dict.fromkeys(name for values in result["intervals"].values() for name in values))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.pipeline import modes
@@ -15,6 +15,10 @@ from distill.pipeline.stage import Stage
 from distill.prompts import PROMPTS
 from distill.records import Judgement, make_pair
 from distill.results import Counts, Json
+
+if TYPE_CHECKING:
+    from distill.evaluation.evaluate import Comparison
+    from distill.evaluation.settings import SetSettings
 
 
 def _settings(run: Run) -> Json:
@@ -45,15 +49,14 @@ def _make(run: Run) -> Counts:
     metrics["evaluation"], metrics["intervals"] = {}, {}
     counts: dict[str, Any] = {"sets": {}}
     for each in modes.in_order(run):
-        result = _evaluate_set(run, each)
+        result, counts["sets"][each.name] = _evaluate_set(run, each)
         metrics["evaluation"][each.name] = result["measures"]
         metrics["intervals"][each.name] = result["intervals"]
-        counts["sets"][each.name] = result["counts"]
     run.write_metrics(metrics)
     return counts
 
 
-def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
+def _evaluate_set(run: Run, each: SetSettings) -> tuple[Comparison, Counts]:
     from distill.evaluation import tables
     from distill.evaluation.evaluate import summarise
     from distill.evaluation.measures import student_intervals, student_measures
@@ -133,13 +136,12 @@ def _evaluate_set(run: Run, each: Any) -> dict[str, Any]:
         },
     )
     seconds = round(time.monotonic() - started, 2)
-    result["counts"] = {
+    return result, {
         "queries": len(data.queries),
         "pairs": len(candidates),
         "seconds": seconds,
         "left_out": left_out,
     }
-    return result
 
 
 def _too_long(system: str, queries: list[str]) -> str:

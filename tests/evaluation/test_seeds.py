@@ -53,3 +53,20 @@ def test_the_command_and_wrong_folders(tmp_path: Path, capsys: pytest.CaptureFix
         across([Path(runs[0])], 0)
     with pytest.raises(ConfigError, match="'direct' is none of the systems first_stage, think"):
         across([Path(each) for each in runs], 0, "direct")
+
+
+def test_what_not_all_runs_have_is_counted(tmp_path: Path) -> None:
+    folders = []
+    for number in range(2):
+        values = {
+            "first": {"nDCG@10": {"q0": 0.1, "q1": 0.2, f"only{number}": 0.3}},
+            f"own{number}": {"nDCG@10": {"q0": 1}},
+        }
+        folder = tmp_path / f"run{number}"
+        (folder / "evaluation").mkdir(parents=True)
+        (folder / "evaluation" / "test.json").write_text(json.dumps({"per_query": values}))
+        folders.append(folder)
+    left_out = across(folders, 0)["test"]["left_out"]
+    assert left_out == {
+        "systems that not all the runs have are left out": 2, "queries that not all the runs have are left out": 2,
+    }  # fmt: skip
