@@ -26,9 +26,9 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
     A line is split at its tabs where it has any, else at white space; a header is known by its names, and says the
     order of the columns. Raises DataError with file and line.
     """
-    count, places = 0, (0, 0, 0)
+    count, places, name = 0, (0, 0, 0), str(path)
     for number, line in lines(path, needed):
-        where = f"{path}:{number}"
+        where = f"{name}:{number}"
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
         if not count:
             count = len(cells)

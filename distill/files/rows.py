@@ -93,11 +93,13 @@ def json_rows(path: Path, needed: str = "") -> Rows:
     if first[1].lstrip().startswith("["):
         yield from _array(path, first, numbered)
         return
+    name = str(path)
     for number, line in chain([first], numbered):
-        row = parsed(line, f"{path}:{number}")
+        where = f"{name}:{number}"
+        row = parsed(line, where)
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: a line is an object; this is {keys(row)}")
-        yield f"{path}:{number}", row
+            raise DataError(f"{where}: a line is an object; this is {keys(row)}")
+        yield where, row
 
 
 def parsed(text: str, where: str) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 from distill.errors import DataError
 from distill.files.rows import ENDINGS, Row, rows, tab_lines
 from distill.files.text import ending
-from distill.files.values import id_of, is_missing, keys, text_of
+from distill.files.values import id_of, is_missing, keys, raw_text, text_of
 from distill.texts import passage_text
 
 _IDS = ("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "qid", "query_id", "query-id", "topic")
@@ -39,8 +39,8 @@ def passage_rows(path: Path) -> Iterator[Text]:
         key = id_of(row.get(str(_first(row, _IDS))), where)
         if key is None or name is None:
             raise DataError(f"{where}: a passage has an id and a text; this has {keys(row)}")
-        title = "" if name == "title" else text_of(row.get("title"), where, "title")
-        yield Text(where, key, passage_text(title, text_of(row[name], where, name)))
+        title = "" if name == "title" else raw_text(row.get("title"), where, "title")
+        yield Text(where, key, passage_text(title, raw_text(row[name], where, name)))
 
 
 def query_rows(path: Path) -> Iterator[Text]:

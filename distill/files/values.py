@@ -22,6 +22,8 @@ def gain_of(value: object, where: str) -> float:
 
     Raises DataError naming the place for any other word, NaN, infinity, and numbers beyond 32 bits.
     """
+    if type(value) is str and len(value) < 9 and value.isascii() and value.isdecimal():  # nearly all
+        return int(value)
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return int(value.strip().lower() == "true")
     text = str(int(value)) if isinstance(value, bool) else _shown(value)
@@ -44,6 +46,8 @@ def id_of(value: object, where: str) -> str | None:
 
     Raises DataError naming the place for true, false, bytes, lists and objects.
     """
+    if type(value) is str:
+        return clean_text(value) or None
     if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -54,27 +58,37 @@ def id_of(value: object, where: str) -> str | None:
 
 
 def text_of(value: object, where: str, name: str = "text") -> str:
-    """A text, made `distill.texts.clean_text`; null and NaN are an empty one, bytes are read as UTF-8.
+    """A text, made `distill.texts.clean_text`. Raises DataError as `raw_text` does."""
+    return clean_text(raw_text(value, where, name))
+
+
+def raw_text(value: object, where: str, name: str = "text") -> str:
+    """A text as it is, for `clean_text` or `passage_text`; null and NaN are an empty one, bytes are read as UTF-8.
 
     Raises DataError naming the place for numbers, true, false, lists and objects, which somebody's program made of
     what was a text, and for bytes that are not UTF-8.
     """
+    if type(value) is str:
+        return value
     if is_missing(value):
         return ""
     if isinstance(value, bytes):
         try:
-            return clean_text(value.decode("utf-8"))
+            return value.decode("utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{where}: {name} is bytes that are not UTF-8 (byte {error.start})") from None
     if not isinstance(value, str):
         shown = f" {_short(str(value))}" if isinstance(value, int | float) else ""
         raise DataError(f"{where}: {name} is not a text but a {type(value).__name__}{shown}; write it as a text")
-    return clean_text(value)
+    return value
 
 
 def keys(row: object) -> str:
     """What a row holds, for an error."""
-    return ", ".join(map(str, row)) or "no keys" if isinstance(row, Mapping) else f"a {type(row).__name__}"
+    if not isinstance(row, Mapping):
+        return f"a {type(row).__name__}"
+    names = [_short(str(name)) for name in row]
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "no keys"
 
 
 def _shown(value: object) -> str:

@@ -240,6 +240,20 @@ def test_tasks_of_mteb_become_suites() -> None:
         of_task(task("ndcg_at_10", **data), "train")
 
 
+def test_a_task_of_mteb_with_decimal_labels_or_two_texts_of_an_id() -> None:
+    from distill.evaluation.suites.hub import of_task
+
+    corpus = [{"id": "d1", "title": None, "text": "fox"}, {"id": "d2", "title": "", "text": "owl"}]
+    queries = [{"id": "q", "text": "fox?"}]
+    made = task("ndcg_at_10", corpus=corpus, queries=queries, relevant_docs={"q": {"d1": 0.5, "d2": 1.0}})
+    suite = of_task(made, "test")
+    assert suite.passages["d1"] == "fox" and suite.qrels == {"q": {"d1": 0.5, "d2": 1}}
+    assert suite.values({"q": {"d2": 2.0, "d1": 1.0}}, ["nDCG@10", "RR@10"])["nDCG@10"]["q"] == 1.0
+    corpus.append({"id": "d1", "title": "", "text": "another"})
+    with pytest.raises(DataError, match="corpus, row 3: the id 'd1' stands twice"):
+        of_task(task("ndcg_at_10", corpus=corpus, queries=queries, relevant_docs={"q": {"d1": 1}}), "test")
+
+
 @pytest.mark.parametrize(
     ("name", "measures"),
     [

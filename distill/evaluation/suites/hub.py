@@ -11,6 +11,8 @@ from distill.errors import ConfigError, DataError
 from distill.evaluation.suites import bright, followir, instructir, nevir
 from distill.evaluation.suites.base import Suite, plain
 from distill.files.gaps import MISSING, Gaps
+from distill.files.qrels import Qrels
+from distill.files.values import gain_of, text_of
 from distill.texts import clean_text, passage_text
 
 
@@ -20,7 +22,7 @@ class _Loaded:
 
     passages: Mapping[str, str]
     queries: Mapping[str, str]
-    qrels: Mapping[str, Mapping[str, int]]
+    qrels: Qrels
     instructions: Mapping[str, str]
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -93,9 +95,12 @@ def _with_texts(docs: Sequence[object], texts: _Loaded, task: str, gaps: Gaps) -
 
 
 def _texts(data: Mapping[str, Any]) -> _Loaded:
-    passages = {}
-    for row in data["corpus"]:
-        passages[str(row["id"])] = passage_text(row.get("title"), row["text"])
+    passages: dict[str, str] = {}
+    for number, row in enumerate(data["corpus"], 1):
+        where = f"corpus, row {number}"
+        text = passage_text(text_of(row.get("title"), where, "title"), text_of(row["text"], where))
+        if passages.setdefault(str(row["id"]), text) != text:
+            raise DataError(f"{where}: the id {row['id']!r} stands twice, with another text")
     queries, instructions = {}, {}
     for row in data["queries"]:
         if not isinstance(row["text"], str):
@@ -103,7 +108,10 @@ def _texts(data: Mapping[str, Any]) -> _Loaded:
         queries[str(row["id"])] = clean_text(row["text"])
         if row.get("instruction"):
             instructions[str(row["id"])] = row["instruction"]
-    qrels = {str(q): {str(d): max(0, int(s)) for d, s in labels.items()} for q, labels in data["relevant_docs"].items()}
+    qrels = {
+        str(q): {str(d): max(0, gain_of(grade, f"relevant_docs of {q!r}")) for d, grade in labels.items()}
+        for q, labels in data["relevant_docs"].items()
+    }
     return _Loaded(passages, {q: text for q, text in queries.items() if q in qrels}, qrels, instructions)
 
 

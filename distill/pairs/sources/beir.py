@@ -8,9 +8,9 @@ from pathlib import Path
 from distill.errors import DataError
 from distill.files.qrels import qrels_rows
 from distill.files.rows import Row, is_junk, rows
-from distill.files.values import id_of, keys, text_of
+from distill.files.values import id_of, keys, raw_text, text_of
 from distill.pairs.sources.base import Label, Passage, Query, Source, no_such_split
-from distill.texts import passage_text
+from distill.texts import clean_text, passage_text
 
 
 class Beir(Source):
@@ -30,14 +30,15 @@ class Beir(Source):
         for where, row in rows(path):
             empty = False
             key, text = _id_and_text(where, row)
-            yield where, key, passage_text(text_of(row.get("title"), where, "title"), text)
+            yield where, key, passage_text(raw_text(row.get("title"), where, "title"), text)
         if empty:
             raise DataError(f'{path}: is empty; it needs lines such as {{"_id": "1", "text": "..."}}')
 
     def queries(self) -> Iterator[Query]:
         """With the column `instruction`, where there is one."""
         for where, row in rows(self._file("queries.jsonl")):
-            yield where, *_id_and_text(where, row), text_of(row.get("instruction"), where, "instruction") or None
+            key, text = _id_and_text(where, row)
+            yield where, key, clean_text(text), text_of(row.get("instruction"), where, "instruction") or None
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """One file's lines."""
@@ -74,4 +75,4 @@ def _id_and_text(where: str, row: Row) -> tuple[str, str]:
     key = id_of(row.get("_id"), where)
     if key is None or "text" not in row or (isinstance(row["text"], int | float) and row["text"] == row["text"]):
         raise DataError(f"{where}: a line is an object with _id and text; this has {keys(row)}")
-    return key, text_of(row["text"], where)
+    return key, raw_text(row["text"], where)

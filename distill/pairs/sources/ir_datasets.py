@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, DataError
-from distill.files.values import text_of
+from distill.files.values import gain_of, text_of
 from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.texts import passage_text
 
@@ -50,7 +50,8 @@ class IrDatasets(Source):
     def labels(self, split: str | None) -> Iterator[Label]:
         """Its qrels."""
         for number, label in enumerate(self._open().qrels_iter(), 1):
-            yield f"{self.name}: judgement {number}", label.query_id, label.doc_id, int(label.relevance)
+            where = f"{self.name}: judgement {number}"
+            yield where, label.query_id, label.doc_id, gain_of(label.relevance, where)
 
     def _open(self) -> Any:
         try:
