@@ -89,7 +89,7 @@ def _of(error: BaseException) -> Iterator[tuple[int, Path | None]]:
         return
     if isinstance(error, OSError) and error.errno is not None:
         named = [name for name in (error.filename2, error.filename) if isinstance(name, str | bytes | os.PathLike)]
-        yield error.errno, Path(os.fsdecode(named[-1])) if named else None
+        yield error.errno, Path(os.fsdecode(named[0])) if named else None  # of a copy, where it goes
     elif isinstance(error, RuntimeError | sqlite3.Error | OSError) or type(error) is Exception:
         yield from _in_words(str(error))  # Exception itself is what Rust's libraries raise
     elif type(error).__module__ != "builtins":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -130,6 +131,13 @@ def test_what_is_not_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:
         ValueError("row 3 says [Errno 28]"),
     ]
     assert [disk_fault(other, tmp_path) for other in others] == [None] * len(others)
+
+
+def test_of_a_copy_the_place_it_goes_to_is_named(small_disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"0" * 200_000)
+    with pytest.raises(OSError) as caught:
+        shutil.copy2(tmp_path / "weights", small_disk / "copy")
+    assert str(disk_fault(caught.value)).startswith(f"{small_disk / 'copy'}: no space left")
 
 
 def test_a_link_to_nothing_is_named_with_its_target(
