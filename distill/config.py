@@ -1,6 +1,6 @@
 """The configuration loader: YAML, `key.path=value` overrides, pydantic, and errors that name the key and the remedy.
 
-Knows no room: each room owns its settings model, and the pipeline puts them together as `RunConfig`.
+Each package has its own settings model, and the pipeline joins them as `RunConfig`. Used by the command line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from distill.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of every room's settings: unknown keys are refused, values are frozen."""
+    """Base of every package's settings: unknown keys are refused, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -36,7 +36,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dic
     seen: set[str] = set()
     for key, _ in node.value:
         if key.value in seen:
-            raise ConfigError(f"line {key.start_mark.line + 1}: the key {key.value!r} stands twice; keep one")
+            raise ConfigError(f"line {key.start_mark.line + 1}: the key {key.value!r} is given twice; keep one")
         seen.add(key.value)
     loader.flatten_mapping(node)
     return yaml.SafeLoader.construct_mapping(loader, node, deep)
@@ -137,7 +137,7 @@ def _may_hold_a_key(value: Any) -> bool:
 
 
 def _names_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """Field names of the model that stands at `loc`, looking through lists, unions and optionals."""
+    """Field names of the model at `loc`, looking through lists, unions and optionals."""
     models: list[type[BaseModel]] = [model]
     for part in loc:
         if not isinstance(part, str):

@@ -19,12 +19,12 @@ def die_with_parent(poll_s: float = 0.5) -> None:
     """
     parent = os.getppid()
 
-    def watch() -> None:
+    def exit_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(poll_s)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True, name="die-with-parent").start()
+    threading.Thread(target=exit_with_parent, daemon=True, name="die-with-parent").start()
 
 
 def in_background(work: Callable[[], Result]) -> Callable[[], Result]:

@@ -240,7 +240,7 @@ def _plain(tokenizer: Any, token: int, control: set[int]) -> list[int]:
 
 
 def verdict_ids(tokenizer: Any, prompt: str = PROMPT_NAME) -> list[int]:
-    """Token ids of the prompt's verdicts as they stand after `</think>`, in rising order of grade.
+    """Token ids of the prompt's verdicts as they are after `</think>`, in rising order of grade.
 
     Raises ValueError when one is not exactly one token there, or the text before it is not tokenised alike:
     a score read at another token is silent garbage.
@@ -260,6 +260,6 @@ def verdict_ids(tokenizer: Any, prompt: str = PROMPT_NAME) -> list[int]:
 
 
 def suffix_ids(tokenizer: Any) -> tuple[int, int]:
-    """Token ids of " true" and " false" as they stand after `</think>`. Raises ValueError as `verdict_ids` does."""
+    """Token ids of " true" and " false" as they are after `</think>`. Raises ValueError as `verdict_ids` does."""
     false, true = verdict_ids(tokenizer)
     return true, false

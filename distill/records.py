@@ -1,4 +1,4 @@
-"""The rows that flow from stage to stage, and the two protocols by which one room uses another.
+"""The rows that flow from stage to stage, and the two protocols by which one package uses another.
 
 Frozen slots dataclasses whose field types map one to one to Parquet columns (`distill.store.schema_of`).
 Reasoning and answer are always separate fields.
@@ -156,7 +156,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A trace that a filter put out: the trace, the filter's name, and a reason that a person understands."""
+    """A trace that a filter rejected: the trace, the filter's name, and a reason that a person understands."""
 
     trace: Trace
     filter: str
@@ -176,7 +176,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A student's word on a pair: `score` in [0, 1] for thresholds, `margin` (log-odds) for ranking without ties."""
+    """A student's answer to a pair: `score` in [0, 1] for thresholds, `margin` (log-odds) for ranking without ties."""
 
     query_id: str
     doc_id: str

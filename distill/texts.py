@@ -56,7 +56,7 @@ def is_the_query(query_id: str, query: str, doc_id: str, passage: str) -> bool:
     if query_id == doc_id:
         words = set(normalised(query).split())
         return bool(words) and len(words & set(normalised(passage).split())) >= OWN_WORDS * len(words)
-    if query.isascii() and passage.isascii():  # most passages are told apart by their first word
+    if query.isascii() and passage.isascii():  # most passages differ in their first word
         first, other = _WORD.search(query), _WORD.search(passage)
         if first is None or other is None or first[0].lower() != other[0].lower():
             return False

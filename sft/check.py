@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distill.errors import ConfigError, DiskFull, InputError, first_line
-from sft.estimate import memory
 from sft.estimate.estimate import Estimate, TrainingData, estimates, side_by_side, together
 from sft.estimate.shapes import Shape, device_of, shape_of
+from sft.estimate.training_memory import GIB
 from sft.settings import SftSettings
 
 WANDB = "https://api.wandb.ai"
@@ -216,8 +216,8 @@ def check_disk(settings: SftSettings, folder: Path, done: int = 0) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise DiskFull(
-            f"{folder}: students and checkpoints need about {needed / memory.GIB:.1f} GiB (estimated), and the disk "
-            f"has {free / memory.GIB:.1f}; free some, or name another place with --out"
+            f"{folder}: students and checkpoints need about {needed / GIB:.1f} GiB (estimated), and the disk "
+            f"has {free / GIB:.1f}; free some, or name another place with --out"
         )
 
 

@@ -1,7 +1,7 @@
 """Muon for the layers' matrices, AdamW for embeddings, norms and biases, behind one optimizer's interface.
 
 Muon (Jordan et al. 2024, torch.optim.Muon) orthogonalises each matrix's update. With its steps scaled to AdamW's root
-mean square (Liu et al., arXiv 2502.16982) one learning rate serves both. For a small model from nothing it needs half
+mean square (Liu et al., arXiv 2502.16982) one learning rate serves both. For a small model from scratch it needs half
 of AdamW's steps (docs/diary.md); for LoRA on a trained base nothing was measured, so it is no default.
 """
 

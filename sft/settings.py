@@ -14,7 +14,7 @@ from sft.scratch import ScratchSettings
 from sft.targets import TARGETS
 from sft.trl_fields import TRL_FIELDS
 
-# Set by this room for every student alike; a configuration names them elsewhere or not at all.
+# Set by this package for every student alike; a configuration names them elsewhere or not at all.
 OWN = {
     "output_dir": "the run folder decides it",
     "max_length": "set sft.max_length",
@@ -140,7 +140,9 @@ class StudentSettings(Settings):
 class SftSettings(Settings):
     """Which students are trained, from what, and how."""
 
-    base: str = Field("scratch", description="a hub name, a local folder, or 'scratch' for a small model from nothing")
+    base: str = Field(
+        "scratch", description="a hub name, a local folder, or 'scratch': a small model of random weights"
+    )
     revision: str | None = None
     scratch: ScratchSettings = ScratchSettings()
     targets: list[StudentSettings] = Field([StudentSettings(target="think")], min_length=1)
@@ -207,7 +209,7 @@ class SftSettings(Settings):
         if self.base == "scratch" and self.lora is not None:
             raise ValueError("lora adapts a trained base; with base: scratch there is none, so leave lora out")
         if self.optimizer == "muon" and self.lora is not None:
-            raise ValueError("optimizer muon is for full training from nothing; leave it out, or lora")
+            raise ValueError("optimizer muon is for full training from scratch; leave it out, or lora")
         if self.pack_length is not None and not self.training.get("packing"):
             raise ValueError("pack_length is for packed rows; set training.packing: true, or leave it out")
         if self.pack_length is not None and self.pack_length < self.max_length:

@@ -35,7 +35,7 @@ def train_students(
     """Train every student of the settings into `out`/NAME; returns {"students": {NAME: counts}}.
 
     `dataset`/NAME holds each student's examples, `data_hashes` their hashes; `texts` yields the training split's text
-    (`texts_hash` is its hash), for the tokenizer of a base from nothing. A student that is done and unchanged is not
+    (`texts_hash` is its hash), for the tokenizer of `base: scratch`. A student that is done and unchanged is not
     trained again; `base_hash` is that of a local base's files. Raises what a training process raised, once the others
     have ended.
     """

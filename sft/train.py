@@ -19,7 +19,7 @@ from sft.student import load_base, lora_config, save
 from sft.targets import target_of
 from sft.tokens import MANY_LEFT_OUT, Encoded, encode, left_out_text, token_weights
 
-# What the trainer does where the configuration says nothing. Sources: TRL's own defaults, save where a reason stands.
+# What the trainer does where the configuration says nothing: TRL's own defaults, except where a reason is given.
 DEFAULTS: dict[str, Any] = {
     "logging_steps": 10,
     "report_to": "none",

@@ -51,7 +51,7 @@ class WeightedCollator(DataCollatorForLanguageModeling):
     """TRL's collator, which also carries `token_weights`, padded or joined as the tokens are."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """The batch as TRL makes it, and the weights beside it."""
+        """The batch as TRL makes it, and the weights with it."""
         weights = [torch.tensor(example.pop("token_weights")) for example in examples]
         batch: dict[str, Any] = super().torch_call(examples)
         if self.padding_free:
@@ -209,7 +209,7 @@ class StudentTrainer(SFTTrainer):
 
 
 def _as_without_bits(model: Any) -> None:
-    """Trained weights beside a 4-bit base in the types that they have beside a whole one; TRL makes them all bf16.
+    """Trained weights over a 4-bit base in the types that they have over a whole one; TRL makes them all bf16.
 
     In bf16 an update smaller than a 256th of its weight is lost, and without autocast nothing else multiplies with it.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Asker:
-    """The teacher as a callable: `distill.records.Ask`. Made by `asking`."""
+    """The teacher as a callable: `distill.records.Ask`. Made by `asker`."""
 
     def __init__(self, settings: TeacherSettings, session: Session) -> None:
         self._settings, self._session = settings, session
@@ -64,7 +64,7 @@ class Asker:
 
 
 @contextmanager
-def asking(
+def asker(
     settings: TeacherSettings,
     folder: Path,
     *,

@@ -32,7 +32,7 @@ class TlsProblem:
 
 
 def trusts_proxy(url: str) -> bool:
-    """Whether the proxies of the environment hold for a URL; addresses of this machine are asked directly."""
+    """Whether the proxies of the environment hold for a URL; addresses of this machine are asked without one."""
     return not is_local(url)
 
 

@@ -1,8 +1,8 @@
 """What can go wrong with one request, by kind, and what is done about it.
 
 `RETRY` faults are tried again within the budget of attempts; `THROTTLED` ones wait their turn and cost no attempt;
-`ROW` faults are the request's own and are recorded at once; `ENDPOINT` faults put the endpoint out (key, credit,
-model name), and the request goes to another.
+`ROW` faults are the request's own and are recorded without a retry; `ENDPOINT` faults disable the endpoint (key,
+credit, model name), and the request goes to another.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def from_exception(error: Exception, deadline_s: float, host: str) -> Fault:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    # The transport calls every lost connection a timeout; what stands behind it knows better.
+    # The transport calls every lost connection a timeout; its cause knows better.
     if isinstance(error, TimeoutError) or isinstance(chain[-1], TimeoutError | openai.APITimeoutError):
         return Fault("deadline", f"no answer within {deadline_s:g} s", Action.RETRY, billed_text="")
     text = shorten(" < ".join(f"{type(each).__name__}: {each}" for each in chain[1:] or chain))

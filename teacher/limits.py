@@ -43,7 +43,7 @@ class Bucket:
 
 
 class EndpointLimits:
-    """One endpoint's room. `most` requests in flight, limits a minute, and the deadline in seconds."""
+    """One endpoint's capacity. `most` requests in flight, limits a minute, and the deadline in seconds."""
 
     def __init__(self, most: int, deadline_s: float, requests: float | None, tokens: float | None) -> None:
         self.most, self.deadline_s = most, deadline_s

@@ -304,7 +304,7 @@ class Session:
             for number, why in state.dead.items():
                 if number not in self._warned:
                     self._warned.add(number)
-                    self.faults[f"teacher.endpoints.{number} ({self.endpoints[number].host}) put out: {why}"] += 1
+                    self.faults[f"teacher.endpoints.{number} ({self.endpoints[number].host}) disabled: {why}"] += 1
         if not states and time.monotonic() - (self.started or 0) > max(60.0, self.settings.give_up_after_s):
             raise Stopped(
                 f"teacher: Ray has placed no worker for {time.monotonic() - (self.started or 0):.0f} s; each needs "

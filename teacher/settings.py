@@ -65,7 +65,7 @@ class Endpoint(Settings):
     model: str
     api_key_env: str | None = Field(None, description="the environment variable that holds the key")
     price: Price | None = None
-    in_flight: int | None = Field(None, ge=1, description="most requests at once; default: teacher.concurrency")
+    in_flight: int | None = Field(None, ge=1, description="most requests in flight; default: teacher.concurrency")
     requests_per_minute: float | None = Field(None, gt=0)
     tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together")
     extra_body: JsonObject = Field({}, description="more fields of the request's body")
@@ -208,7 +208,7 @@ class TeacherSettings(Settings):
         if source.priced and any(dollars) and unpriced:
             raise ValueError(f"budget_usd needs endpoints.{unpriced[0]}.price, by which spending is counted")
         if self.context is not None and self.context <= self.max_tokens:
-            raise ValueError(f"context {self.context} leaves no prompt beside max_tokens {self.max_tokens}")
+            raise ValueError(f"context {self.context} leaves no prompt with max_tokens {self.max_tokens}")
         return self
 
     def made_source(self) -> TeacherSource:

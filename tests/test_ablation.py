@@ -201,10 +201,10 @@ def evaluated(run: Run, luck: float, tokens: float = 40.0) -> Run:
     per_query = {"first_stage": {"nDCG@10": first}, "think": {"nDCG@10": think}}
     store.write_json(run.folder / "evaluation" / "test.json", {"per_query": per_query})
     metrics = run.metrics()
-    metrics["evaluation"] = {
+    metrics.evaluation = {
         "test": {"first_stage": {"nDCG@10": 0.4}, "think": {"nDCG@10": 0.5, "tokens_per_pair": tokens}}
     }
-    metrics["stages"] = {"sft": {"students": {"think": {"seconds": 12.0}}}, "dataset": {"examples": {"think": 300}}}
+    metrics.stages = {"sft": {"students": {"think": {"seconds": 12.0}}}, "dataset": {"examples": {"think": 300}}}
     run.write_metrics(metrics)
     return run
 

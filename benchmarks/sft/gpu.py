@@ -139,10 +139,10 @@ def _shape(config: Any) -> Any:
 
 
 def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[tuple[list[int], int]]) -> float:
-    """What sft/estimate/memory.py says of the same step."""
+    """What sft/estimate/training_memory.py says of the same step."""
     import torch
 
-    from sft.estimate.memory import TrainingPlan, parts
+    from sft.estimate.training_memory import TrainingPlan, memory_by_part
 
     packing = bool(given.get("packing"))
     batch = int(given.get("per_device_train_batch_size", 8))
@@ -153,7 +153,7 @@ def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[tuple[
         tokens=batch * row, row=batch * row, scored=scored,
         checkpointing=bool(given.get("gradient_checkpointing", True)), packed=packing, gpu=torch.cuda.is_available(),
     )  # fmt: skip
-    return sum(parts(plan).values())
+    return sum(memory_by_part(plan).values())
 
 
 def main() -> None:

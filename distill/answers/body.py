@@ -1,6 +1,6 @@
 """Reads the body of a chat completion, whoever sent it. For teachers (HTTP, batch files) and students behind HTTP.
 
-Beside JSON it reads event streams and keep-alive lines that nobody asked for, and it finds errors under status 200.
+Apart from JSON it reads event streams and keep-alive lines that nobody asked for, and it finds errors under status 200.
 Not covered: bodies of other interfaces (OpenAI's Responses, Anthropic's Messages, Gemini's own).
 """
 

@@ -1,4 +1,4 @@
-"""The options of `distill evaluate` beside a configuration: runs from files, runs of several seeds, unjudged passages.
+"""The options of `distill evaluate` without a configuration: runs from files, runs of several seeds, unjudged passages.
 
 `distill.cli` adds them to the command and calls `evaluate_without_config` where no configuration is given.
 """
@@ -9,15 +9,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from distill.commands import FILE, Several, collected, writes_to
 from distill.errors import ConfigError
-
-if TYPE_CHECKING:
-    from distill.evaluation.evaluate import Comparison
+from distill.results import EvaluationResult, as_json
 
 MEASURES = ("nDCG@10", "nDCG(judged_only=True)@10", "Judged@10")
 
@@ -58,7 +55,7 @@ class FileOptions:
                     "evaluation.measures, and see the run's evaluation/ for tables and values"
                 )
 
-    def write(self, result: object, tables_of: Sequence[Comparison]) -> None:
+    def write(self, result: object, tables_of: Sequence[EvaluationResult]) -> None:
         """Write --json, --markdown and --latex where they are asked for."""
         from distill import store
         from distill.evaluation import tables
@@ -66,7 +63,7 @@ class FileOptions:
         for path in filter(None, (self.json, self.markdown, self.latex)):
             writes_to(path.parent).mkdir(parents=True, exist_ok=True)
         if self.json:
-            store.write_json(self.json, result)
+            store.write_json(self.json, as_json(result))
         if self.markdown:
             self.markdown.write_text("\n".join(map(tables.markdown_table, tables_of)), encoding="utf-8")
         if self.latex:
@@ -147,27 +144,25 @@ def evaluate_without_config(files: FileOptions) -> int:
     """
     from distill.evaluation import tables
 
-    written: Comparison | dict[str, Comparison]
     if files.seeds:
         from distill.evaluation.seeds import across
 
         by_set = across(files.seeds, files.seed, files.baseline)
         print("\n\n".join(f"{name}\n{tables.text_table(result)}" for name, result in by_set.items()))
-        written, results = by_set, list(by_set.values())
-        notes = [
-            f"{count:,} {what} ({name})" for name, one in by_set.items() for what, count in one["left_out"].items()
-        ]
+        for name, one in by_set.items():
+            for what, count in (one.left_out or {}).items():
+                print(f"{count:,} {what} ({name})", file=sys.stderr)
+        files.write(by_set, list(by_set.values()))
+        print(f"* p < 0.05. {tables.note(next(iter(by_set.values())))}", file=sys.stderr)
     else:
         from distill.evaluation.files import evaluate_files
 
         if not files.qrels or not files.run:
             raise ConfigError("evaluate without a configuration needs both --qrels FILE and --run FILE ...")
-        written = result = evaluate_files(files.qrels, files.run, files.measure or MEASURES, files.seed, files.baseline)
-        results = [result]
+        result = evaluate_files(files.qrels, files.run, files.measure or MEASURES, files.seed, files.baseline)
         print(tables.text_table(result))
-        notes = [f"{count:,} {what}" for what, count in result["left_out"].items()]
-    for note in notes:
-        print(note, file=sys.stderr)
-    print(f"* p < 0.05. {tables.note(results[0])}", file=sys.stderr)
-    files.write(written, results)
+        for what, count in (result.left_out or {}).items():
+            print(f"{count:,} {what}", file=sys.stderr)
+        print(f"* p < 0.05. {tables.note(result)}", file=sys.stderr)
+        files.write(result, [result])
     return 0

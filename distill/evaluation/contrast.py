@@ -48,7 +48,7 @@ def p_mrr(
 
     `changed` is {query: passages that the changed instruction turned not relevant}; the run holds both rankings, under
     the query's id and the endings `og` and `new`. For ranks R_og and R_new: R_new/R_og - 1 where R_og >= R_new, else
-    1 - R_og/R_new; the mean over the query's passages. Papers print it times 100. A passage that a ranking lacks stands
+    1 - R_og/R_new; the mean over the query's passages. Papers print it times 100. A passage that a ranking lacks is
     one place behind its last; ties go by passage id, descending, as in mteb since its issue 5092 (scores as they are,
     not as 32-bit floats). A query without one of its rankings counts 0, as one that nothing moved (mteb leaves it out).
     """

@@ -6,11 +6,11 @@ Called by the evaluate stage, by ablations, and by `distill evaluate --qrels --r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
 
 from distill.errors import ConfigError
 from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
+from distill.results import EvaluationResult, PairedTest
 from distill.statistics.measures import per_query
 from distill.statistics.significance import bootstrap_p, holm, interval, randomisation_p, resampled_means
 
@@ -18,65 +18,32 @@ Values = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{SYSTEM: {MEASURE: {unit: value}}}, a unit being a query, a pair, or a group of instructions."""
 
 
-class Test(TypedDict, total=False):
-    """One system against the baseline by one measure; over several runs there is no `p_randomisation`."""
-
-    difference: float
-    p_bootstrap: float
-    p_randomisation: float
-    p_holm: float
-
-
-class Spread(TypedDict):
-    """A system's means by run, and their standard deviation."""
-
-    by_run: list[float]
-    sd: float
-
-
-class Comparison(TypedDict):
-    """Systems compared on one set, as `summarise` says; `runs` and `spread` where they are over several seeds."""
-
-    measures: dict[str, dict[str, float]]
-    intervals: dict[str, dict[str, list[float]]]
-    differences: dict[str, dict[str, list[float]]]
-    tests: dict[str, dict[str, Test]]
-    baseline: str
-    per_query: NotRequired[Values]
-    runs: NotRequired[int]
-    spread: NotRequired[dict[str, dict[str, Spread]]]
-    left_out: NotRequired[dict[str, int]]
-
-
 def evaluate(
     qrels: Qrels, runs: Mapping[str, Rankings], measures: Sequence[str], seed: int, baseline: str | None = None
-) -> Comparison:
+) -> EvaluationResult:
     """`summarise` of the runs' measures by query; a query of the qrels that a run lacks counts 0."""
     return summarise({system: per_query(qrels, run, measures) for system, run in runs.items()}, seed, baseline)
 
 
-def summarise(values: Values, seed: int, baseline: str | None = None) -> Comparison:
-    """The systems' means with intervals, and tests of their differences:
+def summarise(values: Values, seed: int, baseline: str | None = None) -> EvaluationResult:
+    """What {SYSTEM: {MEASURE: {unit: value}}} says, a unit being a query, a pair, or a group of instructions.
 
-    {"measures": {SYSTEM: {MEASURE: mean}}, "intervals": {SYSTEM: {MEASURE: [low, high]}}, "differences": {SYSTEM:
-    {MEASURE: [low, high]}}, "tests": {SYSTEM: {MEASURE: {...}}}, "baseline": SYSTEM, "per_query": the values}.
-
-    Intervals are 95 % percentile bootstrap over units, the same resamples for every system. `differences` and `tests`
-    are against `baseline` (else the first system); a test holds `difference`, `p_bootstrap`, `p_randomisation`, and
-    `p_holm`, the latter corrected over the systems compared by that measure. A measure that a system lacks is left out.
+    Intervals are 95 % percentile bootstrap over units, the same resamples for every system. Differences and tests are
+    against `baseline` (else the first system); Holm's correction is over the systems compared by a measure. A measure
+    that a system lacks is left out. Raises ConfigError where `baseline` is none of the systems.
     Not covered: the spread over training seeds (`distill evaluate --seeds` shows it).
     """
     if baseline is not None and baseline not in values:
         raise ConfigError(f"{baseline!r} is none of the systems {', '.join(values)}; name one of them as the baseline")
     against = baseline if baseline is not None else next(iter(values), "")
-    result: Comparison = {
-        "measures": {system: {} for system in values},
-        "intervals": {system: {} for system in values},
-        "differences": {system: {} for system in values},
-        "tests": {system: {} for system in values if system != against},
-        "baseline": against,
-        "per_query": values,
-    }
+    result = EvaluationResult(
+        measures={system: {} for system in values},
+        intervals={system: {} for system in values},
+        differences={system: {} for system in values},
+        tests={system: {} for system in values if system != against},
+        baseline=against,
+        per_query=values,
+    )
     for names in _families(values):
         _family(result, values, names, against, seed)
     return result
@@ -92,7 +59,7 @@ def _families(values: Values) -> list[list[str]]:
     return list(families.values())
 
 
-def _family(result: Comparison, values: Values, names: list[str], against: str, seed: int) -> None:
+def _family(result: EvaluationResult, values: Values, names: list[str], against: str, seed: int) -> None:
     import numpy as np
 
     systems = [system for system in values if names[0] in values[system]]
@@ -104,10 +71,10 @@ def _family(result: Comparison, values: Values, names: list[str], against: str, 
     means = resampled_means(scores, seed)
     index = {column: number for number, column in enumerate(columns)}
     for (system, name), at in index.items():
-        result["measures"][system][name] = round(float(scores[:, at].mean()), 6)
-        result["intervals"][system][name] = interval(means[:, at])
+        result.measures[system][name] = round(float(scores[:, at].mean()), 6)
+        result.intervals[system][name] = interval(means[:, at])
         if against in systems:
-            result["differences"][system][name] = interval(means[:, at] - means[:, index[against, name]])
+            result.differences[system][name] = interval(means[:, at] - means[:, index[against, name]])
     rivals = [system for system in systems if system != against] if against in systems else []
     for name in names:
         first = index[against, name] if rivals else 0
@@ -115,9 +82,9 @@ def _family(result: Comparison, values: Values, names: list[str], against: str, 
         flipped = randomisation_p(apart, seed) if apart is not None else []
         for system, p, corrected in zip(rivals, flipped, holm(flipped), strict=True):
             at = index[system, name]
-            result["tests"][system][name] = {
-                "difference": round(float(scores[:, at].mean() - scores[:, first].mean()), 6),
-                "p_bootstrap": round(bootstrap_p(means[:, at] - means[:, first]), 6),
-                "p_randomisation": round(p, 6),
-                "p_holm": round(corrected, 6),
-            }
+            result.tests[system][name] = PairedTest(
+                difference=round(float(scores[:, at].mean() - scores[:, first].mean()), 6),
+                p_bootstrap=round(bootstrap_p(means[:, at] - means[:, first]), 6),
+                p_randomisation=round(p, 6),
+                p_holm=round(corrected, 6),
+            )

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.evaluation.evaluate import Comparison, evaluate
+from distill.evaluation.evaluate import evaluate
 from distill.files.qrels import read_qrels
 from distill.files.runs import Rankings, read_run
+from distill.results import EvaluationResult
 from distill.statistics.measures import Qrels
 
 
 def evaluate_files(
     qrels: Path, runs: Sequence[Path], measures: Sequence[str], seed: int = 0, baseline: str | None = None
-) -> Comparison:
+) -> EvaluationResult:
     """What `evaluate` gives, systems named by their files; the others are compared with `baseline`, or the first run.
 
     Also `left_out`: {what of a run was left out, or counts 0: how many queries}.
     Raises DataError with file and line, or where a run shares no query with the judgements.
     """
     judged, found = read_files(qrels, runs)
-    return {**evaluate(judged, found, measures, seed, baseline), "left_out": left_out(judged, found)}
+    return replace(evaluate(judged, found, measures, seed, baseline), left_out=left_out(judged, found))
 
 
 def left_out(qrels: Qrels, runs: Mapping[str, Rankings]) -> dict[str, int]:

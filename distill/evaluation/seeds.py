@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import ConfigError, DataError
-from distill.evaluation.evaluate import Comparison, Test, Values
+from distill.results import ByUnit, EvaluationResult, PairedTest, SetDetail, Spread, read_as
 from distill.statistics.significance import RESAMPLES, bootstrap_p, holm, interval
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> dict[str, Comparison]:
+def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> dict[str, EvaluationResult]:
     """{SET: what `summarise` gives, over seeds and queries, and "spread"} of finished run folders.
 
     A system's mean is over runs and queries; its interval and its difference to the baseline are bootstrapped over
@@ -41,35 +41,36 @@ def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> d
     return {name: _one([sets[name] for sets in details], seed, baseline) for name in shared}
 
 
-def _details(folder: Path) -> dict[str, Values]:
-    """{SET: the values by query} of a run folder."""
-    sets: dict[str, Values] = {}
+def _details(folder: Path) -> dict[str, ByUnit]:
+    """{SET: the values behind its means} of a run folder."""
+    sets: dict[str, ByUnit] = {}
     for path in sorted((folder / "evaluation").glob("*.json")):
-        detail = store.read_json(path)
-        if isinstance(detail, dict) and isinstance(detail.get("per_query"), dict):
-            sets[path.stem] = detail["per_query"]
+        detail = read_as(SetDetail, store.read_json(path))
+        if detail.per_query:
+            sets[path.stem] = detail.per_query
     if not sets:
         raise DataError(f"{folder / 'evaluation'}: holds no evaluated set; `distill evaluate CONFIG` makes it")
     return sets
 
 
-def _one(runs: Sequence[Values], seed: int, baseline: str | None) -> Comparison:
+def _one(runs: Sequence[ByUnit], seed: int, baseline: str | None) -> EvaluationResult:
     import numpy as np
 
     systems = [system for system in runs[0] if all(system in run for run in runs)]
     if baseline is not None and baseline not in systems:
         raise ConfigError(f"{baseline!r} is none of the systems {', '.join(systems)} that all the runs have")
     against = baseline or next(iter(systems), "")
-    result: Comparison = {
-        "measures": {system: {} for system in systems},
-        "intervals": {system: {} for system in systems},
-        "differences": {system: {} for system in systems},
-        "tests": {system: {} for system in systems if system != against},
-        "baseline": against,
-        "runs": len(runs),
-        "spread": {system: {} for system in systems},
-        "left_out": _not_shared(runs, systems),
-    }
+    spread: dict[str, dict[str, Spread]] = {system: {} for system in systems}
+    result = EvaluationResult(
+        measures={system: {} for system in systems},
+        intervals={system: {} for system in systems},
+        differences={system: {} for system in systems},
+        tests={system: {} for system in systems if system != against},
+        spread=spread,
+        baseline=against,
+        runs=len(runs),
+        left_out=_not_shared(runs, systems),
+    )
     drawn: dict[tuple[str, str], Floats] = {}
     for system in systems:
         for name in runs[0][system]:
@@ -81,27 +82,26 @@ def _one(runs: Sequence[Values], seed: int, baseline: str | None) -> Comparison:
             scores = np.array([[run[system][name][unit] for unit in units] for run in runs])
             by_run = scores.mean(axis=1)
             drawn[system, name] = _both(scores, seed)
-            result["measures"][system][name] = round(float(scores.mean()), 6)
-            result["intervals"][system][name] = interval(drawn[system, name])
-            result["spread"][system][name] = {
-                "by_run": [round(float(value), 6) for value in by_run],
-                "sd": round(float(by_run.std(ddof=1)), 6),
-            }
+            result.measures[system][name] = round(float(scores.mean()), 6)
+            result.intervals[system][name] = interval(drawn[system, name])
+            means = [round(float(value), 6) for value in by_run]
+            spread[system][name] = Spread(by_run=means, sd=round(float(by_run.std(ddof=1)), 6))
     for name in runs[0].get(against, {}):
-        tested = [system for system in result["tests"] if (system, name) in drawn and (against, name) in drawn]
+        tested = [system for system in result.tests if (system, name) in drawn and (against, name) in drawn]
         values = []
         for system in tested:
             apart = drawn[system, name] - drawn[against, name]
-            result["differences"][system][name] = interval(apart)
+            result.differences[system][name] = interval(apart)
             values.append(bootstrap_p(apart))
         for system, p, corrected in zip(tested, values, holm(values), strict=True):
-            mean = result["measures"][system][name] - result["measures"][against][name]
-            test: Test = {"difference": round(mean, 6), "p_bootstrap": round(p, 6), "p_holm": round(corrected, 6)}
-            result["tests"][system][name] = test
+            mean = result.measures[system][name] - result.measures[against][name]
+            result.tests[system][name] = PairedTest(
+                difference=round(mean, 6), p_bootstrap=round(p, 6), p_holm=round(corrected, 6)
+            )
     return result
 
 
-def _not_shared(runs: Sequence[Values], systems: Sequence[str]) -> dict[str, int]:
+def _not_shared(runs: Sequence[ByUnit], systems: Sequence[str]) -> dict[str, int]:
     """{what not all the runs have, and so is left out: how many}."""
     counts = {"systems that not all the runs have are left out": len({s for run in runs for s in run} - set(systems))}
     units: list[set[str]] = [

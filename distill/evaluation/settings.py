@@ -15,7 +15,7 @@ class SetSettings(Settings):
     """One set of queries with labels, and the first stage whose lists are reranked.
 
     `split` names a qrels file of the folder (kind nevir: SPLIT.jsonl), or a key of `pairs.split` where that gives
-    shares. `kind` is the layout of the files and decides what is measured beside the measures: nevir pairwise accuracy,
+    shares. `kind` is the layout of the files and decides what is measured in addition: nevir pairwise accuracy,
     followir p-MRR, instructir robustness@10; bright takes excluded passages out; dl19 counts as relevant from grade 2.
     `source: pairs` takes the part `split` of the pairs that the run itself has made, the teacher's queries and grades.
     With `source: mteb`, `path` names a task of mteb, and `subset` one of its languages.
@@ -60,7 +60,7 @@ class EvaluationSettings(Settings):
 
     sets: list[SetSettings] = []
     measures: list[str] = Field(["nDCG@10", "nDCG(judged_only=True)@10", "RR@10", "AP", "Judged@10"], min_length=1)
-    batch: int = Field(128, ge=1, description="rows through the model at once")
+    batch: int = Field(128, ge=1, description="rows that go through the model together")
     max_new_tokens: int = Field(8192, ge=1, description="bound on the reasoning (Rank1: 8192)")
     modes: dict[str, list[str]] = Field(
         {}, description="by student, how it is asked: think, direct, verdict_first, budget:N, adaptive"

@@ -133,7 +133,7 @@ def judge_unjudged(
     tops = {name: _tops(qrels, {name: run}, depth) for name, run in runs.items()}
     before = summarise({name: per_query(qrels, run, measures) for name, run in runs.items()}, seed)
     asked = {key: answers[key] for key in missing}
-    names = list(dict.fromkeys(name for values in before["measures"].values() for name in values))
+    names = list(dict.fromkeys(name for values in before.measures.values() for name in values))
     return {
         "before": before,
         "after": summarise({name: per_query(after, run, measures) for name, run in runs.items()}, seed),
@@ -218,14 +218,14 @@ def _judged_tops(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> set
 def describe(result: Mapping[str, Any]) -> str:
     """Before and after as plain text: one system and measure a line, then what is known of the judge."""
     rows = [["system", f"unjudged@{result['depth']}", "relevant", "measure", "before", "after", "corrected"]]
-    for system, values in result["before"]["measures"].items():
+    for system, values in result["before"].measures.items():
         by = result["by_system"][system]
         lead = [system, str(by["holes"]), str(by["relevant"])]
         for name in filter(lambda name: not _of_judged(name), values):
             low, high = result["error"].get(system, {}).get(name, (None, None))
             mean = result["corrected"].get(system, {}).get(name)
             bar = "-" if mean is None else f"{mean:.4f} [{low:.4f}, {high:.4f}]"
-            rows.append([*lead, name, f"{values[name]:.4f}", f"{result['after']['measures'][system][name]:.4f}", bar])
+            rows.append([*lead, name, f"{values[name]:.4f}", f"{result['after'].measures[system][name]:.4f}", bar])
             lead = ["", "", ""]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows]

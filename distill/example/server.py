@@ -57,7 +57,7 @@ def _message(reply: Reply, reasoning_format: str) -> dict[str, Any]:
         return {"role": "assistant", "content": f"{THINK}\n{reply.reasoning}{end}"}
     if reply.closed:
         return {"role": "assistant", "content": reply.verdict, reasoning_format: reply.reasoning}
-    # Without its end, all that was written is reasoning, and there is no answer beside it.
+    # Without its end, all that was written is reasoning, and there is no answer.
     text = f"{reply.reasoning} {reply.verdict}".rstrip()
     return {"role": "assistant", "content": None, reasoning_format: text}
 

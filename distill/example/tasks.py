@@ -1,6 +1,6 @@
 """What the example's teacher does when it is not asked for a verdict: grades, queries, instructions, altered texts.
 
-A prompt that begins with `Task:` is such a task; its texts stand at its end after `Query:`, `Instruction:` and
+A prompt that begins with `Task:` is such a task; its texts are at its end after `Query:`, `Instruction:` and
 `Passage:`. Like the verdicts these answers follow from the world's words alone. An answer that is wrong on purpose
 is wrong in substance and right in form: an instruction that the passage fails, a passage that does not fail, a false
 grade.

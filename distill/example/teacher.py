@@ -36,11 +36,11 @@ class TeacherSettings(BaseModel):
     wrong: float = Field(0.0, ge=0, description="a condition is misread, and the verdict with it")
     truncated: float = Field(0.0, ge=0, description='stops in the middle: finish_reason "length", no verdict')
     empty: float = Field(0.0, ge=0, description="no text at all")
-    unclosed: float = Field(0.0, ge=0, description="the reasoning is never closed, so there is no answer beside it")
+    unclosed: float = Field(0.0, ge=0, description="the reasoning is never closed, so there is no answer")
     chinese: float = Field(0.0, ge=0, description="a stray Chinese sentence in English reasoning")
     loop: float = Field(0.0, ge=0, description="one sentence again and again")
     thorough: bool = Field(False, description="goes through all conditions, whatever failed before")
-    latency_s: float = Field(0.0, ge=0, description="the mean; 0 answers at once")
+    latency_s: float = Field(0.0, ge=0, description="the mean; 0 answers without delay")
     latency_sigma: float = Field(0.5, ge=0, description="of the log-normal that latencies are drawn from")
 
     @model_validator(mode="after")

@@ -73,7 +73,7 @@ def split_files(paths: Sequence[Path]) -> dict[str, list[Path]]:
             others.append(path)
     if parts and others and len(paths) > 1:
         raise DataError(
-            f"{others[0]}: of no split, and {next(iter(parts.values()))[0].name} lies beside it; "
+            f"{others[0]}: of no split, and {next(iter(parts.values()))[0].name} lies next to it; "
             "let every file's name begin with its split, or none's"
         )
     return parts if len(paths) > 1 else {}

@@ -57,7 +57,7 @@ def read_run(
         if not query_id or not doc_id:
             raise DataError(f"{path}:{number}: an empty id; a TREC run has query Q0 passage rank score tag")
         if doc_id in run.setdefault(query_id, {}):
-            raise DataError(f"{path}:{number}: passage {doc_id!r} stands twice for query {query_id!r}; keep one")
+            raise DataError(f"{path}:{number}: passage {doc_id!r} is there twice for query {query_id!r}; keep one")
         try:
             run[query_id][doc_id] = value = float(score)
         except ValueError:

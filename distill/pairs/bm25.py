@@ -9,7 +9,7 @@ from typing import Any
 from distill.pairs.analysis import Analysis
 from distill.processes import cores
 
-BLOCK = 1024  # queries retrieved at once: bounds what is held of their lists
+BLOCK = 1024  # queries retrieved together: bounds what is held of their lists
 THREADED = 64  # fewer queries are not worth threads
 COMPILE_FROM = 3_000_000_000  # queries x passages from which numba's five seconds of compiling pay
 

@@ -20,7 +20,7 @@ from distill.pairs.generation.settings import JudgeSettings
 from distill.pairs.negatives import Miner, check_miners, described
 from distill.pairs.settings import NegativeSettings, PairSettings
 from distill.pairs.sources import open_source
-from distill.pairs.split import parted, parts, subset
+from distill.pairs.split import part_of_each, parted, subset
 from distill.records import Ask, Pair, make_pair
 from distill.texts import is_the_query
 
@@ -82,7 +82,7 @@ class PairBuilder:
         queries = {query.query_id: query.text for query in written}
         shares = self.settings.split if isinstance(self.settings.split, dict) else {"train": 1.0}
         together = {query.query_id: query.doc_id for query in written}
-        where = parts(queries, shares, self.seed, together)
+        where = part_of_each(queries, shares, self.seed, together)
         grades = {query.query_id: query.grade or judge.relevant_from for query in written}
         self.tally("synthesize")["kept"] = len(written)
         self.data = replace(

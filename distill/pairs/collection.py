@@ -109,7 +109,7 @@ def gather_queries(source: Source) -> tuple[dict[str, str], dict[str, str]]:
         elif (text, instruction or None) != (queries[key], instructions.get(key)):
             first = next(place for place, other, *_ in source.queries() if other == key)
             what = "text" if text != queries[key] else "instruction"
-            raise DataError(f"{where}: the id {key!r} stands twice, with another {what} at {first}; {_UNIQUE}")
+            raise DataError(f"{where}: the id {key!r} is there twice, with another {what} at {first}; {_UNIQUE}")
     return queries, instructions
 
 

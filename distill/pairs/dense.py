@@ -18,7 +18,7 @@ def nearest(
     """{query: [(passage, cosine)]}, the `k` nearest, best first, ties by passage id, descending.
 
     `encoder` has sentence-transformers' `encode_query` and `encode_document`; by default the model of that name, or
-    folder beside the configuration. Held: the queries' vectors, one block of passages, the lists so far.
+    folder next to the configuration. Held: the queries' vectors, one block of passages, the lists so far.
     Raises ConfigError where the package or the model is not there.
     """
     import numpy as np

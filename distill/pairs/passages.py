@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from distill.errors import DataError
 
-BLOCK = 1 << 22  # bytes written at once
+BLOCK = 1 << 22  # bytes written together
 
 
 class RepeatedId(DataError):
@@ -38,7 +38,7 @@ class Passages(Mapping[str, str]):
             place = self._places.setdefault(key, len(self._places))
             if place < len(hashes):
                 if hashes[place] != hash(text):
-                    error = RepeatedId(f"{where}: the id {key!r} stands twice, with another text")
+                    error = RepeatedId(f"{where}: the id {key!r} is there twice, with another text")
                     error.id = key
                     raise error
                 continue

@@ -23,7 +23,7 @@ def parted(data: Collection, shares: Mapping[str, float], seed: int, split: str 
     """
     if split is not None and split not in shares:
         raise DataError(f"split {split!r} is none of the shares {', '.join(shares)}; name one of them")
-    where = parts(data.queries, shares, seed)
+    where = part_of_each(data.queries, shares, seed)
     kept = [q for q in data.queries if split in (None, where[q])]
     return subset(replace(data, split_of={q: where[q] for q in kept}), kept)
 
@@ -42,7 +42,7 @@ def subset(data: Collection, queries: Iterable[str]) -> Collection:
     )
 
 
-def parts(
+def part_of_each(
     queries: Mapping[str, str], shares: Mapping[str, float], seed: int, together: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """{query id: part}: a seeded shuffle of groups of queries, cut where the shares say.

@@ -82,10 +82,10 @@ def _link_students(run: Run, finished_runs: Sequence[Run]) -> Iterator[str]:
 def _copy_counts(donor: Run, run: Run, stage: Stage) -> None:
     """What metrics.json says of a linked stage."""
     theirs, mine = donor.metrics(), run.metrics()
-    if stage.name in theirs["stages"]:
-        mine["stages"][stage.name] = theirs["stages"][stage.name]
+    if stage.name in theirs.stages:
+        mine.stages[stage.name] = theirs.stages[stage.name]
     if stage.name == "evaluate":
-        mine["evaluation"], mine["intervals"] = theirs["evaluation"], theirs["intervals"]
+        mine.evaluation, mine.intervals = theirs.evaluation, theirs.intervals
     run.write_metrics(mine)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from distill import store
 from distill.pipeline.run import Run
 from distill.pipeline.variants import Variant
+from distill.results import EvaluationResult, SetDetail, as_json, read_as
 
 OWN = "as configured"
 NOT_STUDENTS = ("first_stage", "untrained")
@@ -33,12 +35,12 @@ def write(run: Run, runs: Sequence[tuple[Variant, Run]], linked: Mapping[str, li
 
     every = [(OWN, {}, run, []), *((v.label, v.changes, each, linked.get(v.name, [])) for v, each in runs)]
     rows: list[dict[str, Any]] = []
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Mapping[str, Mapping[str, float]]]] = {}
     for label, changes, each, reused in every:
         rows += _rows(label, changes, each, reused)
         for one in each.config.evaluation.sets:
-            detail = store.read_json(each.evaluation / f"{one.name}.json") or {}
-            for system, by in (detail.get("per_query") or {}).items():
+            detail = read_as(SetDetail, store.read_json(each.evaluation / f"{one.name}.json"))
+            for system, by in detail.per_query.items():
                 if system != "untrained" and not (system == "first_stage" and label != OWN):
                     values.setdefault(one.name, {})[_row_name(label, system)] = by
     sets, text, latex = {}, [], []
@@ -47,8 +49,7 @@ def write(run: Run, runs: Sequence[tuple[Variant, Run]], linked: Mapping[str, li
         by_row = dict(sorted(unordered.items(), key=lambda each: place.get(each[0], -1)))
         baseline = next((row for row in by_row if row.startswith(f"{OWN}: ")), next(iter(by_row)))
         result = summarise(by_row, run.config.seed, baseline)
-        result.pop("per_query")
-        sets[name] = result
+        sets[name] = replace(result, per_query=None)
         text.append(f"## {name}\n\n{tables.markdown_table(result)}")
         latex.append(tables.latex_table(result, f"Ablations on {name}."))
     seeds = [each.folder for variant, each in runs if variant.changes and set(variant.changes) <= SEEDS]
@@ -58,12 +59,11 @@ def write(run: Run, runs: Sequence[tuple[Variant, Run]], linked: Mapping[str, li
     folder.mkdir(exist_ok=True)
     (folder / "table.md").write_text("\n".join([*text, "## What each cost", "", costs(rows)]) + "\n", encoding="utf-8")
     (folder / "table.tex").write_text("\n".join(latex), encoding="utf-8")
-    store.write_json(
-        folder / "ablation.json", {"made_of": _made_of(run, runs), "rows": rows, "sets": sets, "seeds": spread}
-    )
+    made = {"made_of": _made_of(run, runs), "rows": rows, "sets": sets, "seeds": spread}
+    store.write_json(folder / "ablation.json", as_json(made))
 
 
-def _over_seeds(folders: Sequence[Path], seed: int) -> dict[str, Any]:
+def _over_seeds(folders: Sequence[Path], seed: int) -> dict[str, EvaluationResult]:
     """The spread over variants that differ in nothing but their seed, where there are two or more."""
     from distill.evaluation.seeds import across
 
@@ -78,12 +78,12 @@ def _row_name(label: str, system: str) -> str:
 def _rows(label: str, changes: Mapping[str, Any], run: Run, reused: Sequence[str]) -> list[dict[str, Any]]:
     """One row a student: what it was made from, what that cost, what it scores."""
     metrics = run.metrics()
-    stages = metrics["stages"]
+    stages = metrics.stages
     students = stages.get("sft", {}).get("students", {})
     examples = stages.get("dataset", {}).get("examples", {})
     teacher = _asked(run)
     found = []
-    seen = {s for by in metrics["evaluation"].values() for s in by if s not in NOT_STUDENTS}
+    seen = {s for by in metrics.evaluation.values() for s in by if s not in NOT_STUDENTS}
     targets = [student.name for student in run.config.sft.targets]
     systems = sorted(seen, key=lambda s: (next((n for n, t in enumerate(targets) if s == t), len(targets)), s))
     for system in systems:
@@ -102,7 +102,7 @@ def _rows(label: str, changes: Mapping[str, Any], run: Run, reused: Sequence[str
                 "train_seconds": made.get("seconds"),
                 "train_tokens": made.get("tokens"),
                 "reused": list(reused),
-                "measures": {one: by[system] for one, by in metrics["evaluation"].items() if system in by},
+                "measures": {one: by[system] for one, by in metrics.evaluation.items() if system in by},
             }
         )
     return found

@@ -1,10 +1,10 @@
-"""The evaluation stage: every student reranks the first stage's lists of every set."""
+"""The stage `evaluate`: every student reranks the first stage's lists of every set. Called by `stages`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.pipeline import modes
@@ -13,11 +13,14 @@ from distill.pipeline.sets import HeldOut, first_stage, suite_of
 from distill.pipeline.sources import base_of
 from distill.pipeline.stage import Stage
 from distill.prompts import PROMPTS
-from distill.records import Judgement, make_pair
-from distill.results import Counts, Json
+from distill.records import Judgement, Pair, make_pair
+from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, as_json
 
 if TYPE_CHECKING:
-    from distill.evaluation.evaluate import Comparison
+    from distill.evaluation.first_stage import FirstStage
+    from distill.evaluation.settings import SetSettings
+
+if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
 
 
@@ -46,102 +49,103 @@ def systems(run: Run) -> dict[str, tuple[str, str]]:
 
 def _make(run: Run) -> Counts:
     metrics = run.metrics()
-    metrics["evaluation"], metrics["intervals"] = {}, {}
-    counts: dict[str, Any] = {"sets": {}}
-    for each in modes.in_order(run):
-        result, counts["sets"][each.name] = _evaluate_set(run, each)
-        metrics["evaluation"][each.name] = result["measures"]
-        metrics["intervals"][each.name] = result["intervals"]
+    metrics.evaluation, metrics.intervals = {}, {}
+    counts: dict[str, Json] = {}
+    for entry in modes.in_order(run):
+        result, counts[entry.name] = _evaluate_set(run, entry)
+        metrics.evaluation[entry.name] = result.measures
+        metrics.intervals[entry.name] = result.intervals
     run.write_metrics(metrics)
-    return counts
+    return {"sets": counts}
 
 
-def _evaluate_set(run: Run, each: SetSettings) -> tuple[Comparison, Counts]:
-    from distill.evaluation import tables
+def _evaluate_set(run: Run, entry: SetSettings) -> tuple[EvaluationResult, Counts]:
+    """Judge one set by every student, write its files, and return the result and the counts."""
     from distill.evaluation.evaluate import summarise
     from distill.evaluation.measures import student_intervals, student_measures
-    from distill.files.runs import write_run
-    from distill.rerank.pool import Task, judge
 
-    data = suite_of(run, each)
-    out = run.evaluation
-    out.mkdir(exist_ok=True)
-    first = first_stage(run, each, data)
-    left_out = {**data.left_out, **first.left_out}
+    started, seed = time.monotonic(), run.config.seed
+    suite = suite_of(run, entry)
+    run.evaluation.mkdir(exist_ok=True)
+    first = first_stage(run, entry, suite)
+    left_out = {**suite.left_out, **first.left_out}
     for what, count in left_out.items():
-        run.say(f"  {each.name}: {count:,} {what}")
+        run.say(f"  {entry.name}: {count:,} {what}")
     candidates = [
-        make_pair(q, d, data.queries[q], data.passages[d], data.instructions.get(q), split=each.split)
+        make_pair(q, d, suite.queries[q], suite.passages[d], suite.instructions.get(q), split=entry.split)
         for q, ranked in sorted(first.items())
         for d, _ in ranked
     ]
-    runs = {"first_stage": {q: dict(ranked) for q, ranked in first.items()}}
-    extra: dict[str, dict[str, float]] = {}
-    wanted = systems(run)
+    judged, seconds = _judge(run, entry, candidates, left_out)
+    relevant_from = suite.relevant_from or run.config.pairs.relevant_from
+    if entry.name == run.config.evaluation.calibrate_on:
+        modes.calibrate(run, judged, suite.qrels, relevant_from)
+        if run.config.evaluation.calibration_instructions:
+            modes.recheck(run, candidates, suite.qrels, relevant_from)
+    modes.write(run.evaluation, entry.name, modes.describe(run, judged, suite.qrels, relevant_from, seconds))
+    rankings = {"first_stage": {q: dict(ranked) for q, ranked in first.items()}, **_rankings(judged)}
+    values = {name: suite.values(ranking, run.config.evaluation.measures) for name, ranking in rankings.items()}
+    result = summarise(values, seed)
+    _write_files(run, entry, result, rankings)
+    for name, judgements in judged.items():
+        result.measures[name] |= student_measures(judgements, suite.qrels, relevant_from)
+        result.measures[name]["pairs_per_s"] = round(len(judgements) / seconds[name], 2)
+        result.intervals[name] |= student_intervals(judgements, suite.qrels, relevant_from, seed)
+    shown = {doc for ranked in first.values() for doc, _ in ranked}
+    detail = SetDetail(
+        kind=suite.kind,
+        queries=dict(suite.queries),
+        instructions=dict(suite.instructions),
+        passages={doc: suite.passages[doc] for doc in sorted(shown)},
+        qrels={query: dict(labels) for query, labels in suite.qrels.items()},
+        tests=result.tests,
+        left_out=left_out,
+        listed=_listed(suite.qrels, first, relevant_from),
+        per_query=values,
+    )
+    store.write_json(run.evaluation / f"{entry.name}.json", as_json(detail))
+    counts: dict[str, Json] = {"queries": len(suite.queries), "pairs": len(candidates), "left_out": left_out}
+    return result, {**counts, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _judge(
+    run: Run, entry: SetSettings, candidates: list[Pair], left_out: dict[str, int]
+) -> tuple[dict[str, list[Judgement]], dict[str, float]]:
+    """Every system's judgements, written as they are complete, and its seconds; in the systems' order.
+
+    What a system cannot read is added to `left_out`.
+    """
+    from distill.rerank.pool import Task, judge
+
+    evaluation, wanted = run.config.evaluation, systems(run)
     scale = run.config.prompt if len(PROMPTS[run.config.prompt].verdicts) > 2 else None  # a plain base names no prompt
     tasks = [
-        Task(n, model, mode, candidates, scale if n == "untrained" else None)
-        for n, (model, mode) in wanted.items()
-        if modes.due(run, each.name, mode)
+        Task(name, model, mode, candidates, scale if name == "untrained" else None)
+        for name, (model, mode) in wanted.items()
+        if modes.due(run, entry.name, mode)
     ]
     judged: dict[str, list[Judgement]] = {}
-    took: dict[str, float] = {}
-    notify = _with_set(run, each.name)
-    started = time.monotonic()
-    evaluation = run.config.evaluation
-    for name, answers, seconds in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens):
+    seconds: dict[str, float] = {}
+    notify = _with_set(run, entry.name)
+    for name, answers, took in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens):
         judgements = [judgement for judgement in answers if judgement is not None]
         failed = {p.query_id: None for p, judgement in zip(candidates, answers, strict=True) if judgement is None}
         if failed:
             left_out[_too_long(name, list(failed))] = len(failed)
-            run.say(f"  {each.name}: WARNING: {len(failed):,} {_too_long(name, list(failed))}")
-        store.write_rows(out / f"{each.name}.{name}", judgements, Judgement)
-        runs[name], judged[name], took[name] = {}, judgements, seconds
+            run.say(f"  {entry.name}: WARNING: {len(failed):,} {_too_long(name, list(failed))}")
+        store.write_rows(run.evaluation / f"{entry.name}.{name}", judgements, Judgement)
+        judged[name], seconds[name] = judgements, took
+    return {name: judged[name] for name in wanted if name in judged}, seconds
+
+
+def _rankings(judged: Mapping[str, list[Judgement]]) -> dict[str, dict[str, dict[str, float]]]:
+    """{system: {query: {passage: log-odds}}}."""
+    rankings: dict[str, dict[str, dict[str, float]]] = {}
+    for name, judgements in judged.items():
+        ranking = rankings.setdefault(name, {})
         for judgement in judgements:
-            runs[name].setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.margin
-        extra[name] = {
-            **student_measures(judgements, data.qrels, data.relevant_from or run.config.pairs.relevant_from),
-            "pairs_per_s": round(len(judgements) / seconds, 2),
-        }
-    relevant_from = data.relevant_from or run.config.pairs.relevant_from
-    if each.name == evaluation.calibrate_on:
-        modes.calibrate(run, judged, data.qrels, relevant_from)
-        if evaluation.calibration_instructions:
-            modes.recheck(run, candidates, data.qrels, relevant_from)
-    modes.write(out, each.name, modes.describe(run, judged, data.qrels, relevant_from, took))
-    runs = {name: runs[name] for name in ("first_stage", *wanted) if name in runs}  # not in the order of their ending
-    result = summarise(
-        {name: data.values(ranking, evaluation.measures) for name, ranking in runs.items()}, run.config.seed
-    )
-    (out / f"{each.name}.md").write_text(tables.markdown_table(result), encoding="utf-8")
-    (out / f"{each.name}.tex").write_text(tables.latex_table(result), encoding="utf-8")
-    for name, ranking in runs.items():
-        write_run(out / f"{each.name}.{name}.trec", ranking, name)
-        result["measures"][name] |= extra.get(name, {})
-        if name in judged:
-            result["intervals"][name] |= student_intervals(judged[name], data.qrels, relevant_from, run.config.seed)
-    shown = {doc for ranked in first.values() for doc, _ in ranked}
-    store.write_json(
-        out / f"{each.name}.json",
-        {
-            "kind": data.kind,
-            "queries": dict(data.queries),
-            "instructions": dict(data.instructions),
-            "passages": {d: data.passages[d] for d in sorted(shown)},
-            "qrels": {query: dict(labels) for query, labels in data.qrels.items()},
-            "tests": result["tests"],
-            "left_out": left_out,
-            "listed": _listed(data.qrels, first, data.relevant_from or run.config.pairs.relevant_from),
-            "per_query": result["per_query"],
-        },
-    )
-    seconds = round(time.monotonic() - started, 2)
-    return result, {
-        "queries": len(data.queries),
-        "pairs": len(candidates),
-        "seconds": seconds,
-        "left_out": left_out,
-    }
+            ranking.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.margin
+    return rankings
 
 
 def _too_long(system: str, queries: list[str]) -> str:
@@ -150,14 +154,27 @@ def _too_long(system: str, queries: list[str]) -> str:
     return f"queries too long for {system}, which were not judged and count 0 ({some})"
 
 
-def _listed(qrels: Any, first: Any, relevant_from: int) -> dict[str, int]:
+def _write_files(
+    run: Run, entry: SetSettings, result: EvaluationResult, rankings: Mapping[str, dict[str, dict[str, float]]]
+) -> None:
+    """The set's tables, and each system's ranking as a TREC run."""
+    from distill.evaluation import tables
+    from distill.files.runs import write_run
+
+    (run.evaluation / f"{entry.name}.md").write_text(tables.markdown_table(result), encoding="utf-8")
+    (run.evaluation / f"{entry.name}.tex").write_text(tables.latex_table(result), encoding="utf-8")
+    for name, ranking in rankings.items():
+        write_run(run.evaluation / f"{entry.name}.{name}.trec", ranking, name)
+
+
+def _listed(qrels: Mapping[str, Mapping[str, float]], first: FirstStage, relevant_from: int) -> Listed:
     """How many of the relevant passages the first stage's lists hold: no reranker finds the others."""
     relevant = {(q, d) for q, labels in qrels.items() for d, grade in labels.items() if grade >= relevant_from}
     listed = {(q, d) for q, rows in first.items() for d, _ in rows}
-    return {"relevant": len(relevant & listed), "of": len(relevant)}
+    return Listed(relevant=len(relevant & listed), of=len(relevant))
 
 
-def _with_set(run: Run, name: str) -> Callable[[dict[str, Any]], None]:
+def _with_set(run: Run, name: str) -> Callable[[Counts], None]:
     return lambda event: run.log({**event, "set": name})
 
 

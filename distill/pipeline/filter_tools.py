@@ -37,10 +37,10 @@ def filter_tools(run: Run) -> Iterator[Tools]:
         yield _tools(run)
         return
     from distill.pipeline.pairs import teacher_running
-    from teacher.asker import asking
+    from teacher.asker import asker
 
     account: dict[str, Any] = {"stage": "filter", "notify": run.log, "retry_failed": run.retry_failed}
-    with teacher_running(run) as url, asking(run.config.teacher, run.traces, base_url=url, **account) as ask:
+    with teacher_running(run) as url, asker(run.config.teacher, run.traces, base_url=url, **account) as ask:
         yield _tools(run, ask)
 
 

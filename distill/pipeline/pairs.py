@@ -88,11 +88,11 @@ def teacher_running(run: Run) -> AbstractContextManager[str | None]:
 @contextmanager
 def _asking(run: Run) -> Iterator[Asker]:
     """A session with the teacher on this stage's account."""
-    from teacher.asker import asking
+    from teacher.asker import asker
 
     with (
         teacher_running(run) as url,
-        asking(
+        asker(
             run.config.teacher,
             run.traces,
             stage="pairs",

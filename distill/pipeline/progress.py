@@ -19,7 +19,7 @@ class Progress:
         self._shown = 0.0
 
     def line(self, event: Counts) -> str | None:
-        """The line for an event; None where it is none of progress, or follows too soon."""
+        """The text for an event; None where it is none of progress, or follows too soon."""
         if "student" in event:
             return self._training(event)
         if "system" in event and self._due(event["done"] == event["of"]):

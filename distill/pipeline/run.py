@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from distill.files.gaps import MISSING
 from distill.pairs.settings import ClickSettings
 from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
-from distill.results import Counts, Json
+from distill.results import Counts, Json, RunMetrics, as_json, read_as
 
 LATER: dict[str, Json] = {
     "self_retrieval": False,
@@ -113,19 +114,19 @@ class Run:
         counts["seconds"] = round(time.monotonic() - started, 2)
         self.log({"stage": name, "event": "end", "seconds": counts["seconds"]})
         metrics = self.metrics()
-        metrics["stages"][name] = counts
+        metrics.stages[name] = counts
         self.write_metrics(metrics)
         imported = name == "trace" and not self.config.teacher.asks
         self.say(f"{name}: {_short(_without_asking(counts) if imported else counts)}")
 
-    def metrics(self) -> dict[str, Any]:
-        """metrics.json as it stands."""
-        found = store.read_json(self.folder / "metrics.json") or {}
-        return {"name": self.config.name, "stages": {}, "evaluation": {}, "intervals": {}, **found}
+    def metrics(self) -> RunMetrics:
+        """metrics.json as it is now."""
+        metrics = read_as(RunMetrics, store.read_json(self.folder / "metrics.json"))
+        return metrics if metrics.name else replace(metrics, name=self.config.name)
 
-    def write_metrics(self, metrics: dict[str, Any]) -> None:
+    def write_metrics(self, metrics: RunMetrics) -> None:
         """Replace metrics.json."""
-        store.write_json(self.folder / "metrics.json", metrics)
+        store.write_json(self.folder / "metrics.json", as_json(metrics))
 
     def data_hash(self, folder: str) -> str:
         """The hash of the rows in a finished stage's folder, "" where it is not there yet."""

@@ -42,7 +42,7 @@ def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "trai
 
 
 def base_of(run: Run) -> str:
-    """The students' base: a folder beside the configuration where there is one of that name, else a hub name."""
+    """The students' base: a folder next to the configuration where there is one of that name, else a hub name."""
     base = str(run.config.sft.base)
     local = run.base / base
     return str(local) if base != "scratch" and local.is_dir() else base

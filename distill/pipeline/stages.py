@@ -35,7 +35,7 @@ def _round_stage(number: int) -> Stage:
         here.write_config()
         names = tuple(stage.name for stage in WITHIN_ROUND)
         run_stages(here, WITHIN_ROUND, names)
-        counts = here.metrics()["stages"]
+        counts = here.metrics().stages
         (student,) = counts["sft"]["students"]
         filtered = {key: counts["filter"][key] for key in ("kept", "rejected", "by_filter")}
         return {**filtered, "student": student, "seconds_by_stage": {name: counts[name]["seconds"] for name in names}}

@@ -15,6 +15,7 @@ from distill.files.qrels import Grades, whole_grades, write_qrels
 from distill.pipeline.check import check as check_run
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
+from distill.results import EvaluationResult, as_json
 
 if TYPE_CHECKING:
     from distill.evaluation.suites.base import Texts
@@ -71,10 +72,10 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, dict[str, Any]]:
     if not found:
         raise ConfigError("evaluation.sets: no set here is measured by query, so none has unjudged passages")
     metrics = run.metrics()
-    metrics["holes"] = {
-        name: {k: v for k, v in result.items() if k != "qrels" and not isinstance(v, dict)}
+    metrics.holes = {
+        name: {k: v for k, v in result.items() if k != "qrels" and not isinstance(v, dict | EvaluationResult)}
         | {key: result[key] for key in ("agreement", "error", "corrected", "not_estimated", "by_system")}
-        | {when: result[when]["measures"] for when in ("before", "after")}
+        | {when: result[when].measures for when in ("before", "after")}
         for name, result in found.items()
     }
     run.write_metrics(metrics)
@@ -109,7 +110,7 @@ def _judged(
     from distill.pairs.generation.judge import grades
     from distill.pairs.generation.settings import JudgeSettings
     from distill.pipeline.pairs import teacher_running
-    from teacher.asker import asking
+    from teacher.asker import asker
 
     judge = run.config.pairs.judge or JudgeSettings()
     counts: Counter[str] = Counter()
@@ -120,7 +121,7 @@ def _judged(
             raise DataError(f"query {query!r}, passage {doc!r}: no text of it, so it cannot be judged; give its text")
         return texts.queries[query], texts.instructions.get(query), texts.passages[doc]
 
-    with teacher_running(run) as url, asking(
+    with teacher_running(run) as url, asker(
         run.config.teacher, run.traces, stage="evaluate", base_url=url, notify=run.log
     ) as ask:  # fmt: skip
 
@@ -137,5 +138,5 @@ def _judged(
 
 
 def _keep(stem: Path, result: dict[str, Any]) -> None:
-    store.write_json(f"{stem}.json", {key: value for key, value in result.items() if key != "qrels"})
+    store.write_json(f"{stem}.json", as_json({key: value for key, value in result.items() if key != "qrels"}))
     write_qrels(Path(f"{stem}.qrels"), result["qrels"])

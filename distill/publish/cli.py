@@ -49,7 +49,7 @@ def export(
         raise InputError("--public and --dry-run say how to push; name the dataset with --push-to-hub NAME")
     if model is not None:
         if to != "dataset":
-            raise InputError("--to is a format of traces; leave it out beside --model")
+            raise InputError("--to is a format of traces; leave it out with --model")
         out = writes_to(out or run / "export" / f"model-{model or 'student'}")
         made = export_model(run, model, out)
         print(f"{out}: student {made['student']}, {made['files']} files, {made['bytes']:,} bytes", flush=True)

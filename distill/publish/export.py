@@ -25,7 +25,7 @@ def export(
     """Replace `out` by the run's kept traces in the format `to`, with README.md and a manifest.
 
     Returns {"format", "folder", "rows": {split: n}, "left_out": {reason: n}}. `settings` default to those in the
-    run's config.yaml; `hub_name` is what the card tells to load. `out` is replaced at the end, at once, so a kill
+    run's config.yaml; `hub_name` is what the card tells to load. `out` is replaced at the end, by one rename, so a kill
     leaves the earlier export whole. Raises InputError for an unknown format or a run without kept traces,
     RunFolderError where `out` holds something that is not an export of ours, DataError where rows cannot be read.
     """

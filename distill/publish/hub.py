@@ -1,4 +1,4 @@
-"""Push a folder to the Hugging Face hub as a dataset or a model: private unless told otherwise.
+"""Push a folder to the Hugging Face hub as a dataset or a model: private by default.
 
 The token comes from the environment variable HF_TOKEN only (a login on this machine is not used), and is never shown.
 Not covered: a token that the hub itself puts into an error's text, which no hub is known to do; it is taken out anyway.
@@ -28,7 +28,7 @@ def check_name(name: str) -> None:
 
 
 def _place(kind: str, name: str) -> str:
-    """A repository's path on the hub: models stand at its top."""
+    """A repository's path on the hub: models are at its top."""
     return f"datasets/{name}" if kind == "dataset" else name
 
 
@@ -38,11 +38,11 @@ def plan(folder: Path, name: str, public: bool, kind: str = "dataset") -> list[s
     place = _place(kind, name)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     total = sum(path.stat().st_size for path in files)
-    told = "set" if os.environ.get(TOKEN, "").strip() else f"not set; export {TOKEN}=... before the push"
+    state = "set" if os.environ.get(TOKEN, "").strip() else f"not set; export {TOKEN}=... before the push"
     return [
         f"would push {len(files)} files, {total:,} bytes, to {place} ({_visible(public)}) at {_endpoint()}",
         *(f"  {path.relative_to(folder).as_posix()}  {path.stat().st_size:,}" for path in files),
-        f"  {TOKEN} is {told}",
+        f"  {TOKEN} is {state}",
     ]
 
 
@@ -92,7 +92,7 @@ def _told(work: Callable[[], str], token: str, place: str) -> str:
         kind: type[DistillError] = InputError if status and 400 <= status < 500 else EndpointError
         raise kind(f"the hub refused {place} (HTTP {status}): {said}") from None
     except Exception as error:
-        # The hub's client stands on httpx or httpx2, by its version; both call a failed connection a TransportError.
+        # The hub's client uses httpx or httpx2, by its version; both call a failed connection a TransportError.
         if not isinstance(error, OSError) and "TransportError" not in {c.__name__ for c in type(error).__mro__}:
             raise
         raise EndpointError(f"{_endpoint()}: not reached ({_first_line(error).replace(token, '***')})") from None

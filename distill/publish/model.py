@@ -140,9 +140,9 @@ def _header(base: str, dataset: dict[str, Any], name: str, results: Results) -> 
 def _mode(target: str) -> str:
     said = {
         "think": "It reasons first.",
-        "direct": "It answers at once: put `\\n</think>` after the prompt, and read the next token.",
-        "verdict_first": "It answers at once (put `\\n</think>` after the prompt) and can give its reasons afterwards.",
-        "mixed": "It can reason first, or answer at once when `\\n</think>` is put after the prompt.",
+        "direct": "It answers without reasoning: put `\\n</think>` after the prompt, and read the next token.",
+        "verdict_first": "It answers without reasoning (put `\\n</think>` after the prompt) and can give reasons then.",
+        "mixed": "It can reason first, or answer without reasoning when `\\n</think>` is put after the prompt.",
     }
     return said.get(target, "")
 
@@ -155,7 +155,7 @@ def _origin(config: dict[str, Any], run: Path, base: str, target: str, made: dic
     training = {key: value for key, value in (sft.get("training") or {}).items() if not isinstance(value, dict)}
     kept, pairs = (stages.get("filter") or {}).get("kept"), (stages.get("pairs") or {}).get("pairs")
     return {
-        "base": "made from nothing" if base == "scratch" else f"{base} {sft.get('revision') or ''}".strip(),
+        "base": "made from scratch" if base == "scratch" else f"{base} {sft.get('revision') or ''}".strip(),
         "pairs": f"{pairs:,}" if isinstance(pairs, int) else "unknown",
         "data": (config.get("pairs") or {}).get("path") or (config.get("pairs") or {}).get("source"),
         "teacher": teacher.get("name") or endpoints[0].get("model") or teacher.get("source"),

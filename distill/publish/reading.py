@@ -31,7 +31,7 @@ NOT_ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A row as it stands. `place` is `file:line` for JSON lines and `file[index]`, from 0, for Parquet and arrays;
+    """A row as it is. `place` is `file:line` for JSON lines and `file[index]`, from 0, for Parquet and arrays;
     `fault` is why it cannot be read, with `values` then empty."""
 
     place: str

@@ -14,7 +14,7 @@ from distill.errors import DataError, RunFolderError
 from distill.prompts import completion, is_relevant, prompt_in, prompt_of, student_prompt, trained_grade
 from distill.records import Pair, Trace
 
-CHANGED = "changed"  # beside pairs/: those that a filter or a person gave another label
+CHANGED = "changed"  # in addition to pairs/: those that a filter or a person gave another label
 HUB_SPLITS = {"dev": "validation", "val": "validation", "valid": "validation"}
 
 
@@ -71,7 +71,7 @@ def hub_split(split: str) -> str:
 class Kept:
     """The kept traces of a run, read from disk in the order of (pair_id, sample), one shard in memory at a time.
 
-    Pairs whose label was changed are read from `changed/`, all at once, in place of those in `pairs/`.
+    Pairs whose label was changed are read from `changed/`, all of them, in place of those in `pairs/`.
     """
 
     def __init__(self, run: Path) -> None:

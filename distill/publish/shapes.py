@@ -179,7 +179,7 @@ def _text(value: Any) -> str | None:
 def _verdict(value: Any, asked: str) -> int | None:
     """A grade from a number, a truth value, or an answer's words: those of the prompt that was `asked`.
 
-    Beside true and false also yes, no and relevant when alone.
+    Apart from true and false also yes, no and relevant when alone.
     """
     if isinstance(value, bool):
         return int(value)

@@ -14,7 +14,7 @@ MAX_TEXT = 20_000
 
 
 def section(files: RunFiles) -> dict[str, Any]:
-    """Manifests in the line's order, versions, the configuration's text, and links to the files."""
+    """Manifests in the stages' order, versions, the configuration's text, and links to the files."""
     stages = [(stage, files.manifests[stage.folder]) for stage in STAGES if stage.folder in files.manifests]
     versions: dict[str, str] = {}
     for _, manifest in stages:

@@ -1,7 +1,7 @@
 """Line charts as plain numbers, for the `chart` macro to draw.
 
-The lines live in a square of 1000 × 1000 that is stretched to the page, the labels stand at percentages beside it: so
-text keeps its size on a phone, and nothing is drawn twice.
+The lines live in a square of 1000 × 1000 that is stretched to the page, the labels are placed at percentages next to
+it: so text keeps its size on a phone, and nothing is drawn twice.
 """
 
 from __future__ import annotations

@@ -11,22 +11,22 @@ from distill.stages import STAGES
 
 def section(files: RunFiles) -> dict[str, Any] | None:
     """Facts as (name, value, note) and the share of time by stage; None where nothing is known."""
-    asked, kept = files.counts("trace"), files.counts("filter").get("kept")
+    asked, kept = files.counts("trace"), files.counts("filter").kept
     facts: list[tuple[str, str, str]] = []
-    answered = asked.get("answered") or 0
-    for key, name in (("prompt_tokens", "Prompt tokens"), ("completion_tokens", "Completion tokens")):
-        if isinstance(n := asked.get(key), int | float):
-            facts.append((name, compact(n), f"{count(n / answered)} an answer" if answered else ""))
-    if isinstance(cost := asked.get("cost_usd"), int | float):
+    answered = asked.answered or 0
+    for tokens, name in ((asked.prompt_tokens, "Prompt tokens"), (asked.completion_tokens, "Completion tokens")):
+        if tokens is not None:
+            facts.append((name, compact(tokens), f"{count(tokens / answered)} an answer" if answered else ""))
+    if (cost := asked.cost_usd) is not None:
         facts.append(("Cost", usd(cost), "as billed, retries included"))
-        unusable = asked.get("unusable_cost_usd") or 0
+        unusable = asked.unusable_cost_usd or 0
         facts.append(("of it unusable", usd(unusable), f"{percent(unusable, cost)} of the cost"))
         if kept:
             facts.append(("Cost per 1,000 kept", usd(1000 * cost / kept), "what a training row costs"))
-    if answered and isinstance(seconds := asked.get("seconds"), int | float) and seconds > 0:
-        facts.append(("Teacher's pace", f"{count(answered / seconds)} answers/s", "over the whole stage"))
-    seconds = [(stage.title, files.counts(stage.name).get("seconds")) for stage in STAGES]
-    timed = [(title, float(s)) for title, s in seconds if isinstance(s, int | float)]
+    if answered and asked.seconds:
+        facts.append(("Teacher's pace", f"{count(answered / asked.seconds)} answers/s", "over the whole stage"))
+    seconds = [(stage.title, files.counts(stage.name).seconds) for stage in STAGES]
+    timed = [(title, s) for title, s in seconds if s is not None]
     total = sum(s for _, s in timed)
     if not facts and not total:
         return None

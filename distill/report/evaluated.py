@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeGuard
 
 from distill import store
 from distill.report.compare import Difference, paired
 from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, safe_name
+from distill.results import Intervals, Measures, PairedTest, SetDetail, read_as
 
 NOT_STUDENTS = ("first_stage", "untrained")
 OWN_MEASURE = ("pairwise_accuracy", "p-MRR", "robustness@10")  # what a set of several rankings a need is made for
@@ -18,20 +18,19 @@ OWN_MEASURE = ("pairwise_accuracy", "p-MRR", "robustness@10")  # what a set of s
 
 @dataclass
 class EvaluationSet:
-    """One set: `measures` and `intervals` are {system: {measure: value or [low, high]}}, as in metrics.json."""
+    """One set, with its measures and intervals as in metrics.json."""
 
     files: RunFiles
     name: str
-    measures: dict[str, dict[str, Any]]
-    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measures: Measures
+    intervals: Intervals = field(default_factory=dict)
     _differences: dict[tuple[str, ...], Difference | None] = field(default_factory=dict)
 
     @cached_property
-    def detail(self) -> dict[str, Any]:
+    def detail(self) -> SetDetail:
         """Queries, passages, qrels and per-query values, out of the run's evaluation/SET.json."""
         path = self.files.run / "evaluation" / f"{self.name}.json"
-        found = store.read_json(path) if safe_name(self.name) else None
-        return found if isinstance(found, dict) else {}
+        return read_as(SetDetail, store.read_json(path) if safe_name(self.name) else None)
 
     @cached_property
     def primary(self) -> str | None:
@@ -48,17 +47,16 @@ class EvaluationSet:
 
     @cached_property
     def by_query(self) -> str | None:
-        """The measure by which queries are told apart: the first configured one that has a value for each query."""
-        queries = set(self.detail.get("queries") or {})
-        by = self.detail.get("per_query") or {}
-        known = {name: set(values) for measures in by.values() for name, values in measures.items()}
+        """The measure by which queries are distinguished: the first configured one that has a value for each query."""
+        queries = set(self.detail.queries)
+        by_system = self.detail.per_query.values()
+        known = {name: set(values) for measures in by_system for name, values in measures.items()}
         wanted = [name for name in (self.primary, *self.configured) if name in known]
         return next((name for name in wanted if name and known[name] <= queries), None)
 
-    def tested(self, system: str, measure: str) -> dict[str, float] | None:
-        """The paired tests of a system against the set's baseline, None where there are none."""
-        found = ((self.detail.get("tests") or {}).get(system) or {}).get(measure)
-        return found if isinstance(found, dict) and _finite(found.get("p_holm")) else None
+    def tested(self, system: str, measure: str) -> PairedTest | None:
+        """The paired test of a system against the set's baseline, None where there is none."""
+        return self.detail.tests.get(system, {}).get(measure)
 
     @cached_property
     def students(self) -> list[str]:
@@ -68,24 +66,22 @@ class EvaluationSet:
         return sorted(found, key=lambda name: down * (self.value(name) or 0.0))
 
     def value(self, system: str, measure: str | None = None) -> float | None:
-        """A system's value by a measure (the primary one unless told), None where it has none."""
-        found = self.measures.get(system, {}).get(measure or self.primary or "")
-        return float(found) if _finite(found) else None
+        """A system's value by a measure (the primary one by default), None where it has none."""
+        value = self.measures.get(system, {}).get(measure or self.primary or "")
+        return value if value is not None and math.isfinite(value) else None
 
     def interval(self, system: str, measure: str) -> tuple[float, float] | None:
         """The 95 % interval, None where there is none."""
-        found = self.intervals.get(system, {}).get(measure)
-        if isinstance(found, list | tuple) and len(found) == 2 and all(map(_finite, found)):
-            return float(found[0]), float(found[1])
-        return None
+        bounds = self.intervals.get(system, {}).get(measure, [])
+        return (bounds[0], bounds[1]) if len(bounds) == 2 and all(map(math.isfinite, bounds)) else None
 
     def per_query(self, system: str, measure: str | None = None) -> dict[str, float]:
-        """A measure by query, or by whatever its unit is; the primary one unless told."""
-        values = (self.detail.get("per_query") or {}).get(system, {}).get(measure or self.primary or "", {})
-        return {str(query): float(value) for query, value in values.items() if _finite(value)}
+        """A measure by query, or by whatever its unit is; the primary one by default."""
+        values = self.detail.per_query.get(system, {}).get(measure or self.primary or "", {})
+        return {query: value for query, value in values.items() if math.isfinite(value)}
 
     def difference(self, left: str, right: str, measure: str | None = None) -> Difference | None:
-        """Right against left over shared queries, by a measure (the primary one unless told)."""
+        """Right against left over shared queries, by a measure (the primary one by default)."""
         key = (left, right, measure or self.primary or "")
         if key not in self._differences:
             seed = self.files.setting("seed")
@@ -102,17 +98,8 @@ class EvaluationSet:
         return first + ([second] if second else [])
 
 
-def _finite(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def evaluation_sets(files: RunFiles) -> list[EvaluationSet]:
     """The sets of metrics.json, `test` first."""
-    measured = files.metrics.get("evaluation") or {}
-    intervals = files.metrics.get("intervals") or {}
+    measured, intervals = files.metrics.evaluation, files.metrics.intervals
     names = sorted(measured, key=lambda name: name != "test")
-    return [
-        EvaluationSet(files, name, measured[name], intervals.get(name) or {})
-        for name in names
-        if isinstance(measured[name], dict) and measured[name]
-    ]
+    return [EvaluationSet(files, name, measured[name], intervals.get(name, {})) for name in names if measured[name]]

@@ -35,7 +35,7 @@ def draw(run: Path) -> list[Path]:
     if not sets:
         return []
     folder = run / "figures"
-    made_of = store.fingerprint([files.metrics.get(k) for k in ("evaluation", "intervals")] + [sizes(files)])
+    made_of = store.fingerprint([files.metrics.evaluation, files.metrics.intervals, sizes(files)])
     drawn = store.read_json(folder / "made_of.json")
     if isinstance(drawn, dict) and drawn.get("made_of") == made_of:
         return sorted(p for p in folder.iterdir() if p.suffix[1:] in KINDS)

@@ -14,6 +14,7 @@ import yaml
 
 from distill import store
 from distill.errors import DataError
+from distill.results import RunMetrics, StageCounts, read_as
 from distill.stages import BY_NAME, FOLDERS, STAGES
 
 if TYPE_CHECKING:
@@ -38,10 +39,9 @@ class RunFiles:
         return value if isinstance(value, dict) else {}
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> RunMetrics:
         """metrics.json."""
-        value = store.read_json(self.run / "metrics.json")
-        return value if isinstance(value, dict) else {}
+        return read_as(RunMetrics, store.read_json(self.run / "metrics.json"))
 
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
@@ -52,7 +52,7 @@ class RunFiles:
     @property
     def name(self) -> str:
         """The run's name."""
-        return str(self.config.get("name") or self.metrics.get("name") or self.run.name)
+        return str(self.config.get("name") or self.metrics.name or self.run.name)
 
     def setting(self, *keys: str) -> Any:
         """The configuration's value at a key path, None where there is none."""
@@ -61,13 +61,11 @@ class RunFiles:
             at = at.get(key) if isinstance(at, dict) else None
         return at
 
-    def counts(self, stage: str) -> dict[str, Any]:
+    def counts(self, stage: str) -> StageCounts:
         """What metrics.json says of a stage, and over it what its manifest says where it is done."""
-        folder = BY_NAME[stage].folder
-        stages = self.metrics.get("stages") or {}
-        found = stages.get(stage) or stages.get(folder)
-        result = self.manifests.get(folder, {}).get("result")
-        return {**(found if isinstance(found, dict) else {}), **(result if isinstance(result, dict) else {})}
+        folder, stages = BY_NAME[stage].folder, self.metrics.stages
+        result = self.manifests.get(folder, {}).get("result") or {}
+        return read_as(StageCounts, {**(stages.get(stage) or stages.get(folder) or {}), **result})
 
     def state(self, stage: str) -> str:
         """`done`; `outdated`, made from an input that has since changed or gone; `missing`."""

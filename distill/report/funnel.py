@@ -8,13 +8,14 @@ from typing import Any
 
 from distill.report.files import RunFiles
 from distill.report.words import count
+from distill.results import FilterCounts
 
 TOP_REASONS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The counts of the line, None where a stage has not said."""
+    """The counts of the stages, None where a stage has not counted."""
 
     pairs: int | None
     due: int | None
@@ -23,7 +24,7 @@ class Flow:
     not_asked: int | None
     kept: int | None
     rejected: int | None
-    by_filter: dict[str, dict[str, Any]]
+    by_filter: dict[str, FilterCounts]
 
     @property
     def kept_share(self) -> float | None:
@@ -34,7 +35,7 @@ class Flow:
     @property
     def worst_filter(self) -> str | None:
         """The filter that rejected most."""
-        counted = {name: int(found.get("rejected") or 0) for name, found in self.by_filter.items()}
+        counted = {name: counts.rejected for name, counts in self.by_filter.items()}
         return max(counted, key=lambda name: counted[name]) if any(counted.values()) else None
 
 
@@ -49,28 +50,27 @@ class Check:
 def flow(files: RunFiles) -> Flow:
     """The counts of the stages that there are."""
     pairs, asked, filtered = (files.counts(name) for name in ("pairs", "trace", "filter"))
-
-    def known(key: str, *sources: dict[str, Any]) -> int | None:
-        return next((int(s[key]) for s in sources if isinstance(s.get(key), int | float)), None)
-
-    by_filter = filtered.get("by_filter")
     return Flow(
-        pairs=known("pairs", pairs) if "pairs" in pairs else known("rows", pairs),
-        due=known("samples_due", asked, filtered),
-        answered=known("answered", asked),
-        failed=known("failed", filtered, asked),
-        not_asked=known("not_asked", filtered, asked),
-        kept=known("kept", filtered),
-        rejected=known("rejected", filtered),
-        by_filter={n: f for n, f in by_filter.items() if isinstance(f, dict)} if isinstance(by_filter, dict) else {},
+        pairs=_known(pairs.pairs, pairs.rows),
+        due=_known(asked.samples_due, filtered.samples_due),
+        answered=asked.answered,
+        failed=_known(filtered.failed, asked.failed),
+        not_asked=_known(filtered.not_asked, asked.not_asked),
+        kept=filtered.kept,
+        rejected=filtered.rejected,
+        by_filter=filtered.by_filter,
     )
+
+
+def _known(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
 
 
 def checks(files: RunFiles, found: Flow) -> list[Check]:
     """Every sum that the counts allow to be checked, against one another and against the rows on disk."""
-    by_split = files.counts("pairs").get("by_split")
+    by_split = files.counts("pairs").by_split
     sums: list[tuple[str, int | None, list[tuple[int | None, str]]]] = [
-        ("pairs", found.pairs, [(n, f"in {s}") for s, n in by_split.items()] if isinstance(by_split, dict) else []),
+        ("pairs", found.pairs, [(n, f"in {s}") for s, n in by_split.items()]),
         (
             "samples due",
             found.due,
@@ -86,13 +86,13 @@ def checks(files: RunFiles, found: Flow) -> list[Check]:
                 (found.not_asked, "not asked"),
             ],
         ),
-        ("rejected", found.rejected, [(f.get("rejected"), f"by {name}") for name, f in found.by_filter.items()]),
+        ("rejected", found.rejected, [(counts.rejected, f"by {name}") for name, counts in found.by_filter.items()]),
     ]
     made = [check for each in sums if (check := _check(*each))]
-    for name, each in found.by_filter.items():
-        reasons = sum(each["reasons"].values()) if isinstance(each.get("reasons"), dict) else 0
-        if reasons > int(each.get("rejected") or 0):  # fewer is right: only the most frequent reasons are listed
-            text = f"{count(each.get('rejected'))} rejected by {name}, and {count(reasons)} reasons"
+    for name, counts in found.by_filter.items():
+        reasons = sum(counts.reasons.values())
+        if reasons > counts.rejected:  # fewer is right: only the most frequent reasons are listed
+            text = f"{count(counts.rejected)} rejected by {name}, and {count(reasons)} reasons"
             made.append(Check(text, False))
     for folder, expected in (("pairs", found.pairs), ("kept", found.kept), ("rejected", found.rejected)):
         rows = files.rows_on_disk(folder)
@@ -117,30 +117,28 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     if found.pairs is None:
         return None
     pairs = files.counts("pairs")
-    by_split = pairs.get("by_split") if isinstance(pairs.get("by_split"), dict) else {}
     samples = files.setting("teacher", "samples")
     steps = [
-        ("Pairs", found.pairs, _list(by_split), "pairs"),
+        ("Pairs", found.pairs, _list(pairs.by_split), "pairs"),
         ("Samples due", found.due, f"{samples} per pair of the train split" if samples else "", "pairs"),
         ("Answered", found.answered, "journalled as they arrived", "traces"),
         ("Kept", found.kept, "passed every filter; what the students learn from", "kept"),
     ]
     known = [n for _, n, _, _ in steps if n is not None]
     widest = max(known, default=0) or 1
-    failures = files.counts("trace").get("failures")
-    kinds = {kind: n for kind, n in failures.items() if kind != "not_asked"} if isinstance(failures, dict) else None
+    kinds = {kind: n for kind, n in files.counts("trace").failures.items() if kind != "not_asked"}
     losses: list[dict[str, Any]] = [
         {"name": "Not asked", "n": found.not_asked or 0, "what": "budget reached or interrupted", "reasons": []},
         {
             "name": "Failed",
             "n": (n := found.failed or 0),
             "what": "refused for good by the endpoint",
-            "reasons": _reasons({"reasons": kinds}, n),
+            "reasons": _reasons(kinds, n),
         },
     ]
     losses += [
-        {"name": name, "n": (n := int(each.get("rejected") or 0)), "what": "filter", "reasons": _reasons(each, n)}
-        for name, each in found.by_filter.items()
+        {"name": name, "n": counts.rejected, "what": "filter", "reasons": _reasons(counts.reasons, counts.rejected)}
+        for name, counts in found.by_filter.items()
     ]
     fell = [loss for loss in losses if loss["n"]]
     return {
@@ -153,9 +151,9 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         "nothing": [str(loss["name"]) for loss in losses if not loss["n"]] if found.kept is not None else [],
         "due": found.due or 0,
         "checks": checks(files, found),
-        "sources": _sources(pairs.get("by_source")),
+        "sources": _sources(pairs.by_source),
         "rounds": _rounds(files, found),
-        "decided": files.counts("filter").get("decided") or {},
+        "decided": files.counts("filter").decided,
         "rejected_href": files.link("rejected"),
     }
 
@@ -163,37 +161,33 @@ def section(files: RunFiles) -> dict[str, Any] | None:
 def _rounds(files: RunFiles, found: Flow) -> list[str]:
     """A sentence for each earlier round: what its student learnt from, and what came of its judgement."""
     lines = []
-    stages = files.metrics.get("stages") or {}
+    metrics = files.metrics
     for number, name in enumerate(("First", "Second", "Third"), 1):
-        made = stages.get(f"round-{number}")
-        if not isinstance(made, dict) or int(files.setting("rounds") or 1) <= number:
+        if f"round-{number}" not in metrics.stages or int(files.setting("rounds") or 1) <= number:
             continue
-        after = stages.get(f"round-{number + 1}") or {}
-        judged = (after.get("by_filter") or found.by_filter).get("self_filter") or {}
+        made = metrics.counts(f"round-{number}")
+        by_filter = metrics.counts(f"round-{number + 1}").by_filter or found.by_filter
         lines.append(
-            f"{name} round: {count(made.get('kept'))} traces passed the filters and trained the student "
-            f"“{made.get('student')}”, which then contradicted {count(judged.get('rejected') or 0)} of them."
+            f"{name} round: {count(made.kept)} traces passed the filters and trained the student “{made.student}”, "
+            f"which then contradicted {count(by_filter.get('self_filter', FilterCounts()).rejected)} of them."
         )
     return lines
 
 
-def _reasons(each: dict[str, Any], rejected: int) -> list[tuple[str, int]]:
+def _reasons(reasons: dict[str, int], rejected: int) -> list[tuple[str, int]]:
     """The most frequent reasons, the rest as one line."""
-    reasons = each.get("reasons")
-    if not isinstance(reasons, dict):
-        return []
-    ranked = sorted(((str(reason), int(n)) for reason, n in reasons.items()), key=lambda item: -item[1])[:TOP_REASONS]
+    ranked = sorted(reasons.items(), key=lambda item: -item[1])[:TOP_REASONS]
     rest = rejected - sum(n for _, n in ranked)
-    return ranked + ([("other reasons", rest)] if rest > 0 else [])
+    return ranked + ([("other reasons", rest)] if reasons and rest > 0 else [])
 
 
-def _sources(by_source: Any) -> list[tuple[str, int]]:
+def _sources(by_source: dict[str, int]) -> list[tuple[str, int]]:
     """Pairs by source; `bm25:7` and `bm25:8`, which name a rank, are one."""
     total: Counter[str] = Counter()
-    for name, n in by_source.items() if isinstance(by_source, dict) else ():
-        total[str(name).partition(":")[0]] += int(n)
+    for name, n in by_source.items():
+        total[name.partition(":")[0]] += n
     return total.most_common()
 
 
-def _list(counted: Any) -> str:
-    return ", ".join(f"{count(n)} {name}" for name, n in counted.items()) if isinstance(counted, dict) else ""
+def _list(counted: dict[str, int]) -> str:
+    return ", ".join(f"{count(n)} {name}" for name, n in counted.items())

@@ -1,4 +1,4 @@
-"""The honest box: what the evaluation of this run cannot say, with its own figures."""
+"""The section on limits: what the evaluation of this run cannot say, with its own figures. Called by `build`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import count, measure, percent, signed, system_label
+from distill.results import UnjudgedCounts, read_as
 
 FEW_JUDGED = 0.98
 SEEDS = ("seed", "sft.seed")
@@ -23,18 +24,17 @@ def _of_set(files: RunFiles, each: EvaluationSet) -> list[tuple[str, str]]:
     best = each.students[0]
     made = [("Small differences", text)] if (text := _resolution(each, best)) else []
     judged = each.value(best, next((m for m in each.measures[best] if m.startswith("Judged@")), "Judged@10"))
-    holes = (files.metrics.get("holes") or {}).get(each.name)
-    if isinstance(holes, dict):
-        made.append(("What the unjudged passages hide", _holes(holes, best)))
+    graded = (files.metrics.holes or {}).get(each.name)
+    if graded is not None:
+        made.append(("What the unjudged passages hide", _graded(read_as(UnjudgedCounts, graded), best)))
     elif judged is not None and judged < FEW_JUDGED:
         text = (
             f"{percent(1 - judged, 1)} of the top of {system_label(best)} was never judged and counts as not relevant. "
             "`distill evaluate CONFIG --judge-unjudged` has the teacher grade it, and says how much that is worth."
         )
         made.append(("Passages that nobody judged", text))
-    left_out = each.detail.get("left_out")
-    if isinstance(left_out, dict) and left_out:
-        text = "; ".join(f"{count(number)} {what}" for what, number in left_out.items() if isinstance(number, int))
+    if each.detail.left_out:
+        text = "; ".join(f"{count(number)} {what}" for what, number in each.detail.left_out.items())
         made.append(("What was left out", f"{text}."))
     if text := _ceiling(each):
         made.append(("What the first stage missed", text))
@@ -54,37 +54,34 @@ def _resolution(each: EvaluationSet, best: str) -> str:
     wide = (gap.high - gap.low) / 2
     return (
         f"With {count(len(gap.values))} units a difference of less than about {measure(wide)} in {each.primary} cannot "
-        f"be told from chance here (half the width of the paired interval)."
+        f"be distinguished from chance here (half the width of the paired interval)."
     )
 
 
-def _holes(holes: dict[str, Any], best: str) -> str:
-    name = next(iter(holes.get("before", {}).get(best, {})), "")
-    before, after = (holes.get(when, {}).get(best, {}).get(name) for when in ("before", "after"))
-    bar = holes.get("error", {}).get(best, {}).get(name)
-    known = holes.get("agreement", {})
+def _graded(found: UnjudgedCounts, best: str) -> str:
+    """What the grades of a set's unjudged passages change for the best student."""
+    name = next(iter(found.before.get(best, {})), "")
+    before, after = (values.get(best, {}).get(name) for values in (found.before, found.after))
+    interval, agreement = found.error.get(best, {}).get(name), found.agreement
     if before is None or after is None:
         return "The unjudged passages were judged; this student is not among the systems that were there then."
-    text = (
-        f"The teacher graded {count(holes.get('graded'))} unjudged passages: {name} of {system_label(best)} goes from "
-    )
+    text = f"The teacher graded {count(found.graded)} unjudged passages: {name} of {system_label(best)} goes from "
     text += f"{measure(before)} to {measure(after)}"
-    text += f", {measure(bar[0])} to {measure(bar[1])} with the teacher's errors" if bar else ""
-    reason = holes.get("not_estimated", {}).get(best)
+    text += f", {measure(interval[0])} to {measure(interval[1])} with the teacher's errors" if interval else ""
+    reason = found.not_estimated.get(best)
     text += f" (no interval: {reason})" if reason else ""
-    if known.get("pairs"):
+    if agreement.pairs:
         text += (
-            f"; on {known['pairs']} judged passages it agrees with the judges in {percent(known['relevant'], 1)} "
-            f"(kappa {known['kappa']:.2f}, {signed(known['bias'])} grades). A student of this teacher shares its taste"
+            f"; on {agreement.pairs} judged passages it agrees with the judges in {percent(agreement.relevant, 1)} "
+            f"(kappa {agreement.kappa:.2f}, {signed(agreement.bias)} grades). A student of this teacher shares its bias"
         )
     return text + "."
 
 
 def _ceiling(each: EvaluationSet) -> str:
     """How many relevant passages the lists hold that are reranked."""
-    lists = (each.detail.get("listed") or {}).get("relevant")
-    whole = (each.detail.get("listed") or {}).get("of")
-    if not isinstance(lists, int) or not isinstance(whole, int) or not whole or lists == whole:
+    lists, whole = each.detail.listed.relevant, each.detail.listed.of
+    if not whole or lists == whole:
         return ""
     return (
         f"The lists that were reranked hold {percent(lists, whole)} of the {count(whole)} relevant passages; no "
@@ -108,7 +105,7 @@ def _of_run(files: RunFiles, sets: list[EvaluationSet]) -> list[tuple[str, str]]
             "public sets may be too good for that reason."
         )
         made.append(("Tests that may be known", text))
-    if any((each.detail.get("kind") or "beir") == "beir" for each in sets):
+    if any(each.detail.kind == "beir" for each in sets):
         text = "These sets ask about relevance. Freshness, safety, fairness and cost of a search are not measured here."
         made.append(("Other qualities", text))
     return made

@@ -1,4 +1,4 @@
-"""What a reader must know before believing the numbers."""
+"""The notices at the top of the report: what a reader must know before believing the numbers. Called by `result`."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def notices(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tup
         made.append(("warn", "Many requests failed", text))
     for each in sets:
         made += _forced(each)
-        queries = len(each.detail.get("queries") or {})
+        queries = len(each.detail.queries)
         if 0 < queries < FEW_QUERIES:
             text = f"{each.name} has {queries} queries: differences smaller than the intervals mean nothing."
             made.append(("warn", "Few test queries", text))
     if files.setting("pairs", "source") == "example":
         text = (
             "The embedded example is a small invented world with a rule-based teacher and tiny students. It shows that "
-            "the line works from end to end; it says nothing about your domain."
+            "the pipeline works from end to end; it says nothing about your domain."
         )
         made.append(("note", "This is a miniature", text))
     return made
@@ -76,7 +76,7 @@ def _few_kept(found: Flow) -> str:
     worst = found.worst_filter
     if worst is None:
         return text
-    share = percent(int(found.by_filter[worst]["rejected"]), found.rejected or 0)
+    share = percent(found.by_filter[worst].rejected, found.rejected or 0)
     text += f" {share} of the rejected fell to {worst}."
     if worst == "verdict_matches_label":
         text += (

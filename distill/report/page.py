@@ -1,7 +1,7 @@
 """One self-contained page out of a template, its style sheet and its script.
 
 Everything a model or a user wrote passes through Jinja's autoescape. A Content-Security-Policy with the hashes of our
-own style sheet and script forbids anything else to run or to load, so that a hole in the escaping stays harmless.
+own style sheet and script forbids anything else to run or to load, so that a fault in the escaping stays harmless.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def policy(css: str, js: str, connect: bool = False) -> str:
 
 
 def embedded(value: Any) -> str:
-    """JSON that may stand inside a <script> element: no text in it can close the element or end a line."""
+    """JSON that may be inside a <script> element: no text in it can close the element or end a line."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     for mark in "<>&\u2028\u2029":
         text = text.replace(mark, f"\\u{ord(mark):04x}")

@@ -39,7 +39,7 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
     rankings = {system: _ranking(files.run, each.name, system, set(chosen)) for system in systems}
     reasons = {system: _judgements(files, each.name, system, chosen) for system in systems if system != "first_stage"}
     paint = colours(list(each.measures))
-    graded = max((g for q in (each.detail.get("qrels") or {}).values() for g in q.values()), default=1) > 1
+    graded = max((g for q in each.detail.qrels.values() for g in q.values()), default=1) > 1
     return {
         "name": each.name,
         "primary": measure_label(each.by_query or ""),
@@ -66,8 +66,8 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
 
 def _asked(each: EvaluationSet, query: str) -> str:
     """The query, and its instruction where it has one."""
-    text = str((each.detail.get("queries") or {}).get(query, query))
-    instruction = (each.detail.get("instructions") or {}).get(query)
+    text = str(each.detail.queries.get(query, query))
+    instruction = each.detail.instructions.get(query)
     return f"{text} — {instruction}" if instruction else text
 
 
@@ -152,7 +152,7 @@ def _rows(
     judged: dict[str, dict[tuple[str, str], Judgement]],
     graded: bool,
 ) -> list[dict[str, Any]]:
-    passages, qrels = each.detail.get("passages") or {}, (each.detail.get("qrels") or {}).get(query) or {}
+    passages, qrels = each.detail.passages, each.detail.qrels.get(query, {})
     first = {doc: at for at, (doc, _) in enumerate(rankings.get("first_stage", {}).get(query, []), 1)}
     rows = []
     for rank, (doc, _) in enumerate(rankings[system].get(query, [])[:TOP], 1):
@@ -174,7 +174,7 @@ def _rows(
     return rows
 
 
-def grade_text(grade: int, graded: bool) -> str:
+def grade_text(grade: float, graded: bool) -> str:
     """A label in words: the grade where there are several, else relevant or not."""
     if graded:
         return f"grade {grade}"

@@ -24,7 +24,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
         "sentences": [*sentences, *_what_was_run(files, found)],
         "tiles": _tiles(files, found, sets),
         "stages": [
-            {"title": stage.title, "state": files.state(stage.name), "seconds": files.counts(stage.name).get("seconds")}
+            {"title": stage.title, "state": files.state(stage.name), "seconds": files.counts(stage.name).seconds}
             for stage in STAGES
         ],
         "notices": notices(files, found, sets),
@@ -87,8 +87,8 @@ def _what_was_run(files: RunFiles, found: Flow) -> list[str]:
     elif found.answered is not None:
         parts.append(f"the teacher answered {count(found.answered)} times")
     base = files.setting("sft", "base")
-    students = files.counts("sft").get("students")
-    if isinstance(students, dict) and students:
+    students = files.counts("sft").students
+    if students:
         made = "made from scratch" if base == "scratch" else f"trained from {base}"
         noun = "student was" if len(students) == 1 else "students were"
         parts.append(f"{len(students)} {noun} {made}")
@@ -98,7 +98,7 @@ def _what_was_run(files: RunFiles, found: Flow) -> list[str]:
 
 
 def _tiles(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
-    """(value, label, note) of the few numbers that stand large."""
+    """(value, label, note) of the few numbers that are shown large."""
     tiles: list[tuple[str, str, str]] = []
     main = _main(sets)
     if main:
@@ -114,12 +114,12 @@ def _tiles(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tupl
     if found.kept_share is not None and found.kept is not None and found.rejected is not None:
         seen = found.kept + found.rejected
         tiles.append((percent(found.kept, seen), "of traces kept", f"{count(found.kept)} of {count(seen)}"))
-    cost = files.counts("trace").get("cost_usd")
-    if isinstance(cost, int | float):
+    cost = files.counts("trace").cost_usd
+    if cost is not None:
         per = f"{usd(1000 * cost / found.kept)} per 1,000 kept" if found.kept and cost else "teacher, as billed"
         tiles.append((usd(cost), "teacher cost", per))
-    seconds = [files.counts(stage.name).get("seconds") for stage in STAGES]
+    seconds = [files.counts(stage.name).seconds for stage in STAGES]
     if any(seconds):
-        total = sum(s for s in seconds if isinstance(s, int | float))
+        total = sum(s for s in seconds if s is not None)
         tiles.append((duration(total), "from pairs to result", "sum over the stages"))
     return tiles

@@ -1,4 +1,4 @@
-"""Traces to read: some that were kept, some of each reason that others were not, beside query, passage and label."""
+"""Traces to read: some that were kept, some of each reason that others were not, with query, passage and label."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from distill.report.chart import Tick, nice_ticks, number
 from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, measure, safe_name
+from distill.results import SetCounts
 
 JUDGED_BY_STUDENT = (
     "tokens_per_pair", "unfinished", "no_end", "unparsable", "verdict_accuracy", "pairs_per_s", "ECE", "Brier",
@@ -59,8 +60,9 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
     paint = colours(order)
     names = list(dict.fromkeys(m for system in order for m in each.measures[system]))
     names.sort(key=lambda name: (name != each.primary, name in JUDGED_BY_STUDENT))
-    counted = ((files.counts("evaluate").get("sets") or {}).get(each.name)) or {}
-    size = [f"{count(n)} {what}" for what in ("queries", "pairs") if isinstance(n := counted.get(what), int)]
+    counted = files.counts("evaluate").sets.get(each.name, SetCounts())
+    sizes = ((counted.queries, "queries"), (counted.pairs, "pairs"))
+    size = [f"{count(n)} {what}" for n, what in sizes if n is not None]
     return {
         "name": each.name,
         "size": ", ".join(size),
@@ -113,8 +115,8 @@ def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str, order: l
     best = len(set(values)) > 1 and value == (min(values) if name in LOWER_IS_BETTER else max(values))
     test = each.tested(system, name)
     return {
-        "sure": test is not None and test["p_holm"] < SURE,
-        "p": f"p {test['p_holm']:.3f} against the first stage" if test else "",
+        "sure": test is not None and test.p_holm < SURE,
+        "p": f"p {test.p_holm:.3f} against the first stage" if test else "",
         "text": measure(value),
         "interval": f"{measure(interval[0])} – {measure(interval[1])}" if interval else "",
         "best": best

@@ -111,7 +111,7 @@ class Traces:
         return found
 
     def search(self, words: str) -> list[int]:
-        """The rows in which every word stands, in query, instruction, passage, reasoning or answer; case is ignored."""
+        """The rows that hold every word, in query, instruction, passage, reasoning or answer; case is ignored."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

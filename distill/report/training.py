@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from distill.report.chart import Chart, line_chart
 from distill.report.files import RunFiles
 from distill.report.words import colours, compact, count, duration, measure, system_label
+from distill.results import StudentCounts
 
 
 def _share(share: float | None) -> str:
@@ -20,26 +22,24 @@ CURVES = (
     ("dev_ndcg", "nDCG@10 on held-out pairs"),
     ("dev_accuracy", "Verdict accuracy on held-out pairs"),
 )
-COLUMNS = (
-    ("examples", "rows", count),
-    ("rejected", "rows left out", count),
-    ("steps", "steps", count),
-    ("seconds", "time", duration),
-    ("tokens", "tokens", compact),
-    ("tokens_per_s", "tokens/s", count),
-    ("real_share", "of positions real", _share),
-    ("final_loss", "final loss", measure),
-    ("best_step", "best step, kept", count),
-    ("peak_gib", "peak GiB", measure),
-    ("parameters", "parameters", compact),
+COLUMNS: tuple[tuple[str, Callable[[StudentCounts], float | None], Callable[[float | None], str]], ...] = (
+    ("rows left out", lambda student: student.rejected, count),
+    ("steps", lambda student: student.steps, count),
+    ("time", lambda student: student.seconds, duration),
+    ("tokens", lambda student: student.tokens, compact),
+    ("tokens/s", lambda student: student.tokens_per_s, count),
+    ("of positions real", lambda student: student.real_share, _share),
+    ("final loss", lambda student: student.final_loss, measure),
+    ("best step, kept", lambda student: student.best_step, count),
+    ("peak GiB", lambda student: student.peak_gib, measure),
+    ("parameters", lambda student: student.parameters, compact),
 )
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
     """Charts and a table; None before training has said anything."""
     lines = curves(files)
-    students = files.counts("sft").get("students")
-    students = {n: s for n, s in students.items() if isinstance(s, dict)} if isinstance(students, dict) else {}
+    students = files.counts("sft").students
     names = list(dict.fromkeys([*students, *(name for series in lines.values() for name in series)]))
     if not names:
         return None
@@ -50,16 +50,16 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         chart = line_chart(title, "step", labelled, {system_label(name): at for name, at in paint.items()})
         if chart:
             charts.append(chart)
-    columns = [(key, title, show) for key, title, show in COLUMNS if any(key in s for s in students.values())]
+    columns = [column for column in COLUMNS if any(column[1](student) is not None for student in students.values())]
     return {
         "charts": charts,
-        "columns": [title for _, title, _ in columns],
+        "columns": [title for title, _, _ in columns],
         "students": [
-            (name, paint[name], [show(values.get(key)) for key, _, show in columns], files.link("students", name))
-            for name, values in students.items()
+            (name, paint[name], [show(value(student)) for _, value, show in columns], files.link("students", name))
+            for name, student in students.items()
         ],
-        "warnings": [(name, text) for name, values in students.items() for text in values.get("warnings") or []],
-        "left_out": [(name, text) for name, values in students.items() if (text := values.get("left_out"))],
+        "warnings": [(name, text) for name, student in students.items() for text in student.warnings],
+        "left_out": [(name, student.left_out) for name, student in students.items() if student.left_out],
         "log_href": files.link("log.jsonl"),
     }
 

@@ -27,7 +27,7 @@ def shell(data: str = "", name: str = "") -> str:
 
 
 def write(run: Path, out: Path | None = None) -> Path:
-    """Write all traces of the run into one page (`run/traces.html` unless told) and return its path.
+    """Write all traces of the run into one page (`run/traces.html` by default) and return its path.
 
     Raises RunFolderError where there are no traces, or more than a page can hold: then `distill view RUN` serves them.
     """

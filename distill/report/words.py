@@ -23,7 +23,7 @@ LABELS = {
 }
 MEANINGS = {
     "untrained": "the base model before training",
-    "direct": "trained to answer at once",
+    "direct": "trained to answer without reasoning",
     "think": "trained to reason, then answer",
     "verdict_first": "trained to answer, then explain",
 }

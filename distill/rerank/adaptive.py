@@ -112,7 +112,7 @@ def _of_query(
     windows: Sequence[Window],
     curves: tuple[Curve, Curve],
 ) -> tuple[Any, Any]:
-    """(nDCG@10, tokens) of one query under each window; as `think_about` and `ndcg` have it, all windows at once."""
+    """(nDCG@10, tokens) of one query under each window; as `think_about` and `ndcg` have it, for all windows."""
     import numpy as np
 
     pairs = sorted(pairs, key=lambda both: both[0].doc_id, reverse=True)  # how ties fall

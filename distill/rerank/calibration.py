@@ -1,4 +1,4 @@
-"""From log-odds to probabilities that can be trusted, fitted on judged pairs and saved beside the student."""
+"""From log-odds to probabilities that can be trusted, fitted on judged pairs and saved with the student."""
 
 from __future__ import annotations
 

@@ -41,5 +41,5 @@ def read_passages(path: Path, wanted: Collection[str]) -> dict[str, str]:
 def _put(texts: dict[str, T], places: dict[str, str], where: str, key: str, value: T) -> None:
     """Take a row in; the same one may come again, another one under its id may not."""
     if texts.setdefault(key, value) != value:
-        raise DataError(f"{where}: {key!r} stands twice with different texts, first at {places[key]}; keep one")
+        raise DataError(f"{where}: {key!r} is there twice with different texts, first at {places[key]}; keep one")
     places.setdefault(key, where)

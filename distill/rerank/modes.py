@@ -17,7 +17,7 @@ from distill.rerank.student_format import EncodedPrompt, StudentFormat
 Mode = Literal["think", "direct", "verdict_first", "budget", "adaptive"]
 MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
 # A line break and one token: a student that was trained to do both, think and answer directly, would else often close
-# the block at once, when it is asked to think (measured on `mixed`: always; docs/diary.md).
+# the block without reasoning, when it is asked to think (measured on `mixed`: always; docs/diary.md).
 AT_LEAST = 2
 FORCED = ("length", "no_end", "budget")  # finish reasons of answers that did not end by themselves
 
@@ -33,7 +33,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JudgementPlan:
     """How pairs are judged. `limit` bounds the reasoning in tokens."""
 
     mode: Mode = "think"
@@ -67,7 +67,7 @@ class RawJudgement:
 Steps = Generator[list[Task], list[Result], list[RawJudgement]]
 
 
-def steps(form: StudentFormat, plan: Plan, prompts: Sequence[EncodedPrompt]) -> Steps:
+def steps(form: StudentFormat, plan: JudgementPlan, prompts: Sequence[EncodedPrompt]) -> Steps:
     """Judge the pairs of one query together (only `adaptive` looks from one to the other)."""
     if plan.mode == "adaptive":
         return (yield from _adaptive(form, plan, prompts))
@@ -89,7 +89,7 @@ def _best(parts: list[RawJudgement], how: str) -> RawJudgement:
     return replace(best, tokens=sum(o.tokens for o in parts), how=how)
 
 
-def _adaptive(form: StudentFormat, plan: Plan, prompts: Sequence[EncodedPrompt]) -> Steps:
+def _adaptive(form: StudentFormat, plan: JudgementPlan, prompts: Sequence[EncodedPrompt]) -> Steps:
     direct = yield from steps(form, replace(plan, mode="direct"), prompts)
     unsure = think_about([o.margin for o in direct], plan.window)
     again = yield from steps(form, replace(plan, mode="think"), [prompts[at] for at in unsure])
@@ -105,7 +105,7 @@ def think_about(margins: Sequence[float], window: Window) -> list[int]:
     return sorted(at for at in order if window.low < margins[at] < window.high)
 
 
-def _answer(form: StudentFormat, plan: Plan, rows: list[list[int]]) -> Steps:
+def _answer(form: StudentFormat, plan: JudgementPlan, rows: list[list[int]]) -> Steps:
     if plan.mode in ("direct", "verdict_first"):
         results = yield [Task(row + form.close) for row in rows]
         opinions = [opinion(form, r.logprobs or [], [], 1, "stop", plan.mode) for r in results]
@@ -150,7 +150,7 @@ def _closed(form: StudentFormat, task: Task, written: list[int]) -> list[int]:
     return ids if len(ids) <= room else ids[: max(0, room - len(form.close))] + form.close
 
 
-def _explained(form: StudentFormat, plan: Plan, rows: list[list[int]], opinions: list[RawJudgement]) -> Steps:
+def _explained(form: StudentFormat, plan: JudgementPlan, rows: list[list[int]], opinions: list[RawJudgement]) -> Steps:
     """The trace that a verdict-first student writes after its verdict."""
     grades = [o.verdict if o.verdict is not None else form.grades[0 if o.margin > 0 else -1] for o in opinions]
     said = [form.verdicts[form.grades.index(grade)] for grade in grades]

@@ -14,7 +14,7 @@ from distill.prompts import is_relevant
 from distill.records import Judgement, Pair, make_pair
 from distill.rerank.backends import backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
-from distill.rerank.modes import MODES, Mode, Plan, RawJudgement, Window, score_of
+from distill.rerank.modes import MODES, JudgementPlan, Mode, RawJudgement, Window, score_of
 from distill.rerank.stream import RerankRequest, Stream, groups
 from distill.rerank.student_format import LONG, Long
 from distill.texts import passage_text
@@ -100,7 +100,7 @@ class Reranker:
         self.calibration = _calibration(calibration, model)
         limit = min(budget if mode == "budget" else max_new_tokens, self.backend.form.context // 2)
         chosen = window or (self.calibration.window if self.calibration else None) or Window()
-        self.plan = Plan(mode, limit, samples, temperature, seed, explanations, chosen)
+        self.plan = JudgementPlan(mode, limit, samples, temperature, seed, explanations, chosen)
         self.counts: Counter[str] = Counter()
 
     @property
@@ -126,11 +126,11 @@ class Reranker:
         return [each for each in self.judge(rows) if each is not None]
 
     def explain(self, query: str, document: Document, instruction: str | None = None) -> Judgement:
-        """The judgement of one pair with its reasoning: a student asked directly thinks here."""
+        """The judgement of one pair with its reasoning: a student of mode direct thinks here."""
         pair = make_pair("0", "0", query, text_of(document), instruction)
         return next(each for each in self.judge([pair], plan=self.explain_plan()) if each is not None)
 
-    def explain_plan(self) -> Plan:
+    def explain_plan(self) -> JudgementPlan:
         """How a pair is judged where its reasoning is wanted, whatever the mode."""
         mode: Mode = self.mode if self.mode in ("think", "budget", "verdict_first") else "think"
         return replace(self.plan, mode=mode, explanations=True)
@@ -140,7 +140,7 @@ class Reranker:
         pairs: Sequence[Pair],
         cancelled: Callable[[int], bool] | None = None,
         notify: Callable[[int, Judgement], None] | None = None,
-        plan: Plan | None = None,
+        plan: JudgementPlan | None = None,
     ) -> list[Judgement | None]:
         """Judgements of pairs of any queries, in the order given.
 
@@ -285,7 +285,7 @@ class Requests:
         pairs: Sequence[Pair],
         done: Callable[[BaseException | None], None],
         one: Callable[[int, Judgement], None] | None = None,
-        plan: Plan | None = None,
+        plan: JudgementPlan | None = None,
     ) -> RerankRequest:
         """Take a request in; `one(i, judgement)` as each pair is judged, `done(None)` or `done(error)` at the end."""
 

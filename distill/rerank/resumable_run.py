@@ -1,6 +1,6 @@
 """A run reranked, so that it can be stopped at any instant and taken up again.
 
-Each judgement is a line in `OUT.journal`, under a first line that says of what; what stands there is not judged again.
+Each judgement is a line in `OUT.journal`, under a first line that says of what; what is there is not judged again.
 When all are there, the judgements become Parquet, the run file is written, and the journal goes.
 """
 
@@ -159,7 +159,7 @@ def _journalled(path: Path, key: str) -> dict[tuple[str, str], Judgement]:
 
 
 def _open(path: Path, key: str) -> IO[str]:
-    """The journal, to be added to; a torn last line is ended, so that the next one stands alone."""
+    """The journal, to be added to; a torn last line is ended, so that the next one is a line of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = not path.exists()
     torn = not fresh and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"

@@ -12,10 +12,10 @@ from typing import Any
 
 from distill.records import Pair
 from distill.rerank.backends.base import Backend, Result, Task
-from distill.rerank.modes import Plan, RawJudgement, Steps, steps
+from distill.rerank.modes import JudgementPlan, RawJudgement, Steps, steps
 from distill.rerank.student_format import Long
 
-CHUNK = 64  # pairs tokenised at once
+CHUNK = 64  # pairs tokenised together
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +36,7 @@ class RerankRequest:
     pairs: Sequence[Pair]
     one: Callable[[int, RawJudgement], None]
     done: Callable[[BaseException | None], None]
-    plan: Plan
+    plan: JudgementPlan
     groups: Iterator[list[int]]
     left: int
     ready: deque[Task] = field(default_factory=deque)
@@ -65,7 +65,7 @@ class Stream:
     def submit(
         self,
         pairs: Sequence[Pair],
-        plan: Plan,
+        plan: JudgementPlan,
         one: Callable[[int, RawJudgement], None],
         done: Callable[[BaseException | None], None],
     ) -> RerankRequest:
@@ -177,7 +177,7 @@ class Stream:
         ticket.done(error)
 
 
-def groups(pairs: Sequence[Pair], plan: Plan, by_query: bool = False) -> Iterator[list[int]]:
+def groups(pairs: Sequence[Pair], plan: JudgementPlan, by_query: bool = False) -> Iterator[list[int]]:
     """Which pairs are judged together, and in what order: a query's side by side for engines that cache what their
     prompts share, else the longest first, so that batches hold rows of like length."""
     if plan.mode == "adaptive" or by_query:

@@ -1,4 +1,4 @@
-"""What every backend needs of a student beside its weights: tokenizer, verdict tokens, prompt, how text ends."""
+"""What every backend needs of a student apart from its weights: tokenizer, verdict tokens, prompt, how text ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Long = Literal["cut", "split", "refuse"]
 LONG = ("cut", "split", "refuse")
 NOTE = "distill.json"  # in a student's folder: the prompt and the target that it was trained with
 NEARLY = 0.95  # of the room: a part of a passage that fills so much of it is long enough
-OVERLAP = 0.1  # of a part, when a passage is split: what a cut tears apart stands whole in one of the two
+OVERLAP = 0.1  # of a part, when a passage is split: what a cut tears apart is whole in one of the two
 SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。")
 
 

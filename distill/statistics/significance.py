@@ -7,7 +7,7 @@ from typing import Any
 
 RESAMPLES = 5000
 FLIPS = 10_000
-BLOCK = 4_000_000  # draws held at once
+BLOCK = 4_000_000  # draws held together
 
 
 def resampled_means(scores: Any, seed: int) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Count = Callable[[Sequence[tuple[Pair, Trace]]], list[int]]
-NEAR = 4096  # rows looked up at once: filters go through the traces in order
+NEAR = 4096  # rows looked up together: filters go through the traces in order
 
 
 def count_rows(pairs: str, folder: str, out: Path, count: Count, pool: Executor | None = None) -> int:

@@ -1,8 +1,8 @@
 """What a training would take, before anything is loaded: tokens, packing, memory by part, steps, FLOPs, hours, dollars.
 
 It needs no weights, tokenizer, key or hub, and where there is no data it assumes lengths. Each figure that rests on an
-assumption is marked `estimated`. Memory was derived from counted tensors (sft/estimate/memory.py), not fitted to a
-GPU's peaks.
+assumption is marked `estimated`. Memory was derived from counted tensors (sft/estimate/training_memory.py), not
+fitted to a GPU's peaks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.processes import cores
-from sft.estimate import memory
+from sft.estimate import training_memory
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
 from sft.settings import SftSettings, StudentSettings
@@ -108,7 +108,7 @@ def estimate(
     tokens = None if steps is None else steps * a_step / rows_per_example * mean
     scored = sum(row.completion for row in fits) / max(1, real)
     checkpointing = bool(given.get("gradient_checkpointing", device.name != "cpu"))  # TRL's default on a GPU
-    kind: memory.Kind = "lora" if settings.lora else "full"
+    kind: training_memory.Kind = "lora" if settings.lora else "full"
     attended = mean if packing else longest
     per_token = shape.flop_per_token(attended, scored, kind, checkpointing)
     flop = None if tokens is None else tokens * per_token
@@ -116,7 +116,7 @@ def estimate(
     speed *= 1.0 if packing else efficiency
     hours = tokens / speed / 3600 if tokens is not None and speed else None
     price = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
-    plan = memory.TrainingPlan(
+    plan = training_memory.TrainingPlan(
         shape=shape,
         kind=kind,
         r=settings.lora.r if settings.lora else 0,
@@ -144,7 +144,7 @@ def estimate(
         tokens_per_s=speed or None,
         hours=hours,
         usd=hours * price * devices_of(settings) if hours is not None else None,
-        memory=memory.parts(plan),
+        memory=training_memory.memory_by_part(plan),
     )
 
 
@@ -197,7 +197,7 @@ def _lines(found: Estimate, settings: SftSettings, device: Device, measured: boo
     if found.examples is None:
         rows = "rows unknown: no data, and sft.assume.examples is not set"
     else:
-        rows = f"{found.examples:,} rows" + (f", {found.rejected:,} put out as too long" if found.rejected else "")
+        rows = f"{found.examples:,} rows" + (f", {found.rejected:,} rejected as too long" if found.rejected else "")
         rows += "" if measured else " (estimated)"
     kind = "packing" if packing else "padding"
     lines = [f"{name}: {rows}; {found.mean_tokens:,.0f} tokens in the mean{mark}; {kind} {found.efficiency:.1%} real"]
@@ -221,7 +221,7 @@ def _lines(found: Estimate, settings: SftSettings, device: Device, measured: boo
 
 
 def _rent(settings: SftSettings, device: Device) -> str:
-    """What the price rests on, where nobody told it."""
+    """What the price rests on, where nobody gave it."""
     if settings.assume.usd_per_hour is not None or not device.usd_per_hour:
         return ""
     return f", by a rough rent of {device.usd_per_hour:g} USD an hour and device as of November 2026"

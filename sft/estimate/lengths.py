@@ -76,7 +76,7 @@ def packed(lengths: Sequence[int], limit: int) -> list[int]:
 
 
 def padded(rows: Sequence[RowLengths], batch: int, order_by: str = "trace") -> int:
-    """Positions computed when rows of like length stand side by side within 32 batches (sft.trainer)."""
+    """Positions computed when rows of like length are next to each other within 32 batches (sft.trainer)."""
     total = 0
     for start in range(0, len(rows), batch * 32):
         near = sorted(

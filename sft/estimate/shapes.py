@@ -74,7 +74,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What training runs on: memory in GiB, peak dense bf16 TFLOP/s, dollars an hour; `told` or `found` says how."""
+    """What training runs on: memory in GiB, peak dense bf16 TFLOP/s, dollars an hour; `given` or `found` says how."""
 
     name: str
     memory_gib: float
@@ -104,7 +104,7 @@ def device_sources() -> dict[str, str]:
 
 
 def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:
-    """The shape of a base: from the table, a local folder's config.json, or the settings of one from nothing.
+    """The shape of a base: from the table, a local folder's config.json, or the settings of `base: scratch`.
 
     None where nothing here knows it. An instruction-tuned or otherwise derived name of the table's (`…-Instruct`,
     `…-Base`) has the shape of its base.
@@ -138,10 +138,10 @@ def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:
 
 
 def device_of(told: str | None) -> Device:
-    """The device that was told by name, else the GPU that nvidia-smi shows, else a CPU."""
+    """The device that was named, else the GPU that nvidia-smi shows, else a CPU."""
     devices = _table()["devices"]
     if told is not None:
-        return Device(told, how="told", **devices[told])
+        return Device(told, how="given", **devices[told])
     try:
         command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
         first = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]

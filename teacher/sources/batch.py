@@ -193,7 +193,7 @@ class BatchFiles:
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     unreadable.append(f"line {number}: {type(error).__name__}: {shorten(str(error), 80)}, in {name}")
                 else:
-                    yield from self._take(request_id, *said)
+                    yield from self._accept(request_id, *said)
         if unreadable:
             self._session.faults["batch line unreadable"] += len(unreadable)
             self._session.say(
@@ -222,7 +222,7 @@ class BatchFiles:
         if verdicts is not None and (stop := verdicts.reason_to_stop()):
             raise stop
 
-    def _take(self, request_id: str, status: int, body: JsonObject, error: JsonValue) -> Iterator[str]:
+    def _accept(self, request_id: str, status: int, body: JsonObject, error: JsonValue) -> Iterator[str]:
         """Journal one line's answer or failure; yields the request's id, unless it is to be asked again."""
         if self._session.index.has(request_id, self._session.retry_failed):
             yield request_id

@@ -40,7 +40,7 @@ def written(folder: Path, text: str) -> Path:
         ("teacher: {}", "name is missing"),
         ("name: x\nteacher: {temperature: hot}", r"teacher.temperature: .*number.* \(got 'hot'\)"),
         ("name: x\nteacher: {samples: 0}", r"teacher.samples: .*greater than or equal to 1 \(got 0\)"),
-        ("name: x\nname: y", "line 2: the key 'name' stands twice"),
+        ("name: x\nname: y", "line 2: the key 'name' is given twice"),
         ("name: [x", "c.yaml, line 1: not YAML"),
         ("- x", "a configuration is a mapping of keys, this is list"),
         ("", "this is empty"),

@@ -96,7 +96,7 @@ def test_decimal_labels_are_gains_in_evaluation_and_refused_for_pairs(tmp_path: 
     ("text", "message"),
     [
         ("q Q0 d 1 nan x\n", "the score 'nan' is not a number"),
-        ("q Q0 d 1 1.0 x\nq Q0 d 2 0.5 x\n", "passage 'd' stands twice for query 'q'; keep one"),
+        ("q Q0 d 1 1.0 x\nq Q0 d 2 0.5 x\n", "passage 'd' is there twice for query 'q'; keep one"),
     ],
 )
 def test_both_readers_of_runs_refuse_what_has_no_order(text: str, message: str, tmp_path: Path) -> None:

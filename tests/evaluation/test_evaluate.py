@@ -29,9 +29,9 @@ def test_known_values_by_hand() -> None:
     run = {"q2": {"c": 2.0, "x": 1.5, "a": 1.0}}
     found = evaluate(QRELS, {"one": run}, ["nDCG@10", "RR@10", "Judged@2"], 0)
     dcg, ideal = 1 + 2 / 2, 2 + 1 / 1.584962500721156
-    assert found["per_query"]["one"]["nDCG@10"]["q2"] == pytest.approx(dcg / ideal)
-    assert found["per_query"]["one"]["Judged@2"]["q2"] == 0.5
-    assert found["measures"]["one"]["RR@10"] == pytest.approx(1 / 3)
+    assert found.per_query["one"]["nDCG@10"]["q2"] == pytest.approx(dcg / ideal)
+    assert found.per_query["one"]["Judged@2"]["q2"] == 0.5
+    assert found.measures["one"]["RR@10"] == pytest.approx(1 / 3)
 
 
 def test_an_unknown_measure_is_named() -> None:
@@ -45,7 +45,7 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
     for trial in range(60):
         qrels = {f"q{i}": {"a": 1} for i in range(80)}
         run = {q: {"a": 1.0} if rng.random() < 0.7 else {"b": 1.0} for q in qrels}
-        low, high = evaluate(qrels, {"one": run}, ["nDCG@10"], trial)["intervals"]["one"]["nDCG@10"]
+        low, high = evaluate(qrels, {"one": run}, ["nDCG@10"], trial).intervals["one"]["nDCG@10"]
         covered += low <= 0.7 <= high
     assert covered >= 51
 
@@ -58,8 +58,8 @@ def test_differences_are_paired() -> None:
     for q in sorted(qrels)[:10]:
         better[q]["b"] = 0.5
     found = evaluate(qrels, {"first_stage": worse, "student": better}, ["nDCG@10"], 0)
-    assert found["differences"]["first_stage"]["nDCG@10"] == [0.0, 0.0]
-    assert found["differences"]["student"]["nDCG@10"][0] >= 0.0
+    assert found.differences["first_stage"]["nDCG@10"] == [0.0, 0.0]
+    assert found.differences["student"]["nDCG@10"][0] >= 0.0
 
 
 def test_runs_come_back_with_every_digit_and_in_order(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_runs_come_back_with_every_digit_and_in_order(tmp_path: Path) -> None:
     [
         ("q1 Q0 a 1 0.5\n", r"run.trec:1: 5 columns"),
         ("q1 Q0 a 1 high tag\n", r"run.trec:1: the score 'high' is not a number"),
-        ("q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t\n", r"run.trec:2: passage 'a' stands twice"),
+        ("q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t\n", r"run.trec:2: passage 'a' is there twice"),
         ("", r"run.trec: is empty"),
     ],
 )
@@ -90,7 +90,7 @@ def test_the_dl19_bm25_run_exactly(shared: Path) -> None:
     qrels = read_qrels(shared / "dl19-passage" / "qrels" / "test.tsv")
     path = next((shared / "dl19-passage" / "runs").glob("*[bB][mM]25.*"))
     found = evaluate(qrels, {"bm25": read_run(path)}, ["nDCG@10"], 0)
-    assert round(found["measures"]["bm25"]["nDCG@10"], 4) == 0.5058
+    assert round(found.measures["bm25"]["nDCG@10"], 4) == 0.5058
 
 
 @given(

@@ -45,7 +45,7 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
     found = evaluate_files(
         qrels, [write(tmp_path / "bad.trec", bad), write(tmp_path / "good.trec", good)], ["RR@10", "P@1"]
     )
-    assert found["measures"]["good"]["RR@10"] == 1.0 and found["differences"]["good"]["P@1"][0] > 0
+    assert found.measures["good"]["RR@10"] == 1.0 and found.differences["good"]["P@1"][0] > 0
     lines = text_table(found).splitlines()
     assert lines[0].split() == ["system", "RR@10", "P@1"] and "1.0000*" in lines[2] and "*" not in lines[1]
     assert markdown_table(found).splitlines()[3].startswith("| good | 1.0000 [1.0000, 1.0000] (p < 0.001) |")
@@ -82,6 +82,6 @@ def test_published_figures_of_dl19(shared: Path) -> None:
     it gives 0.7384, in the order of its rank column 0.7439."""
     folder = shared / "dl19-passage"
     runs = sorted((folder / "runs").glob("*.trec"))
-    found = evaluate_files(folder / "qrels" / "test.tsv", runs, ["nDCG@10"])["measures"]
+    found = evaluate_files(folder / "qrels" / "test.tsv", runs, ["nDCG@10"]).measures
     values = [round(found[run.name.removesuffix(".trec")]["nDCG@10"], 4) for run in runs]
     assert values == [0.5058, 0.5216, 0.7210, 0.7035, 0.7384, 0.7308]

@@ -28,18 +28,18 @@ def run(folder: Path, luck: float, system: str = "think", queries: int = 60) -> 
 def test_the_spread_over_runs_is_told(tmp_path: Path) -> None:
     runs = [run(tmp_path / str(at), luck) for at, luck in enumerate((0.1, 0.2, 0.3))]
     found = across(runs, 0)["test"]
-    think, first = found["spread"]["think"]["nDCG@10"], found["spread"]["first_stage"]["nDCG@10"]
-    assert think["sd"] == pytest.approx(0.1) and first["sd"] == 0 and len(think["by_run"]) == 3
-    assert found["measures"]["think"]["nDCG@10"] == pytest.approx(found["measures"]["first_stage"]["nDCG@10"] + 0.2)
-    low, high = found["differences"]["think"]["nDCG@10"]
+    think, first = found.spread["think"]["nDCG@10"], found.spread["first_stage"]["nDCG@10"]
+    assert think.sd == pytest.approx(0.1) and first.sd == 0 and len(think.by_run) == 3
+    assert found.measures["think"]["nDCG@10"] == pytest.approx(found.measures["first_stage"]["nDCG@10"] + 0.2)
+    low, high = found.differences["think"]["nDCG@10"]
     assert low == pytest.approx(0.1, abs=0.01) and high == pytest.approx(0.3, abs=0.01)
 
 
 def test_luck_of_one_seed_is_not_called_certain(tmp_path: Path) -> None:
     """One run alone says that the student is far ahead; three say that it is not sure."""
     runs = [run(tmp_path / str(at), luck) for at, luck in enumerate((0.3, -0.1, -0.15))]
-    test = across(runs, 0)["test"]["tests"]["think"]["nDCG@10"]
-    assert test["p_holm"] > 0.05 and test["difference"] == pytest.approx(0.05 / 3, abs=1e-5)
+    test = across(runs, 0)["test"].tests["think"]["nDCG@10"]
+    assert test.p_holm > 0.05 and test.difference == pytest.approx(0.05 / 3, abs=1e-5)
 
 
 def test_the_command_and_wrong_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

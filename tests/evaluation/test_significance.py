@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from distill.errors import ConfigError
 from distill.evaluation.evaluate import summarise
+from distill.results import as_json
 from distill.statistics.significance import bootstrap_p, holm, randomisation_p, resampled_means
 
 
@@ -54,12 +55,12 @@ def test_a_clear_difference_is_found_and_none_is_none() -> None:
         return {"nDCG@10": dict(zip(units, map(float, values), strict=True))}
 
     found = summarise({"a": system(base), "same": system(base), "better": system(base + rng.normal(0.1, 0.1, 80))}, 0)
-    same, better = found["tests"]["same"]["nDCG@10"], found["tests"]["better"]["nDCG@10"]
-    assert same == {"difference": 0.0, "p_bootstrap": 1.0, "p_randomisation": 1.0, "p_holm": 1.0}
-    assert better["p_holm"] == pytest.approx(2 * better["p_randomisation"]) and better["p_holm"] < 0.001
-    assert "a" not in found["tests"] and found["baseline"] == "a"
+    same, better = found.tests["same"]["nDCG@10"], found.tests["better"]["nDCG@10"]
+    assert as_json(same) == {"difference": 0.0, "p_bootstrap": 1.0, "p_randomisation": 1.0, "p_holm": 1.0}
+    assert better.p_holm == pytest.approx(2 * better.p_randomisation) and better.p_holm < 0.001
+    assert "a" not in found.tests and found.baseline == "a"
     turned = summarise({"a": system(base), "better": system(base + 0.1)}, 0, baseline="better")
-    assert turned["tests"]["a"]["nDCG@10"]["difference"] == pytest.approx(-0.1)
+    assert turned.tests["a"]["nDCG@10"].difference == pytest.approx(-0.1)
     with pytest.raises(ConfigError, match="'c' is none of the systems a"):
         summarise({"a": system(base)}, 0, baseline="c")
 
@@ -70,5 +71,5 @@ def test_measures_of_different_units_stand_side_by_side() -> None:
         "b": {"nDCG@10": {"q1": 0.5, "q2": 0.9}},
     }
     found = summarise(values, 0)
-    assert found["measures"] == {"a": {"nDCG@10": 0.6, "p-MRR": 0.1}, "b": {"nDCG@10": 0.7}}
-    assert found["intervals"]["a"]["p-MRR"] == [0.1, 0.1] and "p-MRR" not in found["tests"]["b"]
+    assert found.measures == {"a": {"nDCG@10": 0.6, "p-MRR": 0.1}, "b": {"nDCG@10": 0.7}}
+    assert found.intervals["a"]["p-MRR"] == [0.1, 0.1] and "p-MRR" not in found.tests["b"]

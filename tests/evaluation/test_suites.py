@@ -34,7 +34,7 @@ def measured(base: Path, **settings: Any) -> dict[str, float]:
     run: Any = OneRun(base)
     suite = suite_of(run, each)
     found = {q: dict(rows) for q, rows in first_stage(run, each, suite).items()}
-    return dict(summarise({"first_stage": suite.values(found, ["nDCG@10"])}, 0)["measures"]["first_stage"])
+    return dict(summarise({"first_stage": suite.values(found, ["nDCG@10"])}, 0).measures["first_stage"])
 
 
 def write(path: Path, rows: list[Any]) -> None:
@@ -167,7 +167,7 @@ PAIR = {"id": "7", "q1": "a?", "q2": "b?", "doc1": "x", "doc2": "y"}
     ("rows", "message"),
     [
         ([{**PAIR, "doc2": ""}], "test.jsonl:1: doc2 is empty"),
-        ([PAIR, PAIR], "test.jsonl:2: the id '7' stands twice"),
+        ([PAIR, PAIR], "test.jsonl:2: the id '7' is there twice"),
         ([{"id": "7", "q1": "a?"}], "test.jsonl:1: no 'q2'"),
         ([], "test.jsonl: is empty"),
         (None, "test.jsonl: no such file"),

@@ -91,7 +91,7 @@ def test_a_query_with_an_empty_list_counts_0() -> None:
     qrels = {"q": {"a": 1}, "r": {"b": 1}}
     names = ["nDCG@10", "nDCG(judged_only=True)@10", "RR@10", "AP", "Judged@10", "R@100"]
     found = evaluate(qrels, {"one": {"q": {"a": 1.0}, "r": {}}, "none": {"q": {}, "r": {}}}, names, 0)
-    assert set(found["measures"]["one"].values()) == {0.5} and set(found["measures"]["none"].values()) == {0.0}
+    assert set(found.measures["one"].values()) == {0.5} and set(found.measures["none"].values()) == {0.0}
 
 
 def test_a_written_run_is_read_back_in_the_same_order(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ def test_before_and_after() -> None:
     found = judge_unjudged(QRELS, RUNS, ["nDCG@10"], lambda keys: {key: said[key] for key in keys}, depth=2)
     assert (found["holes"], found["graded"], found["undecided"]) == (3, 2, 1)
     assert found["by_system"] == {"old": {"holes": 1, "relevant": 0}, "new": {"holes": 2, "relevant": 1}}
-    before, after = found["before"]["per_query"]["new"]["nDCG@10"], found["after"]["per_query"]["new"]["nDCG@10"]
+    before, after = found["before"].per_query["new"]["nDCG@10"], found["after"].per_query["new"]["nDCG@10"]
     assert before["q1"] < after["q1"] == 1.0 and before["q2"] == after["q2"]
-    assert found["after"]["measures"]["old"]["nDCG@10"] < found["before"]["measures"]["old"]["nDCG@10"]
+    assert found["after"].measures["old"]["nDCG@10"] < found["before"].measures["old"]["nDCG@10"]
     assert found["agreement"]["exact"] == pytest.approx(2 / 3, abs=1e-4)
     assert "2 of 3 unjudged passages were graded" in describe(found)
     with pytest.raises(DataError, match="no judged passage"):
@@ -245,6 +245,6 @@ def test_intervals_of_an_unpooled_ranker_hold_as_often_as_they_say() -> None:
         true = sum(values.values()) / len(values)
         low, high = found["error"]["new"]["nDCG@10"]
         inside += low <= true <= high
-        before = found["before"]["measures"]["new"]["nDCG@10"]
+        before = found["before"].measures["new"]["nDCG@10"]
         better += abs(found["corrected"]["new"]["nDCG@10"] - true) < abs(before - true)
     assert inside >= 33 and better >= 33

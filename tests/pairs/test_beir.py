@@ -84,7 +84,7 @@ def test_wrong_labels_are_named(tmp_path: Path, rows: list[tuple[str, str, Any]]
     ("corpus", "message"),
     [
         ('{"_id": "a", "text": "x"}\nnot json\n', r"corpus.jsonl:2: not JSON"),
-        ('{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n', r"corpus.jsonl:2: the id 'a' stands twice"),
+        ('{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n', r"corpus.jsonl:2: the id 'a' is there twice"),
         ('{"id": "a", "body": "x"}\n', r"corpus.jsonl:1: .* this has id, body"),
         ('{"_id": "a", "text": 5}\n', r"corpus.jsonl:1: a line is an object with _id and text"),
         ("\n\n", r"corpus.jsonl: is empty"),
@@ -171,4 +171,4 @@ def test_bm25_gives_the_published_figures(shared: Path, name: str, figure: float
     data = read_beir(shared / name, "test")
     run = {q: dict(ranked) for q, ranked in Bm25(data.passages).top(data.queries, 100).items()}
     found = evaluate(data.qrels, {"bm25": run}, ["nDCG@10"], 0)
-    assert found["measures"]["bm25"]["nDCG@10"] == pytest.approx(figure, abs=0.005)
+    assert found.measures["bm25"]["nDCG@10"] == pytest.approx(figure, abs=0.005)

@@ -17,7 +17,7 @@ from distill.pairs.build import build
 from distill.pairs.clean import Leaks, Usable, nearly_equal, normalised, word_grams
 from distill.pairs.collection import Collection
 from distill.pairs.settings import CleanSettings, PairSettings
-from distill.pairs.split import parts, signature
+from distill.pairs.split import part_of_each, signature
 
 # --- texts ------------------------------------------------------------------------------------------------------------
 
@@ -74,11 +74,11 @@ SHARES = {"train": 0.7, "dev": 0.1, "test": 0.2}
 @given(st.integers(1, 60), st.integers(0, 5))
 def test_every_query_is_in_one_part_and_shares_are_kept(count: int, seed: int) -> None:
     queries = {f"q{i}": f"subject{i} of interest" for i in range(count)}
-    found = parts(queries, SHARES, seed)
+    found = part_of_each(queries, SHARES, seed)
     assert found.keys() == queries.keys()
     sizes = {name: list(found.values()).count(name) for name in SHARES}
     assert all(abs(sizes[name] - share * count) <= 1 for name, share in SHARES.items())
-    assert parts(dict(reversed(queries.items())), SHARES, seed) == found
+    assert part_of_each(dict(reversed(queries.items())), SHARES, seed) == found
 
 
 @settings(deadline=None)
@@ -93,7 +93,7 @@ def test_the_same_question_in_other_words_is_in_the_same_part(seed: int) -> None
     queries |= {"n0": "food that no fox eats", "n1": "food that a fox eats"}
     analysis = Analysis("en")
     assert signature(queries["n0"], analysis) != signature(queries["n1"], analysis)
-    found = parts(queries, {"train": 0.5, "test": 0.5}, seed)
+    found = part_of_each(queries, {"train": 0.5, "test": 0.5}, seed)
     assert found["q0"] == found["r0"] == found["s0"]
     assert found["q1"] == found["r1"] and found["q2"] == found["r2"]
 
@@ -102,7 +102,7 @@ def test_what_the_caller_keeps_together_stays_together() -> None:
     queries = {f"q{i}": f"subject{i}" for i in range(40)}
     queries["q39"] = "subject0"  # the stems tie q39 to q0, the key ties it to q38: all of both passages
     together = {f"q{i}": f"d{i // 4}" for i in range(40)}
-    found = parts(queries, SHARES, 3, together)
+    found = part_of_each(queries, SHARES, 3, together)
     for group in range(10):
         assert len({found[f"q{i}"] for i in range(group * 4, group * 4 + 4)}) == 1
     assert found["q0"] == found["q36"]

@@ -30,6 +30,7 @@ HOSTILE = (
     "javascript:alert(1) https://evil.example/x.png",
     "</textarea></details></summary></pre></td></table>",
 )
+TESTED = {"p_bootstrap": 0.001, "p_randomisation": 0.001}
 
 
 def fabricate(
@@ -269,7 +270,7 @@ def _evaluation(
             "qrels": qrels,
             "per_query": per_query,
             "listed": {"relevant": 3 * queries - 5, "of": 3 * queries},
-            "tests": {"think": {"nDCG@10": {"difference": gain, "p_holm": 0.001 if gain > 0.1 else 0.7}}},
+            "tests": {"think": {"nDCG@10": {**TESTED, "difference": gain, "p_holm": 0.001 if gain > 0.1 else 0.7}}},
         },
     )
     return {"sets": {"test": {"queries": queries, "pairs": queries * depth, "seconds": 12.0}}}
@@ -291,7 +292,7 @@ def ablate(run: Path) -> Path:
             }
         )  # fmt: skip
     intervals = {row: {"nDCG@10": [v["nDCG@10"] - 0.02, v["nDCG@10"] + 0.02]} for row, v in measures.items()}
-    tests = {"students: direct": {"nDCG@10": {"difference": -0.1, "p_holm": 0.0004}}}
+    tests = {"students: direct": {"nDCG@10": {**TESTED, "difference": -0.1, "p_holm": 0.0004}}}
     result = {"measures": measures, "intervals": intervals, "tests": tests, "baseline": "students: think"}
     (run / "ablation").mkdir()
     store.write_json(run / "ablation" / "ablation.json", {"rows": rows, "sets": {"test": result}})

@@ -91,7 +91,7 @@ def test_the_reports_interval_is_the_evaluations() -> None:
     result = summarise({"left": {"nDCG@10": left}, "right": {"nDCG@10": right}}, seed=3)
     difference = paired(left, right, seed=3)
     assert difference is not None
-    assert [difference.low, difference.high] == pytest.approx(result["differences"]["right"]["nDCG@10"], abs=1e-6)
+    assert [difference.low, difference.high] == pytest.approx(result.differences["right"]["nDCG@10"], abs=1e-6)
 
 
 @given(st.text())

@@ -107,11 +107,11 @@ def test_a_threshold_leaves_passages_out_of_the_run_only(tiny: Path, data: Path)
         ({"queries.jsonl": '{"text": "fox"}\n'}, "queries.jsonl:1: a line is an object with _id and text"),
         (
             {"queries.jsonl": '{"_id": "q0", "text": "fox"}\n' * 2 + '{"_id": "q0", "text": "dog"}\n'},
-            "queries.jsonl:3: 'q0' stands twice with different texts; keep one",
+            "queries.jsonl:3: 'q0' is there twice with different texts; keep one",
         ),
         (
             {"corpus.jsonl": '{"_id": "d1", "text": "fox"}\n{"_id": "d1", "text": "dog"}\n'},
-            "corpus.jsonl:2: 'd1' stands twice with different texts; keep one",
+            "corpus.jsonl:2: 'd1' is there twice with different texts; keep one",
         ),
         (
             {"queries.jsonl": '{"_id": "q0", "text": "fox", "instruction": ["a"]}\n'},

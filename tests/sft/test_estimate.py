@@ -13,8 +13,8 @@ import pytest
 from distill.cli import main
 from sft.estimate.estimate import TrainingData, estimate
 from sft.estimate.lengths import RowLengths, assumed, packed, padded
-from sft.estimate.memory import TrainingPlan, layer_bytes, parts, trainable
 from sft.estimate.shapes import Shape, device_of, known_models, shape_of
+from sft.estimate.training_memory import TrainingPlan, layer_bytes, memory_by_part, trainable
 from sft.settings import SftSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,15 +108,15 @@ def test_memory_by_part_follows_what_is_trained() -> None:
     full = TrainingPlan(shape, "full", 0, True, False, 2500, 2500, 0.7, False, True)
     assert trainable(full) == shape.parameters
     assert trainable(lora) == shape.lora(32) + 2 * shape.embedding
-    assert sum(parts(full).values()) > 2 * sum(parts(lora).values())
-    assert parts(full)["optimiser"] == pytest.approx(8 * shape.parameters / 2**30)
+    assert sum(memory_by_part(full).values()) > 2 * sum(memory_by_part(lora).values())
+    assert memory_by_part(full)["optimiser"] == pytest.approx(8 * shape.parameters / 2**30)
     import dataclasses
 
-    checkpointed = parts(dataclasses.replace(lora, checkpointing=True))
-    assert checkpointed["activations"] < parts(lora)["activations"] / 10
-    assert parts(dataclasses.replace(lora, four_bit=True))["weights"] < parts(lora)["weights"] / 2
+    checkpointed = memory_by_part(dataclasses.replace(lora, checkpointing=True))
+    assert checkpointed["activations"] < memory_by_part(lora)["activations"] / 10
+    assert memory_by_part(dataclasses.replace(lora, four_bit=True))["weights"] < memory_by_part(lora)["weights"] / 2
     for plan in (lora, full):
-        split, whole = parts(dataclasses.replace(plan, shards=4)), parts(plan)
+        split, whole = memory_by_part(dataclasses.replace(plan, shards=4)), memory_by_part(plan)
         assert split["weights"] <= whole["weights"] / 4 and split["activations"] == whole["activations"]
         assert split["optimiser"] == pytest.approx(whole["optimiser"] / 4)
 

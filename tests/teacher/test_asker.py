@@ -15,7 +15,7 @@ import pytest
 
 from distill.errors import ConfigError, RunFolderError, Stopped
 from distill.records import Answer, Ask
-from teacher.asker import Asker, asking
+from teacher.asker import Asker, asker
 from teacher.settings import TeacherSettings
 from teacher.stage import trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
@@ -42,7 +42,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 def test_calls_of_one_session_share_journal_and_account(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     events: list[dict[str, Any]] = []
-    with asking(settings_for(server), tmp_path, stage="pairs", notify=events.append, quiet=True) as ask:
+    with asker(settings_for(server), tmp_path, stage="pairs", notify=events.append, quiet=True) as ask:
         assert not server.get("/log")  # nothing is sent before something is asked
         first = grades(ask, range(20))
         again = grades(ask, range(10, 30), purpose="judge")
@@ -63,26 +63,26 @@ def test_stages_share_one_journal_and_one_budget(serve: Serve, tmp_path: Path) -
     trace(make_pairs(20), settings_for(server), tmp_path, quiet=True)
     tight = settings_for(server, concurrency=4, budget_usd=40 * EACH_USD)
     with (
-        asking(tight, tmp_path, stage="filter", quiet=True) as ask,
+        asker(tight, tmp_path, stage="filter", quiet=True) as ask,
         pytest.raises(Stopped, match=r"teacher\.budget_usd"),
     ):
         grades(ask, range(500))
     billed = len(server.get("/log"))
     assert 40 <= billed <= 44
     own = settings_for(server, concurrency=4, budgets={"evaluate": {"tokens": 10 * 140}})
-    with asking(own, tmp_path, stage="evaluate", quiet=True) as ask:
+    with asker(own, tmp_path, stage="evaluate", quiet=True) as ask:
         with pytest.raises(Stopped, match=r"teacher\.budgets\.evaluate\.tokens 1,400 is reached"):
             grades(ask, range(1000, 1500))
         assert 10 <= ask.counts()["tokens"] / 140 <= 14
     assert len(server.get("/log")) <= billed + 14
-    with asking(own, tmp_path, stage="pairs", quiet=True) as ask:  # another stage's account is its own
+    with asker(own, tmp_path, stage="pairs", quiet=True) as ask:  # another stage's account is its own
         assert len(grades(ask, range(30))) == 30
     assert max(server.answers().values()) == 1
 
 
 def test_a_call_within_a_call_and_one_left_half_way_lose_nothing(serve: Serve, tmp_path: Path) -> None:
     server = serve(mean=0.03)
-    with asking(settings_for(server, concurrency=8), tmp_path, stage="filter", quiet=True) as ask:
+    with asker(settings_for(server, concurrency=8), tmp_path, stage="filter", quiet=True) as ask:
         outer = [ask.request(f"outer {n}", purpose="judge") for n in range(60)]
         inner: list[Answer] = []
         seen: list[Answer] = []
@@ -102,7 +102,7 @@ def test_a_call_within_a_call_and_one_left_half_way_lose_nothing(serve: Serve, t
 
 def test_what_fails_for_good_is_an_answer_with_its_error(serve: Serve, tmp_path: Path) -> None:
     server = serve("bad=0.3")
-    with asking(settings_for(server), tmp_path, stage="pairs", quiet=True) as ask:
+    with asker(settings_for(server), tmp_path, stage="pairs", quiet=True) as ask:
         answers = grades(ask, range(40))
         assert 0 < ask.counts()["failed_now"] == sum(a.error is not None for a in answers) < 40
     assert {a.error.split(":")[0] for a in answers if a.error} == {"bad_request"}
@@ -112,10 +112,10 @@ def test_killed_and_called_again_it_goes_on(serve: Serve, tmp_path: Path) -> Non
     server = serve(mean=0.1)
     settings = settings_for(server, concurrency=8)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom teacher.asker import asking\n"
+        "import sys\nfrom pathlib import Path\nfrom teacher.asker import asker\n"
         "from teacher.settings import TeacherSettings\n"
         "s = TeacherSettings.model_validate_json(sys.argv[1])\n"
-        "with asking(s, Path(sys.argv[2]), stage='pairs', quiet=True) as ask:\n"
+        "with asker(s, Path(sys.argv[2]), stage='pairs', quiet=True) as ask:\n"
         "    for a in ask([ask.request(f'grade {n}', purpose='grade', max_tokens=64) for n in range(200)]):\n"
         "        print(a.request_id, flush=True)\n"
     )
@@ -126,13 +126,13 @@ def test_killed_and_called_again_it_goes_on(serve: Serve, tmp_path: Path) -> Non
     )  # fmt: skip
     assert process.stdout is not None
     seen = [process.stdout.readline().strip() for _ in range(50)]
-    with pytest.raises(RunFolderError, match="in use by process"), asking(settings, tmp_path, stage="pairs"):
+    with pytest.raises(RunFolderError, match="in use by process"), asker(settings, tmp_path, stage="pairs"):
         pass  # one session at a time
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
     before = wait_until_quiet(server)
-    with asking(settings, tmp_path, stage="pairs", quiet=True) as ask:
+    with asker(settings, tmp_path, stage="pairs", quiet=True) as ask:
         answers = grades(ask, range(200))
         known = ask.counts()["known"]
     assert all(seen) and set(seen) <= {a.request_id for a in answers} and known >= len(seen)
@@ -150,7 +150,7 @@ def wait_until_quiet(server: Server) -> int:
 
 def test_traces_that_exist_can_answer_nothing_else(tmp_path: Path) -> None:
     settings = TeacherSettings.model_validate({"source": "import", "import": {"path": str(tmp_path)}})
-    with pytest.raises(ConfigError, match="import holds traces"), asking(settings, tmp_path, stage="pairs"):
+    with pytest.raises(ConfigError, match="import holds traces"), asker(settings, tmp_path, stage="pairs"):
         pass
 
 

@@ -198,7 +198,7 @@ def test_one_endpoint_away_at_the_start_and_one_put_out_later_leave_the_work_to_
         answers = [next(said) for _ in range(50)]
         going.change(faults={"auth": 1})
         answers += said
-        assert any("put out: unauthorized" in fault for fault in asking.faults)
+        assert any("disabled: unauthorized" in fault for fault in asking.faults)
     assert len(answers) == 400 and not any(answer.error for answer in answers)
     assert sum(good.answers().values()) > sum(going.answers().values()) > 0
     assert max((good.answers() + going.answers()).values()) == 1

@@ -43,5 +43,5 @@ def is_beir_shaped(kind: str, base: Path) -> bool:
 
 
 def files(kind: str, folder: Path, split: str, base: Path = Path()) -> list[Path]:
-    """The files of a suite beside corpus, queries and labels, and that of a kind `file.py:Class` itself."""
+    """The files of a suite apart from corpus, queries and labels, and that of a kind `file.py:Class` itself."""
     return SUITES.load(kind, base)().files(folder, split) + external_files([kind], base)

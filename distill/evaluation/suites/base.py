@@ -80,14 +80,14 @@ class Layout(ABC):
     """Whether corpus, queries and labels are read as a source of pairs reads them, and given to `read`."""
 
     names: tuple[str, ...] = (OWN_LISTS,)
-    """The files beside those."""
+    """The files apart from those."""
 
     @abstractmethod
     def read(self, folder: Path, split: str, texts: Texts, gaps: Gaps) -> Suite:
         """The set in `folder`; `gaps` counts what lists name and the corpus lacks. Raises DataError."""
 
     def files(self, folder: Path, split: str) -> list[Path]:
-        """The files beside corpus, queries and labels: a change of one is noticed."""
+        """The files apart from corpus, queries and labels: a change of one is noticed."""
         return [folder / name for name in self.names]
 
 
@@ -122,7 +122,7 @@ def read_lists(path: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]]:
     for where, row in rows_with(path, ("query-id", "corpus-ids")):
         ids, query = row["corpus-ids"], id_of(row["query-id"], where)
         if query is None or query in lists:
-            raise DataError(f"{where}: query-id {query!r} {'stands twice' if query else 'is empty'}; one row a query")
+            raise DataError(f"{where}: query-id {query!r} {'is there twice' if query else 'is empty'}; one row a query")
         if not isinstance(ids, list):
             raise DataError(f"{where}: corpus-ids is a list of passage ids")
         lists[query] = [

@@ -132,7 +132,7 @@ def _pairs(texts: _Loaded, lists: Mapping[str, Sequence[str]] | None) -> Suite:
 
 
 def _changed(task: Any) -> dict[str, list[str]]:
-    """What the changed instructions turned not relevant: a table of its own beside the task's data."""
+    """What the changed instructions turned not relevant: a table of its own next to the task's data."""
     from datasets import load_dataset
 
     source = task.metadata.dataset

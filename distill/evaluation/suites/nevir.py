@@ -37,7 +37,7 @@ class NevIr(Layout):
         for where, row in rows_with(self._file(folder, split), NEEDS):
             pair = id_of(row["id"], where)
             if pair is None or f"{pair}_q1" in queries:
-                fault = "stands twice" if pair else "is empty"
+                fault = "is there twice" if pair else "is empty"
                 raise DataError(f"{where}: the id {pair!r} {fault}; ids must be unique")
             fields = {key: text_of(row[key], where, key) for key in NEEDS[1:]}
             for key, text in fields.items():

@@ -1,7 +1,7 @@
 """Instructions for pairs, passages that fail them, and poisoned requests: each written by the teacher, and checked.
 
 After Promptriever (arXiv 2409.11136), FollowIR (2403.15246) and InF-IR (2505.21439): an instruction must make a
-difference, so beside each instructed positive stand passages that suit the query and fail the instruction, and the same
+difference, so each instructed positive comes with passages that suit the query and fail the instruction, and the same
 passage under an altered instruction or query.
 """
 
@@ -43,7 +43,7 @@ class Instructed:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What its rows are told apart by."""
+        """What its rows are distinguished by."""
         return self.pair.pair_id, self.instruction
 
 

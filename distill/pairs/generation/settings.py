@@ -68,7 +68,7 @@ class InstructionSettings(GenerationSettings):
 
     `share` is the part of the positives that get one. Each instruction is checked: the positive must still satisfy it.
     Instruction negatives: up to `mined` other positives of the query, up to `written` passages by the teacher; each
-    must suit the query and fail the instruction. `easy` of the query's own negatives stand beside them, so that an
+    must suit the query and fail the instruction. `easy` of the query's own negatives are added to them, so that an
     instruction alone says nothing about the label.
     """
 

@@ -21,7 +21,7 @@ LONGEST = 1000  # characters of a query
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenQuery:
     """A query that the teacher wrote for a passage; `grade` is what it then gave the passage, None where not asked."""
 
     query_id: str
@@ -41,7 +41,7 @@ def write_queries(
     bm25: Callable[[], Bm25],
     language: str,
     counts: Counter[str],
-) -> list[Written]:
+) -> list[WrittenQuery]:
     """The queries that came back. Counted: `written`, and those left out: `repeated`, `not found`, `not relevant`."""
     unique = sorted(key for key in passages if key not in usable.bad and key not in usable.first_of)
     rng = random.Random(f"synthesize:{seed}")
@@ -49,7 +49,7 @@ def write_queries(
     kinds = {key: _kinds(f"{seed}:{key}", settings) for key in chosen}
     prompts = ((key, filled("queries", kinds=", ".join(kinds[key]), passage=passages[key])) for key in chosen)
     analysis, seen = Analysis(language), set[str]()
-    drafts: list[Written] = []
+    drafts: list[WrittenQuery] = []
     for doc_id, texts in contents(ask, settings, "query", prompts, counts).items():
         queries = [query for text in texts for query in read_texts(text, "queries", LONGEST)]
         counts["no query"] += not queries
@@ -61,7 +61,7 @@ def write_queries(
                 continue
             seen.add(mark)
             kind = kinds[doc_id][number % len(kinds[doc_id])]
-            drafts.append(Written(f"{doc_id}~{number}", query, doc_id, kind, None))
+            drafts.append(WrittenQuery(f"{doc_id}~{number}", query, doc_id, kind, None))
     if settings.found_within is not None and drafts:
         top = bm25().top({draft.query_id: draft.text for draft in drafts}, settings.found_within)
         same = usable.same
@@ -78,7 +78,7 @@ def write_queries(
         if grade is None or grade < judge.relevant_from:
             counts["not relevant"] += 1
         else:
-            kept.append(Written(draft.query_id, draft.text, draft.doc_id, draft.kind, grade))
+            kept.append(WrittenQuery(draft.query_id, draft.text, draft.doc_id, draft.kind, grade))
     return kept
 
 

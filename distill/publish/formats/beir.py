@@ -78,7 +78,7 @@ class _Texts:
         self._seen: dict[str, str] = {}
 
     def add(self, key: str, fields: dict[str, str], instruction: str | None = None) -> str:
-        """Write the text where it is new; returns the id under which it stands. Tabs and newlines in ids become _."""
+        """Write the text where it is new; returns its id. Tabs and newlines in ids become _."""
         key = "_".join(key.split()) or "_"
         mark = digest(fields["text"], instruction)[:8]
         key = key if self._seen.get(key, mark) == mark else f"{key}-{mark}"

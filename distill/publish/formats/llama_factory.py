@@ -2,7 +2,7 @@
 
 Schema: data/README.md of hiyouga/LLaMA-Factory (human at odd places, gpt at even ones). With `template: empty`, Rank1's
 own choice, the two turns are joined without anything between, so prompt and answer make up the student's text byte for
-byte; the prompt's `<think>` stands at the head of the answer, as in Rank1's data.
+byte; the prompt's `<think>` is at the head of the answer, as in Rank1's data.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Columns and file name: the card of jhu-clsp/rank1-training-data and train_configs/README.md of orionw/rank1
 (`train.json`, LLaMA-Factory's alpaca format, `template: empty`). LLaMA-Factory joins instruction and input by a newline
-and puts nothing before the output, so the input here ends in the newline that stands before `<think>` in the prompt.
+and puts nothing before the output, so the input here ends in the newline that is before `<think>` in the prompt.
 """
 
 from __future__ import annotations

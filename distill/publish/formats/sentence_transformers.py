@@ -14,7 +14,7 @@ from distill.publish.rows import Kept, hub_split, says_relevant
 
 USE = """\
 `load_dataset("{address}", "pairs")` is for `CrossEncoder` training (score 1.0 relevant, 0.0 not),
-`load_dataset("{address}", "triplets")` for contrastive losses: each relevant and each other passage of a query stands
+`load_dataset("{address}", "triplets")` for contrastive losses: each relevant and each other passage of a query is
 in at least one triplet. The reasoning is left out.\
 """
 

@@ -1,6 +1,6 @@
 """TRL: prompt and completion as text (the reranker's own format) and as chat messages, and a configuration to start.
 
-TRL puts the loss on the completion of such rows by itself. In the chat rows the reasoning stands inside the content:
+TRL puts the loss on the completion of such rows by itself. In the chat rows the reasoning is inside the content:
 most chat templates drop a separate field without a word.
 """
 

@@ -1,6 +1,6 @@
 """mteb 2: a student as a cross-encoder, in `mteb.evaluate(model, tasks)`.
 
-mteb joins a query and its instruction into one text; the parts are given beside it, and those are used, so that the
+mteb joins a query and its instruction into one text; the parts are given with it, and those are used, so that the
 instruction keeps the channel that the student's prompt has for it.
 """
 

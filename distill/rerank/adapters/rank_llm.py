@@ -1,7 +1,7 @@
 """rank_llm's files: `Request` JSON lines in, `Result` JSON lines out, without rank_llm and without Java.
 
 A request is {"query": {"text", "qid"}, "candidates": [{"docid", "score", "doc": {...}}]}; a result has the candidates
-in their new order with the student's log-odds as `score`, and `reasoning` beside it.
+in their new order with the student's log-odds as `score`, and `reasoning` with it.
 """
 
 from __future__ import annotations

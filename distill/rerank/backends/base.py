@@ -1,6 +1,6 @@
 """What the reranker asks of an engine: rows of token ids in, what was written and the verdicts' log-probabilities out.
 
-An engine runs many rows at once and takes new ones while others run; it knows nothing of modes, scores or queries.
+An engine runs many rows together and takes new ones while others run; it knows nothing of modes, scores or queries.
 """
 
 from __future__ import annotations

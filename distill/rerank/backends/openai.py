@@ -1,6 +1,6 @@
 """The openai backend: any server with the completions interface, many requests in flight.
 
-Token ids are sent, so that the prompt is the one that the student was trained with. A vLLM server (told by its list of
+Token ids are sent, so that the prompt is the one that the student was trained with. A vLLM server (known by its list of
 models) is asked for exact log-probabilities by token id and returns token ids; of any other the twenty likeliest tokens
 are read, and a verdict that is not among them counts as far less likely than the last of them. The tokenizer is
 needed here: `model` is a folder or hub name, `served` what the server calls it.
@@ -31,7 +31,7 @@ STEP_S = 0.25  # how long a step waits for an answer before it gives the caller 
 
 
 class OpenAIBackend(Backend):
-    """A student behind HTTP. `batch` requests are in flight at once; each is tried six times within `timeout_s`."""
+    """A student behind HTTP. `batch` requests are in flight together; each is tried six times within `timeout_s`."""
 
     name = "openai"
     by_query = True

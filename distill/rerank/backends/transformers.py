@@ -1,7 +1,7 @@
 """The transformers backend: CPU, MPS or GPU, batched with a KV cache, rows refilled as others end.
 
 Waiting rows are prefilled together (sorted by length, padded on the left) as soon as a quarter of the batch is free,
-and then decoded beside those that run. A row is done one step after its `</think>`, where the log-probabilities of the
+and then decoded with those that run. A row is done one step after its `</think>`, where the log-probabilities of the
 verdicts are read, so that no second pass is needed.
 """
 
@@ -17,7 +17,7 @@ from distill.rerank.backends.base import Backend, EngineSettings, Result, Task
 from distill.rerank.student_format import StudentFormat, form_of
 from distill.weights import load_causal_lm
 
-# Prefill reads this many tokens at once at most, padding included: more gains nothing on a CPU and costs memory.
+# Prefill reads this many tokens together at most, padding included: more gains nothing on a CPU and costs memory.
 PREFILL_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 16_384}
 BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
 
@@ -31,7 +31,7 @@ class _Row:
 
 
 class TransformersBackend(Backend):
-    """A student's weights in this process. `batch` rows are decoded at once."""
+    """A student's weights in this process. `batch` rows are decoded together."""
 
     name = "transformers"
     by_query = False  # rows of like length are worth more: nothing is shared
@@ -184,7 +184,7 @@ class TransformersBackend(Backend):
             else:
                 found.append((row.task, result))
                 ended.append(slot)
-        for slot in reversed(ended):  # the last first: whatever moves into a hole goes on
+        for slot in reversed(ended):  # the last first: whatever moves into an empty slot goes on
             self._end(slot)
         return found
 

@@ -33,7 +33,7 @@ class VllmBackend(Backend):
         return cls(model, settings.batch, settings.prompt, **settings.engine)
 
     def __init__(self, model: str, batch: int | None = None, prompt: str | None = None, **engine: Any) -> None:
-        # In this process: no second one to start (20 s) and to lose, and requests can be given up at once.
+        # In this process: no second one to start (20 s) and to lose, and requests can be given up without waiting.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         from vllm import LLM
 
@@ -54,7 +54,7 @@ class VllmBackend(Backend):
 
     @property
     def free(self) -> int:
-        """Room for twice what runs at once, so that the engine never waits for a row."""
+        """Capacity for twice what runs together, so that the engine never waits for a row."""
         return 2 * self.batch - len(self._tasks)
 
     def add(self, task: Task) -> None:

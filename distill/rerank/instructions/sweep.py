@@ -1,4 +1,4 @@
-"""The sweep: every instruction on the development queries, the best of them on the test queries, beside none at all.
+"""The sweep: every instruction on the development queries, the best of them and none on the test queries.
 
 The queries are parted once, by a hash of their ids, so that the choice never sees the queries it is reported on.
 """

@@ -179,7 +179,7 @@ def _allowed(request: Request, api_key: str | None) -> None:
 async def _read(request: Request, model: type[Body], settings: ServeSettings) -> Body:
     """The body, read no further than the limit, and checked."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        # Also what keeps other sites' pages out: a browser asks before it sends JSON across sites, and is not told yes.
+        # Also what keeps other sites' pages out: a browser asks before it sends JSON across sites, and is refused.
         raise Refused(415, "send JSON, with Content-Type: application/json")
     limit, body = int(settings.max_body_mb * 2**20), bytearray()
     try:

@@ -23,7 +23,7 @@ FAILURES = 3  # so many failed steps in a row, and the engine is given up
 
 
 class Engine(Protocol):
-    """What the desk needs of `distill.rerank.reranker.Requests`."""
+    """What the thread needs of `distill.rerank.reranker.Requests`."""
 
     @property
     def running(self) -> int: ...
@@ -78,7 +78,7 @@ class _Job:
 
 
 class EngineThread:
-    """The one desk of a server."""
+    """The one engine of a server, in a thread of its own."""
 
     def __init__(self, engine: Engine, max_waiting: int = 5000, client_share: float = 0.5) -> None:
         self._engine, self.max_waiting, self.client_share = engine, max_waiting, client_share

@@ -58,7 +58,7 @@ class Asked(BaseModel):
     model: str | None = None
     mode: str | None = Field(None, description="if given, the mode that the server was started with")
     query: Annotated[str, BeforeValidator(_clean_query)] = Field(min_length=1)
-    instruction: Text | None = Field(None, description="who wants what, beside the query; a field of its own")
+    instruction: Text | None = Field(None, description="who wants what, in addition to the query; a field of its own")
 
     def warnings(self) -> list[str]:
         """The keys that have no effect."""
@@ -94,7 +94,7 @@ class ExplainRequest(Asked):
 def ranked(asked: RerankBody, judgements: Sequence[Judgement], model: str, version: int) -> dict[str, Any]:
     """The answer: the best first, `relevance_score` in [0, 1]; ties of a saturated score are broken by the margin.
 
-    `usage` counts the tokens that the student wrote. Keys of both protocols stand side by side.
+    `usage` counts the tokens that the student wrote. Keys of both protocols are given.
     """
     shown = version == 1 if asked.return_documents is None else asked.return_documents
     order = sorted(range(len(judgements)), key=lambda at: -judgements[at].margin)[: asked.top_n]

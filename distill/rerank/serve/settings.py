@@ -1,4 +1,4 @@
-"""The limits of a server, each with what a client is told who meets it."""
+"""The limits of a server, each with what the client gets that meets it."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class ServeSettings(Settings):
         0.5, gt=0, le=1, description="of max_waiting that one address may hold while others wait too; more: 429"
     )
     timeout_s: float = Field(60.0, gt=0, description="from a request's arrival to its answer; later: 504")
-    drain_s: float = Field(30.0, ge=0, description="how long open requests may take once the server is told to stop")
+    drain_s: float = Field(30.0, ge=0, description="how long open requests may take once the server has to stop")

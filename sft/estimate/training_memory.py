@@ -24,7 +24,7 @@ Kind = Literal["lora", "full"]
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What decides the memory of a step. `tokens` go through a device at once; `scored` of them have a target."""
+    """What decides the memory of a step. `tokens` go through a device together; `scored` of them have a target."""
 
     shape: Shape
     kind: Kind
@@ -52,7 +52,7 @@ def _embeddings(plan: TrainingPlan) -> int:
     return plan.shape.embedding * (1 if plan.shape.tied else 2) if plan.tags_added else 0
 
 
-def parts(plan: TrainingPlan) -> dict[str, float]:
+def memory_by_part(plan: TrainingPlan) -> dict[str, float]:
     """GiB by part: weights, adapters, gradients, optimiser, activations, logits, other; their sum is the peak."""
     shape = plan.shape
     if plan.kind == "full":
@@ -67,7 +67,7 @@ def parts(plan: TrainingPlan) -> dict[str, float]:
         else:
             weights = (2.0 if plan.gpu else 4.0) * shape.parameters / plan.shards
         copies = (2.0 if plan.gpu else 4.0) * _embeddings(plan) / plan.shards
-        lora = 4.0 * shape.lora(plan.r) / plan.shards  # PEFT keeps them in fp32 beside a bf16 base
+        lora = 4.0 * shape.lora(plan.r) / plan.shards  # PEFT keeps them in fp32 over a bf16 base
         adapters = copies + lora
         gradients, optimiser = adapters, 2 * adapters
     activations, logits = _activations(plan), _logits(plan)

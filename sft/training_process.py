@@ -1,4 +1,4 @@
-"""The training process: `python -m sft.job`, a job's file named on standard input. Started by `sft.processes`.
+"""The training process: `python -m sft.training_process`, a job's file named on stdin. Started by `sft.processes`.
 
 A process of its own, since two students then train at the same time on one thread each, a crash of one leaves the
 other, and the memory goes back to the machine. Everything it needs is in the job; what it did is in `result.json`.
