@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from distill.errors import DataError
+from distill.files.runs import ranked, read_run
 from distill.records import Judgement
 from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
 from distill.report.files import RunFiles
@@ -120,18 +122,12 @@ def _waterfall(each: EvaluationSet, left: str, right: str) -> dict[str, Any] | N
 def _ranking(run: Path, set_name: str, system: str, queries: set[str]) -> dict[str, list[tuple[str, float]]]:
     """{query: [(document, score)]}, best first, out of a TREC run; all documents, since ranks are compared."""
     path = run / "evaluation" / f"{set_name}.{system}.trec"
-    found: dict[str, list[tuple[str, float]]] = {}
     if not safe_name(f"{set_name}.{system}") or not path.is_file():
-        return found
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            query, _, rest = line.partition(" ")
-            if query in queries and len(fields := rest.split()) == 5:
-                try:
-                    found.setdefault(query, []).append((fields[1], float(fields[3])))
-                except ValueError:
-                    continue
-    return {query: sorted(ranked, key=lambda item: -item[1]) for query, ranked in found.items()}
+        return {}
+    try:
+        return {query: ranked(scores) for query, scores in read_run(path, queries).items()}
+    except DataError:  # damaged: the page says that there is no list
+        return {}
 
 
 def _judgements(files: RunFiles, set_name: str, system: str, queries: list[str]) -> dict[tuple[str, str], Judgement]:

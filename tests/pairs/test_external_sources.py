@@ -87,3 +87,34 @@ def test_built_in_sources_are_found_by_being_there() -> None:
         "beir", "example", "huggingface", "ir_datasets", "table", "tevatron", "texts", "trec"
     )  # fmt: skip
     assert all(SOURCES.load(name).__module__.endswith(f".{name}") for name in SOURCES.names())
+
+
+SUITE = '''
+from dataclasses import replace
+from distill.evaluation.suites.base import Layout, plain
+
+class Short(Layout):
+    """Only the queries that short.txt names."""
+
+    names = ("short.txt",)
+
+    def read(self, folder, split, texts, gaps):
+        wanted = (folder / "short.txt").read_text().split()
+        own = plain("short", texts)
+        return replace(own, queries={q: own.queries[q] for q in wanted}, qrels={q: own.qrels[q] for q in wanted})
+'''
+
+
+def test_a_kind_of_evaluation_set_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from distill.evaluation.settings import SetSettings
+    from distill.pipeline.sets import set_inputs, suite_of
+    from tests.evaluation.test_suites import OneRun, beir
+
+    beir(tmp_path, {"q1": "red fox", "q2": "owl"}, [("q1", "d0", 1), ("q2", "d1", 1)])
+    (tmp_path / "short.txt").write_text("q2\n")
+    (tmp_path / "short.py").write_text(SUITE)
+    run = OneRun(tmp_path)
+    run.file_hashes = lambda paths: {path.name: "" for path in paths}  # type: ignore[attr-defined]
+    entry = SetSettings(name="one", path=".", kind="short.py:Short")
+    assert set(suite_of(run, entry).queries) == {"q2"}  # type: ignore[arg-type]
+    assert {"short.txt", "short.py", "corpus.jsonl"} <= set(set_inputs(run, entry))  # type: ignore[arg-type, operator]
