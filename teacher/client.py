@@ -1,4 +1,4 @@
-"""One request to one OpenAI-compatible endpoint: what came back, or a `Fault`.
+"""Sends one request to one OpenAI-compatible endpoint: a reply, or a `Fault`. For the workers and the preflight.
 
 The openai client carries it (connections, headers, aiohttp transport); its own retries are off, since they know no
 budget, and the body is read as JSON, not as its models: half the CPU, and `reasoning` has no place in them.

@@ -1,4 +1,4 @@
-"""What can go wrong with one request, by kind, and what is done about it.
+"""What can go wrong with one request, by kind, and what is done about it. For all that send requests.
 
 `RETRY` faults are tried again within the budget of attempts; `THROTTLED` ones wait their turn and cost no attempt;
 `ROW` faults are the request's own and are recorded without a retry; `ENDPOINT` faults disable the endpoint (key,

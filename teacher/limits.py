@@ -1,4 +1,4 @@
-"""How much one endpoint bears: its window of requests in flight, its rate limits, and when it rests.
+"""How much one endpoint bears: requests in flight, rate limits, pauses after failures. For the workers.
 
 The window follows AIMD on the *share* of refusals (429) within a round of as many answers as the window is wide, so
 that a server that refuses now and then at random is not starved, and one that refuses because of us is relieved.

@@ -1,4 +1,4 @@
-"""One tiny request to each endpoint before the first paid one, so that a wrong key, URL or model costs nothing."""
+"""Sends each endpoint one tiny request first, so that a wrong key, URL or model costs nothing. For the session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage `trace`: every pair and sample asked once, and one Trace row for each, whatever became of it."""
+"""Asks for every pair and sample once and writes a Trace row for each. Called by the pipeline's stage `trace`."""
 
 from __future__ import annotations
 

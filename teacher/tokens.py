@@ -1,4 +1,4 @@
-"""How long a prompt is: by the teacher's tokenizer where it is at hand, else guessed from its bytes."""
+"""Counts a prompt's tokens, by the teacher's tokenizer or guessed from its bytes. For the stage and the estimate."""
 
 from __future__ import annotations
 

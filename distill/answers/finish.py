@@ -20,7 +20,7 @@ _WORDS: Final[dict[FinishReason, str]] = {
     "length": (
         "length max_tokens max_token maxtokens max_output_tokens max_output max_length maximum_tokens max_new_tokens "
         "maxpredictedtokensreached model_length token_limit limit context_length contextlengthreached incomplete "
-        "context_window_exceeded model_context_window_exceeded error_limit finish_reason_max_tokens"
+        "repetition context_window_exceeded model_context_window_exceeded error_limit finish_reason_max_tokens"
     ),
     "content_filter": (
         "content_filter content_filtered contentfilter content-filter safety sensitive recitation blocklist blacklist "

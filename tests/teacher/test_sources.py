@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,3 +99,42 @@ def test_a_changed_file_makes_the_stage_anew(tmp_path: Path) -> None:
 
     assert identity(OWN) == identity(OWN)
     assert identity(OWN) != identity(OWN + "# changed") and identity(OWN) != identity(OWN, options={"words": []})
+
+
+@pytest.mark.parametrize(
+    ("template", "written", "finish", "expected"),
+    [
+        ("", "<think>because</think> true<|im_end|>", "stop", ("because", "true", "stop", None)),
+        ("<think>\n", "because</think> true", "stop", ("because", "true", "stop", None)),
+        ("<think>\n", "because it", "length", ("because it", "", "length", None)),  # the template has opened it
+        ("", "true", "repetition", ("", "true", "stop", "repetition")),
+    ],
+)
+def test_an_engines_answers_are_read_as_any_others(
+    monkeypatch: pytest.MonkeyPatch,
+    template: str,
+    written: str,
+    finish: str,
+    expected: tuple[str, str, str, str | None],
+) -> None:
+    """With a stand-in for vLLM; test_vllm.py runs the real one where it is installed."""
+    made: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(SamplingParams=lambda **values: made.update(values)))
+
+    async def generate(prompt: dict[str, list[int]], params: object, request_id: str) -> AsyncIterator[Any]:
+        for text in (written[:3], written):  # the output grows
+            output = SimpleNamespace(text=text, finish_reason=finish, token_ids=[1, 2])
+            yield SimpleNamespace(outputs=[output], prompt=prompt)
+
+    settings = TeacherSettings.model_validate({"source": "vllm", "engine": {"model": "m"}})
+    source = settings.made_source()
+    source.__dict__["_engine"] = SimpleNamespace(generate=generate)
+    source.__dict__["_tokens"] = SimpleNamespace(
+        chat_template="yes",
+        apply_chat_template=lambda messages, **_: f"{messages[0]['content']}\n{template}",
+        encode=lambda text, **_: [0] * len(text),
+    )
+    reply = asyncio.run(source.ask([{"role": "user", "content": "q"}], {"max_tokens": 9}))  # type: ignore[attr-defined]
+    assert (reply.reasoning, reply.content, reply.finish_reason, reply.unknown_finish) == expected
+    assert (reply.prompt_tokens, reply.completion_tokens) == (2 + len(template), 2)
+    assert made == {"max_tokens": 9, "skip_special_tokens": False}

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from typing import Any
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from distill.answers import JsonObject
 from distill.answers.body import ErrorInBody, NotACompletion, first_choice, parse_body
@@ -23,6 +25,7 @@ from distill.rerank.backends.base import Backend, EngineSettings, Finish, Result
 from distill.rerank.backends.vllm import written
 from distill.rerank.student_format import form_of
 
+Made = TypeVar("Made")
 IN_FLIGHT = 64
 TRIES = 6
 TOP = 20
@@ -61,9 +64,9 @@ class OpenAIBackend(Backend):
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="rerank-openai")
         self._thread.start()
         self._answers: queue.Queue[tuple[Task, Result | BaseException]] = queue.Queue()
-        self._running: dict[Task, Any] = {}
+        self._running: dict[Task, Future[None]] = {}
 
-        async def client() -> Any:
+        async def client() -> AsyncOpenAI:
             return AsyncOpenAI(
                 base_url=base_url,
                 api_key=key,
@@ -122,7 +125,7 @@ class OpenAIBackend(Backend):
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=10)
 
-    def _wait(self, work: Any) -> Any:
+    def _wait(self, work: Coroutine[None, None, Made]) -> Made:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _models(self, served: str | None) -> tuple[str, bool, int | None]:
