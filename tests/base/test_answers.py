@@ -145,7 +145,8 @@ WORDS = [
     ("Zhipu, docs", "network_error", "error"), ("Bedrock, docs", "guardrail_intervened", "content_filter"),
     ("LM Studio, docs", "eosFound", "stop"), ("LM Studio, docs", "maxPredictedTokensReached", "length"),
     ("watsonx, foundation-model-stack/fms-guardrails-orchestrator#74", "EOS_TOKEN", "stop"),
-    ("vLLM, vllm/v1/engine", "abort", "error"), ("vLLM, vllm/v1/engine", "repetition", "length"), ("SGLang, srt/managers", "abort", "error"),
+    ("vLLM, vllm/v1/engine", "abort", "error"), ("vLLM, vllm/v1/engine", "repetition", "length"),
+    ("SGLang, srt/managers", "abort", "error"),
     ("llama.cpp, iimez/lllms", "eogToken", "stop"), ("llama.cpp, server docs", "limit", "length"),
 ]  # fmt: skip
 

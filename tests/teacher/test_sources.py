@@ -107,7 +107,7 @@ def test_a_changed_file_makes_the_stage_anew(tmp_path: Path) -> None:
         ("", "<think>because</think> true<|im_end|>", "stop", ("because", "true", "stop", None)),
         ("<think>\n", "because</think> true", "stop", ("because", "true", "stop", None)),
         ("<think>\n", "because it", "length", ("because it", "", "length", None)),  # the template has opened it
-        ("", "true", "repetition", ("", "true", "stop", "repetition")),
+        ("", "true", "Fertig", ("", "true", "stop", "Fertig")),
     ],
 )
 def test_an_engines_answers_are_read_as_any_others(
