@@ -156,7 +156,7 @@ def _uses(pair: Pair, script: str) -> bool:
 
 
 def _mostly_from(piece: str, pair: Pair) -> bool:
-    """Whether most words of a piece stand in query or passage: an unquoted citation."""
+    """Whether query or passage has most words of a piece: an unquoted citation."""
     words = piece.split()
     there = f"{pair.query} {pair.passage}".lower()
     return (

@@ -66,7 +66,7 @@ _LABEL = (
     r"|match(?:es|ed|ing)?|conform(?:s|ing)?|correspond(?:s|ing)?|fits?|echo(?:es)?|confirms?|reflects?|supports?"
     r"|justif(?:y|ies)|reproduces?|follows?) "
     rf"(?:with |to )?(?:the |this |its |our |that |what the )?(?:given |provided |official )?{_SOURCE}\b",
-    # the writer was told
+    # the writer has seen it
     r"\b(?:i|we)(?: was| were| am|['’]m| are|['’]re|['’]ve been| have been| had been)(?: already| explicitly| also)? "
     r"(?:told|given|informed|shown|provided|handed)(?: with| of)?(?: in advance| beforehand)?(?: that)?,?"
     r"(?: the| this| it| its)?(?: \w+){0,3}? (?:answer|label|verdict|judge?ment|relevant|irrelevant|outcome)\b",

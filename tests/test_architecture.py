@@ -16,13 +16,14 @@ from distill.pairs.sources import SOURCES
 from distill.records import Example, Pair, Rejected, Trace
 from distill.rerank.backends import BACKENDS
 from filters.settings import FILTERS
+from sft.targets import TARGETS
 from teacher.sources import SOURCES as TEACHER_SOURCES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
 BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
 NAMES = {file: re.search(rf'"?({file}:\w+)', PAGE.read_text(encoding="utf-8")) for file in BLOCKS}
 KINDS = {
-    "short.py": FILTERS, "faq.py": SOURCES, "mine.py": TEACHER_SOURCES, "titled.py": SUITES,
+    "short.py": FILTERS, "faq.py": SOURCES, "mine.py": TEACHER_SOURCES, "brief.py": TARGETS, "titled.py": SUITES,
     "engine.py": BACKENDS,
 }  # fmt: skip
 
@@ -50,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "teacher": {"source": named("mine.py")},
         "filters": ["finished", {named("short.py"): {"most": 80}}, "verdict_matches_label"],
         "sft": {
-            "base": "scratch", "targets": ["think"], "max_length": 320, "order_by": "prompt",
+            "base": "scratch", "targets": [named("brief.py")], "max_length": 320, "order_by": "prompt",
             "scratch": {"vocab_size": 400, "layers": 1, "width": 64, "heads": 2, "kv_heads": 2, "ffn": 128},
             "training": {"max_steps": 2, "per_device_train_batch_size": 4},
         },
@@ -95,10 +96,10 @@ def test_source_teacher_filter_target_and_set_are_used(finished: Path) -> None:
     assert traces and {t.reasoning for t in traces} == {"The passage names what the query asks for."}
     counts = json.loads((run / "metrics.json").read_text())["stages"]["filter"]
     assert counts["by_filter"]["UnderWords"]["rejected"] == 0 < counts["kept"]
-    assert {e.completion for e in store.read_rows(run / "dataset" / "think", Example)} == {
+    assert {e.completion for e in store.read_rows(run / "dataset" / "brief", Example)} == {
         "\nThe passage names what the query asks for.\n</think> true"
     }
-    assert (run / "students" / "think").is_dir() and list((run / "evaluation").glob("mine*"))
+    assert (run / "students" / "brief").is_dir() and list((run / "evaluation").glob("mine*"))
 
 
 def test_a_threshold_of_the_filter_rejects(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +121,7 @@ def test_the_backend_is_used(
     command = [
         "rerank",
         "--model",
-        "run/students/think",
+        "run/students/brief",
         "--queries",
         "set/queries.jsonl",
         "--corpus",

@@ -1,4 +1,4 @@
-"""What is measured, and in which words it is told: shared by our run and the peers'."""
+"""The cases that are measured, and the line that each prints; `run.py` and the peers call it."""
 
 from __future__ import annotations
 

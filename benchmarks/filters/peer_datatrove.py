@@ -1,6 +1,6 @@
 """The same row filters through datatrove: `python benchmarks/filters/peer_datatrove.py DIR CASE`.
 
-Needs `pip install datatrove` beside the project (0.10 was measured). One filter step that holds all rules, which is
+Needs `pip install datatrove` too (0.10 was measured). One filter step that holds all rules, which is
 faster there than one step a rule; two local tasks, Parquet in and out.
 """
 

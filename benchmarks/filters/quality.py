@@ -62,7 +62,7 @@ def read(data: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[Ro
 
 
 def parser(raw: dict[str, list[dict[str, Any]]]) -> None:
-    """The verdict as it stands in each raw output, read by `parse_verdict`, against the published reading."""
+    """The verdict in each raw output, read by `parse_verdict`, against the published reading."""
     print("verdicts read from the raw outputs (right, wrong, not read)")
     for name, rows in raw.items():
         found: Counter[str] = Counter()
@@ -105,8 +105,8 @@ def disputes(rows: list[Row]) -> None:
 
 
 def losses(rows: dict[str, list[Row]]) -> None:
-    """What the filters that look at the text put out of the published reasons, which were meant to be sound."""
-    print("published reasons put out")
+    """What the filters that look at the text reject of the published reasons, which were meant to be sound."""
+    print("published reasons rejected")
     for filters in (["degenerate"], ["language"], [{"language": {"expect": "en"}}], ["leak"], ["self_contradiction"]):
         for name, each in rows.items():
             readable = [(replace(p, label=None), t) for p, t in each if t.reasoning and t.verdict is not None]

@@ -28,25 +28,25 @@ def explain(
         raise DataError(f"{pair_id}: no answered trace has this pair_id; `traces/` lists them")
     filters = build(settings, tools)
     kept_by_person = accepted(tools.decided)
-    grouped = [place for place, each in enumerate(filters) if isinstance(each, GroupFilter)]
+    grouped = [place for place, prepared in enumerate(filters) if isinstance(prepared, GroupFilter)]
     words: dict[int, list[tuple[int, str, str]]] = {trace.sample: [] for _, _, trace in own}
-    for place, each in enumerate(filters):
-        if isinstance(each, GroupFilter):
-            run_group(each, place, shards, kept_by_person)
+    for place, prepared in enumerate(filters):
+        if isinstance(prepared, GroupFilter):
+            run_group(prepared, place, shards, kept_by_person)
         elif grouped and place < grouped[-1]:  # a group filter that follows must not see what this one rejects
             for shard in shards:
-                shard.rejections |= rejections_of(shard, plan([each], place, [], tools, kept_by_person))
+                shard.rejections |= rejections_of(shard, plan([prepared], place, [], tools, kept_by_person))
         for shard, row, trace in own:
             changed = shard.changed.get(pair_id)
             word = f"keeps it, label now {changed.label}" if changed else "keeps it"
             rejection = shard.rejections.get(row)
-            if isinstance(each, RowFilter):
-                word = reason_of(each, changed or pair, trace) or "keeps it"
+            if isinstance(prepared, RowFilter):
+                word = reason_of(prepared, changed or pair, trace) or "keeps it"
             elif rejection is not None:
                 word = rejection[1] if rejection[0] == place else f"did not see it ({filters[rejection[0]].name})"
-            elif isinstance(each, Adjudicated) and is_accepted(trace, kept_by_person):
+            elif isinstance(prepared, Adjudicated) and is_accepted(trace, kept_by_person):
                 word = "accepted by a person: kept whatever the filters say"
-            words[trace.sample].append((trace.sample, each.name, word))
+            words[trace.sample].append((trace.sample, prepared.name, word))
     return [word for sample in words for word in words[sample]]
 
 

@@ -45,7 +45,7 @@ def filter_folders(
     """
     tools = tools or Tools()
     filters = build(settings, tools)
-    names = [each.name for each in filters]
+    names = [prepared.name for prepared in filters]
     unlisted = len(filters) - len(settings.entries())  # a person's decisions
     accepted_traces = accepted(tools.decided)
     shards = list_shards(traces, pairs)
@@ -55,15 +55,15 @@ def filter_folders(
     pool: AbstractContextManager[Executor | None] = executor or (nullcontext(None) if alone else _pool(processes))
     with pool as workers:
         first, last_plan = known, plan([], len(filters), [], tools, accepted_traces)
-        for grouped, members in groupby(filters[known:], key=lambda each: isinstance(each, GroupFilter)):
+        for grouped, members in groupby(filters[known:], key=lambda prepared: isinstance(prepared, GroupFilter)):
             several = list(members)
             end = first + len(several)
             if grouped:
-                for place, each in enumerate(several, first):
-                    if isinstance(each, GroupFilter):
-                        changes += run_group(each, place, shards, accepted_traces)
+                for place, prepared in enumerate(several, first):
+                    if isinstance(prepared, GroupFilter):
+                        changes += run_group(prepared, place, shards, accepted_traces)
             else:
-                rows = [each for each in several if isinstance(each, RowFilter)]
+                rows = [prepared for prepared in several if isinstance(prepared, RowFilter)]
                 entries = settings.entries()[first - unlisted : end - unlisted]
                 row_plan = plan(rows, first, entries, tools, accepted_traces)
                 if end == len(filters):  # the last row filters run where their shard is written

@@ -59,7 +59,7 @@ class FilterPlan:
         if self.filters is not None:
             return self.filters
         made = [prepare(make(name, thresholds, self.tools.base), self.tools) for name, thresholds in self.entries]
-        return [each for each in made if isinstance(each, RowFilter)]
+        return [prepared for prepared in made if isinstance(prepared, RowFilter)]
 
     @property
     def picklable(self) -> bool:
@@ -76,7 +76,7 @@ def plan(
     accepted: frozenset[Key],
 ) -> FilterPlan:  # fmt: skip
     """For the filters of the list from place `first` on, each with its entry, and only the tools that they use."""
-    used = [name for each in filters for name in each.uses()]
+    used = [name for prepared in filters for name in prepared.uses()]
     return FilterPlan(entries, first, replace(tools.only(used), decided={}, identity={}), accepted, filters)
 
 
@@ -148,7 +148,10 @@ def rejections_of(shard: Shard, plan: FilterPlan, table: pa.Table | None = None)
         return rejections
     table = read_traces(shard) if table is None else table
     pairs = pairs_of(shard, table)
-    steps = [(place, each, each.prefilter(table["reasoning"])) for place, each in enumerate(filters, plan.first)]
+    steps = [
+        (place, row_filter, row_filter.prefilter(table["reasoning"]))
+        for place, row_filter in enumerate(filters, plan.first)
+    ]
     for row, trace in enumerate(traces(table)):
         if trace.error is not None or row in shard.rejections:
             continue
