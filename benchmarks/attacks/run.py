@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hostile import by_family, held_out, measure, suite
 
 from distill.example.world import WorldSettings, write_beir
 from distill.pairs.collection import gather
 from distill.pairs.sources.beir import Beir
 from distill.records import Pair, make_pair
-from distill.rerank.attacks import by_family, held_out, measure, suite
 from distill.rerank.reranker import Reranker
 
 ROOT = Path(__file__).resolve().parents[2]

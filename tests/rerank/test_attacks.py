@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from benchmarks.attacks.hostile import Attack, by_family, harmless, held_out, measure, suite
 from distill.prompts import (
     END_FIELD,
     PASSAGE,
@@ -19,7 +20,6 @@ from distill.prompts import (
     student_prompt,
 )
 from distill.records import Judgement, Pair, make_pair
-from distill.rerank.attacks import Attack, by_family, harmless, held_out, measure, suite
 from sft.scratch import train_tokenizer
 
 ASKED, PLAIN = "flat in Visby with garage", "A flat in Orsa. Here the garage is sold."

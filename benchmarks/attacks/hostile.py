@@ -1,4 +1,4 @@
-"""Hostile passages, and how far they lift a student's scores.
+"""Hostile passages, and how far they lift a student's scores. Used by run.py and by the tests.
 
 `suite.json` holds the passages: `structural` ones try to end the reasoning, to open a field or to write a control
 token; those of `words` argue. `measure` compares each with a harmless insertion of equal length at the same place, as
