@@ -1,4 +1,4 @@
-"""What is looked at while a student trains: its progress as log lines, its loss, its scores on held-out pairs."""
+"""Callbacks of the trainer: progress lines, diverging losses, scores on held-out pairs. Used by sft.train."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class ProgressCallback(TrainerCallback):
         self._line(state, {"warning": text})
 
 
-def teller(path: str | None) -> Callable[[dict[str, Any]], None]:
+def event_writer(path: str | None) -> Callable[[dict[str, Any]], None]:
     """Where lines go: to standard output, or appended to a file that another process reads."""
 
     def say(event: dict[str, Any]) -> None:

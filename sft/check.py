@@ -177,7 +177,7 @@ def _check_output_head(folder: Path, config: Any) -> None:
 
 
 def check_memory(settings: SftSettings, data: TrainingData) -> None:
-    """Raises ConfigError where the students that train side by side need more memory than there is (estimated)."""
+    """Raises ConfigError where the students that train at the same time need more memory than there is (estimated)."""
     shape = shape_of(settings.base, settings.scratch)
     if shape is None or settings.assume.device is not None:
         return

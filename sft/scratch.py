@@ -1,4 +1,4 @@
-"""A student of `base: scratch`: a byte-level BPE tokenizer trained on the data, and a small Qwen2 with random weights.
+"""A student of `base: scratch`: a byte-level BPE tokenizer trained on the data, and a small Qwen2.
 
 For the quickstart and for tests, where no model hub is at hand. Both are ordinary transformers objects: saved,
 loaded, trained and served like any Qwen2.

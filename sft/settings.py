@@ -156,7 +156,7 @@ class SftSettings(Settings):
     )
     order_by: Literal["trace", "prompt"] = Field(
         "trace",
-        description="rows side by side are alike in the length of prompt and trace, or of the prompt alone, the same "
+        description="rows of one batch are alike in the length of prompt and trace, or of the prompt alone, the same "
         "for every target but mixed. By trace, 97 % of positions are real where traces differ (docs/speed.md)",
     )
     optimizer: Literal["trl", "muon"] = Field(
@@ -165,7 +165,7 @@ class SftSettings(Settings):
     seed: int | None = None
     prompt: str = Field(PROMPT_NAME, description="set by the run's own `prompt`")
     parallel: int | None = Field(
-        None, ge=1, description="students trained side by side; default: cores on a CPU, 1 else"
+        None, ge=1, description="students trained at the same time; default: cores on a CPU, 1 else"
     )
     training: dict[str, Any] = Field(default_factory=dict, description="TRL's own SFTConfig names")
     weights: WeightSettings = WeightSettings()

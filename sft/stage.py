@@ -1,4 +1,4 @@
-"""The SFT stage: one process a student, side by side on a CPU, one after another on a GPU."""
+"""Training of all students: one process each, several at a time on a CPU, one on a GPU. Called by the stage `sft`."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def train_students(
     trained again; `base_hash` is that of a local base's files. Raises what a training process raised, once the others
     have ended.
     """
-    side_by_side = settings.parallel or (1 if _gpu() else min(cores(), len(settings.targets)))
-    stage = _Stage(settings, dataset, out, seed, max(1, cores() // side_by_side), data_hashes, texts_hash, base_hash)
+    at_a_time = settings.parallel or (1 if _gpu() else min(cores(), len(settings.targets)))
+    stage = _Stage(settings, dataset, out, seed, max(1, cores() // at_a_time), data_hashes, texts_hash, base_hash)
     futures: dict[str, Future[dict[str, Any]]] = {}
-    with ThreadPoolExecutor(side_by_side) as pool, TrainingProcesses(stage.threads, notify) as crew:
+    with ThreadPoolExecutor(at_a_time) as pool, TrainingProcesses(stage.threads, notify) as processes:
         if any(stage.found(student) is None for student in settings.targets):
-            crew.warm(min(side_by_side, len(settings.targets)))
+            processes.warm(min(at_a_time, len(settings.targets)))
         base = str(_scratch(settings, out, seed, texts_hash, texts)) if settings.base == "scratch" else settings.base
         for student in settings.targets:
             if student.time_of is None:
-                futures[student.name] = pool.submit(stage.train, student, base, crew, {})
+                futures[student.name] = pool.submit(stage.train, student, base, processes, {})
         for student in settings.targets:
             if student.time_of is not None:
                 try:
@@ -56,7 +56,7 @@ def train_students(
                 except DistillError:
                     continue  # raised below, as its own student's
                 steps = max(1, round(like["steps"] * long["seconds"] / like["seconds"]))
-                futures[student.name] = pool.submit(stage.train, student, base, crew, {"max_steps": steps})
+                futures[student.name] = pool.submit(stage.train, student, base, processes, {"max_steps": steps})
         results = {name: future.result() for name, future in futures.items()}
     return {"students": {student.name: results[student.name] for student in settings.targets}}
 
@@ -148,7 +148,7 @@ class _Stage:
         return (job.get("seed", self.seed), job.get("base_hash", self.base_hash)) == (self.seed, self.base_hash)
 
     def train(
-        self, student: StudentSettings, base: str, crew: TrainingProcesses, training: dict[str, Any]
+        self, student: StudentSettings, base: str, processes: TrainingProcesses, training: dict[str, Any]
     ) -> dict[str, Any]:
         """Train one student in a process of its own, from its newest checkpoint where there is one."""
         done = self.found(student)
@@ -180,6 +180,6 @@ class _Stage:
             "fingerprint": fingerprint,
         }
         write_json(folder / "job.json", job)
-        result = crew.train(folder)
+        result = processes.train(folder)
         write_manifest(folder, "student", inputs, kept, result)
         return result

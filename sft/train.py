@@ -46,7 +46,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from datasets import disable_progress_bars
     from transformers.utils import logging
 
-    from sft.callbacks import ProgressCallback, teller
+    from sft.callbacks import ProgressCallback, event_writer
 
     disable_progress_bars()
     logging.disable_progress_bar()
@@ -58,7 +58,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     encoded, rejected = encode(tokenizer, rows, settings.max_length, settings.prompt)
     if _first():
         write_json(out / "rejected.json", [{"pair_id": p, "reason": r} for p, r in rejected])
-    say = teller(job.get("events"))
+    say = event_writer(job.get("events"))
     left_out = left_out_text(rejected, len(rows), settings.max_length)
     if left_out and _first():
         kind = "warning" if len(rejected) > MANY_LEFT_OUT * len(rows) else "note"  # as the terminal shows it
@@ -67,8 +67,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
     config = training_arguments(job, settings, out)
-    watch = ProgressCallback(job, say, _relevant_share(rows, settings.prompt))
-    trainer = _trainer(job, settings, config, model, tokenizer, encoded, watch)
+    progress = ProgressCallback(job, say, _relevant_share(rows, settings.prompt))
+    trainer = _trainer(job, settings, config, model, tokenizer, encoded, progress)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
         raise ConfigError("sft.ray.shard: weights are split over several GPUs, and here are none; leave shard out")
     checkpoint = last_checkpoint(out / "checkpoints")
@@ -97,7 +97,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         "trainable": trainable,
         "resumed": checkpoint is not None,
         "left_out": left_out,
-        "warnings": watch.warnings,
+        "warnings": progress.warnings,
     }
     if settings.dev is not None:
         measured = [entry for entry in trainer.state.log_history if "eval_spread" in entry]
@@ -191,7 +191,7 @@ def _trainer(
     model: Any,
     tokenizer: Any,
     encoded: list[Encoded],
-    watch: Any,
+    progress: Any,
 ) -> Any:
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -215,7 +215,7 @@ def _trainer(
         eval_dataset=rows.select([0]) if dev is not None else None,  # the trainer wants one; `dev` is what is measured
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora, model, settings.think_tokens == "added") if settings.lora else None,
-        callbacks=[watch],
+        callbacks=[progress],
         order_lengths=_order(job, settings, encoded),
         muon=settings.optimizer == "muon",
         dev=dev,
@@ -225,7 +225,7 @@ def _trainer(
 
 
 def _order(job: dict[str, Any], settings: SftSettings, encoded: list[Encoded]) -> list[int]:
-    """The lengths by which rows are put side by side; the pairs' own, which all targets share, where they are known."""
+    """The lengths by which rows are put into batches; the pairs' own, which all targets share, where they are known."""
     if settings.order_by == "prompt":
         return [row.prompt_tokens for row in encoded]
     one_row = len(target_of(job["target"]).rows_with_reasoning()) == 1

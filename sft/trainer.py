@@ -16,7 +16,7 @@ from sft.validation import ValidationSet
 
 
 class PairOrder(Sampler[int]):
-    """A seeded shuffle, then rows of like length side by side within 32 batches, the batches shuffled again.
+    """A seeded shuffle, then rows of like length together within 32 batches, the batches shuffled again.
 
     `lengths` are the pairs', which all targets share, so `think` and `direct` students see the same pairs in the same
     order. Less padding is the gain: of Rank1's lengths, 97 % of positions are real in batches of 16, shuffled 52 %.
@@ -119,9 +119,9 @@ class StudentTrainer(SFTTrainer):
         return PairOrder(self.order_lengths, math.prod(shape), self.args.data_seed or self.args.seed)
 
     def real_share(self) -> float:
-        """Of the positions that this process computed, the share that were tokens and not padding or empty room.
+        """Of the positions that this process computed, the share that were tokens and not padding or empty.
 
-        In packed training a row that is not full is no work, but room that was paid for: it counts as empty.
+        In packed training a row that is not full is no work, but positions that were paid for: they count as empty.
         """
         return self._real / self._computed if self._computed else 1.0
 

@@ -1,4 +1,4 @@
-"""How a student does on held-out pairs while it trains: it judges them as it will at work, at the verdict's place."""
+"""How a student scores held-out pairs while it trains, read where a reranker reads it. Used by the trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained student at work: it reads a query and a passage and says, with its reasons, how relevant they are."""
+"""Reranking with a trained student: a score and its reasons for each pair of a query and a passage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The student at work: queries and passages in, scores with their reasons out."""
+"""`Reranker`: a student that takes queries and passages and gives scores with their reasons."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AlikeScores(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A document in its new place: where it stood in the list given, its score in [0, 1], and the judgement behind."""
+    """A document in its new place: its index in the list given, its score in [0, 1], and the judgement behind."""
 
     index: int
     score: float

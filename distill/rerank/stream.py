@@ -22,7 +22,7 @@ CHUNK = 64  # pairs tokenised together
 class _Job:
     """Pairs judged together: one, or all of a query's in mode adaptive; `open` counts the tasks without a result."""
 
-    ticket: RerankRequest
+    request: RerankRequest
     at: list[int]
     steps: Steps
     tasks: list[Task] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Stream:
 
     def __init__(self, backend: Backend, long: Long = "cut") -> None:
         self.backend, self.long = backend, long
-        self._tickets: deque[RerankRequest] = deque()
+        self._requests: deque[RerankRequest] = deque()
         self._running: dict[Task, _Job] = {}
 
     @property
@@ -60,7 +60,7 @@ class Stream:
     @property
     def waiting(self) -> int:
         """Pairs without a judgement, of all requests."""
-        return sum(ticket.left for ticket in self._tickets)
+        return sum(request.left for request in self._requests)
 
     def submit(
         self,
@@ -71,83 +71,83 @@ class Stream:
     ) -> RerankRequest:
         """Take a request in. `one(i, opinion)` is called as each pair is judged, `done(None)` after the last, or
         `done(error)` where a pair of it cannot be judged; both from `step`."""
-        ticket = RerankRequest(pairs, one, done, plan, groups(pairs, plan, self.backend.by_query), len(pairs))
-        self._tickets.append(ticket)
-        return ticket
+        request = RerankRequest(pairs, one, done, plan, groups(pairs, plan, self.backend.by_query), len(pairs))
+        self._requests.append(request)
+        return request
 
-    def cancel(self, ticket: RerankRequest) -> None:
+    def cancel(self, request: RerankRequest) -> None:
         """Forget a request; nothing of it is called any more."""
-        ticket.over = True
-        for task in ticket.running:
+        request.over = True
+        for task in request.running:
             self.backend.drop(task)
             self._running.pop(task, None)
-        ticket.running.clear()
-        ticket.ready.clear()
-        if ticket in self._tickets:
-            self._tickets.remove(ticket)
+        request.running.clear()
+        request.ready.clear()
+        if request in self._requests:
+            self._requests.remove(request)
 
     def clear(self) -> None:
         """Forget all requests."""
-        for ticket in list(self._tickets):
-            self.cancel(ticket)
+        for request in list(self._requests):
+            self.cancel(request)
 
     def step(self) -> bool:
         """One step of the engine on everything submitted; False where there is nothing to do."""
         self._feed()
         if not self._running:
-            return bool(self._tickets)
+            return bool(self._requests)
         for task, result in self.backend.step():
             job = self._running.pop(task, None)
             if job is None:
                 continue
-            job.ticket.running.discard(task)
+            job.request.running.discard(task)
             job.results[id(task)] = result
             if len(job.results) == len(job.tasks):
                 self._advance(job, [job.results[id(each)] for each in job.tasks])
         return True
 
     def _feed(self) -> None:
-        """Give the engine what it has room for, one row of each request in turn."""
+        """Give the engine as many rows as it takes, one row of each request in turn."""
         room = self.backend.free
         idle = 0
-        while room > 0 and self._tickets and idle < len(self._tickets):
-            ticket = self._tickets[0]
-            self._tickets.rotate(-1)
-            if not ticket.ready and ticket.left:
-                self._open(ticket)
-            if ticket.over:
+        while room > 0 and self._requests and idle < len(self._requests):
+            request = self._requests[0]
+            self._requests.rotate(-1)
+            if not request.ready and request.left:
+                self._open(request)
+            if request.over:
                 idle = 0
                 continue
-            if not ticket.pairs and not ticket.left:
-                self._finish(ticket, None)
+            if not request.pairs and not request.left:
+                self._finish(request, None)
                 continue
-            if not ticket.ready:
+            if not request.ready:
                 idle += 1
                 continue
-            task = ticket.ready.popleft()
-            ticket.running.add(task)
+            task = request.ready.popleft()
+            request.running.add(task)
             self._running[task] = task.owner
             self.backend.add(task)
             room -= 1
             idle = 0
 
-    def _open(self, ticket: RerankRequest) -> None:
+    def _open(self, request: RerankRequest) -> None:
         """Start the next pairs of a request: their prompts, and the first tasks."""
         chosen: list[list[int]] = []
-        while sum(map(len, chosen)) < CHUNK and (group := next(ticket.groups, None)):
+        while sum(map(len, chosen)) < CHUNK and (group := next(request.groups, None)):
             chosen.append(group)
         try:
-            pairs = [ticket.pairs[at] for group in chosen for at in group]
+            pairs = [request.pairs[at] for group in chosen for at in group]
             form = self.backend.form
-            prompts = iter(form.prompts(pairs, ticket.plan.room(form), self.long))
+            prompts = iter(form.prompts(pairs, request.plan.room(form), self.long))
             for group in chosen:
-                job = _Job(ticket, group, steps(self.backend.form, ticket.plan, [next(prompts) for _ in group]))
+                job = _Job(request, group, steps(self.backend.form, request.plan, [next(prompts) for _ in group]))
                 self._advance(job, None)
         except Exception as error:
-            self._finish(ticket, error)
+            self._finish(request, error)
 
     def _advance(self, job: _Job, results: list[Result] | None) -> None:
-        ticket = job.ticket
+        request = job.request
         try:
             tasks = next(job.steps) if results is None else job.steps.send(results)
             while not tasks:  # a mode that had nothing to ask in this round
@@ -156,29 +156,29 @@ class Stream:
             self._judged(job, stop.value)
             return
         except Exception as error:
-            self._finish(ticket, error)
+            self._finish(request, error)
             return
         job.tasks, job.results = tasks, {}
         for task in tasks:
             task.owner = job
         # What a pair still needs comes before pairs that have not begun: requests end sooner, and hold less.
-        (ticket.ready.extend if results is None else ticket.ready.extendleft)(tasks)
+        (request.ready.extend if results is None else request.ready.extendleft)(tasks)
 
     def _judged(self, job: _Job, opinions: list[RawJudgement]) -> None:
-        ticket = job.ticket
+        request = job.request
         for at, opinion in zip(job.at, opinions, strict=True):
-            ticket.left -= 1
-            ticket.one(at, opinion)
-        if ticket.left == 0 and not ticket.over:
-            self._finish(ticket, None)
+            request.left -= 1
+            request.one(at, opinion)
+        if request.left == 0 and not request.over:
+            self._finish(request, None)
 
-    def _finish(self, ticket: RerankRequest, error: BaseException | None) -> None:
-        self.cancel(ticket)
-        ticket.done(error)
+    def _finish(self, request: RerankRequest, error: BaseException | None) -> None:
+        self.cancel(request)
+        request.done(error)
 
 
 def groups(pairs: Sequence[Pair], plan: JudgementPlan, by_query: bool = False) -> Iterator[list[int]]:
-    """Which pairs are judged together, and in what order: a query's side by side for engines that cache what their
+    """Which pairs are judged together, and in what order: a query's together for engines that cache what their
     prompts share, else the longest first, so that batches hold rows of like length."""
     if plan.mode == "adaptive" or by_query:
         queries: dict[Any, list[int]] = {}

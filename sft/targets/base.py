@@ -20,7 +20,7 @@ class Target(ABC):
     def completions(self, reasoning: str, grade: int, prompt: str) -> list[tuple[str, str]]:
         """[(kind of row, what the student writes)] of one trace, without the end-of-text token.
 
-        Usually one; several make as many training rows of the trace. The verdict stands right after `</think>`, where
+        Usually one; several make as many training rows of the trace. The verdict comes right after `</think>`, where
         the score is read. `distill.prompts.completion` writes the usual forms; it raises ValueError for a grade beyond
         the scale of `prompt`.
         """

@@ -51,7 +51,7 @@ class _Layer(CacheLayerMixin):
 class SlotCache(Cache):
     """The cache of the rows that run. `lengths` says how many positions of each slot are filled.
 
-    Before a step: `advance()` makes room for one token a row and gives mask and positions. After one: `keep`.
+    Before a step: `advance()` adds a position for one token a row and gives mask and positions. After one: `keep`.
     """
 
     def __init__(self, slots: int, step: int = 128) -> None:

@@ -64,7 +64,7 @@ class TransformersBackend(Backend):
 
     @property
     def free(self) -> int:
-        """Room for twice the batch: the rows that run, and those that will take their places."""
+        """Twice the batch, less what is there: the rows that run, and those that will take their places."""
         return 2 * self.batch - len(self._rows) - len(self._waiting)
 
     def add(self, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Instructions at work: which generic one helps (`sweep`), and how much their wording moves a student.
+"""Instructions for any query: which generic one helps (`sweep`), and how much their wording moves a student.
 
 A generic instruction says nothing about a query; promptable retrievers gain from one or another of them all the same
 (Promptriever, arXiv 2409.11136: one of ten, picked on a development set). A student that was trained without
