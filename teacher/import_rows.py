@@ -129,9 +129,10 @@ def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str],
         keys = (text_key(text),)
     elif query and passage:
         instruction = _text(row["instruction"]) or None
-        titled = passage_text(_text(row["title"]), passage)
         text = teacher_prompt(query, passage, instruction)
-        keys = tuple(dict.fromkeys(text_key(teacher_prompt(query, body, instruction)) for body in (passage, titled)))
+        keys = (text_key(text),)
+        if title := _text(row["title"]):
+            keys = (*keys, text_key(teacher_prompt(query, passage_text(title, passage), instruction)))
     elif (query_id := _text(row["query_id"])) and (doc_id := _text(row["doc_id"])):
         text, keys = f"{query_id} {doc_id}", (id_key(query_id, doc_id),)
     else:
