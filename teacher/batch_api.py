@@ -28,7 +28,7 @@ _LIMIT = re.compile(r"token_limit|limit (?:reached|exceeded)|too many|quota exce
 
 
 class BatchApi:
-    """The Batch API of one endpoint. `tell` is told how a batch goes."""
+    """The Batch API of one endpoint. `tell` is called with how a batch goes."""
 
     def __init__(self, endpoint: Endpoint, settings: Batch, tell: Callable[[str], None]) -> None:
         self._endpoint, self._settings, self._tell = endpoint, settings, tell

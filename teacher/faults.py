@@ -226,8 +226,8 @@ def said_in(body: str) -> str:
         return shorten(inner if isinstance(inner, str) else body)
     code = inner.get("code") or inner.get("type")
     param = inner.get("param")
-    beside = [str(each) for each in (code, param) if isinstance(each, str | int) and str(each) not in inner["message"]]
-    return shorten(inner["message"]) + (f" ({', '.join(beside)})" if beside else "")
+    others = [str(each) for each in (code, param) if isinstance(each, str | int) and str(each) not in inner["message"]]
+    return shorten(inner["message"]) + (f" ({', '.join(others)})" if others else "")
 
 
 def shorten(text: str, most: int = 300) -> str:

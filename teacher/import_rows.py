@@ -65,7 +65,7 @@ class ImportedRow:
 
 
 def text_key(text: str) -> str:
-    """The key of a prompt, whatever white space stands in it."""
+    """The key of a prompt, whatever white space is in it."""
     return digest(" ".join(text.split()))
 
 

@@ -92,7 +92,7 @@ def agreement(pairs: Sequence[tuple[int, int]], relevant_from: int) -> dict[str,
 def check(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> None:
     """Raise DataError, before a judge is asked, for judgements from which the unjudged cannot be estimated."""
     if not any(key[1] in qrels[key[0]] for key in _tops(qrels, runs, depth)):
-        raise DataError("no judged passage stands in the top of any run, so the judge cannot be measured")
+        raise DataError("no judged passage is in the top of any run, so the judge cannot be measured")
     if not any(qrels[query][doc] == 0 for query, doc in _judged_tops(qrels, runs, depth)):
         raise DataError(
             "none of the judged passages in the tops of the runs has grade 0, so nothing says how many unjudged "

@@ -1,6 +1,6 @@
 """The dataset card (README.md) of a run: a YAML header that the hub reads, and what a person should know before use.
 
-Everything that a model, a user or a document wrote is escaped, or stands in a code block that it cannot close.
+Everything that a model, a user or a document wrote is escaped, or is in a code block that it cannot close.
 """
 
 from __future__ import annotations

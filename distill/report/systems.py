@@ -67,21 +67,34 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
         "name": each.name,
         "size": ", ".join(size),
         "panels": [p for name in _drawn(each, names, order) if (p := _panel(each, name, order, paint))][:MAX_PANELS],
-        "measures": names,
-        "rows": [
+        "tables": [
             {
-                "system": system,
-                "meaning": _meaning(files, each, system),
-                "colour": paint[system],
-                "cells": [_cell(files, each, system, name, order) for name in names],
+                "title": title,
+                "measures": group,
+                "rows": [
+                    {
+                        "system": system,
+                        "meaning": _meaning(files, each, system),
+                        "colour": paint[system],
+                        "cells": [_cell(files, each, system, name, order) for name in group],
+                    }
+                    for system in order
+                ],
             }
-            for system in order
+            for title, group in _tables(names)
         ],
         "picked": len(each.students) > 1,
         "metrics_href": files.link("metrics.json"),
         "tested": any(each.tested(system, name) for system in order for name in names),
         "downloads": _downloads(files, each.name),
     }
+
+
+def _tables(names: list[str]) -> list[tuple[str, list[str]]]:
+    """(title, measures) of two tables, each narrow enough for a page: the rankings', and the answers'."""
+    rankings = [name for name in names if name not in JUDGED_BY_STUDENT]
+    answers = [name for name in names if name in JUDGED_BY_STUDENT]
+    return [(title, group) for title, group in (("Rankings", rankings), ("Answers", answers)) if group]
 
 
 def _drawn(each: EvaluationSet, names: list[str], order: list[str]) -> list[str]:

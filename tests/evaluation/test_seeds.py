@@ -67,7 +67,7 @@ def test_what_not_all_runs_have_is_counted(tmp_path: Path) -> None:
         (folder / "evaluation").mkdir(parents=True)
         (folder / "evaluation" / "test.json").write_text(json.dumps({"per_query": values}))
         folders.append(folder)
-    left_out = across(folders, 0)["test"]["left_out"]
+    left_out = across(folders, 0)["test"].left_out
     assert left_out == {
         "systems that not all the runs have are left out": 2, "queries that not all the runs have are left out": 2,
     }  # fmt: skip

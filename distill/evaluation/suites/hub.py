@@ -100,7 +100,7 @@ def _texts(data: Mapping[str, Any]) -> _Loaded:
         where = f"corpus, row {number}"
         text = passage_text(text_of(row.get("title"), where, "title"), text_of(row["text"], where))
         if passages.setdefault(str(row["id"]), text) != text:
-            raise DataError(f"{where}: the id {row['id']!r} stands twice, with another text")
+            raise DataError(f"{where}: the id {row['id']!r} is there twice, with another text")
     queries, instructions = {}, {}
     for row in data["queries"]:
         if not isinstance(row["text"], str):

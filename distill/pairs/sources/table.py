@@ -238,7 +238,7 @@ class Table(Source):
             plain = {name.strip().lower().translate(_PLAIN): name for name in reversed(row)}
             usual = [plain[name] for name in USUAL[what] if name in plain]
             if what == "label" and len(usual) > 1 and usual[-1].strip().lower() == "score":
-                usual.pop()  # a search engine's, beside the grade
+                usual.pop()  # a search engine's, with the grade
             if what in _ONE and what not in self._columns and len(usual) > 1:
                 raise DataError(
                     f"{self.name}: {' and '.join(map(repr, usual))} may both be the {what}; name one in columns.{what}"

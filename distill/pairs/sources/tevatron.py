@@ -50,7 +50,7 @@ class Tevatron(Source):
         return table_files(self.path) if self.path.is_dir() else [self.path]
 
     def passages(self) -> Iterator[Passage]:
-        """Positives and negatives of every query; one that stands in several lists is one passage."""
+        """Positives and negatives of every query; one that is in several lists is one passage."""
         for where, row in self._rows(self.files()):
             for kind in ("positive_passages", "negative_passages"):
                 for key, text in self._passages(where, row, kind):
