@@ -1,4 +1,4 @@
-"""TREC topics in SGML and XML, of all tracks: source trec reads them. No parser of XML reads the older ones."""
+"""TREC topics in SGML and XML of all tracks, for source trec and `distill rerank`; no XML parser reads the old ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.files.text import lines
-from distill.files.texts import Text
+from distill.files.text import ending, lines
+from distill.files.texts import Text, query_rows
 from distill.texts import clean_text
 
 _TOPIC = re.compile(r"<top(?:ic)?(?=[\s>])([^>]*)>", re.I)
@@ -22,9 +22,10 @@ _LABEL = re.compile(r"\s*(?:Number|Topic|Query|Description|Narrative|Summary)\s*
 _NUMBER = re.compile(r"""\b(?:number|id|num)\s*=\s*["']?([^"'\s>]+)""", re.I)
 
 
-def is_markup(path: Path) -> bool:
-    """Whether the first line that holds anything begins with `<`."""
-    return next(lines(path), (1, ""))[1].lstrip().startswith("<")
+def queries_of(path: Path) -> Iterator[Text]:
+    """Queries in any form: topics where the first line that holds anything begins with `<`, else `query_rows`."""
+    first = next(lines(path), (1, ""))[1] if path.is_file() and ending(path) != ".parquet" else ""
+    return topic_rows(path) if first.lstrip().startswith("<") else query_rows(path)
 
 
 def topic_rows(path: Path) -> Iterator[Text]:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill.errors import DataError
-from distill.files.texts import passage_rows, query_rows
+from distill.files.texts import passage_rows
+from distill.files.topics import queries_of
 
 T = TypeVar("T")
 
 
 def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
-    """{query: (text, instruction or None)} of a table or a TSV of queries. Raises DataError with file and line."""
+    """{query: (text, instruction or None)} of TREC topics, a table or a TSV. Raises DataError with file and line."""
     queries: dict[str, tuple[str, str | None]] = {}
     places: dict[str, str] = {}
-    for row in query_rows(path):
+    for row in queries_of(path):
         _put(queries, places, row.where, row.id, (row.text, row.instruction))
     return queries
 

@@ -105,3 +105,12 @@ def test_both_readers_of_runs_refuse_what_has_no_order(text: str, message: str, 
     for read in (read_run, lambda path: read_run(path, {"q"})):
         with pytest.raises(DataError, match=message):
             read(path)
+
+
+def test_rerank_reads_corpora_and_topics_as_training_does(tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_text("d1\tFoxes\tThey live in dens.\nd2\t\tOwls hunt.\n")
+    assert read_passages(tmp_path / "c.tsv", {"d1", "d2"}) == {"d1": "Foxes They live in dens.", "d2": "Owls hunt."}
+    (tmp_path / "topics.xml").write_text('<topics><topic number="1"><query>a &lt; b</query></topic></topics>')
+    assert read_queries(tmp_path / "topics.xml") == {"1": ("a < b", None)}
+    (tmp_path / "q.tsv").write_text("q1\tfoxes\tonly red ones\n")
+    assert read_queries(tmp_path / "q.tsv") == {"q1": ("foxes", "only red ones")}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError, DataError
 from distill.files.qrels import qrels_rows
-from distill.files.texts import passage_rows, query_rows
-from distill.files.topics import is_markup, topic_rows
+from distill.files.texts import passage_rows
+from distill.files.topics import queries_of
 from distill.pairs.sources.base import Label, Passage, Query, Source
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class Trec(Source):
 
     def queries(self) -> Iterator[Query]:
         """With the narrative, where topics have one, as the instruction."""
-        path = self._files["queries"]
-        for row in topic_rows(path) if is_markup(path) else query_rows(path):
+        for row in queries_of(self._files["queries"]):
             yield row.where, row.id, row.text, row.instruction
 
     def labels(self, split: str | None) -> Iterator[Label]:
