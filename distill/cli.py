@@ -99,7 +99,7 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
     if explain:
         return _explain(run, explain)
     names = (*(one.name for one in stages), "report") if name == "run" else (name,)
-    check(run, lambda: {stage for stage, due in plan(run, stages) if due and stage in names})
+    check(run, lambda: {stage for stage, due in plan(run, stages) if (due or retry_failed) and stage in names})
     run.retry_failed = retry_failed
     with store.lease(run.folder):
         run.claim()
