@@ -129,7 +129,7 @@ def _check_pairs(run: Run) -> None:
     from distill.pipeline.dry_run import has_data
 
     if not has_data(run):
-        raise DataError(f"pairs.path: {run.config.pairs.path} is not there")
+        raise DataError(f"pairs.path: {run.config.pairs.path}: no such folder or file")
 
 
 def _check_set(run: Run, entry: SetSettings, key: str) -> None:

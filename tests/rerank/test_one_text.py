@@ -35,7 +35,6 @@ AWKWARD: list[tuple[Any, str, str]] = [  # title, text, the passage
     ("Sheep", "line one\r\nline two\r\n", "Sheep line one\r\nline two"),
     ("\u00a0Goats\u00a0", "climb\u2003", "Goats climb"),
     ("Emoji \U0001f98a", "one sign \U0001f98a", "Emoji \U0001f98a one sign \U0001f98a"),
-    (2024, "was a year", "2024 was a year"),
 ]
 QUERY, INSTRUCTION = (f" which animal {HALF}? \r\n", "  only mammals\n")
 ASKED = ("which animal ??", "only mammals")
