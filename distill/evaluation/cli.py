@@ -9,12 +9,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from distill.commands import FILE, Several, collected, writes_to
 from distill.errors import ConfigError
-from distill.results import EvaluationResult, as_json
+
+if TYPE_CHECKING:
+    from distill.results import EvaluationResult
 
 MEASURES = ("nDCG@10", "nDCG(judged_only=True)@10", "Judged@10")
 
@@ -59,6 +62,7 @@ class FileOptions:
         """Write --json, --markdown and --latex where they are asked for."""
         from distill import store
         from distill.evaluation import tables
+        from distill.results import as_json
 
         for path in filter(None, (self.json, self.markdown, self.latex)):
             writes_to(path.parent).mkdir(parents=True, exist_ok=True)
