@@ -20,7 +20,7 @@ def clean_text(value: object) -> str:
     """A value as text, without white space at its ends; inside nothing changes. None and NaN are "".
 
     Half a surrogate pair, which JSON can spell and no UTF-8 file can hold, becomes a question mark; so do bytes that
-    are no UTF-8. A number is its digits. Raises TypeError for lists, mappings and other objects.
+    are no UTF-8. Raises TypeError for numbers, lists, mappings and other objects, which no source takes for a text either.
     """
     if isinstance(value, str):
         text = value if value.isascii() or not _HALF_PAIRS.search(value) else _HALF_PAIRS.sub("?", value)
@@ -29,9 +29,7 @@ def clean_text(value: object) -> str:
         return ""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").replace("\ufffd", "?").strip()
-    if isinstance(value, int | float):
-        return str(value)
-    raise TypeError(f"a text is expected, this is a {type(value).__name__}")
+    raise TypeError(f"a text is expected, this is a {type(value).__name__}; write it as a text")
 
 
 def passage_text(title: object, text: object) -> str:

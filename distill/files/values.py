@@ -54,7 +54,7 @@ def id_of(value: object, where: str) -> str | None:
         return str(int(value))
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where}: an id is a text or a number; this is a {type(value).__name__}")
-    return clean_text(value)
+    return clean_text(str(value))
 
 
 def text_of(value: object, where: str, name: str = "text") -> str:

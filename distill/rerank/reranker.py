@@ -310,13 +310,16 @@ class Requests:
 
 
 def text_of(document: Document) -> str:
-    """A document's text, after its title where it has one. Raises InputError without a text."""
+    """A document's text, after its title where it has one. Raises InputError without a text, or with a title that is none."""
     if isinstance(document, str):
         return document
     text, title = document.get("text"), document.get("title")
     if not isinstance(text, str):
         raise InputError(f"a document is a text or has a key text; this has {', '.join(document) or 'no keys'}")
-    return passage_text(title, text)
+    try:
+        return passage_text(title, text)
+    except TypeError as error:
+        raise InputError(f"a document's title: {error}") from None
 
 
 def _calibration(wanted: str | Calibration | None, model: str | Backend) -> Calibration | None:

@@ -247,7 +247,7 @@ def test_adapters_that_know_no_title_ask_with_the_same_text(tool: str) -> None:
 
 
 def test_what_is_no_text_is_refused() -> None:
-    for value in ([], {}, object()):
+    for value in ([], {}, object(), 2024):
         with pytest.raises(TypeError, match="a text is expected"):
             clean_text(value)
     assert make_pair("q", "d", "q", "p", " \n").instruction is None

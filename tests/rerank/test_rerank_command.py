@@ -104,18 +104,18 @@ def test_a_threshold_leaves_passages_out_of_the_run_only(tiny: Path, data: Path)
         ({"corpus.jsonl": '{"_id": "d0", "text": "dog"}\n'}, "4 passages of the run have no text here"),
         ({"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'}, "5 of the run's queries have no text here"),
         ({"corpus.jsonl": "not json\n"}, "corpus.jsonl:1: not JSON"),
-        ({"queries.jsonl": '{"text": "fox"}\n'}, "queries.jsonl:1: a line is an object with _id and text"),
+        ({"queries.jsonl": '{"text": "fox"}\n'}, "queries.jsonl:1: a query has an id and a text; this has text"),
         (
             {"queries.jsonl": '{"_id": "q0", "text": "fox"}\n' * 2 + '{"_id": "q0", "text": "dog"}\n'},
-            "queries.jsonl:3: 'q0' is there twice with different texts; keep one",
+            "queries.jsonl:3: 'q0' is there twice with different texts, first at ",
         ),
         (
             {"corpus.jsonl": '{"_id": "d1", "text": "fox"}\n{"_id": "d1", "text": "dog"}\n'},
-            "corpus.jsonl:2: 'd1' is there twice with different texts; keep one",
+            "corpus.jsonl:2: 'd1' is there twice with different texts, first at ",
         ),
         (
             {"queries.jsonl": '{"_id": "q0", "text": "fox", "instruction": ["a"]}\n'},
-            "the instruction of 'q0' is no text",
+            "queries.jsonl:1: instruction is not a text but a list; write it as a text",
         ),
     ],
 )
