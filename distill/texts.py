@@ -20,7 +20,7 @@ def clean_text(value: object) -> str:
     """A value as text, without white space at its ends; inside nothing changes. None and NaN are "".
 
     Half a surrogate pair, which JSON can spell and no UTF-8 file can hold, becomes a question mark; so do bytes that
-    are no UTF-8. Raises TypeError for numbers, lists, mappings and other objects, which no source takes for a text either.
+    are no UTF-8. Raises TypeError for numbers, lists, mappings and other objects, as sources do.
     """
     if isinstance(value, str):
         text = value if value.isascii() or not _HALF_PAIRS.search(value) else _HALF_PAIRS.sub("?", value)

@@ -310,7 +310,7 @@ class Requests:
 
 
 def text_of(document: Document) -> str:
-    """A document's text, after its title where it has one. Raises InputError without a text, or with a title that is none."""
+    """A document's text, after its title where it has one. Raises InputError where it has none, or a title is none."""
     if isinstance(document, str):
         return document
     text, title = document.get("text"), document.get("title")
