@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from distill import store
+from distill.evaluation.settings import SetSettings
+from distill.files.qrels import Qrels
 from distill.pipeline.run import Run
 from distill.records import Judgement, Pair
+from sft.settings import StudentSettings
 
 Judged = Mapping[str, Sequence[Judgement]]
 
 
-def modes_of(run: Run, student: Any) -> dict[str, str]:
+def modes_of(run: Run, student: StudentSettings) -> dict[str, str]:
     """{system: mode} of one student: those of the configuration, else its target's."""
     from sft.targets import target_of
 
@@ -28,7 +31,7 @@ def modes_of(run: Run, student: Any) -> dict[str, str]:
     return {student.name if len(modes) == 1 else f"{student.name}.{mode}": mode for mode in modes}
 
 
-def in_order(run: Run) -> list[Any]:
+def in_order(run: Run) -> list[SetSettings]:
     """The evaluation sets, the one to calibrate on first."""
     first = run.config.evaluation.calibrate_on
     return sorted(run.config.evaluation.sets, key=lambda each: each.name != first)
@@ -39,7 +42,7 @@ def due(run: Run, set_name: str, mode: str) -> bool:
     return mode != "adaptive" or set_name != run.config.evaluation.calibrate_on
 
 
-def calibrate(run: Run, judged: Judged, qrels: Any, relevant_from: int) -> dict[str, Any]:
+def calibrate(run: Run, judged: Judged, qrels: Qrels, relevant_from: int) -> dict[str, Any]:
     """Fit each student's calibration.json on the judgements of the development set; {student: checks}."""
     from distill.errors import InputError
     from distill.rerank.calibration import FILE, write
@@ -61,7 +64,7 @@ def calibrate(run: Run, judged: Judged, qrels: Any, relevant_from: int) -> dict[
     return found
 
 
-def recheck(run: Run, pairs: Sequence[Pair], qrels: Any, relevant_from: int) -> None:
+def recheck(run: Run, pairs: Sequence[Pair], qrels: Qrels, relevant_from: int) -> None:
     """Check each student's saved calibration on the same pairs under `evaluation.calibration_instructions`, and save
     what was found with it; nothing is fitted anew."""
     from distill.rerank.calibration import FILE, check, read, write
@@ -90,7 +93,9 @@ def recheck(run: Run, pairs: Sequence[Pair], qrels: Any, relevant_from: int) -> 
             run.say(f"  {name}: calibrated scores are off under {text!r}; see the report")
 
 
-def describe(run: Run, judged: Judged, qrels: Any, relevant_from: int, seconds: Mapping[str, float]) -> dict[str, Any]:
+def describe(
+    run: Run, judged: Judged, qrels: Qrels, relevant_from: int, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """What the report draws: by student, each mode's tokens, pace, ECE before and after, bins, the curve of quality
     against tokens that other windows of mode adaptive would have given here, and how its calibration was checked."""
     from distill.rerank import adaptive

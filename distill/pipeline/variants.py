@@ -96,6 +96,6 @@ def configured(run: Run, variant: Variant, overrides: Sequence[str]) -> Run:
         at[last] = value
     teacher = raw.setdefault("teacher", {})
     if teacher.get("source") != "import":
-        teacher.setdefault("journal", str((run.folder / "traces" / "journal").resolve()))
+        teacher.setdefault("journal", str((run.traces / "journal").resolve()))
     settings = config.validate(RunConfig, raw, f"{run.origin}, ablate, {variant.label}")
     return Run(settings, run.folder / "ablation" / variant.name, run.origin, run.quiet)
