@@ -250,7 +250,7 @@ def test_a_task_of_mteb_with_decimal_labels_or_two_texts_of_an_id() -> None:
     assert suite.passages["d1"] == "fox" and suite.qrels == {"q": {"d1": 0.5, "d2": 1}}
     assert suite.values({"q": {"d2": 2.0, "d1": 1.0}}, ["nDCG@10", "RR@10"])["nDCG@10"]["q"] == 1.0
     corpus.append({"id": "d1", "title": "", "text": "another"})
-    with pytest.raises(DataError, match="corpus, row 3: the id 'd1' stands twice"):
+    with pytest.raises(DataError, match="corpus, row 3: the id 'd1' is there twice"):
         of_task(task("ndcg_at_10", corpus=corpus, queries=queries, relevant_docs={"q": {"d1": 1}}), "test")
 
 
