@@ -101,15 +101,16 @@ SETTINGS_NOT_COVERED: dict[str, dict[str, str]] = {
         **dict.fromkeys(["sft.base", "sft.prompt", "sft.revision", "sft.think_tokens"], COUNTED),
         **dict.fromkeys(["teacher.actor", "teacher.budget", "teacher.concurrency", "teacher.deadline_s"], HOW),
         **dict.fromkeys(["teacher.give_up_after_s", "teacher.journal", "teacher.workers"], HOW),
-        "teacher.require_reasoning": "stops the stage, changes no answer",
+        **dict.fromkeys(["teacher.require_reasoning", "teacher.require_verdict"], "stops the stage, changes no answer"),
         "teacher.tokenizer": "covered with teacher.context, without which it is not used",
         "pairs.ask": "decides which pairs are made; covered where the teacher writes queries, and all are made",
     },
     "filter": {
         "rounds": "given with the filter self_filter, and only with it",
         "pairs.language": "of BM25's analysis; the texts that are held out are the same",
+        **dict.fromkeys(["pairs.clicks", "pairs.files", "pairs.split"], OF_PAIRS),
     },
-    "dataset": {"prompt": "each kept trace names its prompt"},
+    "dataset": dict.fromkeys(["prompt", "sft.prompt"], "each kept trace names its prompt"),
     "evaluate": {"prompt": "always sft.prompt, which is the students'"},
 }
 THROUGH = {"evaluate": "sft"}  # a stage whose input is the other's fingerprint: what the other notices, it notices

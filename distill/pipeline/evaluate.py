@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 def _settings(run: Run) -> Json:
     """The evaluation's own, and those of the pairs that decide measures and lists, where they are not the defaults."""
-    of_pairs = run.config.pairs.model_dump(include={"relevant_from", "language"}, exclude_defaults=True)
+    deciding = {"relevant_from", "language", "clicks", "split", "files"}
+    of_pairs = run.config.pairs.model_dump(mode="json", include=deciding, exclude_defaults=True)
     return {**dump(run.config.evaluation), "seed": run.config.seed, **of_pairs}
 
 
