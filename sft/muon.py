@@ -36,7 +36,7 @@ class MuonAdamW(torch.optim.Optimizer):
         """One step of each."""
         loss = closure() if closure is not None else None
         for part in self._parts:
-            part.step()
+            part.step()  # type: ignore[no-untyped-call]
         return loss
 
     def state_dict(self) -> dict[str, Any]:

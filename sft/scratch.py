@@ -140,4 +140,6 @@ def new_model(tokenizer: PreTrainedTokenizerFast, settings: ScratchSettings | No
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return Qwen2ForCausalLM(config).float()
+        model = Qwen2ForCausalLM(config)
+        model.float()
+        return model

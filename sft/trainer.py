@@ -178,7 +178,8 @@ class StudentTrainer(SFTTrainer):
         count = outputs.label_mask.sum() if num_items_in_batch is None else num_items_in_batch
         scored = outputs.label_mask.sum().clamp(min=1)
         self._note((outputs.is_top1.sum() / scored).item(), model.training, inputs)
-        return self._shared(-(outputs.log_probs * weights[:, 1:]).sum() / count, num_items_in_batch)
+        loss: torch.Tensor = -(outputs.log_probs * weights[:, 1:]).sum() / count
+        return self._shared(loss, num_items_in_batch)
 
     def _shared(self, loss: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
         """DDP averages gradients over workers; the count is of all their tokens."""
