@@ -108,7 +108,7 @@ class StudentTrainer(SFTTrainer):
         return super()._prepare_dataset(dataset, processing_class, args, packing, *rest)
 
     def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
+        super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
         columns: list[str] = list(self._signature_columns or ())
         self._signature_columns: Any = [*dict.fromkeys([*columns, "token_weights"])]
 
@@ -146,7 +146,7 @@ class StudentTrainer(SFTTrainer):
         labels = inputs["labels"]
         if labels.is_cuda or return_outputs:
             if weights is None:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[no-untyped-call]
             return self._fused(model, inputs, weights, num_items_in_batch)
         if self.args.packing:  # one row; documents are kept apart by their positions
             kept: Any = (labels[0, 1:] != -100).nonzero().flatten()
@@ -184,7 +184,7 @@ class StudentTrainer(SFTTrainer):
     def _shared(self, loss: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
         """DDP averages gradients over workers; the count is of all their tokens."""
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            return loss * self.accelerator.num_processes
+            loss = loss * self.accelerator.num_processes
         return loss
 
     def _note(self, accuracy: float, training: bool, inputs: dict[str, Any]) -> None:
