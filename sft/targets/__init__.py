@@ -9,7 +9,7 @@ from __future__ import annotations
 from distill.plugins import Kind
 from sft.targets.base import Target
 
-TARGETS: Kind[Target] = Kind("target", "sft.targets", Target)
+TARGETS: Kind[Target] = Kind("target", "sft.targets", Target)  # type: ignore[type-abstract, unused-ignore]
 
 
 def target_of(name: str) -> Target:
