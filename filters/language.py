@@ -83,7 +83,8 @@ class Language(RowFilter):
             return None
         if not expected:
             language, sure = _identify(before)
-            expected = [language] if len(before) >= STRETCH and sure >= self.certain else []
+            certain = sure >= self.certain or (language == "en" and _is_english(before))
+            expected = [language] if len(before) >= STRETCH and certain else []
         language, sure = _identify(last)
         if not expected or language in expected or sure < self.certain:
             return None

@@ -16,7 +16,8 @@ from filters.settings import FilterSettings, files, make
 def keys(settings: FilterSettings, tools: Tools) -> list[str]:
     """One hash a filter of `filters.engine.build.build`: equal where it and all before it would say the same again.
 
-    Hashed are its settings, its tools and the bytes of its file. Not covered: what an external one's file imports.
+    Hashed are its settings, its tools and the bytes of its file and its rules. Not covered: what an external one's file
+    imports.
     """
     before = json.dumps([tools.identity.get("rows"), tools.seed])
     hashes = []
@@ -41,8 +42,10 @@ def _hash(parts: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _code(kind: type[Filter]) -> str:
-    return _file_hash(Path(inspect.getfile(kind)))
+def _code(kind: type[Filter]) -> list[str]:
+    """Of the filter's file, and of those with its rules: `_leak_rules.py` of `leak.py`."""
+    file = Path(inspect.getfile(kind))
+    return [_file_hash(path) for path in (file, *sorted(file.parent.glob(f"_{file.stem}_*.py")))]
 
 
 def _file_hash(path: Path) -> str:

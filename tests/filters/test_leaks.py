@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from filter_rows import pair, reasons, sifted, trace
+
+from filters.leak import Leak
 
 BEFORE = "Okay, let me look at what the query wants. The passage begins with a remark on trade."
 AFTER = "Going through it again, nothing contradicts this reading."
@@ -16,8 +19,12 @@ def lines(name: str) -> list[str]:
     return (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize(("name", "kind"), [("leaks.txt", "leak"), ("endings.txt", "language")])
-def test_most_of_our_own_phrasings_are_found(name: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("leaks.txt", "leak"), ("leaks_blind.txt", "leak"), ("endings.txt", "language")]
+)
+def test_most_phrasings_are_found(name: str, kind: str) -> None:
+    """`leaks_blind.txt` was written by somebody who had not seen the patterns, which found 10 of its 24; they were then
+    widened by its kinds, so it is blind no longer. The other lists are by the author of the patterns."""
     given = lines(name)
     texts = [f"{BEFORE} {AFTER} {s}" if kind == "language" else f"{BEFORE} {s} {AFTER}" for s in given]
     pairs = [
@@ -46,6 +53,22 @@ def test_what_sounds_like_a_leak_and_is_none(sentence: str) -> None:
     assert sifted([(one, trace(one, reasoning=f"{BEFORE} {sentence} {AFTER}"))], ["leak", "language"]).rejected == []
 
 
+# Query, passage and reasoning about labels, answer keys, raters and tests, and questions that are still open.
+ABOUT_LABELS = [json.loads(line) for line in lines("about_labels.jsonl")]
+
+
+@pytest.mark.parametrize("row", ABOUT_LABELS, ids=lambda row: row["query"])
+def test_a_passage_about_labels_is_no_leak(row: dict[str, str]) -> None:
+    one = pair(query=row["query"], passage=row["passage"])
+    assert sifted([(one, trace(one, reasoning=row["reasoning"]))], ["leak", "language"]).rejected == []
+
+
+def test_a_given_label_is_a_leak_even_on_a_passage_about_labels() -> None:
+    one = pair(query="how to read a nutrition label", passage="A nutrition label gives the serving size.")
+    for sentence in ("The label says relevant, so it fits.", "I was told that the label is true."):
+        assert sifted([(one, trace(one, reasoning=f"{BEFORE} {sentence} {AFTER}"))], ["leak"]).rejected, sentence
+
+
 @pytest.mark.parametrize(
     ("text", "ending"),
     [
@@ -72,6 +95,14 @@ def test_an_english_ending_of_another_language_is_found_too() -> None:
         sifted([(one, trace(one, reasoning=f"{german} So the text does not say when."))], ["language"])
     ).values()
     assert why.startswith("the last sentence is in 'en', not in de: “So the text")
+
+
+def test_the_search_of_a_column_passes_over_no_leak_of_the_lists() -> None:
+    one = pair()
+    texts = [*lines("leaks.txt"), *lines("leaks_blind.txt"), *(row["reasoning"] for row in ABOUT_LABELS)]
+    looked = Leak().prefilter(pa.chunked_array([texts]))
+    rejected = [Leak()(one, trace(one, reasoning=text)) is not None for text in texts]
+    assert all(look for look, leak in zip(looked, rejected, strict=True) if leak) and not all(looked)
 
 
 def test_clean_published_traces_are_kept(shared: Path) -> None:
