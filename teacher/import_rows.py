@@ -121,7 +121,7 @@ def _value(raw: JsonObject, name: str, columns: dict[str, str], where: str) -> J
 def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str], prompt: str) -> ImportedRow:
     asked, told = _conversation(row["messages"])
     if row["prompt"] is not None:
-        asked = _conversation(row["prompt"])[0] if isinstance(row["prompt"], list) else clean_text(row["prompt"])
+        asked = _conversation(row["prompt"])[0] if isinstance(row["prompt"], list) else _text(row["prompt"])
     text, keys = "", ()  # type: tuple[str, tuple[str, ...]]
     query, passage = _text(row["query"]), _text(row["passage"])
     if asked:
@@ -193,4 +193,6 @@ def _text(value: JsonValue) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else clean_text(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return clean_text(str(value))

@@ -5,7 +5,9 @@ Whatever fails later for a reason that could be seen here is a fault of this mod
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from distill.errors import ConfigError, DataError, DiskFull, InputError
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import base_of, data_folder, refuse_the_same, settings_of
+from distill.processes import die_with_parent
 
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
@@ -89,7 +92,11 @@ def _keys(run: Run) -> Iterator[Look]:
 
 
 def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Look]:
-    """What is looked at for the stages; without `network`, only what lies on this machine."""
+    """What is looked at for the stages; without `network`, only what lies on this machine.
+
+    Then torch and TRL are looked at in a process of its own: a run needs them later, a dry run does not.
+    """
+    look = partial if network else partial(partial, _in_a_process)
     if "pairs" in stages:
         yield partial(_check_pairs, run)
     if {"pairs", "evaluate"} & set(stages):
@@ -102,8 +109,8 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
         from sft import check as training
 
         settings = run.config.sft.model_copy(update={"base": base_of(run)})
-        yield partial(training.check_base, settings, network)
-        yield partial(training.check_training, settings, run.config.seed, run.students)
+        yield look(training.check_base, settings, network)
+        yield look(training.check_training, settings, run.config.seed, run.students)
         if network:
             yield partial(training.check_trackers, settings)
         yield partial(_check_memory, run, settings)
@@ -111,7 +118,12 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
     elif "evaluate" in stages:
         from sft import check as training
 
-        yield partial(training.check_base, run.config.sft.model_copy(update={"base": base_of(run)}), network)
+        yield look(training.check_base, run.config.sft.model_copy(update={"base": base_of(run)}), network)
+
+
+def _in_a_process(function: Callable[..., None], *arguments: object) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), die_with_parent) as process:
+        process.submit(function, *arguments).result()
 
 
 def _check_memory(run: Run, settings: SftSettings) -> None:
