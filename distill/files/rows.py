@@ -24,7 +24,7 @@ ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
-_SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
+SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
 csv.field_size_limit(1 << 30)
 
 
@@ -67,7 +67,7 @@ def split_files(paths: Sequence[Path]) -> dict[str, list[Path]]:
     others: list[Path] = []
     for path in paths:
         name = re.split(r"[-_.]", path.name.lower())[0]
-        if name in _SPLITS:
+        if name in SPLITS:
             parts.setdefault(name, []).append(path)
         else:
             others.append(path)

@@ -57,6 +57,9 @@ def build(
         say(f"left out: {count:,} {what}")
     for what, count in builder.data.counts.items():
         say(f"source: {count:,} {what}")
+    if len(builder.data.by_split) > 1:
+        rows = ", ".join(f"{name} {count:,}" for name, count in builder.data.by_split.items())
+        say(f"rows by split: {rows}; split {_split(settings)} is read")
     if settings.synthesize:
         say(f"writing queries for {settings.synthesize.passages} passages")
         builder.synthesize()
@@ -75,9 +78,16 @@ def build(
     return list(builder.pairs.values()), _counts(builder)
 
 
+def _split(settings: PairSettings) -> str | None:
+    """The split of the source that is read; None: its only one."""
+    return settings.split if isinstance(settings.split, str) else settings.qrels
+
+
 def _counts(builder: PairBuilder) -> dict[str, Json]:
     pairs = list(builder.pairs.values())
-    clean = builder.tally("clean")
+    clean = Counter(builder.tally("clean"))
+    others = {name: rows for name, rows in builder.data.by_split.items() if name != _split(builder.settings)}
+    clean.update({f"rows of split {name}": rows for name, rows in others.items() if len(builder.data.by_split) > 1})
     steps = {name: dict(sorted(counts.items())) for name, counts in builder.counts.items() if name != "clean"}
     return {
         "pairs": len(pairs),

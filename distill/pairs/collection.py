@@ -21,7 +21,7 @@ class Collection:
     `listed` are hard negatives that the source itself lists, best first; `split_of` says which part a query belongs
     to; `negative_grades` counts labels below 0 in the source, which are read as 0. A judged passage that has no text
     stays in `qrels`, since an evaluation counts it as not found; `left_out` is {what has no text: how many},
-    `counts` what else the source has counted.
+    `counts` what else the source has counted, `by_split` the rows of labels by their column of splits.
     """
 
     passages: Mapping[str, str]
@@ -34,6 +34,7 @@ class Collection:
     split_of: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    by_split: dict[str, int] = field(default_factory=dict)
 
 
 def gather(source: Source, split: str | None, missing: float = MISSING, gains: bool = False) -> Collection:
@@ -88,6 +89,7 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
         unlabelled={query_id: list(passages) for query_id, passages in unlabelled.items()},
         left_out=gaps.counts(),
         counts=dict(source.counts),
+        by_split=dict(source.by_split),
     )
 
 

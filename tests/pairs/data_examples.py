@@ -283,6 +283,10 @@ EXAMPLES: dict[str, list[Example]] = {
         folder(BOTH, **{"a__jsonl": jsonl(ROWS[0]), "b__csv": f"query,passage,label\nnight train,{TRAIN},1\n",
                         "__DS_Store": b"\0\0\0\1Bud1", "~$a__csv": b"\0", "__MACOSX/__a__jsonl": b"\0"}),
         table("no split 'Train'; there are test, train", "t.jsonl", jsonl(*SPLIT), split="Train"),
+        table(HARVEST, "t.jsonl", jsonl(*SPLIT, {**ROWS[1], "split": "dev"}, {**ROWS[1], "split": "train_b"})),
+        *(table(f"t.jsonl:2: the split {name!r} is nearly 'train'", "t.jsonl", jsonl(SPLIT[0], {**ROWS[1], "split": name}))
+          for name in ("trian", "TRAIN", "training", "trai")),
+        three("r.csv:3: the split 'trian' is nearly 'train'", "query-id,corpus-id,score,split\nq1,d1,1,train\nq2,d2,1,trian\n"),
         table("no split in this row", "t.jsonl", jsonl(SPLIT[0], {**ROWS[1], "split": None})),
         table("holds test, train; say which one is split in pairs.qrels", "t.jsonl", jsonl(*SPLIT),
               split={"train": 0.5, "test": 0.5}),

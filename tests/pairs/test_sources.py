@@ -286,3 +286,14 @@ def test_passages_are_read_from_disk_and_not_held(tmp_path: Path) -> None:
     assert passages["9999"].startswith("9999 ") and len(passages["0"]) == 4002 and len(passages) == 10_000
     with pytest.raises(KeyError):
         passages["10000"]
+
+
+def test_rows_of_other_splits_are_counted_and_said(tmp_path: Path) -> None:
+    names = ["train", "dev", "tset", " train", "dev"]
+    rows = "".join(f"query {at},passage {at},1,{name}\n" for at, name in enumerate(names))
+    (tmp_path / "t.csv").write_text("query,passage,label,split\n" + rows)
+    settings = PairSettings.model_validate({"source": "table", "path": "t.csv", "negatives": "none"})
+    said: list[str] = []
+    pairs, counts = build(settings, 0, tmp_path / "t.csv", notify=said.append)
+    assert len(pairs) == 2 and "rows by split: train 2, dev 2, tset 1; split train is read" in said
+    assert counts["left_out"] == {"rows of split dev": 2, "rows of split tset": 1}

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.files.rows import SPLITS
+
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
 
@@ -41,6 +43,11 @@ class Source(ABC):
         """{what is worth saying of the labels that were read: how many pairs}."""
         return Counter()
 
+    @cached_property
+    def by_split(self) -> Counter[str]:
+        """{split: rows of labels}, where one column says it; set while labels are read."""
+        return Counter()
+
     @classmethod
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
         """The source at `folder`, the path of the settings; paths in `settings.files` are relative to `base`.
@@ -68,6 +75,30 @@ class Source(ABC):
     def negatives(self, split: str | None) -> Iterator[tuple[str, str]]:
         """(query, passage) of hard negatives that the source lists without having judged them, best first."""
         return iter(())
+
+
+# Values of one column that are surely meant to be the split that is asked for.
+_LONGER = {"train": ("training", "trainset"), "test": ("testing", "testset")}
+
+
+def is_misspelt(value: str, split: str) -> bool:
+    """Whether a row's split is the chosen one in another case, or, for train, test and the like, with a slip in it."""
+    own, wanted = value.casefold(), split.casefold()
+    if own == wanted or own in _LONGER.get(wanted, ()):
+        return value != split
+    if wanted not in SPLITS or own in SPLITS or not own.isalpha():
+        return False
+    swapped = sorted(own) == sorted(wanted)
+    return swapped or (len(wanted) > 3 and abs(len(own) - len(wanted)) <= 1 and _one_edit(own, wanted))
+
+
+def _one_edit(one: str, other: str) -> bool:
+    """Whether one letter more, less or another makes the one the other."""
+    same = 0
+    while same < min(len(one), len(other)) and one[same] == other[same]:
+        same += 1
+    rest, wanted = one[same:], other[same:]
+    return rest[1:] in (wanted, wanted[1:]) or rest == wanted[1:]
 
 
 def no_such_split(name: str, split: str | None, there: list[str]) -> str:

@@ -16,7 +16,7 @@ from distill.errors import ConfigError, DataError
 from distill.files.rows import Row, rows, split_files, table_files
 from distill.files.values import gain_of, id_of, is_missing, keys, text_of
 from distill.pairs.clicks import ClickRow, click_labels
-from distill.pairs.sources.base import Label, Passage, Query, Source, no_such_split
+from distill.pairs.sources.base import Label, Passage, Query, Source, is_misspelt, no_such_split
 from distill.records import digest
 from distill.texts import passage_text
 
@@ -172,8 +172,9 @@ class Table(Source):
         named = split in parts
         if parts and split is None and len(parts) > 1:
             raise DataError(no_such_split(self.name, split, list(parts)))
-        there: dict[str, None] = {}
-        bare = ""
+        there = self.by_split
+        there.clear()
+        bare = misspelt = ""
         chosen = False
         for where, row in table.rows(split if named else None):
             value = self._value(row, "split")
@@ -182,7 +183,9 @@ class Table(Source):
                 own = None
             else:
                 own = str(value).strip()
-                there[own] = None
+                if own not in there and split is not None and is_misspelt(own, split):
+                    misspelt = misspelt or f"{where}: the split {own!r}"
+                there[own] += 1
             if bare and there:
                 raise DataError(f"{bare}: no split in this row, and {next(iter(there))!r} in others; name one in each")
             if own is None and parts and not named and split is not None:
@@ -194,6 +197,8 @@ class Table(Source):
             raise DataError(no_such_split(self.name, split, sorted(there)))
         if not chosen and (there or parts):
             raise DataError(no_such_split(self.name, split, sorted(there) or list(parts)))
+        if misspelt:
+            raise DataError(f"{misspelt} is nearly {split!r}, which is read; write it alike, or as a name of its own")
 
     def _query(self, row: Row, where: str) -> tuple[str, str | None]:
         named = self._one or "query" in self._columns or "text" not in row
