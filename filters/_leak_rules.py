@@ -140,7 +140,7 @@ LABEL = (
     rf"|given|known|made|determined|chosen)\b",
     rf"\b{_WHAT} (?:here |itself )?(?:is|was|has been|had been|being) (?:fixed|decided|established|settled|set"
     rf"|determined|known|chosen|agreed|made|given) (?:{_BEFORE}|for (?:me|us))\b",
-    rf"\b{_WHAT} (?:that |which )?{_I_WAS} (?:handed|given|shown|told|supplied|provided|dealt)\b",
+    rf"\b{_WHAT},? (?:that |which )?{_I_WAS} (?:handed|given|shown|told|supplied|provided|dealt)\b",
     rf"\b{_WHAT} (?:that |which )?{_I_WAS} (?:supposed|meant|expected|asked|required) to\b",
     rf"\bwith the {_WHAT} (?:already )?(?:in hand|in mind|in view|known|given|fixed|settled|at hand"
     rf"|in front of)\b",
@@ -154,6 +154,10 @@ LABEL = (
     r"\b(?:pretend\w*|as if|as though|like)(?: that)? (?:i|we) (?:do not|don['’]t|did not|didn['’]t|had not"
     r"|hadn['’]t|have not|haven['’]t|had never|never|know nothing|knew nothing|had no|have no|was never"
     r"|were never)\b",
+    r"\b(?:is|was|been) (?:classed|filed|entered|put down|put|sorted) (?:as|into|under) (?:an? |the )?(?:not |ir"
+    r"|non-?)?(?:relevant|positive|negative|match|hit|miss)\b",
+    r"\bthe (?:positive|negative) (?:relevance )?(?:label|judge?ment|annotation|tag)\b",
+    r"\b(?:reviewer|judge|expert|maker|author|creator)s? of (?:this|the) (?:data ?set|pair|benchmark|example)\b",
     r"\bpretend(?:ing)? (?:not to|to (?:decide|judge|reason|weigh|think|find|discover|not))\b",
     r"\b(?:as if|as though) (?:i|we)(?: had| have|['’]d)? (?:reached|arrived|come|concluded|found|decided|judged"
     r"|worked)\b",
@@ -215,6 +219,7 @@ GRAMMAR = (
      r"|tell|force|instruct|oblige)(?:s|ed|d)? (?:me|us) to ", rf"{_TO_REACH}\w* {_up_to(6)}{_HOLDS}"),
     ("", r"\b(?:i|we)(?: now| just| only| still|['’]ll| will| would|['’]ve)? (?:need to|have to|had to|must|got to"
      rf"|am to|are to) {_TO_DEFEND} ", _up_to(6) + _HOLDS),
+    ("", r"\b(?:i|we) (?:only|just|merely) (?:need|have) to (?:find|name|list|give) ", _up_to(3) + _HOLDS),
     ("", r"\b(?:my|our|this|the) (?:explanation|reasoning|argument|task|job|analysis|justification|thinking|rationale"
      rf"|trace) (?:here )?{_SHOULD} ", rf"{_up_to(2)}(?:end|arrive|lead|land|conclude|come|support|justify|reach|point"
      rf"|explain|defend|argue|show) {_up_to(4)}{_HOLDS}"),
