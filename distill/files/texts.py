@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 
 from distill.errors import DataError
@@ -16,6 +19,9 @@ _IDS = ("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "qid", "qu
 _PASSAGES = ("text", "contents", "body", "passage", "segment", "title")
 _QUERIES = ("text", "query", "title", "question")
 _NOTES = ("instruction", "narrative")
+_HEAD = 100  # first lines of a TSV that say whether its first line is a header
+_WORD = re.compile(r"[^\W\d]+(?:[-_. ][^\W\d]+)?")  # a column's name
+_KEY = re.compile(r"\S*\d\S*")  # an id as people count them
 _PASSAGE_COLUMNS = {2: ("id", "text"), 3: ("id", "title", "text"), 4: ("id", "url", "title", "body")}
 _QUERY_COLUMNS = {2: ("id", "text"), 3: ("id", "text", "instruction")}
 
@@ -35,8 +41,8 @@ def passage_rows(path: Path) -> Iterator[Text]:
     id, url, title, body. A header is known by its names. Raises DataError with file and line.
     """
     for where, row in _rows(path, _PASSAGE_COLUMNS, _PASSAGES):
-        name = _first(row, _PASSAGES)
-        key = id_of(row.get(str(_first(row, _IDS))), where)
+        name = _text_column(row, _PASSAGES, where)
+        key = id_of(row.get(str(_id_column(row, where))), where)
         if key is None or name is None:
             raise DataError(f"{where}: a passage has an id and a text; this has {keys(row)}")
         title = "" if name == "title" else raw_text(row.get("title"), where, "title")
@@ -49,19 +55,46 @@ def query_rows(path: Path) -> Iterator[Text]:
     Raises DataError with file and line.
     """
     for where, row in _rows(path, _QUERY_COLUMNS, _QUERIES):
-        name = _first(row, _QUERIES)
-        key = id_of(row.get(str(_first(row, _IDS))), where)
+        name = _text_column(row, _QUERIES, where)
+        key = id_of(row.get(str(_id_column(row, where))), where)
         if key is None or name is None:
             raise DataError(f"{where}: a query has an id and a text; this has {keys(row)}")
-        note = _first(row, _NOTES)
+        note = next((name for name in _NOTES if not is_missing(row.get(name))), None)
         instruction = text_of(row[note], where, note) if note else ""
         yield Text(where, key, text_of(row[name], where, name), instruction or None)
 
 
-def _first(row: Row, names: Sequence[str]) -> str | None:
-    """The first of the names under which the row says anything, else the first that it has."""
-    there = [name for name in names if name in row]
-    return next((name for name in there if not is_missing(row[name])), there[0] if there else None)
+def one_column(row: Row, names: Sequence[str], what: str, where: str) -> str | None:
+    """The one of the columns that is the id or the text; None where there is none.
+
+    Raises DataError where two of them may be it: they say different things in this row.
+    """
+    first = names[0] if names else None
+    for name in names[1:]:
+        if str(row[name]).strip() != str(row[first or name]).strip():
+            raise DataError(
+                f"{where}: {first!r} and {name!r} may both be the {what}; take the one out that is not, or rename it"
+            )
+    return first
+
+
+def _id_column(row: Row, where: str) -> str | None:
+    return one_column(row, _columns(tuple(row), _IDS), "id", where)
+
+
+def _text_column(row: Row, texts: tuple[str, ...], where: str) -> str | None:
+    """The text's column: of the names under which the row says anything, the title only where it is alone."""
+    names = _columns(tuple(row), texts)
+    said = [name for name in names if not is_missing(row[name])] if len(names) > 1 else names
+    return one_column(row, [name for name in said if name != "title"] or said or names, "text", where)
+
+
+@lru_cache(maxsize=1024)
+def _columns(row: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    there = tuple(name for name in names if name in row)
+    if there[:1] in (("pid",), ("passage_id",)):  # of a passage of MS MARCO; docid is its document's
+        return tuple(name for name in there if name not in ("docid", "doc_id"))
+    return there
 
 
 def _rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[str]) -> Iterator[tuple[str, Row]]:
@@ -73,17 +106,20 @@ def _rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[str])
 def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[str]) -> Iterator[tuple[str, Row]]:
     names: tuple[str, ...] = ()
     forms = " or ".join(", ".join(form) for form in columns.values())
-    for number, cells in tab_lines(path, "name JSON lines with _id and text, or a TSV of id and text"):
+    numbered = tab_lines(path, "name JSON lines with _id and text, or a TSV of id and text")
+    head = list(islice(numbered, _HEAD))
+    for number, cells in chain(head, numbered):
         where = f"{path}:{number}"
         if not names:
             header = tuple(cell.strip().lower() for cell in cells)
-            if header[0] in _IDS and len(header) > 1 and set(header) & {*texts, "url"}:
+            if set(header) & set(_IDS) and set(header) & {*texts, "url"}:
                 if len(set(header)) < len(header):
                     raise DataError(f"{where}: two columns of one name; rename one")
                 names = header
                 continue
             if len(cells) not in columns:
                 raise DataError(f"{where}: {len(cells)} columns by tabs; a line is {forms}, or a header names them")
+            _check_head([cells for _, cells in head], where, columns[len(cells)])
             names = columns[len(cells)]
         if len(cells) != len(names):
             raise DataError(f"{where}: {len(cells)} columns by tabs, and {len(names)} before; take tabs out of texts")
@@ -92,3 +128,25 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
         if len(names) == 4 and isinstance(url, str) and url.strip() and "://" not in url:
             raise DataError(f"{where}: four columns are id, url, title, body, and {url[:40]!r} is no URL")
         yield where, row
+
+
+def _check_head(head: Sequence[list[str]], where: str, form: Sequence[str]) -> None:
+    """Raises DataError where a TSV's first lines show that its columns are not those of the form: the first line is a
+    header of unknown names, the first column counts the lines as pandas does, or a query's third column is a number.
+    """
+    first, others = head[0], [cells for cells in head[1:] if len(cells) == len(form)]
+    remedy = f"or put the header {', '.join(form)} above the lines, with tabs"
+    if others and all(_WORD.fullmatch(cell.strip()) and len(cell) < 30 for cell in first):
+        ids, texts = ([cells[place].strip() for cells in others] for place in (0, -1))
+        if all(map(_KEY.fullmatch, ids)) or all(" " in text for text in texts):
+            raise DataError(
+                f"{where}: looks like a header of unknown names ({', '.join(first)}); "
+                f"rename its columns to {', '.join(form)}, {remedy}"
+            )
+    if len(form) < 3 or not others:
+        return
+    rows = [first, *others]
+    if all(cells[0] == str(index) and _KEY.fullmatch(cells[1].strip()) for index, cells in enumerate(rows)):
+        raise DataError(f"{where}: the first column looks like pandas' index; write with index=False, {remedy}")
+    if form[-1] == "instruction" and all(cells[2].strip().isdecimal() for cells in rows):
+        raise DataError(f"{where}: the third column is the instruction, and here are numbers; take it out, {remedy}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import ConfigError, DataError
 from distill.files.rows import Row, rows, split_files, table_files
+from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, keys, text_of
 from distill.pairs.clicks import ClickRow, click_labels
 from distill.pairs.sources.base import Label, Passage, Query, Source, is_misspelt, no_such_split
@@ -30,7 +31,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "title": ("title",),
     "label": ("label", "relevance", "rel", "grade", "score"),
     "query_id": ("query_id", "qid"),
-    "doc_id": ("doc_id", "corpus_id", "docid", "passage_id", "pid"),
+    "doc_id": ("doc_id", "corpus_id", "docid", "docno", "passage_id", "pid"),
     "instruction": ("instruction",),
     "split": ("split",),
     "clicks": ("clicks", "click_count", "num_clicks"),
@@ -219,9 +220,13 @@ class Table(Source):
         return text_of(row[name], where, name)
 
     def _id(self, row: Row, what: str, where: str, *texts: str | None) -> str:
-        value = None if self._by_text else self._value(row, what)
-        if value is None and not self._one:
-            value = next((row[name] for name in _ALONE if name in row), None)
+        if self._one or what in self._columns:
+            value = None if self._by_text else self._value(row, what)
+        else:
+            usual = self._column(row, what)
+            names = [*([usual] if usual else ()), *(name for name in _ALONE if name in row)]
+            name = one_column(row, names, "id", where)
+            value = row[name] if name else None
         return id_of(value, where) or digest(*texts)[:16]
 
     def _needed_id(self, row: Row, what: str, where: str) -> str:

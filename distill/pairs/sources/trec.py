@@ -48,9 +48,13 @@ class Trec(Source):
             yield row.where, row.id, row.text
 
     def queries(self) -> Iterator[Query]:
-        """With the narrative, where topics have one, as the instruction."""
+        """With the narrative, where topics have one, or a TSV's third column as the instruction, which is counted."""
+        instructed = 0
         for row in queries_of(self._files["queries"]):
+            instructed += row.instruction is not None
             yield row.where, row.id, row.text, row.instruction
+        if instructed:
+            self.counts["queries whose narrative, or third column, was read as the instruction"] = instructed
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """Of `qrels.SPLIT`; of `qrels` where that is the only one."""
