@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pydantic import SecretStr
 
 from distill.errors import DistillError, Stopped
+from distill.plugins import external_file, is_external
 from distill.processes import cores
 from teacher.messages import WireRequest, WorkerReport
 from teacher.settings import Endpoint, TeacherSettings
@@ -55,7 +57,9 @@ def make_worker(
     """A worker with its share of the run's limits."""
     source = settings.made_source()
     connections = source.connect(endpoints, keys)
-    return Worker(connections, settings.attempts, source.share(settings.concurrency), stage)
+    name = settings.source
+    own = f"{external_file(name, Path()).name}:{name.rpartition(':')[2]}" if is_external(name) else ""
+    return Worker(connections, settings.attempts, source.share(settings.concurrency), stage, own)
 
 
 def connect(workers: int) -> bool:
@@ -116,6 +120,7 @@ class ActorPool:
         self.ready: set[int] = set()  # those that Ray has placed: a pending actor must hold no requests
         self._calls: dict[ObjectRef[WorkerReport], int] = {}
         self._deaths = 0
+        self._error: DistillError | None = None
         self._looked = time.monotonic()
 
     def _made(self) -> ActorHandle[WorkerActor]:
@@ -155,9 +160,10 @@ class ActorPool:
             try:
                 report = self._ray.get(call)
             except self._ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, DistillError):
-                    raise error.cause from None
-                raise  # a bug of ours
+                if not isinstance(error.cause, DistillError):
+                    raise  # a bug of ours
+                self._error = error.cause
+                continue
             except self._ray.exceptions.RayError as error:
                 left += self._replace(number, error)
                 continue
@@ -166,6 +172,8 @@ class ActorPool:
             for request_id in report.done:
                 self.held[number].pop(request_id, None)
             reports.append((number, report))
+        if self._error is not None and not reports:  # else at the next call: these answers are journalled first
+            raise self._error
         return reports, left
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import random
 import time
 from collections import deque
@@ -15,9 +16,10 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
 from distill.answers import JsonObject
+from distill.errors import ConfigError, DistillError
 from distill.records import Answer, JournalEntry
 from teacher.client import PROBE, PROBE_SAMPLING, guess_prompt
-from teacher.faults import Action, Fault, as_error, explained, from_exception
+from teacher.faults import Action, Fault, as_error, explained, from_exception, raised_in
 from teacher.journal import encode
 from teacher.limits import EndpointLimits
 from teacher.messages import PendingRequest, WireRequest, WorkerReport
@@ -27,13 +29,16 @@ THROTTLES, ANSWERS_OTHERS_S = 200, 60.0  # a request fails when it is refused so
 LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 5 ms
 LONGEST_BACKOFF_S = 60.0
 BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline": 0.1}  # nobody asked us to slow down
+PROGRAMMING = NameError, TypeError, AttributeError, ImportError, SyntaxError, NotImplementedError  # never transient
 USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (limits.py)
 
 
 class Worker:
     """Connections with their limits share the work: `attempts` a request, at most `concurrency` in flight.
 
-    `stage` is the one on whose account the answers go.
+    `stage` is the one on whose account the answers go; `own_source` is the name of a source outside the project,
+    `file.py:Class`: an error in its code stops the worker (`exchange` raises ConfigError once it has handed over what
+    was answered).
     """
 
     def __init__(
@@ -42,9 +47,12 @@ class Worker:
         attempts: int,
         concurrency: int,
         stage: str = "trace",
+        own_source: str = "",
     ) -> None:
         self.places = list(connections)
         self.attempts, self.concurrency, self._stage = attempts, concurrency, stage
+        self._own_source = own_source
+        self._raised: set[str] = set()  # the requests at which its code has raised
         self._waiting: deque[PendingRequest] = deque()
         self._delayed = 0
         self._out = WorkerReport()
@@ -76,7 +84,7 @@ class Worker:
             await self._news(1, patience_s)
         if self.busy:
             await self._news(max(1, self.concurrency // GROUPS), LINGER_S)
-        if self._bug is not None:
+        if self._bug is not None and not self._running and not self._out.lines:
             raise self._bug
         out, self._out = self._out, WorkerReport()
         self._usd, self._tokens = self._usd - out.usd, self._tokens - out.tokens
@@ -116,7 +124,7 @@ class Worker:
 
     def _dispatch(self) -> None:
         """Start whatever has room, wherever there is most of it."""
-        while self._waiting and self._open_now() < self.concurrency and self._may_spend():
+        while self._bug is None and self._waiting and self._open_now() < self.concurrency and self._may_spend():
             now = time.monotonic()
             waits = [(limits.wait(now), limits.load, n) for n, (_, limits) in enumerate(self.places)]
             free = [(load, n) for wait, load, n in waits if wait == 0]
@@ -151,7 +159,7 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._bug = error
+            self._bug = self._bug or error
             self._ready.set()
         self._dispatch()
 
@@ -160,7 +168,7 @@ class Worker:
     ) -> None:
         request.attempts += 1
         try:
-            reply = await _ask(client, request.messages, request.sampling)
+            reply = await self._ask(client, request.messages, request.sampling, request.request_id)
         except Fault as fault:
             limits.in_flight -= 1
             self._fault(request, client, limits, fault)
@@ -175,9 +183,35 @@ class Worker:
             return
         self._answer(request, client, reply)
 
+    async def _ask(
+        self, client: Connection, messages: list[dict[str, str]], sampling: JsonObject, request_id: str
+    ) -> Reply:
+        """One answer. Raises Fault, for whatever an engine raises as well; ConfigError for an error in an own source.
+
+        What its code raises at one request only, and is no error of programming, is that request's fault.
+        """
+        own = self._own_source
+        try:
+            asked = client.ask(messages, sampling)
+            if own and not inspect.isawaitable(asked):
+                raise ConfigError(f"{own}: `ask` is not async; write `async def ask(self, messages, sampling)`")
+            reply = await asked
+        except Exception as error:
+            if own and isinstance(error, DistillError):
+                raise
+            if own and type(error).__module__ == "builtins" and not isinstance(error, OSError):
+                line = raised_in(error, own)
+                self._raised.add(request_id)
+                if line and (isinstance(error, PROGRAMMING) or (len(self._raised) > 1 and not self._answered)):
+                    raise ConfigError(line) from None
+            raise from_exception(error, client.deadline_s, client.host) from None
+        if own:
+            _check_reply(reply, own)
+        return reply
+
     async def _probe(self, client: Connection, limits: EndpointLimits) -> None:
         try:
-            reply = await _ask(client, PROBE, PROBE_SAMPLING)
+            reply = await self._ask(client, PROBE, PROBE_SAMPLING, "probe")
         except Fault as fault:
             limits.rests_until = 0.0
             if fault.action is Action.ENDPOINT:
@@ -264,9 +298,15 @@ class Worker:
         self._out.lines.append(encode(entry))
 
 
-async def _ask(client: Connection, messages: list[dict[str, str]], sampling: JsonObject) -> Reply:
-    """One answer. Raises Fault, for whatever a source of one's own or an engine raises as well."""
-    try:
-        return await client.ask(messages, sampling)
-    except Exception as error:
-        raise from_exception(error, client.deadline_s, client.host) from None
+def _check_reply(reply: object, own_source: str) -> None:
+    """Raise ConfigError for what is no Reply of two texts."""
+    remedy = "return Reply(reasoning, content), two texts, of teacher.sources.base"
+    if not isinstance(reply, Reply):
+        raise ConfigError(f"{own_source}: `ask` returned {_named(reply)}; {remedy}")
+    for name in ("reasoning", "content"):
+        if not isinstance(value := getattr(reply, name), str):
+            raise ConfigError(f"{own_source}: the Reply's {name} is {_named(value)}; {remedy}")
+
+
+def _named(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -70,6 +71,35 @@ def test_what_a_source_of_ones_own_raises_fails_the_row_and_names_the_line(tmp_p
     assert (counts["answered"], counts["failures"]) == (8, {"unexpected": 1})
     failed = next(row for row in read_rows(tmp_path / "traces", Trace) if row.error)
     assert failed.error is not None and "AssertionError" in failed.error and "(mine.py, line 10)" in failed.error
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_wrong_source_of_ones_own_stops_with_its_line_and_keeps_what_was_answered(tmp_path: Path) -> None:
+    def traced(text: str) -> dict[str, Any]:
+        (tmp_path / "mine.py").write_text(text.replace("text number", "passage"))
+        values = {"source": "mine.py:Mine", "options": {"words": ["false", "true"]}, "concurrency": 2}
+        settings = validate(TeacherSettings, values, tmp_path / "my.yaml")
+        return trace(make_pairs(9), settings, tmp_path / "traces", quiet=True)
+
+    for old, new, told in (
+        ("return Reply(", "return Replyy(", "mine.py:Mine: line 11 raised NameError: name 'Replyy'"),
+        ("return Reply(", "return {}[3]  # (", "mine.py:Mine: line 11 raised KeyError: 3"),
+        ("    async def", "    def", "mine.py:Mine: `ask` is not async; write `async def ask("),
+        ("messages, sampling", "messages", "mine.py:Mine: TypeError: Mine.ask() takes 2 positional arguments"),
+        ("return Reply(", "return None  # (", "mine.py:Mine: `ask` returned None; return Reply("),
+        ("return Reply(", "return word  # (", "mine.py:Mine: `ask` returned a str; return Reply("),
+        ("word, prompt", "True, prompt", "mine.py:Mine: the Reply's content is a bool; return Reply("),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(told)) as refused:
+            traced(OWN.replace(old, new))
+        assert "\n" not in str(refused.value)
+    with pytest.raises(ConfigError, match="line 10 raised NameError"):
+        traced(OWN.replace("word = ", "number == 6 and wrong\n        word = "))
+    journal = (tmp_path / "traces" / "journal").glob("*.jsonl")
+    kept = sum(path.read_text().count('"reasoning"') for path in journal)
+    assert 1 <= kept <= 8
+    counts = traced(OWN)
+    assert (counts["answered"], counts["asked_now"]) == (9, 9 - kept)
 
 
 @pytest.mark.parametrize(
