@@ -43,7 +43,8 @@ class Kind(Generic[T]):
     `word` is what messages call one ("filter"); `package` holds the built-in ones, one a module, save its sub-packages,
     the modules `base` and `settings`, those in `besides` and those whose name begins with `_`. A class is one of the
     kind when it inherits from `base`; where `base` is a `Protocol`, when it has that protocol's members. `inherit` is
-    what a message tells the author of an external one to inherit from, by default the base's full name.
+    what a message tells the author of an external one to inherit from, by default the base's full name; `relative_to`
+    is what it calls the folder of an external one's path.
     """
 
     word: str
@@ -51,6 +52,7 @@ class Kind(Generic[T]):
     base: type[T]
     besides: tuple[str, ...] = ()
     inherit: str = ""
+    relative_to: str = "the configuration's folder"
 
     def names(self) -> tuple[str, ...]:
         """The built-in ones' names, sorted: their modules' (`import` for `import_.py`). Imports none of them."""
@@ -99,7 +101,7 @@ class Kind(Generic[T]):
         path = external_file(name, folder)
         class_name = name.rpartition(":")[2]
         if not path.is_file():
-            raise ConfigError(f"{name}: no such file {path}; the path is relative to the configuration's folder")
+            raise ConfigError(f"{name}: no such file {path}; the path is relative to {self.relative_to}")
         module = _run_file(name, path)
         made = getattr(module, class_name, None)
         if not isinstance(made, type):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distill.commands import FILE, Command, Several, only_one, writes_to
+from distill.plugins import external_file, is_external
 from distill.rerank.options import MODES, EngineOptions, InputOptions, engine_options, input_options
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def rerank(
     made_from = {
         "model": _identity(inputs.model),
         "files": {name: store.file_hash(getattr(inputs, name)) for name in ("queries", "corpus", "run")},
+        "backend": _backend(engine.backend, reranker.backend.name),
         "calibration": store.fingerprint(reranker.calibration) if reranker.calibration else None,
         "depth": inputs.depth,
         "mode": mode,
@@ -193,6 +195,16 @@ def _identity(model: str) -> str | dict[str, list[int]]:
         return model
     files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin") and p.is_file())
     return {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in files if p.name != "calibration.json"}
+
+
+def _backend(name: str, started: str) -> str | dict[str, str]:
+    """A built-in backend's name; of an external one the file and class, and the file's SHA-256."""
+    from distill import store
+
+    if not is_external(name):
+        return started
+    path = external_file(name, Path())
+    return {"class": f"{path.name}:{name.rpartition(':')[2]}", "sha256": store.file_hash(path)}
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +39,7 @@ def rerank_run(
     A query that the student cannot read is not judged: it is said, and listed in the manifest (`failed`).
     With a threshold, passages that score below it are left out of the run, never of the judgements. `made_from` says
     what decides the judgements; a journal or result that was made from something else is refused (RunFolderError).
+    One that does not say its backend, as before there was that key, is taken for any built-in one's.
     """
     if out.is_dir():
         raise RunFolderError(f"{out}: is a folder; --out names the file of the reranked run")
@@ -47,12 +48,15 @@ def rerank_run(
         say(f"warning: {failed_text(failed)}")
     journal = out.with_name(out.name + ".journal")
     key = store.fingerprint(dict(made_from))
-    done = _journalled(journal, key)
+    keys = {key}
+    if isinstance(made_from.get("backend"), str):
+        keys.add(store.fingerprint({name: value for name, value in made_from.items() if name != "backend"}))
+    done = _journalled(journal, keys)
     manifest = store.read_manifest(judgements)
     others = [p for p in judgements.iterdir() if p.name != ".lease"] if judgements.is_dir() else []
     if manifest is None and others and not journal.exists():
         raise RunFolderError(f"{judgements}: is not empty and holds no judgements of ours; choose another --judgements")
-    finished = manifest is not None and manifest["settings"].get("key") == key
+    finished = manifest is not None and manifest["settings"].get("key") in keys
     if finished and not done:
         rows = {(j.query_id, j.doc_id): j for j in store.read_rows(judgements, Judgement)}
         done = rows if len(rows) == len({(p.query_id, p.doc_id) for p in pairs}) else {}
@@ -134,7 +138,7 @@ def _progress(reranker: Reranker, done: int, total: int, rate: float) -> str:
     return "  ".join(parts)
 
 
-def _journalled(path: Path, key: str) -> dict[tuple[str, str], Judgement]:
+def _journalled(path: Path, keys: Collection[str]) -> dict[tuple[str, str], Judgement]:
     """What an earlier process has judged; a line that it did not finish is not there."""
     if not path.exists():
         return {}
@@ -143,9 +147,9 @@ def _journalled(path: Path, key: str) -> dict[tuple[str, str], Judgement]:
         head = json.loads(lines[0])
     except json.JSONDecodeError:
         head = {}
-    if head.get("journal") != key:
+    if head.get("journal") not in keys:
         raise RunFolderError(
-            f"{path}: of another model, mode, data or setting; finish that run with its own arguments, "
+            f"{path}: of another model, mode, backend, data or setting; finish that run with its own arguments, "
             "remove the file, or choose another --out"
         )
     found = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from distill import store
 from distill.cli import main
 from distill.errors import InputError
-from distill.records import Judgement, make_pair
+from distill.records import Judgement, as_dict, make_pair
 from distill.rerank.pool import Task, judge
 
 
@@ -73,7 +74,7 @@ def test_the_same_command_again_judges_nothing(tiny: Path, data: Path, capsys: A
 def test_a_journal_of_other_settings_is_refused(tiny: Path, data: Path, capsys: Any) -> None:
     (data / "out.trec.journal").write_text('{"journal": "of something else"}\n')
     assert main(arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))) == 2
-    assert "of another model, mode, data or setting" in capsys.readouterr().err
+    assert "of another model, mode, backend, data or setting" in capsys.readouterr().err
 
 
 def test_an_instruction_reaches_every_pair_and_only_where_asked(tiny: Path, data: Path) -> None:
@@ -355,3 +356,57 @@ def test_a_backend_of_ones_own_is_one_file(
     assert "backend mine" in capsys.readouterr().err
     assert main([*command[:-1], "other.trec", "--backend", "mine.py:Other"]) == 2
     assert "mine.py has no class 'Other'; it has Mine" in capsys.readouterr().err
+    assert main([*command[:-1], "other.trec", "--backend", "nofile.py:Mine"]) == 2
+    assert "no such file nofile.py; the path is relative to the working folder" in capsys.readouterr().err
+
+
+def test_the_journal_of_another_backend_or_of_its_file_as_it_was_is_refused(
+    tiny: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(data)
+    own = "from distill.rerank.backends.transformers import TransformersBackend\n\n\nclass Mine(TransformersBackend):\n"
+    own += "    name = 'transformers'\n"
+    (data / "mine.py").write_text(own)
+    command = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"), "--backend")
+    journal, folder = data / "out.trec.journal", data / "out.trec.judgements"
+
+    def journal_of(backend: str) -> None:
+        """Leave the journal that a run stopped at its beginning leaves."""
+        shutil.rmtree(folder, ignore_errors=True)
+        assert main([*command, backend]) == 0
+        manifest = store.read_manifest(folder)
+        assert manifest is not None
+        journal.write_text(json.dumps({"journal": manifest["settings"]["key"]}) + "\n")
+
+    journal_of("mine.py:Mine")
+    assert main([*command, "transformers"]) == 2
+    assert "of another model, mode, backend" in capsys.readouterr().err
+    (data / "mine.py").write_text(own + "    changed = True\n")
+    assert main([*command, "mine.py:Mine"]) == 2
+    (data / "mine.py").write_text(own)
+    assert main([*command, "mine.py:Mine"]) == 0 and not journal.exists()
+    assert "30 of 30 pairs are judged already" in capsys.readouterr().err
+    journal_of("transformers")
+    assert main([*command, "mine.py:Mine"]) == 2
+    assert main([*command, "auto"]) == 0 and not journal.exists()
+
+
+def test_a_journal_from_before_it_named_the_backend_goes_on_for_a_built_in_one(
+    tiny: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(data)
+    (data / "mine.py").write_text("from distill.rerank.backends.transformers import TransformersBackend as Mine\n")
+    command = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(data / "out.trec"))
+    assert main(command) == 0
+    folder, journal = data / "out.trec.judgements", data / "out.trec.journal"
+    manifest = store.read_manifest(folder)
+    assert manifest is not None
+    before = {name: value for name, value in manifest["inputs"].items() if name != "backend"}
+    judged = store.read_rows(folder, Judgement)
+    rows = [json.dumps(as_dict(row)) for row, _ in zip(judged, range(7), strict=False)]
+    journal.write_text("\n".join([json.dumps({"journal": store.fingerprint(before)}), *rows, ""]))
+    shutil.rmtree(folder)
+    assert main([*command, "--backend", "mine.py:Mine"]) == 2
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "7 of 30 pairs are judged already" in capsys.readouterr().err

@@ -12,7 +12,9 @@ from distill.errors import InputError
 from distill.plugins import Kind, is_external
 from distill.rerank.backends.base import Backend, EngineSettings
 
-BACKENDS: Kind[Backend] = Kind("backend", "distill.rerank.backends", Backend, besides=("slots",))
+BACKENDS: Kind[Backend] = Kind(
+    "backend", "distill.rerank.backends", Backend, besides=("slots",), relative_to="the working folder"
+)
 
 PREFERRED = ("transformers", "vllm", "openai")  # the order in which messages name them
 
