@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from distill.prompts import END_THINK, FALSE, THINK, TRUE
 
@@ -43,6 +43,14 @@ class ScratchSettings(BaseModel):
         0.06, gt=0, description="training loss at step 800: 0.10 with 0.06, 0.24 with the usual 0.02"
     )
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> ScratchSettings:
+        if self.width != 32 * self.heads:
+            raise ValueError(f"width {self.width} with heads {self.heads}: the width must be 32 times the heads")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} with kv_heads {self.kv_heads}: heads must be a multiple of kv_heads")
+        return self
 
 
 def train_tokenizer(
@@ -120,8 +128,6 @@ def new_model(tokenizer: PreTrainedTokenizerFast, settings: ScratchSettings | No
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     settings = settings or ScratchSettings()
-    if settings.width != 32 * settings.heads:
-        raise ValueError(f"width {settings.width} with {settings.heads} heads: the width must be 32 times the heads")
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=settings.width,

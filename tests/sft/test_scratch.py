@@ -1,9 +1,14 @@
 """A tokenizer and a model from nothing."""
 
+from pathlib import Path
+
 import pytest
 
+from distill.config import validate
+from distill.errors import ConfigError
 from distill.prompts import rank1_prompt
 from sft.scratch import ScratchSettings, check_verdicts, new_model, train_tokenizer
+from sft.settings import SftSettings
 
 TEXTS = [rank1_prompt("trail in Orsa with lake", f"A trail in Orsa. The tour takes {n} hours.") for n in range(30)]
 
@@ -74,3 +79,15 @@ def test_the_model_is_tied_small_and_repeatable(tokenizer):
 def test_a_width_that_does_not_fit_the_heads_is_refused(tokenizer):
     with pytest.raises(ValueError, match="32 times"):
         new_model(tokenizer, ScratchSettings(width=128, heads=2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ({"width": 32, "heads": 2}, "width 32 with heads 2: the width must be 32 times the heads"),
+        ({"width": 64, "heads": 2}, "heads 2 with kv_heads 4: heads must be a multiple of kv_heads"),
+    ],
+)
+def test_a_shape_that_cannot_be_made_is_refused_by_the_settings(shape: dict[str, int], told: str) -> None:
+    with pytest.raises(ConfigError, match=f"my.yaml: scratch: .*{told}"):
+        validate(SftSettings, {"scratch": shape}, Path("my.yaml"))
