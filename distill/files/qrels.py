@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,14 +20,21 @@ _PASSAGES = {"corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "do
 _PLACES = {3: (0, 1, 2), 4: (0, 2, 3)}  # of query, passage and grade; TREC has an iteration after the query
 _FORMS = "a line is query, passage, grade (BEIR) or query, iteration, passage, grade (TREC)"
 
+_NAMED = "or has a header query-id, corpus-id, score above it"
+_LARGEST = 100  # grade in a file of three columns without a header
+
 
 def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, float]]:
     """(place, query, passage, grade) of each line; a grade is an int where it is whole.
 
     A line is split at its tabs where it has any, else at white space; a header is known by its names, and says the
-    order of the columns. Raises DataError with file and line.
+    order of the columns. Raises DataError with file and line, and for what are no judgements: triples of ids, ranks
+    (seen after the last line), a run with a header, and pandas' index.
     """
     count, places, name = 0, (0, 0, 0), str(path)
+    ranks: Counter[str] | None = None  # {query: lines} while three columns without a header could be ranks
+    index: set[str] | None = None  # the iterations, while the first of four columns counts the lines
+    row = 0
     for number, line in lines(path, needed):
         where = f"{name}:{number}"
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
@@ -38,6 +46,7 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
             places = header or _PLACES[count]
             if header:
                 continue
+            ranks, index = (Counter(), None) if count == 3 else (None, set())
         if len(cells) != count:
             raise DataError(f"{where}: {len(cells)} columns, and {count} before; {_FORMS}; ids with blanks need tabs")
         query_id, doc_id, grade = (cells[place] for place in places)
@@ -45,7 +54,21 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
             raise DataError(f"{where}: an empty id; {_FORMS}")
         if count == 4 and cells[1] == ENCODED:
             query_id, doc_id = unquote(query_id), unquote(doc_id)
-        yield where, query_id, doc_id, gain_of(grade, where)
+        gain = gain_of(grade, where)
+        if ranks is not None:
+            if gain > _LARGEST:
+                raise DataError(f"{where}: {grade} is no grade but looks like an id (of triples?); {_FORMS}, {_NAMED}")
+            ranks[query_id] += 1
+            ranks = ranks if gain == ranks[query_id] else None
+        if index is not None:
+            index.add(cells[1])
+            index = index if query_id == str(row) else None
+        row += 1
+        yield where, query_id, doc_id, gain
+    if ranks and max(ranks.values()) > 1:
+        raise DataError(f"{name}: the third column looks like ranks (1, 2, 3 ... in each query); {_FORMS}, {_NAMED}")
+    if index and row > 1 and len(index) > 1:
+        raise DataError(f"{name}: the first column looks like pandas' index; write index=False; {_FORMS}, {_NAMED}")
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, float]]:
@@ -90,4 +113,6 @@ def _header(cells: list[str], where: str) -> tuple[int, int, int] | None:
     )
     if -1 in places:
         raise DataError(f"{where}: a header of {', '.join(cells)}; name the columns query-id, corpus-id and score")
+    if "rank" in names and names[places[2]] == "score":
+        raise DataError(f"{where}: a header with rank and score is a run's; where score is a grade, name it label")
     return places[0], places[1], places[2]
