@@ -209,6 +209,15 @@ EXAMPLES: dict[str, list[Example]] = {
         topics("q1\tapple harvest\t2\nq2\tnight train\t3\n", "the third column is the instruction, and here are numbers"),
         topics("<top>\n<title> apple harvest\n</top>\n", "topics.txt:1: a topic needs <num>"),
         topics("<top><num>q1<title>a<title>b</top>", "topics.txt:1: a topic with two <title>"),
+        topics("<top lang='en'>\n<num>q1</num>\n<EN-title>apple harvest</EN-title>\n<EN-narr>Months.</EN-narr>\n</top>"
+               "<top><num>q2</num><DE-title>night train</DE-title></top>", BOTH, {"apple harvest": "Months."}),
+        topics('<topics><topic number="q1"><disease>Melanoma</disease><gene>BRAF &lt;b&gt;</gene><other>None</other></topic>'
+               '<topic number="q2" template="glaucoma"><field name="IOP">19</field><field name="eye">left</field></topic></topics>',
+               {("Melanoma, BRAF <b>", APPLES): 1, ("glaucoma, IOP: 19, eye: left", TRAIN): 1}),
+        topics('<topic number="q1"><query>apple harvest</query><subtopic number="1">a</subtopic><subtopic number="2">b</subtopic>'
+               '</topic><topic number="q2"><query>night train</query><type>x</type></topic>', BOTH),
+        topics('<topic number="q1"><species>apple</species></topic>', "topics.txt:1: <species> in a topic is none of its fields"),
+        topics('<topic number="q1"><title>an <i>apple</i></title></topic>', "topics.txt:1: <i> in a topic is none of its fields"),
         topics("<html></html>", "no <top> or <topic>"),
     ],
     "qrels": [
