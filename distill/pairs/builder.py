@@ -52,6 +52,8 @@ class PairBuilder:
         split = self.settings.split
         source = open_source(self.settings, self.folder, self.base)
         if isinstance(split, str):
+            if "split" in self.settings.model_fields_set:
+                source.check_split(split)
             data = gather(source, split, self.settings.missing)
             return replace(data, split_of=dict.fromkeys(data.queries, "train"))
         return parted(gather(source, self.settings.qrels, self.settings.missing), split, self.seed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.errors import ConfigError
 from distill.files.rows import SPLITS
 
 if TYPE_CHECKING:
@@ -56,6 +58,10 @@ class Source(ABC):
         """
         return cls(folder)
 
+    def check_split(self, split: str) -> None:
+        """Raise ConfigError for a split that the configuration names where the files have none; here any is taken."""
+        return
+
     def files(self) -> list[Path]:
         """The local files that are read, by whose hashes a change is noticed."""
         return [self.path] if self.path.is_file() else []
@@ -99,6 +105,21 @@ def _one_edit(one: str, other: str) -> bool:
         same += 1
     rest, wanted = one[same:], other[same:]
     return rest[1:] in (wanted, wanted[1:]) or rest == wanted[1:]
+
+
+def check_names(split: str, names: Iterable[str], remedy: str) -> None:
+    """Raise ConfigError for a split of data that have none: `train` may be any file but that of another split.
+
+    Another split is taken where the file's name says it (test.csv, qrels-test.txt).
+    """
+    words = [set(re.split(r"\W|_", name.lower())) for name in names]
+    others = sorted({word for parts in words for word in parts if word in SPLITS and split not in parts})
+    if split == "train" and others:
+        raise ConfigError(f"pairs.split: 'train' of a file called {others[0]!r}; set split: {others[0]}")
+    if split != "train" and not (words and all(split.lower() in parts for parts in words)):
+        raise ConfigError(
+            f"pairs.split: {split!r}, and the data have no splits; {remedy}, or leave split out to read all"
+        )
 
 
 def no_such_split(name: str, split: str | None, there: list[str]) -> str:

@@ -60,6 +60,9 @@ class _Hub:
     def splits(self) -> Sequence[str]:
         return [name for name in self._parts if name]
 
+    def names(self) -> list[str]:
+        return []
+
     def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
         wanted = [name for name in (split or self._split,) if name and name in self._parts] or list(self._parts)
         one_column = len(wanted) == 1 and "split" in self._parts[wanted[0]].column_names

@@ -17,7 +17,7 @@ from distill.files.rows import Row, rows, split_files, table_files
 from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, keys, text_of
 from distill.pairs.clicks import ClickRow, click_labels
-from distill.pairs.sources.base import Label, Passage, Query, Source, is_misspelt, no_such_split
+from distill.pairs.sources.base import Label, Passage, Query, Source, check_names, is_misspelt, no_such_split
 from distill.records import digest
 from distill.texts import passage_text
 
@@ -48,6 +48,9 @@ class Rows(Protocol):
 
     def splits(self) -> Sequence[str]:
         """The splits that the data come in; none where they are one piece."""
+
+    def names(self) -> list[str]:
+        """What its files are called; none where they have no names of the user's."""
 
     def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
         """(place, row) of one of the splits, or of all that are read."""
@@ -102,6 +105,16 @@ class Table(Source):
         if table is None or table.splits():
             return table is not None
         return any(not is_missing(self._value(row, "split")) for _, row in table.rows())
+
+    def check_split(self, split: str) -> None:
+        """Of data without splits, by the names of the file of labels; what columns there are is said."""
+        table = self._labelled_table()
+        if table is None or self.divided:
+            return
+        first = next(table.rows(), None)
+        check_names(
+            split, table.names(), f"name their column in columns.split (it has {keys(first[1])})" if first else ""
+        )
 
     def files(self) -> list[Path]:
         """The tables' files."""
@@ -271,6 +284,9 @@ class _Files:
 
     def splits(self) -> Sequence[str]:
         return list(self._parts)
+
+    def names(self) -> list[str]:
+        return [path.name for path in self.paths]
 
     def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
         for path in self._parts.get(split or "", self.paths):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from distill.errors import DataError
 from distill.files.rows import Row, json_rows, split_files, table_files
 from distill.files.values import id_of, keys, text_of
-from distill.pairs.sources.base import Label, Passage, Query, Source, no_such_split
+from distill.pairs.sources.base import Label, Passage, Query, Source, check_names, no_such_split
 from distill.records import digest
 from distill.texts import passage_text
 
@@ -44,6 +44,11 @@ class Tevatron(Source):
     def divided(self) -> bool:  # type: ignore[override]
         """Whether the files' names begin with splits."""
         return bool(split_files(self.files()))
+
+    def check_split(self, split: str) -> None:
+        """Of files without splits, by their names."""
+        if not self.divided:
+            check_names(split, [path.name for path in self.files()], "let the files' names begin with their split")
 
     def files(self) -> list[Path]:
         """Those of the folder, or the one."""

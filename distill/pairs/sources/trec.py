@@ -10,7 +10,7 @@ from distill.errors import ConfigError, DataError
 from distill.files.qrels import qrels_rows
 from distill.files.texts import passage_rows
 from distill.files.topics import queries_of
-from distill.pairs.sources.base import Label, Passage, Query, Source
+from distill.pairs.sources.base import Label, Passage, Query, Source, check_names
 
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
@@ -37,6 +37,11 @@ class Trec(Source):
     def divided(self) -> bool:  # type: ignore[override]
         """Whether the qrels are named by split."""
         return any(key.startswith("qrels.") for key in self._files)
+
+    def check_split(self, split: str) -> None:
+        """Of one file of qrels without a split, by its name."""
+        if "qrels" in self._files and not self.divided:
+            check_names(split, [self._files["qrels"].name], f"name the file qrels.{split}")
 
     def files(self) -> list[Path]:
         """All that are named."""
