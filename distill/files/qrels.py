@@ -44,6 +44,10 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
             if count not in _PLACES:
                 raise DataError(f"{where}: {count} columns; {_FORMS}")
             places = header or _PLACES[count]
+            if header and "split" in (cell.lower() for cell in cells):
+                raise DataError(
+                    f"{where}: a column 'split', which is not read in this format; give each split a file of its own"
+                )
             if header:
                 continue
             ranks, index = (Counter(), None) if count == 3 else (None, set())

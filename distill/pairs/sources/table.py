@@ -211,8 +211,21 @@ class Table(Source):
             raise DataError(no_such_split(self.name, split, sorted(there)))
         if not chosen and (there or parts):
             raise DataError(no_such_split(self.name, split, sorted(there) or list(parts)))
+        if not there and not parts and not self._one:
+            self._check_texts_have_no_split()
         if misspelt:
             raise DataError(f"{misspelt} is nearly {split!r}, which is read; write it alike, or as a name of its own")
+
+    def _check_texts_have_no_split(self) -> None:
+        """Raise DataError where queries or passages say a split, and the labels do not."""
+        for name in ("queries", "corpus"):
+            where, row = next(self._tables[name].rows(), ("", {}))
+            column = self._column(row, "split") if row else None
+            if column is not None and not is_missing(row[column]):
+                raise DataError(
+                    f"{where}: the {name} have a column {column!r} and the qrels have none, by which labels are read; "
+                    "add it to the qrels, or rename it"
+                )
 
     def _query(self, row: Row, where: str) -> tuple[str, str | None]:
         named = self._one or "query" in self._columns or "text" not in row
