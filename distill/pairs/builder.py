@@ -17,10 +17,10 @@ from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Leaks, Usable
 from distill.pairs.collection import Collection, gather
 from distill.pairs.generation.settings import JudgeSettings
-from distill.pairs.negatives import Miner, check_miners, described
+from distill.pairs.negatives import Miner, check_miners, described, same_queries
 from distill.pairs.settings import NegativeSettings, PairSettings
 from distill.pairs.sources import open_source
-from distill.pairs.split import part_of_each, parted, subset
+from distill.pairs.split import part_of_each, parted
 from distill.records import Ask, Pair, make_pair
 from distill.texts import is_the_query
 
@@ -45,6 +45,7 @@ class PairBuilder:
         self.leaks = Leaks(held_out or {}, settings.clean.decontaminate)
         self.counts: dict[str, Counter[str]] = {}
         self.pairs: dict[str, Pair] = {}
+        self._first: dict[tuple[str, str], str] = {}  # (query, text that is there twice) -> its pair
         self.data = self._load()
         self.usable = Usable(self.data, settings.clean)
 
@@ -145,11 +146,15 @@ class PairBuilder:
         elif pair.split == "train" and self.leaks(pair.passage) is not None:
             self.tally("clean")["passages of evaluation sets"] += 1
         else:
-            self.put(pair)
+            self.put(pair, self.usable.text_of.get(doc_id))
 
-    def put(self, pair: Pair) -> None:
-        """Keep the pair, or list it as the duplicate of the one there is; of two judgements the higher grade counts."""
-        first = self.pairs.setdefault(pair.pair_id, pair)
+    def put(self, pair: Pair, text: str | None = None) -> None:
+        """Keep the pair, or list it as the duplicate of the one there is; of two judgements the higher grade counts.
+
+        `text` is the first passage of this one's text, case and punctuation apart, where there are several.
+        """
+        key = self._first.setdefault((pair.query_id, text), pair.pair_id) if text is not None else pair.pair_id
+        first = self.pairs.setdefault(key, pair)
         if first is pair:
             return
         self.tally("clean")["duplicates"] += 1
@@ -157,7 +162,10 @@ class PairBuilder:
         if first.label_origin == pair.label_origin == "judged" and first.label != pair.label:
             self.tally("labels")["contradictory"] += 1
             kept, other = (pair, first) if (pair.label or 0) > (first.label or 0) else (first, pair)
-        self.pairs[pair.pair_id] = replace(kept, duplicate=other.doc_id)
+        if kept.pair_id != key:
+            del self.pairs[key]
+            self._first[pair.query_id, text or ""] = kept.pair_id
+        self.pairs[kept.pair_id] = replace(kept, duplicate=other.doc_id)
 
     @property
     def _language(self) -> str | None:
@@ -173,6 +181,17 @@ class PairBuilder:
                     self.add(query_id, doc_id, "qrels", grade, "judged")
             for doc_id in sorted(self.data.unlabelled.get(query_id, ())):
                 self.add(query_id, doc_id, "unlabelled")
+        self._contradictions(queries)
+
+    def _contradictions(self, queries: list[str]) -> None:
+        """Count the passages judged differently for queries that are one but for case and punctuation."""
+        twins = same_queries(self.data)
+        grades: dict[tuple[str, str], set[float]] = {}
+        for query_id in (query_id for query_id in queries if query_id in twins):
+            for doc_id, grade in self.data.qrels.get(query_id, {}).items():
+                grades.setdefault((twins[query_id][0], self.usable.same(doc_id)), set()).add(grade)
+        if differing := sum(len(different) > 1 for different in grades.values()):
+            self.tally("labels")["contradictory for queries equal but for case and punctuation"] = differing
 
     @cached_property
     def _synthesized(self) -> set[str]:
@@ -185,9 +204,8 @@ class PairBuilder:
             self.say(f"negatives: none mined, since {why}")
             return
         check_miners(settings, self.data.listed)
-        data = subset(self.data, queries)
         miner = Miner(
-            data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25,
+            self.data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25,
             self.settings.self_retrieval, self.settings.missing,
         )  # fmt: skip
         mined = list(miner(queries))

@@ -24,12 +24,14 @@ STRETCH = 50  # characters below which a text's language is not identified
 class Usable:
     """Which passages may be asked about, and which of them are one text.
 
-    `first_of` maps a passage that repeats another to the first of them (by id); `bad` holds the reasons of the others.
+    `first_of` maps a passage that repeats another to the first of them (by id), `text_of` both of those
+    of one text but for case and punctuation; `bad` holds the reasons of the others.
     """
 
     def __init__(self, data: Collection, settings: CleanSettings) -> None:
         self.bad: dict[str, str] = {}
         self.first_of: dict[str, str] = {}
+        self.text_of: dict[str, str] = {}
         seen: dict[bytes, str] = {}
         names: list[str] = []
         for key in sorted(data.passages):
@@ -41,7 +43,7 @@ class Usable:
             mark = blake2b(normalised(text).encode("utf-8", "replace"), digest_size=16).digest()
             first = seen.setdefault(mark, key)
             if first != key:
-                self.first_of[key] = first
+                self.first_of[key] = self.text_of[key] = self.text_of[first] = first
             else:
                 names.append(key)
         if settings.near_duplicates is not None:

@@ -19,7 +19,7 @@ from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Usable, nearly_equal, word_grams
 from distill.pairs.collection import Collection
 from distill.pairs.settings import MinerSettings, NegativeSettings
-from distill.texts import is_the_query
+from distill.texts import is_the_query, normalised
 
 Ranked = tuple[Sequence[str], Sequence[float]]  # passages and their scores, best first
 ALIKE = 0.4  # the share of common words from which two passages are compared by their 5-grams
@@ -59,6 +59,7 @@ class Miner:
         self._bm25 = bm25 or (lambda: Bm25(data.passages))
         self._self_retrieval, self._missing = self_retrieval, missing
         self.counts: Counter[str] = Counter()
+        self._twins = same_queries(data)
 
     def __call__(self, queries: Sequence[str]) -> Iterator[Mined]:
         """The negatives of each query, in the queries' order; a draw depends on the seed and the query's id alone."""
@@ -109,14 +110,18 @@ class Miner:
         yield from (negative for _, negative in sorted(mined, key=lambda pair: (pair[0], pair[1].rank)))
 
     def _known(self, query_id: str) -> set[str]:
-        """Passages of which the source says something, those of equal text included."""
+        """Passages of which the source says something, for this query or one of the same text; equal texts included."""
         same = self._usable.same
-        known = self._data.qrels.get(query_id, {})
-        return {same(d) for d in known} | {same(d) for d in self._data.unlabelled.get(query_id, ())}
+        known: set[str] = set()
+        for query in self._twins.get(query_id, [query_id]):
+            known |= {same(d) for d in self._data.qrels.get(query, {})}
+            known |= {same(d) for d in self._data.unlabelled.get(query, ())}
+        return known
 
     def _positives(self, query_id: str) -> list[str]:
-        labels = self._data.qrels.get(query_id, {})
-        return [doc for doc, grade in labels.items() if grade > 0 and doc in self._data.passages]
+        labels = [self._data.qrels.get(query, {}) for query in self._twins.get(query_id, [query_id])]
+        positives = {doc: None for grades in labels for doc, grade in grades.items() if grade > 0}
+        return [doc for doc in positives if doc in self._data.passages]
 
     def _limit(self, query_id: str, ranked: Ranked) -> tuple[float, float] | None:
         """(the score above which a passage is suspected, the best positive's); None where the list cannot say."""
@@ -225,6 +230,15 @@ def _shared(wanted: int, shares: Sequence[float], rng: random.Random) -> list[in
         number = rng.choices(range(len(shares)), [max(r, 1e-9) for r in rest])[0]
         quotas[number] += 1
     return quotas
+
+
+def same_queries(data: Collection) -> dict[str, list[str]]:
+    """{query: all of its text and instruction, itself included}, case and punctuation apart; of those with others."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for query_id, text in data.queries.items():
+        if plain := normalised(text):
+            groups.setdefault((plain, data.instructions.get(query_id, "")), []).append(query_id)
+    return {query_id: group for group in groups.values() if len(group) > 1 for query_id in group}
 
 
 def check_miners(settings: NegativeSettings, listed: Mapping[str, Sequence[str]]) -> None:

@@ -317,3 +317,37 @@ def test_which_negatives_are_mined_and_why(
     assert sum(line.startswith(said) for line in lines) == 1, lines
     again = PairSettings.model_validate(settings.model_dump(mode="json"))
     assert again == settings, "a configuration that is written out means the same"
+
+
+def test_queries_of_one_text_do_not_mine_each_others_positives(tmp_path: Path) -> None:
+    """Equal but for case and punctuation; what they judge differently is counted and said."""
+    rows = [
+        "1,Red Shoes,d1,red shoes for men,1",
+        "2,red shoes?,d2,red shoes for women,1",
+        "2,red shoes?,d1,red shoes for men,0",
+    ]
+    (tmp_path / "t.csv").write_text(
+        "query_id,query,passage_id,passage,label\n" + "\n".join(rows) + "\n3,hat,d3,red shoes and a hat,1\n"
+    )
+    settings = PairSettings.model_validate(
+        {"source": "table", "path": "t.csv", "negatives": {"miner": "bm25", "per_query": 3}}
+    )
+    said: list[str] = []
+    pairs, counts = build(settings, 0, tmp_path / "t.csv", notify=said.append)
+    mined = {(pair.query_id, pair.doc_id) for pair in pairs if pair.label_origin == "assumed"}
+    assert mined == {("1", "d3"), ("2", "d3")}
+    assert counts["labels"] == {"contradictory for queries equal but for case and punctuation": 1}
+    assert "labels: 1 contradictory for queries equal but for case and punctuation" in said
+
+
+@pytest.mark.parametrize("grades", [(1, 0), (0, 1)])
+def test_passages_of_one_text_are_one_pair_of_the_higher_grade(tmp_path: Path, grades: tuple[int, int]) -> None:
+    texts = ["Same text", "Same text!"]
+    rows = "".join(f"q,a,d{at},{text},{grade}\n" for at, (text, grade) in enumerate(zip(texts, grades, strict=True)))
+    (tmp_path / "t.csv").write_text("query_id,query,passage_id,passage,label\n" + rows)
+    settings = PairSettings.model_validate({"source": "table", "path": "t.csv", "negatives": "none"})
+    said: list[str] = []
+    pairs, counts = build(settings, 0, tmp_path / "t.csv", notify=said.append)
+    best = grades.index(1)
+    assert [(pair.doc_id, pair.label, pair.duplicate) for pair in pairs] == [(f"d{best}", 1, f"d{1 - best}")]
+    assert counts["labels"] == {"contradictory": 1} and "labels: 1 contradictory; the higher grade counts" in said
