@@ -53,6 +53,9 @@ def table_files(folder: Path) -> list[Path]:
             raise DataError(f"{folder}: holds the folder {path.name}; name one folder of tables")
         if ending(path) not in ENDINGS:
             raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)}; take it out of the folder")
+    for path in found:
+        if path.with_name(f"{path.name}.gz") in found:
+            raise DataError(f"{path}.gz: {path.name} is there as well; keep one of them")
     if not found:
         raise DataError(f"{folder}: holds no table; wanted are files that end in {', '.join(ENDINGS)}")
     return found

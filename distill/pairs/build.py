@@ -67,7 +67,7 @@ def build(
     builder.judged(queries)
     for reason, count in builder.tally("clean").items():
         say(f"left out: {count:,} {'pairs that are ' if reason == 'the query itself' else 'judged pairs: '}{reason}")
-    for what, count in builder.tally("labels").items():
+    for what, count in builder.counts.get("labels", {}).items():
         say(f"labels: {count:,} {what}{'; the higher grade counts' if what == 'contradictory' else ''}")
     builder.mine(queries)
     if settings.judge:

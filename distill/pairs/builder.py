@@ -181,7 +181,18 @@ class PairBuilder:
                     self.add(query_id, doc_id, "qrels", grade, "judged")
             for doc_id in sorted(self.data.unlabelled.get(query_id, ())):
                 self.add(query_id, doc_id, "unlabelled")
+        self._check_empty()
         self._contradictions(queries)
+
+    def _check_empty(self) -> None:
+        """Raise DataError where more of the pairs than the share `missing` have an empty query or passage."""
+        left_out, allowed = self.tally("clean"), self.settings.missing
+        of = len(self.pairs) + sum(left_out.values())
+        if left_out["empty"] > max(1, allowed * of):
+            raise DataError(
+                f"{self.folder}: {left_out['empty']:,} of {of:,} pairs have an empty query or passage; mend them, or "
+                f"take the rows out (the setting missing allows a share of {allowed:g})"
+            )
 
     def _contradictions(self, queries: list[str]) -> None:
         """Count the passages judged differently for queries that are one but for case and punctuation."""

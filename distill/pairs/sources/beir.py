@@ -61,13 +61,17 @@ class Beir(Source):
         files: dict[str, Path] = {}
         for path in sorted((self.path / "qrels").glob("*.tsv*")):
             if path.name.endswith((".tsv", ".tsv.gz")) and not is_junk(Path(path.name)):
-                files.setdefault(path.name.removesuffix(".gz").removesuffix(".tsv"), path)  # test.tsv, then test.tsv.gz
+                first = files.setdefault(path.name.removesuffix(".gz").removesuffix(".tsv"), path)
+                if first is not path:
+                    raise DataError(f"{path}: {first.name} is there as well; keep one of them")
         return files
 
     def _file(self, name: str) -> Path:
-        for path in (self.path / name, self.path / f"{name}.gz"):
-            if path.exists():
-                return path
+        there = [path for path in (self.path / name, self.path / f"{name}.gz") if path.exists()]
+        if len(there) > 1:
+            raise DataError(f"{there[1]}: {name} is there as well; keep one of them")
+        if there:
+            return there[0]
         raise DataError(f"{self.path / name}: no such file; a BEIR folder has corpus.jsonl, queries.jsonl and qrels/")
 
 

@@ -40,6 +40,10 @@ USUAL: dict[str, tuple[str, ...]] = {
 }
 _ONE = ("query", "passage", "label", "query_id", "doc_id")  # of which two columns are a question, not a choice
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
+_LIKE_LABELS = {  # words in the names of columns that hold labels or clicks
+    *("label", "labels", "lable", "rel", "relevance", "relevancy", "relevant", "relevanz", "grade", "grades"),
+    *("rating", "ratings", "gold", "qrel", "qrels", "judgement", "judgment", "click", "clicked", "clicks", "ctr"),
+}
 _PLAIN = str.maketrans("- ", "__")
 
 
@@ -72,6 +76,8 @@ class Table(Source):
         settings: DataSettings,
         paths: list[Path],
     ) -> None:
+        from distill.pairs.settings import PairSettings
+
         columns, ids = dict(settings.columns), settings.ids
         label = columns.get("label", "").strip().lower().translate(_PLAIN)
         if label in USUAL["clicks"]:  # 37 clicks are no grade
@@ -84,6 +90,7 @@ class Table(Source):
         if ids == "text" and "pairs" not in tables:
             raise ConfigError("pairs.ids: text is for one table of pairs; qrels need the ids of corpus and queries")
         self.name, self._tables, self._columns, self._paths = name, tables, columns, paths
+        self._unlabelled = isinstance(settings, PairSettings) and settings.judge is not None
         self._by_text, self._clicks = ids == "text", settings.clicks
         self._one = "pairs" in tables
         self._known: dict[tuple[tuple[str, ...], str], str | None] = {}  # (a row's columns, what) -> the column
@@ -144,12 +151,55 @@ class Table(Source):
             self.counts.clear()
             yield from click_labels(self._click_rows(rows), self._clicks, self.counts)
             return
+        odd = self._check_label_column(first[1], first[0])
+        named, clicked, reference = False, False, first[1]
+        count = 0
         for where, row in rows:
             said = self._value(row, "label")
             query_id, doc_id = self._pair(row, where)
+            if tuple(row) not in odd:
+                odd[tuple(row)] = None
+                self._check_same_columns(reference, row, where)
+                reference = reference if self._column(reference, "label") else row
+            count += 1
+            named = named or not is_no_label(said)
+            clicked = clicked or not is_missing(self._value(row, "clicks"))
             if not self._one and self._column(row, "label") is None:
                 raise DataError(f"{where}: no column of labels; name it in columns.label. It has {keys(row)}")
             yield where, query_id, doc_id, None if is_no_label(said) else gain_of(said, where)
+        if clicked and not named:
+            raise DataError(
+                f"{self.name}: no row has a label, and there are clicks; take the column of labels out, "
+                "or name columns.clicks, to make labels of them"
+            )
+        if not named and self._one:
+            self.counts[f"pairs, all of them without a label (columns: {keys(first[1])})"] = count
+
+    def _check_label_column(self, row: Row, where: str) -> dict[tuple[str, ...], None]:
+        """The columns that are checked so far. Raises DataError where a column that is not known seems to be labels."""
+        if self._one and not self._unlabelled and self._column(row, "label") is None:
+            known = {self._column(row, what) for what in USUAL}
+            like = [name for name in row if name not in known and _LIKE_LABELS & set(_words(name))]
+            if like:
+                raise DataError(
+                    f"{where}: no column of labels is known, and {like[0]!r} may be one; name it in columns.label or "
+                    f"columns.clicks, or rename it for pairs without labels. It has {keys(row)}"
+                )
+        return {tuple(row): None}
+
+    def _check_same_columns(self, first: Row, row: Row, where: str) -> None:
+        """Raise DataError where only one of two rows has a label, and the other a key in its place."""
+        label, other = self._column(first, "label"), self._column(row, "label")
+        if (label is None) == (other is None):
+            return
+        lacks, has = (row, first) if other is None else (first, row)
+        known = {self._column(lacks, what) for what in USUAL}
+        strange = [name for name in lacks if name not in has and name not in known]
+        if strange:
+            raise DataError(
+                f"{where}: {label or other!r} in some rows, and {strange[0]!r} in others that have none; "
+                "call the label alike in every row"
+            )
 
     def _has_clicks(self, row: Row) -> bool:
         """Whether the labels are to be made of clicks: there are some, and no column of labels."""
@@ -219,12 +269,12 @@ class Table(Source):
     def _check_texts_have_no_split(self) -> None:
         """Raise DataError where queries or passages say a split, and the labels do not."""
         for name in ("queries", "corpus"):
-            where, row = next(self._tables[name].rows(), ("", {}))
-            column = self._column(row, "split") if row else None
-            if column is not None and not is_missing(row[column]):
+            first = next(self._tables[name].rows(), None)
+            column = self._column(first[1], "split") if first else None
+            if first and column is not None and not is_missing(first[1][column]):
                 raise DataError(
-                    f"{where}: the {name} have a column {column!r} and the qrels have none, by which labels are read; "
-                    "add it to the qrels, or rename it"
+                    f"{first[0]}: the {name} have a column {column!r} and the qrels have none; "
+                    "labels are read by that of the qrels: add it there, or rename it"
                 )
 
     def _query(self, row: Row, where: str) -> tuple[str, str | None]:
@@ -281,6 +331,10 @@ class Table(Source):
                 )
             self._known[key] = self._columns.get(what, usual[0] if usual else None)
         return self._known[key]
+
+
+def _words(name: str) -> list[str]:
+    return name.strip().lower().translate(_PLAIN).split("_")
 
 
 def is_no_label(value: object) -> bool:
