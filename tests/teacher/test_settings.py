@@ -35,7 +35,7 @@ def load(**values: Any) -> TeacherSettings:
         ({"endpoints": [{**ENDPOINT, "base_url": "http://me:pw@h/v1"}]}, "keys do not belong in the URL"),
         ({"endpoints": [ENDPOINT, {**ENDPOINT, "model": "r1-alias"}]}, "set teacher.name"),
         ({"budget_usd": 3}, "budget_usd needs endpoints.0.price"),
-        ({"context": 4096}, "leaves no prompt beside max_tokens"),
+        ({"context": 4096}, "leaves no prompt with max_tokens"),
         ({"samples": 0}, "samples"),
         ({"attempts": 0}, "attempts"),
     ],
