@@ -66,6 +66,26 @@ def test_a_source_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert {pair.label for pair in store.read_rows(out / "pairs", Pair)} == {0, 2}
 
 
+def test_a_changed_file_of_a_sources_folder_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = FAQ.replace("def files(", "def unused(").replace("self.path.read", '(self.path / "deep" / "faq.txt").read')
+    (tmp_path / "faq.py").write_text(own)
+    (tmp_path / "set" / "deep").mkdir(parents=True)
+    text = tmp_path / "set" / "deep" / "faq.txt"
+    text.write_text("where do foxes live = In a den.\nwho hunts at night = The owl does.\n")
+    command = ["pairs", str(configured(tmp_path, path="set")), "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    (tmp_path / "set" / ".DS_Store").write_text("junk")
+    (tmp_path / "set" / "run").mkdir()
+    (tmp_path / "set" / "run" / ".lease").touch()
+    (tmp_path / "set" / "run" / "log.jsonl").write_text("what another run writes")
+    capsys.readouterr()
+    assert main(command) == 0 and "pairs: unchanged" in capsys.readouterr().err
+    text.write_text("where do foxes live = In a den.\nwho hunts at night = The cat does.\n")
+    assert main(command) == 0
+    passages = {pair.passage for pair in store.read_rows(tmp_path / "run" / "pairs", Pair)}
+    assert passages == {"In a den.", "The cat does."}
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

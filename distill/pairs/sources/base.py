@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.files.rows import SPLITS, is_junk
 from distill.errors import ConfigError
-from distill.files.rows import SPLITS
 
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
@@ -63,8 +63,16 @@ class Source(ABC):
         return
 
     def files(self) -> list[Path]:
-        """The local files that are read, by whose hashes a change is noticed."""
-        return [self.path] if self.path.is_file() else []
+        """The local files that are read, by whose hashes a change is noticed; of a folder all, sorted, save junk.
+
+        Junk is what systems and Python leave in folders, and whole folders below that this project writes (`.lease`).
+        """
+        if not self.path.is_dir():
+            return [self.path] if self.path.is_file() else []
+        written = {lease.parent for lease in self.path.rglob(".lease")} - {self.path}
+        found = sorted(path for path in self.path.rglob("*") if path.is_file() and written.isdisjoint(path.parents))
+        inside = [(path, path.relative_to(self.path)) for path in found]
+        return [path for path, name in inside if not is_junk(name) and "__pycache__" not in name.parts]
 
     @abstractmethod
     def passages(self) -> Iterator[Passage]:
