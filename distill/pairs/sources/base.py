@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.files.rows import SPLITS, is_junk
 from distill.errors import ConfigError
+from distill.files.rows import SPLITS, is_junk
 
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
