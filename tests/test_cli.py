@@ -33,7 +33,7 @@ RERANK = [
 
 def help_text() -> str:
     """What docs/cli.md holds; `python tests/test_cli.py` writes it."""
-    context = click.Context(commands, info_name="distill", terminal_width=100)
+    context = click.Context(commands, info_name="distill", terminal_width=100, **commands.context_settings)
     parts = [commands.get_help(context)]
     parts += [
         command.get_help(click.Context(command, context, name, terminal_width=100))
