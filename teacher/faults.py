@@ -10,10 +10,11 @@ from __future__ import annotations
 import email.utils
 import json
 import math
+import os
 import re
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -132,10 +133,18 @@ def from_exception(error: Exception, deadline_s: float, host: str) -> Fault:
         if re.search(r"PayloadError|ReadError|RemoteProtocol|ContentLength", text):
             return Fault("broken_off", text, Action.RETRY, billed_text="")
         refused = re.search(r"refused|cannot connect|name or service|resolve|unreachable|no route", text, re.I)
-        return Fault("refused" if refused else "disconnected", text, Action.RETRY)
+        return Fault("refused" if refused else "disconnected", _of_the_system(chain) or text, Action.RETRY)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return Fault("unexpected", f"{text}{place}", Action.RETRY)
+
+
+def _of_the_system(chain: Sequence[BaseException]) -> str | None:
+    """What the operating system says of a failed connection ("Connection refused"), without the clients' wrapping."""
+    for error in reversed(chain):
+        if isinstance(error, OSError) and error.errno:
+            return os.strerror(error.errno) if error.errno > 0 else error.strerror  # below 0: of a host's name
+    return None
 
 
 def raised_in(error: Exception, own_source: str) -> str | None:
