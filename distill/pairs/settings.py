@@ -92,8 +92,9 @@ class ClickSettings(Settings):
 
     A pair's lift is its rate of clicks over that of all that was shown at its positions, smoothed by `smoothing`
     imaginary impressions: grade 1 from `relevant_from` on, 2 from `very_relevant_from` on, 0 below
-    `not_relevant_below`; no label between them, nor with fewer impressions than `least_impressions`. In a table
-    without impressions `least_clicks` clicks make grade 1, and fewer say nothing.
+    `not_relevant_below`; no label between them, nor with fewer impressions than `least_impressions`, nor where too
+    little else was shown at its positions. Grade 1 needs `least_clicks` clicks, grade 0 as many expected ones; in a
+    table without impressions so many clicks make grade 1, and fewer say nothing.
     """
 
     least_impressions: int = Field(10, ge=1)

@@ -127,3 +127,83 @@ def test_the_command_says_what_clicks_became(tmp_path: Path, capsys: pytest.Capt
     from distill.store import read_rows
 
     assert {pair.label for pair in read_rows(tmp_path / "run" / "pairs", Pair)} == {1, 0, None}
+
+
+def test_a_pair_is_never_compared_with_itself_alone(tmp_path: Path) -> None:
+    """One pair at each position, 1 click in 1,000 included, says nothing; nor does a pair that is the whole table."""
+    rows = [row(n, clicks, 1000, n + 1, f"query {n}") for n, clicks in enumerate([300, 90, 40, 20, 9, 5, 3, 2, 1, 1])]
+    found, lines = made(tmp_path, rows)
+    assert set(found.values()) == {None}
+    assert "source: 10 pairs at positions where too little else was shown to compare with: no label" in lines
+    assert made(tmp_path, [row(0, 1, 100_000)])[0] == {"text 0": None}
+
+
+def test_a_pair_shown_far_oftener_than_the_others_does_not_set_its_own_rate(tmp_path: Path) -> None:
+    rows = [row(0, 20, 100_000, 1), row(1, 30, 100, 1, "dog"), row(2, 25, 100, 1, "cat")]
+    assert made(tmp_path, rows)[0]["text 0"] == 0  # by the rate of all it would be 0.9 of what is expected
+
+
+def test_most_impressions_need_others_at_their_position(tmp_path: Path) -> None:
+    others = [row(n, 20, 100, 2, f"query {n}") for n in range(1, 4)]
+    assert made(tmp_path, [row(0, 90, 300, 1), row(0, 30, 100, 2), *others])[0]["text 0"] is None
+    assert made(tmp_path, [row(0, 90, 100, 1), row(0, 10, 100, 2), *others])[0]["text 0"] is None  # lift 0.56 at 2
+    assert made(tmp_path, [row(0, 90, 100, 1), row(0, 80, 100, 2), *others])[0]["text 0"] == 2
+
+
+def test_average_positions_lie_between_two(tmp_path: Path) -> None:
+    """At 1 half is clicked, at 2 a tenth: 30 in 100 are what is expected at 1.5."""
+    around = [row(n, 500, 1000, 1, f"query {n}") for n in range(1, 9)]
+    around += [row(n, 100, 1000, 2, f"query {n}") for n in range(9, 17)]
+    for clicks, label in ((31, 1), (25, None), (10, 0), (65, 2)):
+        assert made(tmp_path, [*around, row(0, clicks, 100, 1.5)])[0]["text 0"] == label
+    found, lines = made(tmp_path, [row(0, 50, 1000, 1.4), row(1, 5, 1000, 2.7)])
+    assert found == {"text 0": None, "text 1": None}
+    assert any("2 pairs at positions where too little else" in line for line in lines)
+
+
+def test_least_clicks_bounds_both_grades(tmp_path: Path) -> None:
+    rows = [row(0, 2, 10), row(1, 0, 10), *(row(n, 1, 20) for n in range(2, 12))]
+    found, lines = made(tmp_path, rows)
+    assert found["text 0"] is None and found["text 1"] is None
+    assert any("above relevant_from with fewer than least_clicks 3: no label" in line for line in lines)
+    assert made(tmp_path, rows, clicks={"least_clicks": 2})[0]["text 0"] == 2
+    rows = [row(0, 0, 40), *(row(n, 5, 100) for n in range(1, 12))]  # 1.9 clicks expected
+    assert made(tmp_path, rows)[0]["text 0"] is None
+    assert made(tmp_path, rows, clicks={"least_clicks": 1})[0]["text 0"] == 0
+
+
+def test_rows_that_are_left_out_count_nowhere(tmp_path: Path) -> None:
+    rows = [row(0, 50, 100, 1), row(1, 48, 100, 1), row(2, 5, 100, 1)]
+    whole, _ = made(tmp_path, rows)
+    total = {"query": "Total", "passage": "", "clicks": 103, "impressions": 100_000, "position": 1}
+    nobody = {"query": " ", "passage": "text 3", "clicks": 9000, "impressions": 9000, "position": 1}
+    found, lines = made(tmp_path, [*rows, total, nobody])
+    assert whole == {name: found[name] for name in whole} == {"text 0": 1, "text 1": 1, "text 2": 0}
+    assert "source: 2 pairs with an empty query or passage: no label" in lines
+
+
+def test_a_row_an_impression(tmp_path: Path) -> None:
+    rows = [row(0, n < 30) for n in range(50)] + [row(1, n < 2) for n in range(50)]
+    found, lines = made(tmp_path, rows)
+    assert found == {"text 0": 1, "text 1": 0}
+    assert any(line.startswith("source: 100 rows taken as one impression each") for line in lines)
+    assert made(tmp_path, [row(0, 1) for _ in range(5)] + [row(1, 1)])[0] == {"text 0": 1, "text 1": None}
+
+
+@pytest.mark.parametrize(("name", "other"), [("impressions", "views"), ("position", "rank"), ("clicks", "clicked")])
+def test_two_columns_that_may_both_be_it(tmp_path: Path, name: str, other: str) -> None:
+    rows = [row(0, 37, 50, 1, **{other: 5}), row(1, 0, 50, 1, **{other: 5})]
+    with pytest.raises(DataError, match=f"'{name}' and '{other}' may both be the {name}; name one in columns.{name}"):
+        made(tmp_path, rows)
+    assert made(tmp_path, rows, columns={name: name})[0] == {"text 0": 1, "text 1": 0}
+
+
+def test_impressions_by_a_short_name(tmp_path: Path) -> None:
+    rows = [{"query": "a", "passage": f"p{n}", "clicks": clicks, "imps": 1000} for n, clicks in enumerate((5, 400, 1))]
+    assert made(tmp_path, rows)[0] == {"p0": 0, "p1": 2, "p2": 0}
+
+
+@pytest.mark.parametrize("position", [-1, "top"])
+def test_a_position_that_is_none(tmp_path: Path, position: object) -> None:
+    with pytest.raises(DataError, match=f"log.jsonl:1: position {position!r} is no number from 0 on"):
+        made(tmp_path, [row(0, 1, 10, position)])

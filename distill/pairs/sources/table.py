@@ -34,11 +34,13 @@ USUAL: dict[str, tuple[str, ...]] = {
     "doc_id": ("doc_id", "corpus_id", "docid", "docno", "passage_id", "pid"),
     "instruction": ("instruction",),
     "split": ("split",),
-    "clicks": ("clicks", "click_count", "num_clicks"),
-    "impressions": ("impressions", "impression_count", "num_impressions", "views"),
-    "position": ("position", "rank", "avg_position"),
+    "clicks": ("clicks", "click_count", "num_clicks", "click", "clicked"),
+    "impressions": ("impressions", "impression_count", "num_impressions", "views", "imps", "impr", "shown"),
+    "position": ("position", "rank", "avg_position", "average_position", "pos"),
 }
-_ONE = ("query", "passage", "label", "query_id", "doc_id")  # of which two columns are a question, not a choice
+_NO_GRADES = ("clicks", "click_count", "num_clicks")  # as columns.label
+# Of these two columns are a question, not a choice.
+_ONE = ("query", "passage", "label", "query_id", "doc_id", "clicks", "impressions", "position")
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
 _LIKE_LABELS = {  # words in the names of columns that hold labels or clicks
     *("label", "labels", "lable", "rel", "relevance", "relevancy", "relevant", "relevanz", "grade", "grades"),
@@ -80,7 +82,7 @@ class Table(Source):
 
         columns, ids = dict(settings.columns), settings.ids
         label = columns.get("label", "").strip().lower().translate(_PLAIN)
-        if label in USUAL["clicks"]:  # 37 clicks are no grade
+        if label in _NO_GRADES:  # 37 clicks are no grade
             columns["clicks"] = columns.pop("label")
         unknown = set(columns) - set(USUAL)
         if unknown:
@@ -204,18 +206,20 @@ class Table(Source):
     def _has_clicks(self, row: Row) -> bool:
         """Whether the labels are to be made of clicks: there are some, and no column of labels."""
         label = self._column(row, "label")
-        if self._column(row, "clicks") is None or "label" in self._columns:
+        judged = label is not None and label.strip().lower() != "score" and "clicks" not in self._columns
+        if judged or "label" in self._columns or self._column(row, "clicks") is None:
             return False
-        if "clicks" not in self._columns and label is not None and label.strip().lower() == "score":
+        if "clicks" not in self._columns and label is not None:
             raise DataError(f"{self.name}: has columns of clicks and {label!r}; name columns.clicks or columns.label")
-        return "clicks" in self._columns or label is None
+        return True
 
     def _click_rows(self, rows: Iterator[tuple[str, Row]]) -> Iterator[ClickRow]:
         for where, row in rows:
             counts = [self._value(row, name) for name in ("clicks", "impressions", "position")]
             if self._column(row, "impressions") is not None and counts[1] is None:
                 counts[1] = float("nan")  # the column is there and this row has none, which is an error
-            yield ClickRow(where, *self._pair(row, where), *counts)
+            empty = self._one and not (self._query(row, where)[0] and self._passage(row, where))
+            yield ClickRow(where, *self._pair(row, where), *counts, empty)
 
     def _pair(self, row: Row, where: str) -> tuple[str, str]:
         """The ids of a row's query and passage."""
