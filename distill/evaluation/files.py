@@ -10,6 +10,7 @@ from distill.errors import DataError
 from distill.evaluation.evaluate import evaluate
 from distill.files.qrels import read_qrels
 from distill.files.runs import Rankings, read_run
+from distill.files.values import similar_id
 from distill.results import EvaluationResult
 from distill.statistics.measures import Qrels
 
@@ -20,7 +21,7 @@ def evaluate_files(
     """What `evaluate` gives, systems named by their files; the others are compared with `baseline`, or the first run.
 
     Also `left_out`: {what of a run was left out, or counts 0: how many queries}.
-    Raises DataError with file and line, or where a run shares no query with the judgements.
+    Raises DataError with file and line, or where a run shares no query, or no judged passage, with the judgements.
     """
     judged, found = read_files(qrels, runs)
     return replace(evaluate(judged, found, measures, seed, baseline), left_out=left_out(judged, found))
@@ -47,5 +48,23 @@ def read_files(
             raise DataError(f"{path}: a second run named {name!r}; rename one of the files")
         found[name] = read_run(path)
         if not set(judged) & set(found[name]):
-            raise DataError(f"{path}: has none of the queries of {qrels}; these are not judgements of this run")
+            similar = next(((key, near) for key in found[name] if (near := similar_id(key, judged))), None)
+            hint = f"; do ids differ in case or form? ({similar[0]}, qrels: {similar[1]})" if similar else ""
+            raise DataError(f"{path}: has none of the queries of {qrels}; these are not judgements of this run{hint}")
+        _check_passages(path, judged, found[name])
     return judged, found
+
+
+def _check_passages(path: Path, judged: Qrels, run: Rankings) -> None:
+    """Raise DataError where no passage of the run is judged for its query."""
+    shared = [query for query in run if query in judged]
+    if any(doc in judged[query] for query in shared for doc in run[query]):
+        return
+    first = next(
+        ((doc, near) for query in shared for doc in run[query] if (near := similar_id(doc, judged[query]))),
+        (next(iter(run[shared[0]])), next(iter(judged[shared[0]]))),
+    )
+    raise DataError(
+        f"{path}: none of the run's passages is judged; do ids differ in case or form? "
+        f"(first: {first[0]}, qrels: {first[1]})"
+    )

@@ -5,9 +5,11 @@ Called where pairs and evaluation sets are read, by miners, and for the lists of
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from distill.errors import DataError
+from distill.files.values import similar_id
 
 MISSING = 0.01  # the share that may be missing; a file of another corpus lacks nearly all, a cleaned corpus a few
 
@@ -27,10 +29,12 @@ class Gaps:
         self._allowed, self._setting = allowed, setting
         self._gaps: dict[str, _Gap] = {}
 
-    def lacks(self, what: str, noun: str, key: str, has_text: bool, where: str, place: str) -> bool:
+    def lacks(
+        self, what: str, noun: str, key: str, has_text: bool, where: str, place: str, ids: Container[str] = ()
+    ) -> bool:
         """Count one row of `what` (such as "labels") that names a passage or query (`noun`); True where it has no text.
 
-        `where` is the row's file and line, `place` where the text should be.
+        `where` is the row's file and line, `place` where the text should be, `ids` those that have one there.
         """
         gap = self._gaps.get(what)
         if gap is None:
@@ -39,7 +43,10 @@ class Gaps:
         if has_text:
             return False
         gap.missing += 1
-        gap.first = gap.first or f"{where}: {noun} {key!r} has no text in {place}"
+        if not gap.first:
+            similar = similar_id(key, ids)
+            hint = f" (there is {similar!r})" if similar else ""
+            gap.first = f"{where}: {noun} {key!r} has no text in {place}{hint}"
         return True
 
     def check(self) -> None:

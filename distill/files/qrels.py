@@ -42,7 +42,7 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
             count = len(cells)
             header = _header(cells, where)
             if count not in _PLACES:
-                raise DataError(f"{where}: {count} columns; {_FORMS}")
+                raise DataError(f"{where}: {_other_format(line) or f'{count} columns'}; {_FORMS}")
             places = header or _PLACES[count]
             if header and "split" in (cell.lower() for cell in cells):
                 raise DataError(
@@ -104,6 +104,15 @@ def write_qrels(path: Path, qrels: Qrels) -> None:
         for query_id, labels in sorted(qrels.items()):
             for doc_id, grade in sorted(labels.items()):
                 out.write(f"{encode(query_id)} {iteration} {encode(doc_id)} {grade}\n")
+
+
+def _other_format(line: str) -> str:
+    """What the first line of a file that is no qrels looks like, and what to do; "" where it is not known."""
+    if line.lstrip().startswith(("{", "[")):
+        return "JSON; write its columns with tabs or blanks between them"
+    if len(line.split(",")) in _PLACES:
+        return "columns with commas between them; put tabs in their place"
+    return ""
 
 
 def _header(cells: list[str], where: str) -> tuple[int, int, int] | None:

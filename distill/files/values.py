@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from distill.errors import DataError
 from distill.texts import clean_text
@@ -55,6 +55,20 @@ def id_of(value: object, where: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where}: an id is a text or a number; this is a {type(value).__name__}")
     return clean_text(str(value))
+
+
+def similar_id(key: str, ids: Container[str]) -> str | None:
+    """One of the ids that is `key` but for case, zeros before a number, or ".0" after it; None where none is."""
+    whole = key.removesuffix(".0")
+    forms = (
+        whole,
+        f"{whole}.0",
+        whole.lstrip("0"),
+        *(whole.zfill(size) for size in (2, 3, 4)),
+        key.lower(),
+        key.upper(),
+    )
+    return next((form for form in forms if form and form != key and form in ids), None)
 
 
 def text_of(value: object, where: str, name: str = "text") -> str:

@@ -54,10 +54,10 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
     asked: dict[str, None] = {}
     gaps = Gaps(missing, "the setting missing")
     for where, query_id, doc_id, grade in source.labels(split):
-        if gaps.lacks("labels of queries", "query", query_id, query_id in queries, where, source.holds[0]):
+        if gaps.lacks("labels of queries", "query", query_id, query_id in queries, where, source.holds[0], queries):
             continue
         if (
-            gaps.lacks("labels of passages", "passage", doc_id, doc_id in passages, where, source.holds[1])
+            gaps.lacks("labels of passages", "passage", doc_id, doc_id in passages, where, source.holds[1], passages)
             and grade is None
         ):
             continue

@@ -173,7 +173,9 @@ class Miner:
             lists[query] = [
                 (doc, score)
                 for doc, score in ranked(scores)[: miner.last]
-                if not gaps.lacks(f"passages of {path.name}", "passage", doc, doc in passages, str(path), "the corpus")
+                if not gaps.lacks(
+                    f"passages of {path.name}", "passage", doc, doc in passages, str(path), "the corpus", passages
+                )
             ]
         gaps.check()
         self.counts.update(gaps.counts())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -13,16 +14,17 @@ from distill.files.runs import Rankings, ranked
 
 if TYPE_CHECKING:
     from ir_measures.measures import Measure
+    from ir_measures.util import Metric
+
+_GDEVAL = 4  # the highest grade that gdeval takes, which computes ERR and nDCG with exponential gains
 
 
 def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """{measure: {query: value}} over the queries of the qrels; one that the run lacks, or has no passage of, counts 0.
 
     Ties are broken as trec_eval does (`ranked`), whichever code computes a measure.
-    Raises ConfigError as `parse_measures` does.
+    Raises ConfigError as `parse_measures` does, and for a measure that cannot be computed on these data.
     """
-    import ir_measures
-
     if not names:
         return {}
     measures = parse_measures(names)
@@ -31,10 +33,40 @@ def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, di
     query_of = {number: query for query, number in numbers.items()}
     scored = {numbers[query]: _without_ties(scores) for query, scores in run.items() if query in numbers and scores}
     for group, judged in _whole(measures, {numbers[query]: labels for query, labels in qrels.items()}):
-        for metric in ir_measures.iter_calc(group, judged, scored):
+        for metric in _calculated(group, judged, scored):
             if metric.query_id in query_of:
                 values[str(metric.measure)][query_of[metric.query_id]] = float(metric.value)
     return values
+
+
+def _calculated(
+    group: Sequence[Measure], judged: Mapping[str, Mapping[str, int]], scored: Rankings
+) -> Iterator[Metric]:
+    """The values of a group of measures; a measure whose package fails on these data is a ConfigError that names it."""
+    import ir_measures
+
+    highest = max((grade for labels in judged.values() for grade in labels.values()), default=0)
+    for measure in group:
+        if (measure.NAME == "ERR" or measure.params.get("dcg") == "exp-log2") and highest > _GDEVAL:
+            raise ConfigError(
+                f"{measure}: takes grades up to {_GDEVAL}, and there is {highest}; scale them, or take nDCG"
+            )
+    try:
+        yield from ir_measures.iter_calc(group, judged, scored)
+    except Exception as error:  # each package that computes measures has errors of its own
+        why = f"{type(error).__name__}: {first_line(error)}"
+        failed = next((measure for measure in group[:-1] if _fails(measure, judged, scored)), group[-1])
+        raise ConfigError(f"{failed}: cannot be computed on these judgements and runs ({why}); leave it out") from None
+
+
+def _fails(measure: Measure, judged: Mapping[str, Mapping[str, int]], scored: Rankings) -> bool:
+    import ir_measures
+
+    try:
+        list(ir_measures.iter_calc([measure], judged, scored))
+    except Exception:  # as in `_calculated`
+        return True
+    return False
 
 
 def _whole(measures: Sequence[Measure], qrels: Qrels) -> Iterator[tuple[list[Measure], dict[str, dict[str, int]]]]:
@@ -105,7 +137,6 @@ def _parse(name: str) -> Measure:
     except ConfigError:
         raise
     except Exception as error:  # each package that computes measures has errors of its own
-        raise ConfigError(
-            f"{name!r} cannot be computed ({first_line(error)}); write nDCG@10, RR@10, AP, R@100"
-        ) from None
+        why = re.sub(r"invalid param (\w+)=<object object.*", r"it needs its parameter \1", first_line(error))
+        raise ConfigError(f"{name!r} cannot be computed ({why}); write nDCG@10, RR@10, AP, R@100") from None
     return measure

@@ -10,11 +10,12 @@ import pytest
 
 from distill.errors import DataError
 from distill.evaluation.suites.base import rows_with
+from distill.files.gaps import Gaps
 from distill.files.qrels import qrels_rows, read_qrels
 from distill.files.rows import rows
 from distill.files.runs import read_run
 from distill.files.text import lines
-from distill.files.values import grade_of
+from distill.files.values import grade_of, similar_id
 from distill.rerank.files import read_passages, read_queries
 
 WHOLE = gzip.compress(b'{"_id": "a", "text": "b"}\n' * 1000)  # nothing of it can be read from its first 15 bytes
@@ -114,3 +115,89 @@ def test_rerank_reads_corpora_and_topics_as_training_does(tmp_path: Path) -> Non
     assert read_queries(tmp_path / "topics.xml") == {"1": ("a < b", None)}
     (tmp_path / "q.tsv").write_text("q1\tfoxes\tonly red ones\n")
     assert read_queries(tmp_path / "q.tsv") == {"q1": ("foxes", "only red ones")}
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ("nan", "the score 'nan' is not a number"),
+        ("1_0", "the score '1_0' is not a number"),
+        ("inf", "the score 'inf' is infinite"),
+        ("-Infinity", "the score '-Infinity' is infinite"),
+        ("1e400", "the score '1e400' is infinite"),
+        ("1e39", "the score '1e39' is infinite as a 32-bit float"),
+    ],
+)
+def test_scores_that_have_no_place_in_an_order(tmp_path: Path, score: str, message: str) -> None:
+    (tmp_path / "r.trec").write_text(f"q Q0 d 1 2.5e0 t\nq Q0 e 2 {score} t\n")
+    with pytest.raises(DataError, match=f"r.trec:2: {message}"):
+        read_run(tmp_path / "r.trec")
+
+
+@pytest.mark.parametrize(
+    ("rows", "first"),
+    [
+        ("q Q0 d2 1 1 t\nq Q0 d1 2 9 t\nr Q0 d3 1 5 t\n", "q at line 2"),
+        ("r Q0 d3 1 5 t\nq Q0 d1 1 0.1 t\nq Q0 d2 2 0.9 t\n", "q at line 3"),
+        ("q Q0 d1 9.1 1 t\nq Q0 d2 8.1 2 t\nr Q0 d3 5 1 t\n", "q at line 1"),
+        ("q Q0 d1 1 0 t\nq Q0 d2 2 0 t\nr Q0 d3 1 0 t\n", "q at line 2"),
+        ("q Q0 d1 x 9 t\nq Q0 d2 2 8 t\nr Q0 d3 1 5 t\n", "q at line 1"),
+    ],
+    ids=["other order", "distances", "swapped", "all equal", "no number"],
+)
+def test_ranks_against_scores_are_said(
+    rows: str, first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.trec").write_text(rows)
+    read_run(tmp_path / "r.trec")
+    read_run(tmp_path / "r.trec")  # by another stage: said once
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'r.trec'}: in 1 of 2 lists the ranks contradict the scores (first: {first}); "
+        "the scores are used, as trec_eval does\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "q Q0 d1 1 9 t\nq Q0 d2 2 8 t\n",
+        "q Q0 d2 2 8 t\nq Q0 d1 1 9 t\n",
+        "q Q0 d1 0 9 t\nq Q0 d2 0 8 t\nq Q0 d3 0 10 t\n",  # no ranks
+        "q Q0 d1 1.0 9 t\nq Q0 d2 2.0 8 t\n",
+        "q Q0 d1 1 16777216 t\nq Q0 d2 2 16777217 t\n",  # one 32-bit float
+        "q Q0 d1 1 9 t\nq Q0 d2 2 9 t\nq Q0 d3 3 8 t\n",  # two equal ones
+        "q Q0 d2 1 0 t\nq Q0 d1 2 0 t\n",
+    ],
+)
+def test_ranks_that_agree_are_not(rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.trec").write_text(rows)
+    assert read_run(tmp_path / "r.trec") and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("q1,0,d1,1", "columns with commas between them; put tabs in their place"),
+        ("query-id,corpus-id,score", "columns with commas between them"),
+        ('{"query-id":"q1","corpus-id":"d1","score":1}', "JSON; write its columns with tabs or blanks"),
+        ("q1", "1 columns; a line is query"),
+    ],
+)
+def test_judgements_of_another_format_are_called_so(row: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text(row + "\n")
+    with pytest.raises(DataError, match=f"q.txt:1: {message}"):
+        read_qrels(tmp_path / "q.txt")
+
+
+@pytest.mark.parametrize(
+    ("key", "there", "similar"),
+    [("1.0", "1", "1"), ("1", "1.0", "1.0"), ("51", "051", "051"), ("051", "51", "51"), ("D1", "d1", "d1"),
+     ("d1", "D1", "D1"), ("7", "8", None), ("0", "", None)],
+)  # fmt: skip
+def test_an_id_in_another_form_is_named(key: str, there: str, similar: str | None) -> None:
+    assert similar_id(key, {there}) == similar
+    gaps = Gaps(0.0)
+    assert gaps.lacks("labels", "query", key, False, "r.txt:1", "t.txt", {there})
+    with pytest.raises(DataError, match="r.txt:1: query") as caught:
+        gaps.check()
+    assert (f"(there is {similar!r})" in str(caught.value)) == (similar is not None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.errors import DataError
+from distill.errors import ConfigError, DataError
 from distill.evaluation.files import evaluate_files
 from distill.evaluation.tables import latex_table, markdown_table, text_table
 from distill.files.qrels import read_qrels
@@ -85,3 +85,37 @@ def test_published_figures_of_dl19(shared: Path) -> None:
     found = evaluate_files(folder / "qrels" / "test.tsv", runs, ["nDCG@10"]).measures
     values = [round(found[run.name.removesuffix(".trec")]["nDCG@10"], 4) for run in runs]
     assert values == [0.5058, 0.5216, 0.7210, 0.7035, 0.7384, 0.7308]
+
+
+@pytest.mark.parametrize(
+    ("judged", "ranked", "message"),
+    [
+        ("q 0 d1 1\n", "q Q0 D1 1 9 t\n", r"none of the run's passages is judged; .* \(first: D1, qrels: d1\)"),
+        ("q 0 1 1\n", "q Q0 9 1 9 t\nq Q0 1.0 1 8 t\n", r"\(first: 1.0, qrels: 1\)"),
+        ("q 0 a 1\nr 0 b 1\n", "q Q0 b 1 9 t\n", r"\(first: b, qrels: a\)"),
+        ("1 0 a 1\n", "1.0 Q0 a 1 9 t\n", r"has none of the queries .* in case or form\? \(1.0, qrels: 1\)"),
+    ],
+)
+def test_ids_of_another_form_are_an_error(judged: str, ranked: str, message: str, tmp_path: Path) -> None:
+    qrels, run = write(tmp_path / "q.txt", judged), write(tmp_path / "run.trec", ranked)
+    with pytest.raises(DataError, match="run.trec: .*" + message):
+        evaluate_files(qrels, [run], ["AP"])
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ("ERR@10", "ERR@10: takes grades up to 4, and there is 5; scale them, or take nDCG"),
+        ('nDCG(dcg="exp-log2")@10', r"nDCG\(dcg='exp-log2'\)@10: takes grades up to 4, and there is 5"),
+        ("Accuracy@3", "Accuracy@3: cannot be computed on these judgements and runs .ZeroDivisionError"),
+        ("INST", "'INST' cannot be computed .it needs its parameter max_rel."),
+    ],
+)
+def test_a_measure_that_fails_on_the_data_is_named(
+    measure: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    qrels = write(tmp_path / "q.txt", "q1 0 d1 5\nq1 0 d2 0\nq2 0 d3 2\n")
+    run = write(tmp_path / "r.txt", "q1 Q0 d1 1 9 t\nq1 Q0 d2 2 8 t\nq2 Q0 d3 1 5 t\n")
+    with pytest.raises(ConfigError, match=message):
+        evaluate_files(qrels, [run], ["AP", measure, "RR@10"])
+    assert capfd.readouterr().err == ""
