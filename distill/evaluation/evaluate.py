@@ -5,7 +5,7 @@ Called by the evaluate stage, by ablations, and by `distill evaluate --qrels --r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from distill.errors import ConfigError
 from distill.files.qrels import Qrels
@@ -33,8 +33,7 @@ def summarise(values: Values, seed: int, baseline: str | None = None) -> Evaluat
     that a system lacks is left out. Raises ConfigError where `baseline` is none of the systems.
     Not covered: the spread over training seeds (`distill evaluate --seeds` shows it).
     """
-    if baseline is not None and baseline not in values:
-        raise ConfigError(f"{baseline!r} is none of the systems {', '.join(values)}; name one of them as the baseline")
+    check_baseline(baseline, values)
     against = baseline if baseline is not None else next(iter(values), "")
     result = EvaluationResult(
         measures={system: {} for system in values},
@@ -47,6 +46,12 @@ def summarise(values: Values, seed: int, baseline: str | None = None) -> Evaluat
     for names in _families(values):
         _family(result, values, names, against, seed)
     return result
+
+
+def check_baseline(baseline: str | None, systems: Collection[str]) -> None:
+    """Raise ConfigError where `baseline` is none of the systems."""
+    if baseline is not None and baseline not in systems:
+        raise ConfigError(f"{baseline!r} is none of the systems {', '.join(systems)}; name one of them as the baseline")
 
 
 def _families(values: Values) -> list[list[str]]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.evaluation.evaluate import evaluate
+from distill.evaluation.evaluate import check_baseline, evaluate
 from distill.files.qrels import read_qrels
 from distill.files.runs import Rankings, read_run
 from distill.files.values import similar_id
 from distill.results import EvaluationResult
-from distill.statistics.measures import Qrels
+from distill.statistics.measures import Qrels, parse_measures
 
 
 def evaluate_files(
@@ -23,6 +23,8 @@ def evaluate_files(
     Also `left_out`: {what of a run was left out, or counts 0: how many queries}.
     Raises DataError with file and line, or where a run shares no query, or no judged passage, with the judgements.
     """
+    parse_measures(measures)  # before anything is read
+    check_baseline(baseline, [_system(path) for path in runs])
     judged, found = read_files(qrels, runs)
     return replace(evaluate(judged, found, measures, seed, baseline), left_out=left_out(judged, found))
 
@@ -43,7 +45,7 @@ def read_files(
     judged = read_qrels(qrels)
     found = {}
     for path in runs:
-        name = path.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".txt").removesuffix(".run")
+        name = _system(path)
         if name in found:
             raise DataError(f"{path}: a second run named {name!r}; rename one of the files")
         found[name] = read_run(path)
@@ -53,6 +55,11 @@ def read_files(
             raise DataError(f"{path}: has none of the queries of {qrels}; these are not judgements of this run{hint}")
         _check_passages(path, judged, found[name])
     return judged, found
+
+
+def _system(path: Path) -> str:
+    """What a run is called: its file's name without the usual endings."""
+    return path.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".txt").removesuffix(".run")
 
 
 def _check_passages(path: Path, judged: Qrels, run: Rankings) -> None:
