@@ -219,7 +219,7 @@ class Table(Source):
             if self._column(row, "impressions") is not None and counts[1] is None:
                 counts[1] = float("nan")  # the column is there and this row has none, which is an error
             empty = self._one and not (self._query(row, where)[0] and self._passage(row, where))
-            yield ClickRow(where, *self._pair(row, where), *counts, empty=empty)
+            yield ClickRow(where, *self._pair(row, where), counts[0], counts[1], counts[2], empty)
 
     def _pair(self, row: Row, where: str) -> tuple[str, str]:
         """The ids of a row's query and passage."""
