@@ -177,7 +177,7 @@ def test_rows_that_are_left_out_count_nowhere(tmp_path: Path) -> None:
     whole, _ = made(tmp_path, rows)
     total = {"query": "Total", "passage": "", "clicks": 103, "impressions": 100_000, "position": 1}
     nobody = {"query": " ", "passage": "text 3", "clicks": 9000, "impressions": 9000, "position": 1}
-    found, lines = made(tmp_path, [*rows, total, nobody])
+    found, lines = made(tmp_path, [*rows, total, nobody], missing=0.5)
     assert whole == {name: found[name] for name in whole} == {"text 0": 1, "text 1": 1, "text 2": 0}
     assert "source: 2 pairs with an empty query or passage: no label" in lines
 
@@ -190,7 +190,7 @@ def test_a_row_an_impression(tmp_path: Path) -> None:
     assert made(tmp_path, [row(0, 1) for _ in range(5)] + [row(1, 1)])[0] == {"text 0": 1, "text 1": None}
 
 
-@pytest.mark.parametrize(("name", "other"), [("impressions", "views"), ("position", "rank"), ("clicks", "clicked")])
+@pytest.mark.parametrize(("name", "other"), [("impressions", "views"), ("position", "rank"), ("clicks", "num_clicks")])
 def test_two_columns_that_may_both_be_it(tmp_path: Path, name: str, other: str) -> None:
     rows = [row(0, 37, 50, 1, **{other: 5}), row(1, 0, 50, 1, **{other: 5})]
     with pytest.raises(DataError, match=f"'{name}' and '{other}' may both be the {name}; name one in columns.{name}"):

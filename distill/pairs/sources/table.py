@@ -34,11 +34,10 @@ USUAL: dict[str, tuple[str, ...]] = {
     "doc_id": ("doc_id", "corpus_id", "docid", "docno", "passage_id", "pid"),
     "instruction": ("instruction",),
     "split": ("split",),
-    "clicks": ("clicks", "click_count", "num_clicks", "click", "clicked"),
+    "clicks": ("clicks", "click_count", "num_clicks"),
     "impressions": ("impressions", "impression_count", "num_impressions", "views", "imps", "impr", "shown"),
     "position": ("position", "rank", "avg_position", "average_position", "pos"),
 }
-_NO_GRADES = ("clicks", "click_count", "num_clicks")  # as columns.label
 # Of these two columns are a question, not a choice.
 _ONE = ("query", "passage", "label", "query_id", "doc_id", "clicks", "impressions", "position")
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
@@ -82,7 +81,7 @@ class Table(Source):
 
         columns, ids = dict(settings.columns), settings.ids
         label = columns.get("label", "").strip().lower().translate(_PLAIN)
-        if label in _NO_GRADES:  # 37 clicks are no grade
+        if label in USUAL["clicks"]:  # 37 clicks are no grade
             columns["clicks"] = columns.pop("label")
         unknown = set(columns) - set(USUAL)
         if unknown:
