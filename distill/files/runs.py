@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from ctypes import c_float
@@ -15,6 +16,7 @@ from distill.files.text import lines
 Rankings = Mapping[str, Mapping[str, float]]
 # The mark of a file whose ids are percent-encoded: ends the tag of a run, is the iteration of qrels.
 ENCODED = "ids-percent-encoded"
+_COUNTED = [str(rank) for rank in range(1, 10_001)]
 _LARGEST = 3.4028234663852886e38  # 32-bit float, as which scores are compared
 
 
@@ -46,7 +48,10 @@ def read_run(
     contradict the scores, by which alone a run is ordered. Raises DataError with file and line.
     """
     run: dict[str, dict[str, float]] = {}
-    empty, ranks = True, _Ranks()
+    ranks: dict[str, list[str]] = {}
+    empty, current = True, ""
+    scores: dict[str, float] = {}  # of the current query, in the file's order as its ranks
+    order: list[str] = []
     for number, line in lines(path, needed):
         empty = False
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
@@ -59,68 +64,75 @@ def read_run(
             continue
         if not query_id or not doc_id:
             raise DataError(f"{path}:{number}: an empty id; a TREC run has query Q0 passage rank score tag")
-        if doc_id in run.setdefault(query_id, {}):
+        if query_id != current:
+            current, scores, order = query_id, run.setdefault(query_id, {}), ranks.setdefault(query_id, [])
+        if doc_id in scores:
             raise DataError(f"{path}:{number}: passage {doc_id!r} is there twice for query {query_id!r}; keep one")
-        run[query_id][doc_id] = value = _score(score, f"{path}:{number}")
-        ranks.add(query_id, doc_id, rank, value, number)
+        try:
+            scores[doc_id] = value = float(score)
+        except ValueError:
+            value = math.nan
+        if not -_LARGEST <= value <= _LARGEST or "_" in score:
+            raise DataError(f"{path}:{number}: {_no_score(score, value)}")
+        order.append(rank)
     if empty:
         raise DataError(f"{path}: is empty; a TREC run has lines of query Q0 passage rank score tag")
-    ranks.warn(path, len(run))
+    _warn_of_ranks(path, ranks, run)
     return run
 
 
-def _score(cell: str, where: str) -> float:
-    """A score; NaN, infinity and what a 32-bit float cannot hold have no place in an order, and are a DataError."""
-    try:
-        value = float(cell)
-    except ValueError:
-        value = float("nan")
-    if value != value or "_" in cell:
-        raise DataError(f"{where}: the score {cell!r} is not a number")
-    if abs(value) > _LARGEST:
-        raise DataError(
-            f"{where}: the score {cell!r} is infinite as a 32-bit float; take the line out, or scale the scores"
+def _no_score(cell: str, value: float) -> str:
+    """Why a score has no place in an order."""
+    if math.isnan(value) or "_" in cell:
+        return f"the score {cell!r} is not a number"
+    return f"the score {cell!r} is infinite as a 32-bit float; take the line out, or scale the scores"
+
+
+def _warn_of_ranks(path: Path, ranks: Mapping[str, list[str]], run: Rankings) -> None:
+    """Say on the terminal, once a file, in how many of its lists the ranks contradict the scores."""
+    against = {query: row for query, cells in ranks.items() if (row := _contradiction(cells, run[query])) is not None}
+    if against:
+        query, row = next(iter(against.items()))
+        line = _line_of(path, query, list(run[query])[row])
+        _say(
+            f"{path}: in {len(against):,} of {len(run):,} lists the ranks contradict the scores (first: {query} at "
+            f"line {line}); the scores are used, as trec_eval does"
         )
-    return value
 
 
-class _Ranks:
-    """Whether the ranks of a run contradict its scores, by comparing each line with the one before it of its query."""
+def _line_of(path: Path, query_id: str, doc_id: str) -> int:
+    """The number of the line that scores a passage for a query; 0 where the file is no longer what it was."""
+    pairs = {(query_id, doc_id), (_encoded(query_id), _encoded(doc_id))}
+    for number, line in lines(path):
+        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
+        if len(cells) == 6 and (cells[0], cells[2]) in pairs:
+            return number
+    return 0
 
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[int, float, str]] = {}
-        self._against: dict[str, int] = {}  # query -> line
-        self._tied: dict[str, int] = {}  # the same, where equal scores leave the order to the passage ids
-        self._varied: set[str] = set()
 
-    def add(self, query_id: str, doc_id: str, cell: str, score: float, number: int) -> None:
-        """Take one line in."""
-        rank = int(cell) if cell.isascii() and cell.isdecimal() else _whole(cell)
+def _contradiction(cells: list[str], scores: Mapping[str, float]) -> int | None:
+    """The place in one list, in the file's order, of the first rank that contradicts its score; None: there is none.
+
+    Each line is compared with the one before it, scores as 32-bit floats. Equal scores leave the order to the passage
+    ids, which is said only where all are equal.
+    """
+    values = list(scores.values())
+    if values[0] != values[-1] and cells == _COUNTED[: len(cells)] and values == sorted(values, reverse=True):
+        return None  # nearly all
+    tied = None
+    last: tuple[int, float, str] | None = None
+    for row, (cell, (doc_id, value)) in enumerate(zip(cells, scores.items(), strict=True)):
+        rank, score = _whole(cell), c_float(value).value
         if rank is None:
-            self._against.setdefault(query_id, number)
-            return
-        last = self._last.get(query_id)
-        self._last[query_id] = rank, score, doc_id
-        if last is None:
-            return
-        later = rank - last[0]
-        if score != last[1]:
-            self._varied.add(query_id)
-            against = (later > 0 and score > last[1]) or (later < 0 and score < last[1])
-            if against and c_float(score).value != c_float(last[1]).value:
-                self._against.setdefault(query_id, number)
-        elif (later > 0 and doc_id > last[2]) or (later < 0 and doc_id < last[2]):
-            self._tied.setdefault(query_id, number)
-
-    def warn(self, path: Path, lists: int) -> None:
-        """Say on the terminal, once a file, in how many of so many lists ranks contradict scores."""
-        against = self._against | {query: line for query, line in self._tied.items() if query not in self._varied}
-        if against:
-            query, line = min(against.items(), key=lambda item: item[1])
-            _say(
-                f"{path}: in {len(against):,} of {lists:,} lists the ranks contradict the scores (first: {query} at "
-                f"line {line}); the scores are used, as trec_eval does"
-            )
+            return row
+        if last is not None and rank != last[0]:
+            better, worse = ((score, doc_id), last[1:]) if rank < last[0] else (last[1:], (score, doc_id))
+            if better[0] < worse[0]:
+                return row
+            if better < worse and tied is None:
+                tied = row
+        last = rank, score, doc_id
+    return tied if len(set(values)) == 1 else None
 
 
 def _whole(cell: str) -> int | None:
