@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from distill.records import Pair
 from distill.rerank.backends.base import Result, Task
 from distill.rerank.student_format import EncodedPrompt, StudentFormat
 
@@ -72,7 +73,7 @@ def steps(form: StudentFormat, plan: JudgementPlan, prompts: Sequence[EncodedPro
     if plan.mode == "adaptive":
         return (yield from _adaptive(form, plan, prompts))
     parts = [_Part(at, row) for at, each in enumerate(prompts) for row in each.rows]
-    opinions = yield from _answer(form, plan, [part.row for part in parts])
+    opinions = yield from _answer(form, plan, [part.row for part in parts], [prompts[part.pair].pair for part in parts])
     found = [[o for part, o in zip(parts, opinions, strict=True) if part.pair == at] for at in range(len(prompts))]
     return [_best(each, prompted.how) for each, prompted in zip(found, prompts, strict=True)]
 
@@ -105,17 +106,18 @@ def think_about(margins: Sequence[float], window: Window) -> list[int]:
     return sorted(at for at in order if window.low < margins[at] < window.high)
 
 
-def _answer(form: StudentFormat, plan: JudgementPlan, rows: list[list[int]]) -> Steps:
+def _answer(form: StudentFormat, plan: JudgementPlan, rows: list[list[int]], pairs: list[Pair]) -> Steps:
     if plan.mode in ("direct", "verdict_first"):
-        results = yield [Task(row + form.close) for row in rows]
+        results = yield [Task(row + form.close, pair) for row, pair in zip(rows, pairs, strict=True)]
         opinions = [opinion(form, r.logprobs or [], [], 1, "stop", plan.mode) for r in results]
         if plan.mode == "verdict_first" and plan.explanations:
-            opinions = yield from _explained(form, plan, rows, opinions)
+            opinions = yield from _explained(form, plan, rows, pairs, opinions)
         return opinions
     heat = plan.temperature if plan.samples > 1 else 0.0
+    least, seed = min(AT_LEAST, plan.limit), plan.seed * 1_000_003
     tasks = [
-        Task(row, plan.limit, min_new=min(AT_LEAST, plan.limit), temperature=heat, seed=plan.seed * 1_000_003 + number)
-        for row in rows
+        Task(row, pair, plan.limit, min_new=least, temperature=heat, seed=seed + number)
+        for row, pair in zip(rows, pairs, strict=True)
         for number in range(plan.samples)
     ]
     results = yield tasks
@@ -137,7 +139,7 @@ def _read(
     again = [at for at, r in enumerate(results) if r.finish != "stop" or r.logprobs is None]
     verdicts = [r.logprobs or [] for r in results]
     if again:
-        readings = yield [Task(tasks[at].ids + ids[at]) for at in again]
+        readings = yield [Task(tasks[at].ids + ids[at], tasks[at].pair) for at in again]
         for at, reading in zip(again, readings, strict=True):
             verdicts[at] = reading.logprobs or []
     return list(zip(ids, verdicts, strict=True))
@@ -150,12 +152,15 @@ def _closed(form: StudentFormat, task: Task, written: list[int]) -> list[int]:
     return ids if len(ids) <= room else ids[: max(0, room - len(form.close))] + form.close
 
 
-def _explained(form: StudentFormat, plan: JudgementPlan, rows: list[list[int]], opinions: list[RawJudgement]) -> Steps:
+def _explained(
+    form: StudentFormat, plan: JudgementPlan, rows: list[list[int]], pairs: list[Pair], opinions: list[RawJudgement]
+) -> Steps:
     """The trace that a verdict-first student writes after its verdict."""
     grades = [o.verdict if o.verdict is not None else form.grades[0 if o.margin > 0 else -1] for o in opinions]
     said = [form.verdicts[form.grades.index(grade)] for grade in grades]
     results = yield [
-        Task([*row, *form.close, token], plan.limit, to_end=False) for row, token in zip(rows, said, strict=True)
+        Task([*row, *form.close, token], pair, plan.limit, to_end=False)
+        for row, pair, token in zip(rows, pairs, said, strict=True)
     ]
     return [
         replace(o, ids=r.ids, tokens=len(r.ids) + 1, finish="stop" if r.finish == "stop" else "length")

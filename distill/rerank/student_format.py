@@ -25,6 +25,7 @@ SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。")
 class EncodedPrompt:
     """A pair's prompts: one, or several where a passage was split; `how` is "", "cut" or "split"."""
 
+    pair: Pair
     rows: list[list[int]]
     how: str = ""
 
@@ -79,7 +80,7 @@ class StudentFormat:
         texts = [student_prompt(p.query, p.passage, p.instruction, self.prompt) for p in pairs]
         rows = prompt_ids(self.tokenizer, texts) if texts else []
         return [
-            EncodedPrompt([row]) if len(row) <= limit else self._shorter(pair, len(row), limit, long)
+            EncodedPrompt(pair, [row]) if len(row) <= limit else self._shorter(pair, len(row), limit, long)
             for pair, row in zip(pairs, rows, strict=True)
         ]
 
@@ -103,7 +104,7 @@ class StudentFormat:
             if long == "cut" or start + taken >= len(pair.passage):
                 break
             start += max(1, int(taken * (1 - OVERLAP)))
-        return EncodedPrompt(rows, long)
+        return EncodedPrompt(pair, rows, long)
 
     def _first_part(self, pair: Pair, text: str, limit: int, guess: int) -> tuple[list[int], int]:
         """(ids, characters): the longest beginning of `text`, to within a few per cent, whose prompt fits.

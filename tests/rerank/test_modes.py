@@ -235,5 +235,5 @@ def test_what_is_closed_by_force_stays_within_the_context(form: StudentFormat) -
 
     written = form.tokenizer.encode("fox " * 60, add_special_tokens=False)
     small = replace(form, context=50)
-    ids = _closed(small, Task([1] * 20), written)
+    ids = _closed(small, Task([1] * 20, make_pair("q", "d", "red", "fox")), written)
     assert len(ids) + 20 + 1 <= 50 and ids[-len(form.close) :] == form.close and ids[:5] == written[:5]

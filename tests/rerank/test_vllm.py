@@ -44,9 +44,9 @@ def test_the_engine_agrees_with_transformers(engine, ending: Path, few_pairs: li
     agree(engine, ending, few_pairs)
 
 
-def test_a_task_given_up_leaves_the_engine(engine, ending: Path) -> None:
+def test_a_task_given_up_leaves_the_engine(engine, few_pairs: list[Pair]) -> None:
     row = engine.form.tokenizer.encode("the red fox runs", add_special_tokens=False)
-    long, short = Task(row, 200, to_end=False), Task(row, 0)
+    long, short = Task(row, few_pairs[0], 200, to_end=False), Task(row, few_pairs[0])
     engine.add(long)
     engine.step()
     engine.add(short)

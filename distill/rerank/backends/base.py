@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from distill.records import Pair
 from distill.rerank.student_format import StudentFormat
 
 Finish = Literal["read", "stop", "length", "no_end"]
@@ -19,12 +20,16 @@ Finish = Literal["read", "stop", "length", "no_end"]
 class Task:
     """One row to run: read the verdicts after `ids` (`max_new` 0), or write on and then read them.
 
+    `ids` are the tokens of the prompt of `pair` (of a part of its passage where that was too long), and of what was
+    written after it.
+
     Writing ends after `</think>` (`to_end`), at an end of text, or after `max_new` tokens; neither of the first two may
     come before `min_new` tokens. `temperature` 0 is greedy;
     else one sample is drawn, with `seed`. `owner` belongs to the caller.
     """
 
     ids: list[int]
+    pair: Pair
     max_new: int = 0
     to_end: bool = True
     min_new: int = 0
