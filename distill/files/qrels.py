@@ -10,18 +10,21 @@ from urllib.parse import unquote
 from distill.errors import DataError
 from distill.files.runs import ENCODED, encoder
 from distill.files.text import lines
-from distill.files.values import gain_of
+from distill.files.values import check_forms, gain_of, plain_name
 
 Qrels = Mapping[str, Mapping[str, float]]  # {query: {passage: grade}}, decimal grades are gains
 Grades = Mapping[str, Mapping[str, int]]
+# Names of columns, as `plain_name` writes them.
 _LABELS = {"score", "label", "rel", "relevance", "grade", "judgement", "judgment", "relevancy"}
-_QUERIES = {"query-id", "query_id", "qid", "query", "topic", "topic_id", "topic-id"}
-_PASSAGES = {"corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "doc", "pid", "passage_id", "passage-id"}
+_QUERIES = {"query_id", "qid", "query", "topic", "topic_id"}
+_PASSAGES = {"corpus_id", "doc_id", "docid", "docno", "doc", "pid", "passage_id"}
 _PLACES = {3: (0, 1, 2), 4: (0, 2, 3)}  # of query, passage and grade; TREC has an iteration after the query
 _FORMS = "a line is query, passage, grade (BEIR) or query, iteration, passage, grade (TREC)"
 
 _NAMED = "or has a header query-id, corpus-id, score above it"
 _LARGEST = 100  # grade in a file of three columns without a header
+_GRADES = 11  # so many whole grades, as from 0 to 10, are a scale; more of them there are ids
+_SCALE = 5  # up to here whole grades may differ in most lines; further ones that do, and are never 0, are ids
 
 
 def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, float]]:
@@ -31,8 +34,9 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
     order of the columns. Raises DataError with file and line, and for what are no judgements: triples of ids, ranks
     (seen after the last line), a run with a header, and pandas' index.
     """
-    count, places, name = 0, (0, 0, 0), str(path)
+    count, places, name, bare = 0, (0, 0, 0), str(path), False
     ranks: Counter[str] | None = None  # {query: lines} while three columns without a header could be ranks
+    grades: set[float] = set()  # of three columns without a header
     index: set[str] | None = None  # the iterations, while the first of four columns counts the lines
     row = 0
     for number, line in lines(path, needed):
@@ -51,6 +55,7 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
             if header:
                 continue
             ranks, index = (Counter(), None) if count == 3 else (None, set())
+            bare = count == 3
         if len(cells) != count:
             raise DataError(f"{where}: {len(cells)} columns, and {count} before; {_FORMS}; ids with blanks need tabs")
         query_id, doc_id, grade = (cells[place] for place in places)
@@ -59,9 +64,12 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
         if count == 4 and cells[1] == ENCODED:
             query_id, doc_id = unquote(query_id), unquote(doc_id)
         gain = gain_of(grade, where)
-        if ranks is not None:
-            if gain > _LARGEST:
+        if bare:
+            grades.add(gain)
+            bare = not isinstance(gain, float)  # ids are whole
+            if gain > _LARGEST or (bare and len(grades) > _GRADES):
                 raise DataError(f"{where}: {grade} is no grade but looks like an id (of triples?); {_FORMS}, {_NAMED}")
+        if ranks is not None:
             ranks[query_id] += 1
             ranks = ranks if gain == ranks[query_id] else None
         if index is not None:
@@ -71,6 +79,8 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
         yield where, query_id, doc_id, gain
     if ranks and max(ranks.values()) > 1:
         raise DataError(f"{name}: the third column looks like ranks (1, 2, 3 ... in each query); {_FORMS}, {_NAMED}")
+    if bare and row > 1 and 0 not in grades and max(grades) > _SCALE and len(grades) > row / 2:
+        raise DataError(f"{name}: the third column looks like ids (of triples?), not grades; {_FORMS}, {_NAMED}")
     if index and row > 1 and len(index) > 1:
         raise DataError(f"{name}: the first column looks like pandas' index; write index=False; {_FORMS}, {_NAMED}")
 
@@ -84,6 +94,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, float]]:
             raise DataError(f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
     if not qrels:
         raise DataError(f"{path}: is empty; it needs lines of query, passage, grade")
+    check_forms(qrels, str(path))
     return qrels
 
 
@@ -117,7 +128,7 @@ def _other_format(line: str) -> str:
 
 def _header(cells: list[str], where: str) -> tuple[int, int, int] | None:
     """The places of query, passage and grade, where the first line names them; None where it is a judgement."""
-    names = [cell.lower() for cell in cells]
+    names = list(map(plain_name, cells))
     if not names or (names[-1] not in _LABELS and not (_LABELS & set(names) and _QUERIES & set(names))):
         return None
     places = tuple(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from distill.errors import DataError
 from distill.files.text import ending, lines, stream
-from distill.files.values import keys
+from distill.files.values import keys, nearest
 from distill.texts import clean_text
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
 SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
+_SAME_SPLITS = (("dev", "val", "valid", "validation", "eval"), ("train", "training"), ("test", "testing"))
 csv.field_size_limit(1 << 30)
 
 
@@ -82,6 +83,13 @@ def split_files(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return parts if len(paths) > 1 else {}
 
 
+def similar_split(split: str | None, there: Sequence[str]) -> str:
+    """For an error: " (did you mean 'validation'?)" where a split has another name for dev, or nearly its own."""
+    same = next((names for names in _SAME_SPLITS if split and split.lower() in names), ())
+    other = next((name for name in there if name.lower() in same), None)
+    return f" (did you mean {other!r}?)" if other else nearest(split or "", there)
+
+
 def is_junk(path: Path) -> bool:
     """Whether a file, or a folder above it, is one that systems leave in folders."""
     return any(part.startswith(_JUNK[:-2]) for part in path.parts)
@@ -105,12 +113,29 @@ def json_rows(path: Path, needed: str = "") -> Rows:
         yield where, row
 
 
+class _RepeatedKey(Exception):
+    """An object of JSON with one key twice, of which Python would keep the last."""
+
+
+def _object(pairs: list[tuple[str, object]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedKey(next(name for name in row if names.count(name) > 1))
+    return row
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_object).decode
+
+
 def parsed(text: str, where: str) -> object:
     """What a JSON text says, half surrogate pairs replaced. Raises DataError naming the place."""
     try:
-        value = json.loads(text)
+        value = _decode(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+    except _RepeatedKey as error:
+        raise DataError(f"{where}: the key {error.args[0]!r} is there twice in one object; keep one") from None
     except RecursionError:
         raise DataError(f"{where}: JSON nested too deep") from None
     except ValueError:

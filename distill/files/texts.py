@@ -12,12 +12,14 @@ from pathlib import Path
 from distill.errors import DataError
 from distill.files.rows import ENDINGS, Row, rows, tab_lines
 from distill.files.text import ending
-from distill.files.values import id_of, is_missing, keys, raw_text, text_of
+from distill.files.values import id_of, is_missing, keys, plain_name, raw_text, text_of
 from distill.texts import passage_text
 
-_IDS = ("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "qid", "query_id", "query-id", "topic")
+# Names of columns, as `plain_name` writes them.
+_IDS = ("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "qid", "query_id", "topic")
 _PASSAGES = ("text", "contents", "body", "passage", "segment", "title")
 _QUERIES = ("text", "query", "title", "question")
+_TITLE = ("title",)
 _NOTES = ("instruction", "narrative")
 _HEAD = 100  # first lines of a TSV that say whether its first line is a header
 _WORD = re.compile(r"[^\W\d]+(?:[-_. ][^\W\d]+)?")  # a column's name
@@ -45,7 +47,8 @@ def passage_rows(path: Path) -> Iterator[Text]:
         key = id_of(row.get(str(_id_column(row, where))), where)
         if key is None or name is None:
             raise DataError(f"{where}: a passage has an id and a text; this has {keys(row)}")
-        title = "" if name == "title" else raw_text(row.get("title"), where, "title")
+        titled = None if plain_name(name) == "title" else one_column(row, _columns(tuple(row), _TITLE), "title", where)
+        title = raw_text(row[titled], where, titled) if titled else ""
         yield Text(where, key, passage_text(title, raw_text(row[name], where, name)))
 
 
@@ -59,7 +62,7 @@ def query_rows(path: Path) -> Iterator[Text]:
         key = id_of(row.get(str(_id_column(row, where))), where)
         if key is None or name is None:
             raise DataError(f"{where}: a query has an id and a text; this has {keys(row)}")
-        note = next((name for name in _NOTES if not is_missing(row.get(name))), None)
+        note = next((name for name in _columns(tuple(row), _NOTES) if not is_missing(row[name])), None)
         instruction = text_of(row[note], where, note) if note else ""
         yield Text(where, key, text_of(row[name], where, name), instruction or None)
 
@@ -86,15 +89,16 @@ def _text_column(row: Row, texts: tuple[str, ...], where: str) -> str | None:
     """The text's column: of the names under which the row says anything, the title only where it is alone."""
     names = _columns(tuple(row), texts)
     said = [name for name in names if not is_missing(row[name])] if len(names) > 1 else names
-    return one_column(row, [name for name in said if name != "title"] or said or names, "text", where)
+    return one_column(row, [name for name in said if plain_name(name) != "title"] or said or names, "text", where)
 
 
 @lru_cache(maxsize=1024)
 def _columns(row: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    there = tuple(name for name in names if name in row)
-    if there[:1] in (("pid",), ("passage_id",)):  # of a passage of MS MARCO; docid is its document's
-        return tuple(name for name in there if name not in ("docid", "doc_id"))
-    return there
+    """The row's columns of those names, case apart."""
+    there = [name for known in names for name in row if plain_name(name) == known]
+    if there and plain_name(there[0]) in ("pid", "passage_id"):  # of a passage of MS MARCO; docid is its document's
+        return tuple(name for name in there if plain_name(name) not in ("docid", "doc_id"))
+    return tuple(there)
 
 
 def _rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[str]) -> Iterator[tuple[str, Row]]:
@@ -111,7 +115,7 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
     for number, cells in chain(head, numbered):
         where = f"{path}:{number}"
         if not names:
-            header = tuple(cell.strip().lower() for cell in cells)
+            header = tuple(map(plain_name, cells))
             if set(header) & set(_IDS) and set(header) & {*texts, "url"}:
                 if len(set(header)) < len(header):
                     raise DataError(f"{where}: two columns of one name; rename one")

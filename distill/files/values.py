@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
+from difflib import get_close_matches
 
 from distill.errors import DataError
 from distill.texts import clean_text
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _LARGEST = 2**31 - 1  # of a label: what trec_eval's and Parquet's columns hold
+_PLAIN = str.maketrans("- ", "__")
+_NO_LABEL = frozenset(("na", "n/a", "nan", "none", "null", "<na>"))  # what pandas, R and SQL write for no value
 
 
 def is_missing(value: object) -> bool:
     """Whether a value says nothing: null, NaN (so pandas writes what is missing), or nothing but white space."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def is_no_label(value: object) -> bool:
+    """Whether a label says that nobody judged: a missing value, or a word for one. In texts and ids they are words."""
+    return is_missing(value) or (isinstance(value, str) and value.strip().lower() in _NO_LABEL)
 
 
 def gain_of(value: object, where: str) -> float:
@@ -27,6 +35,8 @@ def gain_of(value: object, where: str) -> float:
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return int(value.strip().lower() == "true")
     text = str(int(value)) if isinstance(value, bool) else _shown(value)
+    if is_no_label(text):
+        raise DataError(f"{where}: the label {text!r} is not an integer: nobody judged; take the row out")
     number = float(text) if _NUMBER.fullmatch(text) else float("nan")
     if not abs(number) <= _LARGEST:
         raise DataError(f"{where}: the label {_short(text)!r} is not an integer")
@@ -69,6 +79,27 @@ def similar_id(key: str, ids: Container[str]) -> str | None:
         key.upper(),
     )
     return next((form for form in forms if form and form != key and form in ids), None)
+
+
+def check_forms(ids: Collection[str], where: str) -> None:
+    """Raise DataError where an id is there in two forms, 1 and 1.0: pandas and Excel write such decimals."""
+    for key in ids:
+        if key.endswith(".0") and key[:-2] in ids:
+            raise DataError(
+                f"{where}: holds the ids {key[:-2]!r} and {key!r}; write one id alike in every row and file"
+            )
+
+
+def plain_name(name: str) -> str:
+    """A column's name as names are compared: case, "-", " " and "_" do not count."""
+    return name.strip().lower().translate(_PLAIN)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """For an error: " (nearest is 'train')", where one of the names is like it; else ""."""
+    plain = {plain_name(other): other for other in names}
+    similar = get_close_matches(plain_name(name), plain, 1)
+    return f" (nearest is {plain[similar[0]]!r})" if similar else ""
 
 
 def text_of(value: object, where: str, name: str = "text") -> str:

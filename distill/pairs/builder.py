@@ -46,6 +46,7 @@ class PairBuilder:
         self.counts: dict[str, Counter[str]] = {}
         self.pairs: dict[str, Pair] = {}
         self._first: dict[tuple[str, str], str] = {}  # (query, text that is there twice) -> its pair
+        self._contradictory: set[tuple[str, str]] = set()  # of those, with two grades
         self.data = self._load()
         self.usable = Usable(self.data, settings.clean)
 
@@ -160,7 +161,8 @@ class PairBuilder:
         self.tally("clean")["duplicates"] += 1
         kept, other = first, pair
         if first.label_origin == pair.label_origin == "judged" and first.label != pair.label:
-            self.tally("labels")["contradictory"] += 1
+            self._contradictory.add((pair.query_id, text or ""))
+            self.tally("labels")["contradictory"] = len(self._contradictory)
             kept, other = (pair, first) if (pair.label or 0) > (first.label or 0) else (first, pair)
         if kept.pair_id != key:
             del self.pairs[key]
@@ -195,12 +197,20 @@ class PairBuilder:
             )
 
     def _contradictions(self, queries: list[str]) -> None:
-        """Count the passages judged differently for queries that are one but for case and punctuation."""
+        """Count the texts of passages judged differently for queries that are one but for case and punctuation.
+
+        Of what one query judges differently itself, which is counted as `contradictory`, the higher grade is compared.
+        """
         twins = same_queries(self.data)
         grades: dict[tuple[str, str], set[float]] = {}
         for query_id in (query_id for query_id in queries if query_id in twins):
+            highest: dict[str, float] = {}
             for doc_id, grade in self.data.qrels.get(query_id, {}).items():
-                grades.setdefault((twins[query_id][0], self.usable.same(doc_id)), set()).add(grade)
+                if doc_id in self.data.passages and doc_id not in self.usable.bad:
+                    text = self.usable.text_of.get(doc_id, doc_id)
+                    highest[text] = max(grade, highest.get(text, 0))
+            for text, grade in highest.items():
+                grades.setdefault((twins[query_id][0], text), set()).add(grade)
         if differing := sum(len(different) > 1 for different in grades.values()):
             self.tally("labels")["contradictory for queries equal but for case and punctuation"] = differing
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from distill.errors import DataError
 from distill.files.gaps import MISSING, Gaps
-from distill.files.values import grade_of
+from distill.files.values import check_forms, grade_of
 from distill.pairs.passages import Passages, RepeatedId
 from distill.pairs.sources.base import Source
 
@@ -112,13 +112,16 @@ def gather_queries(source: Source) -> tuple[dict[str, str], dict[str, str]]:
             first = next(place for place, other, *_ in source.queries() if other == key)
             what = "text" if text != queries[key] else "instruction"
             raise DataError(f"{where}: the id {key!r} is there twice, with another {what} at {first}; {_UNIQUE}")
+    check_forms(queries, source.name)
     return queries, instructions
 
 
 def gather_passages(source: Source) -> Passages:
     """Every passage of the source. Raises DataError, naming both places, for an id with two texts."""
     try:
-        return Passages(source.passages())
+        passages = Passages(source.passages())
     except RepeatedId as error:
         first = next(place for place, key, _ in source.passages() if key == error.id)
         raise DataError(f"{error} at {first}; {_UNIQUE}") from None
+    check_forms(passages, source.name)
+    return passages

@@ -158,6 +158,7 @@ TABS = f"query\tpassage\tlabel\napple harvest\t{APPLES}\t1\nnight train\t{TRAIN}
 
 EXAMPLES: dict[str, list[Example]] = {
     "beir": [
+        beir("no split 'validation'; there are dev, train (did you mean 'dev'?)", {"qrels/dev.tsv": QRELS}, split="validation"),
         beir(BOTH),
         beir(BOTH, {"qrels/train.tsv": PLAIN.replace(" ", "\t")}),
         beir({("apple harvest", f"Fruit {APPLES}"): 1},
@@ -172,6 +173,10 @@ EXAMPLES: dict[str, list[Example]] = {
         beir("name the columns query-id, corpus-id and score", {"qrels/train.tsv": "a\tb\tscore\nq1\td1\t1\n"}),
     ],
     "trec corpus": [
+        trec({("apple harvest", f"X {APPLES}"): 1, ("night train", TRAIN): 1},
+             {"c.csv": f"ID,Title,Text\nd1,X,{APPLES}\nd2,,{TRAIN}\n"}, corpus="c.csv"),
+        trec("'Title' and 'title' may both be the title", {"c.csv": f"id,Title,title,text\nd1,X,Z,{APPLES}\n"}, corpus="c.csv"),
+        trec({("apple harvest", "NA"): 1, ("night train", TRAIN): 1}, {"c.csv": f"id,text\nd1,NA\nd2,{TRAIN}\n"}, corpus="c.csv"),
         trec(BOTH, {"c.tsv": f"d1\t{APPLES}\nd2\t{TRAIN}\nd3\t{BRIDGE}\n"}, corpus="c.tsv"),
         trec({("apple harvest", f"Fruit {APPLES}"): 1, ("night train", TRAIN): 1},
              {"c.tsv": f"d1\tFruit\t{APPLES}\nd2\t\t{TRAIN}\n"}, corpus="c.tsv"),
@@ -223,6 +228,10 @@ EXAMPLES: dict[str, list[Example]] = {
         topics("<html></html>", "no <top> or <topic>"),
     ],
     "qrels": [
+        trec("looks like ids (of triples?), not grades", {"qrels.txt": "q1 d1 7\nq2 d2 8\n"}),
+        trec("13 is no grade but looks like an id", {"qrels.txt": "".join(f"q1 d{i} {i}\n" for i in range(2, 30))}),
+        *(trec(f"qrels.txt:1: the label {word!r} is not an integer: nobody judged", {"qrels.txt": f"q1\t0\td1\t{word}\n"})
+          for word in ("NA", "None", "null", "")),
         trec(BOTH, {"qrels.txt": "q1\t0\td1\t1\nq2\t0\td2\t1\n"}),
         trec(BOTH, {"qrels.txt": "q1 0 d1 1\nq1 0 d1 1\nq2 Q0 d2 1.0\n"}),
         trec({("apple harvest", APPLES): 1},
@@ -248,6 +257,12 @@ EXAMPLES: dict[str, list[Example]] = {
                 "no qrels.Train; there is qrels.train, qrels.test"),
     ],
     "table CSV": [
+        *(table({("NA", APPLES): 1, ("None", TRAIN): None}, "t.csv", f"query,passage,label\nNA,{APPLES},1\nNone,{TRAIN},{word}\n")
+          for word in ("NA", "None", "NaN", "null", "n/a", "")),
+        table(HARVEST, "t.csv", f"Search Term,Answer,label\napple harvest,{APPLES},1\n", columns={"query": "search_term", "passage": "ANSWER"}),
+        table("no column 'searchterms' (columns.query) (nearest is 'Search Term')", "t.csv",
+              f"Search Term,passage,label\na,{APPLES},1\n", columns={"query": "searchterms"}),
+        table("'Label' and 'label' may both be the label", "t.csv", f"query,passage,Label,label\na,{APPLES},1,0\n"),
         table(BOTH, "t.txt", TABS.replace("\n", "\r\n").encode("utf-16")),
         table(WITH_NEWLINE, "t.csv", "sep=,\r\n" + CSV),
         table("'doc' and 'text' may both be the passage; name one in columns.passage", "t.csv", "query,doc,text,label\na,d1,b,1\n"),
@@ -273,6 +288,7 @@ EXAMPLES: dict[str, list[Example]] = {
         table("the row has not the header's 3 columns", "t.tsv", "query\tpassage\tlabel\na\tb\tc\t1\n"),
     ],
     "table JSON": [
+        table("t.jsonl:1: the key 'query' is there twice in one object", "t.jsonl", '{"query": "a", "query": "b", "passage": "c"}\n'),
         table(BOTH, "t.jsonl", jsonl(*ROWS)),
         table(BOTH, "t.json", json.dumps(ROWS, indent=1)),
         table(BOTH, "t.jsonl", json.dumps(ROWS)),
@@ -322,6 +338,7 @@ EXAMPLES: dict[str, list[Example]] = {
         table("has columns of clicks and 'score'", "t.csv", f"query,passage,clicks,score\na,{APPLES},3,2\n"),
     ],
     "table splits": [
+        folder("there are train, validation (did you mean 'validation'?)", "dev", train__jsonl=jsonl(ROWS[0]), validation__jsonl=jsonl(ROWS[1])),
         table(HARVEST, "t.jsonl", jsonl(*SPLIT), split="train"),
         folder(HARVEST, train__jsonl=jsonl(ROWS[0]), test__jsonl=jsonl(ROWS[1])),
         folder(BOTH, **{"a__jsonl": jsonl(ROWS[0]), "b__csv": f"query,passage,label\nnight train,{TRAIN},1\n",
@@ -346,6 +363,10 @@ EXAMPLES: dict[str, list[Example]] = {
         folder("holds the folder sub", **{"a__jsonl": jsonl(ROWS[0]), "sub/b__jsonl": jsonl(ROWS[1])}),
     ],
     "huggingface": [
+        *(Example({"data/train.csv": f"query,passage,label\nNA,{APPLES},1\nNone,{TRAIN},{word}\n"}, {"source": "huggingface", "path": "data"},
+                  {("NA", APPLES): 1, ("None", TRAIN): None}) for word in ("NA", "None", "NaN", "null", "n/a", "")),
+        Example({"saved": saved(train=[ROWS[0]], validation=[ROWS[1]])}, {"source": "huggingface", "path": "saved", "split": "val"},
+                "(did you mean 'validation'?)"),
         Example({"saved": classes("0", "1")}, {"source": "huggingface", "path": "saved"}, HARVEST),
         Example({"saved": classes("not", "relevant")}, {"source": "huggingface", "path": "saved"}, "the label 'relevant' is not an integer"),
 
@@ -359,6 +380,8 @@ EXAMPLES: dict[str, list[Example]] = {
                 {"source": "huggingface", "path": "saved", "split": {"train": 0.5, "test": 0.5}}, "holds a, b; say which"),
     ],
     "tevatron": [
+        Example({"t.jsonl": '{"query_id": "q", "query": "a", "positive_passages": [{"docid": "1", "docid": "2", "text": "b"}], "negative_passages": []}'},
+                {"source": "tevatron", "path": "t.jsonl"}, "the key 'docid' is there twice in one object"),
         tevatron(BOTH, mined("apple harvest", APPLES, "1"), mined("night train", TRAIN, "2")),
         tevatron(BOTH, mined("apple harvest", APPLES, "0"), mined("night train", TRAIN, "0"), ids="text"),
         tevatron("the id '0' is there twice, with another text at", mined("apple harvest", APPLES, "0"),
@@ -388,6 +411,9 @@ EXAMPLES: dict[str, list[Example]] = {
         beir("title is not a text but a dict", {"corpus.jsonl": jsonl({"_id": "d1", "title": {}, "text": "x"})}),
     ],
     "ids": [
+        table("holds the ids '1' and '1.0'", "t.csv", f"query_id,query,passage,label\n1,a,{APPLES},1\n1.0,a,{TRAIN},1\n"),
+        folder("holds the ids '1' and '1.0'", a__csv=f"doc_id,query,passage,label\n1,a,{APPLES},1\n", b__csv=f"doc_id,query,passage,label\n1.0,b,{APPLES},1\n"),
+        three("passage 'D1' has no text in the corpus (there is 'd1')", "qid,pid,rel\nq1,D1,1\n"),
         table(BOTH, "t.jsonl", jsonl({**ROWS[0], "query_id": "q 1", "doc_id": 1}, {**ROWS[1], "query_id": "q2", "doc_id": 2.0})),
         table(BOTH, "t.jsonl", jsonl({**ROWS[0], "doc_id": None}, {**ROWS[1], "doc_id": float("nan")})),
         table(BOTH, "t.csv", f"query_id,query,doc_id,passage,label\nq,apple harvest,1,{APPLES},1\nq,night train,1,{TRAIN},1\n",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError
-from distill.files.rows import SPLITS, is_junk
+from distill.files.rows import SPLITS, is_junk, similar_split
 
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
@@ -134,4 +134,4 @@ def no_such_split(name: str, split: str | None, there: list[str]) -> str:
     """The message for a split that the data do not have, or, with None, for several of which none is named."""
     if split is None:
         return f"{name}: holds {', '.join(there)}; say which one is split in pairs.qrels"
-    return f"{name}: no split {split!r}; there are {', '.join(there)}, or give shares"
+    return f"{name}: no split {split!r}; there are {', '.join(there)}{similar_split(split, there)}, or give shares"

@@ -46,12 +46,12 @@ class _Hub:
 
     @cached_property
     def _parts(self) -> Mapping[str, Dataset]:
-        from datasets import Dataset, load_dataset, load_from_disk
+        from datasets import Dataset, load_from_disk
 
         local = Path(self._name)
         saved = (local / "state.json").exists() or (local / "dataset_dict.json").exists()
         try:
-            loaded = load_from_disk(self._name) if saved else load_dataset(self._name, self._config)
+            loaded = load_from_disk(self._name) if saved else _loaded(self._name, self._config)
         except Exception as error:  # whatever datasets, the hub, the network or a file of the folder raise
             reason = " ".join(str(error).split())[:300]
             raise DataError(f"{self._name}: datasets cannot load it ({type(error).__name__}: {reason})") from None
@@ -74,6 +74,18 @@ class _Hub:
                 for column, names in classes.items():
                     row[column] = names[row[column]] if row[column] in range(len(names)) else None
                 yield f"{self._name}{f' ({part})' if part else ''}: row {number}", row
+
+
+def _loaded(name: str, config: str | None) -> Dataset | Mapping[str, Dataset]:
+    """What `datasets.load_dataset` gives, but words such as NA and None in CSV are words, as in every other table."""
+    from datasets import load_dataset_builder
+
+    builder = load_dataset_builder(name, config)
+    if builder.name == "csv":
+        builder = load_dataset_builder(name, config, keep_default_na=False, na_values=[""])
+    builder.download_and_prepare()
+    loaded: Dataset | Mapping[str, Dataset] = builder.as_dataset()
+    return loaded
 
 
 def _classes(part: Dataset) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from distill.errors import ConfigError, DataError
 from distill.files.rows import Row, rows, split_files, table_files
 from distill.files.texts import one_column
-from distill.files.values import gain_of, id_of, is_missing, keys, text_of
+from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, nearest, plain_name, text_of
 from distill.pairs.clicks import ClickRow, click_labels
 from distill.pairs.sources.base import Label, Passage, Query, Source, check_names, is_misspelt, no_such_split
 from distill.records import digest
@@ -38,14 +38,11 @@ USUAL: dict[str, tuple[str, ...]] = {
     "impressions": ("impressions", "impression_count", "num_impressions", "views", "imps", "impr", "shown"),
     "position": ("position", "rank", "avg_position", "average_position", "pos"),
 }
-# Of these two columns are a question, not a choice.
-_ONE = ("query", "passage", "label", "query_id", "doc_id", "clicks", "impressions", "position")
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
 _LIKE_LABELS = {  # words in the names of columns that hold labels or clicks
     *("label", "labels", "lable", "rel", "relevance", "relevancy", "relevant", "relevanz", "grade", "grades"),
     *("rating", "ratings", "gold", "qrel", "qrels", "judgement", "judgment", "click", "clicked", "clicks", "ctr"),
 }
-_PLAIN = str.maketrans("- ", "__")
 
 
 class Rows(Protocol):
@@ -80,12 +77,11 @@ class Table(Source):
         from distill.pairs.settings import PairSettings
 
         columns, ids = dict(settings.columns), settings.ids
-        label = columns.get("label", "").strip().lower().translate(_PLAIN)
-        if label in USUAL["clicks"]:  # 37 clicks are no grade
+        if plain_name(columns.get("label", "")) in USUAL["clicks"]:  # 37 clicks are no grade
             columns["clicks"] = columns.pop("label")
         unknown = set(columns) - set(USUAL)
         if unknown:
-            raise ConfigError(f"pairs.columns.{sorted(unknown)[0]}: not one of {', '.join(USUAL)}")
+            raise ConfigError(f"pairs.columns.{min(unknown)}: not one of {', '.join(USUAL)}")
         if "pairs" not in tables and not {"corpus", "queries"} <= set(tables):
             raise ConfigError("pairs.files: names corpus, queries and qrels, or is left out for one table of pairs")
         if ids == "text" and "pairs" not in tables:
@@ -322,27 +318,27 @@ class Table(Source):
         """The row's column for `what`; None where it has none. Raises DataError for a named one that is not there."""
         key = (tuple(row), what)
         if key not in self._known:
-            if what in self._columns and self._columns[what] not in row:
-                raise DataError(f"{self.name}: no column {self._columns[what]!r} (columns.{what}); it has {keys(row)}")
-            plain = {name.strip().lower().translate(_PLAIN): name for name in reversed(row)}
-            usual = [plain[name] for name in USUAL[what] if name in plain]
-            if what == "label" and len(usual) > 1 and usual[-1].strip().lower() == "score":
+            named = self._columns.get(what)
+            if named in row:
+                return self._known.setdefault(key, named)
+            usual = [name for known in USUAL[what] for name in row if plain_name(name) == known]
+            if named is not None:
+                usual = [name for name in row if plain_name(name) == plain_name(named)]
+                if not usual:
+                    near = nearest(named, row)
+                    raise DataError(f"{self.name}: no column {named!r} (columns.{what}){near}; it has {keys(row)}")
+            if what == "label" and len(usual) > 1 and plain_name(usual[-1]) == "score":
                 usual.pop()  # a search engine's, with the grade
-            if what in _ONE and what not in self._columns and len(usual) > 1:
+            if len(usual) > 1:
                 raise DataError(
                     f"{self.name}: {' and '.join(map(repr, usual))} may both be the {what}; name one in columns.{what}"
                 )
-            self._known[key] = self._columns.get(what, usual[0] if usual else None)
+            self._known[key] = usual[0] if usual else None
         return self._known[key]
 
 
 def _words(name: str) -> list[str]:
-    return name.strip().lower().translate(_PLAIN).split("_")
-
-
-def is_no_label(value: object) -> bool:
-    """Whether a label says that nobody judged: a missing value, or pandas' and SQL's words for one."""
-    return is_missing(value) or (isinstance(value, str) and value.strip().lower() in ("nan", "none", "null", "<na>"))
+    return plain_name(name).split("_")
 
 
 class _Files:

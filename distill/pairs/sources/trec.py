@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError, DataError
 from distill.files.qrels import qrels_rows
+from distill.files.rows import similar_split
 from distill.files.texts import passage_rows
 from distill.files.topics import queries_of
 from distill.pairs.sources.base import Label, Passage, Query, Source, check_names
@@ -69,5 +70,6 @@ class Trec(Source):
         if split is None and there:
             raise DataError(f"pairs.files: has {', '.join(there)}; say which one is split in pairs.qrels")
         if f"qrels.{split}" not in there:
-            raise ConfigError(f"pairs.files: no qrels.{split}; there is {', '.join(there) or 'no qrels at all'}")
+            near = similar_split(split, [key.removeprefix("qrels.") for key in there])
+            raise ConfigError(f"pairs.files: no qrels.{split}; there is {', '.join(there) or 'no qrels at all'}{near}")
         return qrels_rows(self._files[f"qrels.{split}"])
