@@ -10,9 +10,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 OWN_WORDS = 0.8  # the share of a query's words in the passage of its id from which that is the query itself
 _WORD = re.compile(r"\w+")
+# Marks that mean something: C++ and C#, 5 %, A+ and A-, -1, < 5 and $5 are not C, 5, A, 1. This finds the others
+# (of e-mail, 1990-1991, a list's -).
+_MEANINGLESS = re.compile(
+    r"[-−#<>≤≥$€£¥](?:"
+    r"(?<=[-−])(?:(?<=[\w)].)(?:(?<!\b[a-z].)|(?=\w))|(?<![\w)].)(?!\d))"
+    r"|(?<=#)(?<!\w#)|(?<=[<>≤≥])(?!\s*\d)|(?<=[$€£¥])(?!\d))",
+    re.S,
+)
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
 
 
@@ -38,10 +47,22 @@ def passage_text(title: object, text: object) -> str:
 
 
 def normalised(text: str) -> str:
-    """The text in one spelling: compatibility forms folded, case and everything but letters and digits gone."""
+    """The text in one spelling: compatibility forms folded, case, spaces and marks that mean nothing gone.
+
+    Letters, digits, vowel signs and marks that belong to them stay (`C++`, `5%`, `A-`, `-1`); of a text without any,
+    such as one of emojis, all marks.
+    """
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    return " ".join(_WORD.findall(text.casefold()))
+    text = text.casefold()
+    return " ".join(_words().findall(_MEANINGLESS.sub(" ", text)) or text.split())
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    """Finds words with the marks that mean something and, of scripts that write vowels as signs, the signs."""
+    signs = "".join(chr(code) for code in range(0x300, 0xAC00) if unicodedata.category(chr(code))[0] == "M")
+    return re.compile(rf"[\w+%#<>≤≥$€£¥−{signs}-]+")
 
 
 def is_the_query(query_id: str, query: str, doc_id: str, passage: str) -> bool:

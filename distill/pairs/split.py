@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -11,8 +10,8 @@ from distill.errors import DataError
 from distill.overlap import EMPTY
 from distill.pairs.analysis import Analysis
 from distill.pairs.collection import Collection
+from distill.texts import normalised
 
-_WORD = re.compile(r"\w+")
 _EMPTY = EMPTY - {"no", "not"}
 
 
@@ -90,6 +89,6 @@ def signature(query: str, analysis: Analysis) -> str:
 
     "no", "not" and "without" carry meaning. Two queries of one signature are taken as the same.
     """
-    words = [word for word in _WORD.findall(query.lower()) if word not in _EMPTY]
+    words = [word for word in normalised(query).split() if word not in _EMPTY]
     stems = analysis(query) if analysis.without_spaces else map(analysis.stem, words)
     return " ".join(sorted(set(stems))) or " ".join(query.lower().split())

@@ -52,9 +52,50 @@ def test_near_duplicates_of_the_whole_corpus() -> None:
 
 
 @settings(deadline=None)
-@given(st.text())
+@given(st.text(st.one_of(st.sampled_from("-−#<>≤≥$€£¥+%a1() b.\n"), st.characters())))
 def test_normalising_twice_changes_nothing(text: str) -> None:
     assert normalised(normalised(text)) == normalised(text)
+
+
+MEANT = [
+    "C++ tutorial",
+    "C# tutorial",
+    "C tutorial",
+    "A+",
+    "A-",
+    "A",
+    "5%",
+    "5",
+    "-5",
+    "< 5",
+    "> 5",
+    "$5",
+    "€5",
+    "x+y",
+    "x y",
+]
+MEANT += ["😀", "😡", "?", "!", "कि", "की", "ที่", "ที"]
+
+
+def test_marks_that_mean_something_make_two_texts(tmp_path: Path) -> None:
+    texts = {f"{number:02}": text for number, text in enumerate(MEANT)}
+    assert usable(texts).first_of == {} and len({normalised(text) for text in MEANT}) == len(MEANT)
+    analysis = Analysis("en")
+    assert signature("C++ tutorial", analysis) != signature("C# tutorial", analysis)
+    rows = "".join(f"{text},answer {text},1\n" for text in MEANT)
+    (tmp_path / "t.csv").write_text("query,passage,label\n" + rows)
+    settings = PairSettings.model_validate({"source": "table", "path": "t.csv", "negatives": "none"})
+    pairs, counts = build(settings, 0, tmp_path / "t.csv")
+    assert len(pairs) == len(MEANT) and counts["duplicates"] == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("E-mail, please!", "e mail please"), ("- apples", "Apples"), ("# Apples", "apples."), ("1990-1991", "1990 1991"),
+     ("The “fox”", "the fox"), ("a - b", "a b"), ("ﬁne", "FINE")],
+)  # fmt: skip
+def test_marks_that_mean_nothing_do_not(one: str, other: str) -> None:
+    assert normalised(one) == normalised(other)
 
 
 @settings(deadline=None)

@@ -190,6 +190,25 @@ def test_a_row_an_impression(tmp_path: Path) -> None:
     assert made(tmp_path, [row(0, 1) for _ in range(5)] + [row(1, 1)])[0] == {"text 0": 1, "text 1": None}
 
 
+def test_passages_without_a_text_count_at_their_position(tmp_path: Path) -> None:
+    """A cleaned corpus leaves the labels of what is left as they were."""
+    log = [("d0", 30), *((f"d{n}", 5) for n in range(1, 9))]
+    rows = "".join(f"q,{doc},1,{clicks},100\n" for doc, clicks in log)
+    (tmp_path / "clicks.csv").write_text("query_id,doc_id,position,clicks,views\n" + rows)
+    (tmp_path / "queries.csv").write_text("id,text\nq,fox\n")
+    labels = []
+    for kept in (log, log[:3]):
+        (tmp_path / "corpus.csv").write_text("id,text\n" + "".join(f"{doc},text {doc}\n" for doc, _ in kept))
+        files = {"corpus": "corpus.csv", "queries": "queries.csv", "qrels": "clicks.csv"}
+        given = {"source": "table", "files": files, "negatives": "none", "missing": 0.9}
+        lines: list[str] = []
+        pairs, _ = build(PairSettings.model_validate(given), 0, tmp_path, tmp_path, notify=lines.append)
+        labels.append({pair.doc_id: pair.label for pair in pairs})
+    assert len(labels[0]) == 9 and labels[0]["d0"] == 2
+    assert labels[1] == {doc: labels[0][doc] for doc, _ in log[:3]}
+    assert any("left out: 6 labels of passages without a text" in line for line in lines)
+
+
 @pytest.mark.parametrize(("name", "other"), [("impressions", "views"), ("position", "rank"), ("clicks", "num_clicks")])
 def test_two_columns_that_may_both_be_it(tmp_path: Path, name: str, other: str) -> None:
     rows = [row(0, 37, 50, 1, **{other: 5}), row(1, 0, 50, 1, **{other: 5})]

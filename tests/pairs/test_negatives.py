@@ -340,6 +340,17 @@ def test_queries_of_one_text_do_not_mine_each_others_positives(tmp_path: Path) -
     assert "labels: 1 contradictory for queries equal but for case and punctuation" in said
 
 
+def test_a_contradiction_is_counted_once(tmp_path: Path) -> None:
+    """Of one query, of two that are one text, and of three judgements of one text in any order."""
+    rows = ["1,Red Shoes,d1,Text one,1", "1,Red Shoes,d2,text one!,0", "2,red shoes?,d3,other,1"]
+    rows += [f"3,hat,e{number},Text two{'!' * number},{grade}" for number, grade in enumerate((1, 0, 0))]
+    rows += [f"4,cap,f{number},Text three{'!' * number},{grade}" for number, grade in enumerate((0, 0, 1))]
+    (tmp_path / "t.csv").write_text("query_id,query,passage_id,passage,label\n" + "\n".join(rows) + "\n")
+    settings = PairSettings.model_validate({"source": "table", "path": "t.csv", "negatives": "none"})
+    _, counts = build(settings, 0, tmp_path / "t.csv")
+    assert counts["labels"] == {"contradictory": 3} and counts["duplicates"] == 5
+
+
 @pytest.mark.parametrize("grades", [(1, 0), (0, 1)])
 def test_passages_of_one_text_are_one_pair_of_the_higher_grade(tmp_path: Path, grades: tuple[int, int]) -> None:
     texts = ["Same text", "Same text!"]
