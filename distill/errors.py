@@ -12,6 +12,12 @@ def first_line(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
+def last_line(text: str) -> str:
+    """The last line that says something, at most 300 characters; "" where there is none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
 class DistillError(Exception):
     """Base of all errors that this project raises on purpose; `exit_code` is what the command returns."""
 

@@ -245,9 +245,14 @@ def verdict_ids(tokenizer: Any, prompt: str = PROMPT_NAME) -> list[int]:
     Raises ValueError when one is not exactly one token there, or the text before it is not tokenised alike:
     a score read at another token is silent garbage.
     """
+    return word_ids(tokenizer, PROMPTS[prompt].verdicts)
+
+
+def word_ids(tokenizer: Any, words: Sequence[str]) -> list[int]:
+    """`verdict_ids` of these words. Raises ValueError alike."""
     head = tokenizer.encode(f"{THINK}\n{END_THINK}", add_special_tokens=False)
     ids = []
-    for word in PROMPTS[prompt].verdicts:
+    for word in words:
         whole = tokenizer.encode(f"{THINK}\n{END_THINK}{word}", add_special_tokens=False)
         if whole[: len(head)] != head or len(whole) != len(head) + 1:
             raise ValueError(
@@ -255,11 +260,5 @@ def verdict_ids(tokenizer: Any, prompt: str = PROMPT_NAME) -> list[int]:
             )
         ids.append(whole[-1])
     if len(set(ids)) < len(ids):
-        raise ValueError(f"two verdicts of prompt {prompt} are the same token in this tokenizer")
+        raise ValueError(f"two of the verdicts {', '.join(words)} are the same token in this tokenizer")
     return ids
-
-
-def suffix_ids(tokenizer: Any) -> tuple[int, int]:
-    """Token ids of " true" and " false" as they are after `</think>`. Raises ValueError as `verdict_ids` does."""
-    false, true = verdict_ids(tokenizer)
-    return true, false

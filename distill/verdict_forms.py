@@ -44,8 +44,10 @@ _TABLE_ROW = re.compile(
     r" {0,20}\| {0,20}(yes|no|true|false) {0,20}\|? {0,4}$",
     re.MULTILINE,
 )
-_DOUBTLESS = re.compile(r"(?:no|without|beyond)(?: a| any)? (?:doubt|question)")
-_SURELY = re.compile(rf"\b(?:there is |with )?{_DOUBTLESS.pattern}(?: that| about it| about this)?\b,?")
+_SURELY = re.compile(
+    r"\b(?:there is |with )?(?:no|without|beyond)(?: a| any)? (?:doubt|question)(?: that| about it| about this)?\b,?"
+)
+_ANY_QUESTION = re.compile(r"question(?:(?<=no.{9})|(?<=without.{9})|(?<=beyond.{9})|(?<= a.{9})|(?<= any.{9}))")
 _DROPPED = str.maketrans(dict.fromkeys('*`"“”„«»[]<>#$‘') | {"_": " ", "’": "'", "\\": " ", "。": ". "}
                          | dict.fromkeys("❌✘✖❎🚫👎☒", "✗")
                          | {"\u00a0": " ", "\u200b": None, "\ufe0f": None})  # fmt: skip
@@ -56,7 +58,7 @@ _CHOICE = re.compile(
     rf"\b(?:{_OPTION} ?, ?){{0,4}}{_OPTION}(?: ?\([^()\n]{{0,24}}\))? ?(?:,? or |/|\||,? vs\.? )(?: |is ){{0,2}}"
     rf"{_LAST_OPTION}\b(?: ?\([^()\n]{{0,24}}\))?(?: ?(?:,? or |/|\|) ?{_LAST_OPTION}\b){{0,4}}"
 )
-_SECOND_OPTION = re.compile(rf"(?: or |/|\|| vs\.? )(?: |is ){{0,2}}{_LAST_OPTION}\b")
+_SECOND_OPTION = [re.compile(rf"{mark}(?: |is ){{0,2}}{_LAST_OPTION}\b") for mark in (" or ", "/", r"\|", r" vs\.? ")]
 _NEGATIVE = re.compile(r"\b(?:false|no|not|irrelevant|non-?relevant|unclear|unsure|maybe|partially|unknown)\b")
 _POSITIVE = re.compile(r"\b(?:true|yes|(?<!not )relevant)\b")
 _DIGIT = r"(?:\d{1,2}|zero|one|two|three|four|five|six|seven|eight|nine|ten)"
@@ -66,13 +68,14 @@ _SCALE = re.compile(
     rf"(?![\w/]|\.\d)|\b{_DIGIT}(?:, ?{_DIGIT}){{1,10}},? (?:or|and) {_DIGIT}\b"
 )
 
-_RANGE = re.compile(rf"(?:0|1|zero|one) ?(?:-|–|—|to|and|through) ?{_DIGIT}")
-_NEXT_DIGIT = re.compile(rf", ?{_DIGIT}")
+_RANGE = rf" ?(?:-|–|—|to|and|through) ?{_DIGIT}"
+# What the forms above begin with, a pattern for each beginning: `re` looks fast for letters that are always the same.
+_BEGINS_SCALE = [re.compile(f"{start}{_RANGE}") for start in ("0", "1", "zero", "one")] + [re.compile(f", ?{_DIGIT}")]
 
-_LABEL = re.compile(
-    r"(?:answer|verdict|guess|judge?ment|decision|conclusion|prediction|determination|assessment|classification"
-    r"|evaluation|label|result|output|response|relevan(?:ce|cy|t)|irrelevant|irrelevance|options|match(?:es)?"
-    r"|grade|score|rating)\b"
+_LABEL = re.compile(  # with the character before it; by first letters, since each one is tried at every word
+    r"[^a-z](?P<word>a(?:nswer|ssessment)|verdict|g(?:uess|rade)|judge?ment|de(?:cision|termination)"
+    r"|c(?:onclusion|lassification)|prediction|evaluation|label|r(?:e(?:sult|sponse|levan(?:ce|cy|t))|ating)"
+    r"|o(?:utput|ptions)|irrelevan(?:t|ce)|match(?:es)?|score)\b"
 )
 _AFTER = re.compile(
     r"(?P<words>(?: (?!(?:is|was|are|be|would|should|must|will|has|remains|therefore|thus|then"
@@ -95,7 +98,7 @@ _CONDITION = re.compile(
     r"\b(?:if|whether|when|unless|suppose|assuming|had|would have|not|no|never|nor|neither|doubt|wrong|incorrect|deny|"
     r"unlikely|hardly|example|why|could|might|may)\b"
 )
-_STOP = re.compile(r"[.!?](?=\s|$)(?<!\be\.g.)(?<!\bi\.e.)(?<!\bvs.)|\n")
+_STOP = re.compile(r"[.!?\n](?:(?<=\n)|(?=\s|$)(?<!\be\.g.)(?<!\bi\.e.)(?<!\bvs.))")
 _SKIP = re.compile(r"[\s:=>|.,!)}—–]{0,40}")
 LONGEST = 600  # characters of a sentence that is read
 MOST_LABELS = 300
@@ -133,13 +136,13 @@ def plain(answer: str) -> str:
     if _CAN.search(text):
         text = _CANNOT.sub("not", text)
     text = _NOT.sub(" not", text).replace("not only ", "")
-    if _DOUBTLESS.search(text):
+    if "doubt" in text or _ANY_QUESTION.search(text):
         text = _SURELY.sub("surely", text)
     if "|" in text:
         text = _TABLE_ROW.sub(r"\1: \2", text)
-    if _SECOND_OPTION.search(text):
+    if any(second.search(text) for second in _SECOND_OPTION):
         text = _CHOICE.sub(_as_options, text)
-    return _SCALE.sub(OPTIONS, text) if _RANGE.search(text) or _NEXT_DIGIT.search(text) else text
+    return _SCALE.sub(OPTIONS, text) if any(scale.search(text) for scale in _BEGINS_SCALE) else text
 
 
 def _as_options(match: re.Match[str]) -> str:
@@ -149,26 +152,28 @@ def _as_options(match: re.Match[str]) -> str:
 
 def labels(text: str) -> Iterator[Label]:
     """The labels of a plain text that a value follows: "answer:", "is it relevant (options)?", "my verdict is"."""
-    whole_words = (hit for hit in _LABEL.finditer(text) if not _is_letter(text[hit.start() - 1 : hit.start()]))
+    lines = f"\n{text}"  # a place in it is one further on than in `text`
+    whole_words = (hit for hit in _LABEL.finditer(lines) if not _is_letter(lines[hit.start()]))
     for hit in islice(whole_words, MOST_LABELS):
-        after = _AFTER.match(text, hit.end())
+        word, start = hit["word"], hit.start()
+        after = _AFTER.match(text, hit.end() - 1)
         if after is None:
             continue
-        before = text[max(0, hit.start() - 100) : hit.start()]
+        before = text[max(0, start - 100) : start]
         left = before[max(before.rfind(mark) for mark in "\n.;!?:|({,") + 1 :]
         words = [*left.split(), *after["words"].split()]
         question = after["separator"] == "?"
         if after["be"]:
             asks_fact = {"to", "for"}.intersection(after["words"].split())
-            if hit.group() in ("relevant", "irrelevant") or asks_fact or _CONDITION.search(_sentence_before(before)):
+            if word in ("relevant", "irrelevant") or asks_fact or _CONDITION.search(_sentence_before(before)):
                 continue
             yield Label(after.end(), False, False)
             continue
-        negated = hit.group().startswith("irrelevan") or left.rstrip().endswith(("not", "non", "non-", "not a", "no"))
-        others = words[:-1] if negated and not hit.group().startswith("irr") and not after["words"] else words
+        negated = word.startswith("irrelevan") or left.rstrip().endswith(("not", "non", "non-", "not a", "no"))
+        others = words[:-1] if negated and not word.startswith("irr") and not after["words"] else words
         if (negated and question) or len(left.split()) > 6 or _NO_LABEL.intersection(others):
             continue
-        if hit.group() in ("answer", "response") and _asks_fact(after["words"]) and not question:
+        if word in ("answer", "response") and _asks_fact(after["words"]) and not question:
             continue
         if after["separator"] in ("\n", "—", "–", "- ") and len(words) > 3:
             continue
@@ -210,13 +215,21 @@ def sentences(text: str) -> list[str]:
         found.append(second)
     if begin < len(text):
         tail = text[max(begin, len(text) - LONGEST) :].rstrip()
-        stops = [stop.end() for stop in _STOP.finditer(tail, 0, len(tail) - 1)]
-        asked = (
-            (tail[: stops[-1]] if stops else text[:begin]).rstrip().endswith("?")
-        )  # the label's reader knows what the question was
-        if not asked and (stops or len(text) - begin <= LONGEST):
-            found.append(tail[stops[-1] if stops else 0 :].strip())
+        stop = _last_stop(tail)
+        asked = (tail[:stop] or text[:begin]).rstrip().endswith("?")  # the label's reader knows what the question was
+        if not asked and (stop or len(text) - begin <= LONGEST):
+            found.append(tail[stop:].strip())
     return [sentence for sentence in found if sentence]
+
+
+def _last_stop(tail: str) -> int:
+    """Where the last sentence of `tail` begins; 0 where it is the only one."""
+    end = len(tail) - 1
+    while end > 0:
+        end = max(tail.rfind(mark, 0, end) for mark in ".!?\n")
+        if end >= 0 and (stop := _STOP.match(tail, end, len(tail) - 1)):
+            return stop.end()
+    return 0
 
 
 def json_values(answer: str, keys: frozenset[str]) -> list[tuple[str, JsonValue]]:

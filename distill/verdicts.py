@@ -165,6 +165,10 @@ def _alone(line: str, say: Reader) -> int | None:
 
 def _say(sentence: str, named: bool) -> int | None:
     """What one sentence says: a leading verdict, a plain statement, or both where they agree."""
+    return (_says_short if len(sentence) <= SHORT else _says)(sentence, named)
+
+
+def _says(sentence: str, named: bool) -> int | None:
     if named and _HEDGED.match(sentence):
         return UNCLEAR
     phrase = _PHRASE.match(sentence)
@@ -175,6 +179,9 @@ def _say(sentence: str, named: bool) -> int | None:
     if not said and len(sentence) < 20:
         return _FOREIGN.get(sentence.strip(" .!,:;-–—()\n"))
     return None if not said else said.pop() if len(said) == 1 else UNCLEAR
+
+
+_says_short = lru_cache(maxsize=4096)(_says)
 
 
 def _leading(sentence: str, phrase: re.Match[str], named: bool, states: int | None) -> int | None:

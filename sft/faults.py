@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from distill.disk import disk_fault
-from distill.errors import DistillError, InputError, first_line
+from distill.errors import DistillError, InputError, first_line, last_line
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "DefaultCPUAllocator")
 LESS_MEMORY = (
@@ -49,9 +49,3 @@ def ended_without_result(name: str, status: int, errors: str, out: Path) -> Dist
 def is_about_memory(text: str) -> bool:
     """Whether a message says that memory, the device's or the machine's, ran out."""
     return any(words.lower() in text.lower() for words in NO_MEMORY)
-
-
-def last_line(text: str) -> str:
-    """The last line that says something, at most 300 characters; "" where there is none."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.disk import disk_fault
-from distill.errors import DistillError, InputError, of_exit_code
+from distill.errors import DistillError, InputError, last_line, of_exit_code
 from distill.store import read_json, write_json
-from sft.faults import LESS_MEMORY, is_about_memory, last_line, training_fault
+from sft.faults import LESS_MEMORY, is_about_memory, training_fault
 from sft.settings import RaySettings
 from sft.train import train
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from distill.prompts import END_THINK, FALSE, THINK, TRUE
+from distill.prompts import END_THINK, FALSE, THINK, TRUE, word_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
@@ -92,7 +92,7 @@ def train_tokenizer(
         tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT, clean_up_tokenization_spaces=False
     )
     if END_THINK in tags:  # else whoever adds them checks (`distill.prompts.verdict_ids`)
-        check_verdicts(fast, verdicts)
+        word_ids(fast, verdicts)
     return fast
 
 
@@ -104,22 +104,6 @@ def _with_verdicts(texts: Iterable[str], verdicts: Sequence[str]) -> Iterable[st
         count += 1
     for _ in range(max(count, 100)):
         yield "".join(reversed(verdicts))
-
-
-def check_verdicts(tokenizer: PreTrainedTokenizerFast, verdicts: Sequence[str] = (FALSE, TRUE)) -> list[int]:
-    """The ids of the verdicts after `</think>`, in their order; ValueError where they are not single tokens there."""
-    end = tokenizer.encode(END_THINK, add_special_tokens=False)
-    if len(end) != 1:
-        raise ValueError(f"{END_THINK!r} is {len(end)} tokens; add it to the tokenizer as one")
-    ids = []
-    for word in verdicts:
-        tokens = tokenizer.encode(END_THINK + word, add_special_tokens=False)
-        if tokens[:1] != end or len(tokens) != 2:
-            raise ValueError(
-                f"{word!r} after {END_THINK!r} is {tokenizer.convert_ids_to_tokens(tokens[1:])}, not one token"
-            )
-        ids.append(tokens[1])
-    return ids
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, settings: ScratchSettings | None = None) -> Qwen2ForCausalLM:

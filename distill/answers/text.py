@@ -34,6 +34,7 @@ _END_TOKENS: Final = re.compile(
     r"|<end_of_turn>|<end_of_utterance>"
     r"|<turn\|>|<extra_id_1>|\[EOS\]|\[e~\[|\[\|endofturn\|\]))+\s*\Z"
 )
+END: Final = 200  # characters, in which one end token at least is whole
 _WRAPPED: Final = re.compile(
     r"\A(?:<\|START_RESPONSE\|>|\[BEGIN FINAL RESPONSE\])\s*(.*?)\s*(?:<\|END_RESPONSE\|>|\[END FINAL RESPONSE\])?\Z",
     re.DOTALL,
@@ -96,7 +97,13 @@ def is_unclosed(text: str) -> bool:
 def without_end_tokens(text: str) -> str:
     """`text` without the control tokens that a server has left at its end, and without white space around it."""
     text = text.strip()
-    return _END_TOKENS.sub("", text) if text.endswith((">", "]", "[")) else text
+    while text.endswith((">", "]", "[")):
+        tail = text[-END:]  # the pattern is tried at each place
+        shorter = _END_TOKENS.sub("", tail)
+        if shorter == tail:
+            break
+        text = text[:-END] + shorter
+    return text
 
 
 def _channels(text: str) -> tuple[str, str] | None:

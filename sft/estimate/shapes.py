@@ -12,8 +12,6 @@ from typing import Any
 
 from sft.scratch import ScratchSettings
 
-_GIVEN = ("hidden", "layers", "heads", "kv_heads", "head_dim", "ffn", "vocab", "tied")
-
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -96,11 +94,6 @@ def known_models() -> list[str]:
 def known_devices() -> list[str]:
     """Names that `sft.assume.device` may say."""
     return list(_table()["devices"])
-
-
-def device_sources() -> dict[str, str]:
-    """Where each device's figures come from."""
-    return dict(_table()["sources"])
 
 
 def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill.prompts import PROMPTS, completion, is_relevant, student_prompt, suffix_ids, verdict_ids
+from distill.prompts import PROMPTS, completion, is_relevant, student_prompt, verdict_ids
 from distill.records import Trace, make_pair
 from distill.verdicts import parse_verdict
 from sft.examples import examples
@@ -59,8 +59,8 @@ def test_every_grade_is_one_token_or_the_tokenizer_is_refused() -> None:
     ids = verdict_ids(fit, "graded_10")
     assert len(set(ids)) == 11 and fit.decode([ids[7]]) == " seven"
     plain = train_tokenizer(texts, 320)
-    true, false = suffix_ids(plain)
-    assert verdict_ids(plain) == [false, true]
+    false, true = verdict_ids(plain)
+    assert (plain.decode([false]), plain.decode([true])) == (" false", " true")
     with pytest.raises(ValueError, match="' zero' after </think> is .*not one token of its own"):
         verdict_ids(plain, "graded_4")
 

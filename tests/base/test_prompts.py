@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distill.answers.text import split_reasoning
-from distill.prompts import as_data, completion, prompt_ids, rank1_prompt, suffix_ids
+from distill.prompts import as_data, completion, prompt_ids, rank1_prompt, verdict_ids
 from distill.prompts import teacher_prompt as ask
 from distill.verdicts import parse_verdict
 from sft.scratch import train_tokenizer
@@ -136,4 +136,4 @@ def test_a_tokenizer_that_splits_the_verdict_is_refused() -> None:
     letters.decoder = decoders.ByteLevel()
     letters.add_tokens([AddedToken("</think>", special=False)])
     with pytest.raises(ValueError, match=r"' (true|false)' after </think>"):
-        suffix_ids(PreTrainedTokenizerFast(tokenizer_object=letters))
+        verdict_ids(PreTrainedTokenizerFast(tokenizer_object=letters))

@@ -22,13 +22,14 @@ TEXTS = ["the red fox runs. it is quick! yes", "a lazy dog sleeps. is it old? no
 
 @pytest.fixture(scope="module")
 def form() -> StudentFormat:
-    from distill.prompts import suffix_ids
+    from distill.prompts import verdict_ids
 
     tokenizer = train_tokenizer([rank1_prompt(*TEXTS), *TEXTS], 400)
+    false, true = verdict_ids(tokenizer)
     close = tokenizer.encode(f"\n{END_THINK}", add_special_tokens=False)
     end = tokenizer.convert_tokens_to_ids(END_THINK)
     stops = frozenset({tokenizer.eos_token_id})
-    return StudentFormat(tokenizer, suffix_ids(tokenizer), (1, 0), close, end, stops, 512)
+    return StudentFormat(tokenizer, (true, false), (1, 0), close, end, stops, 512)
 
 
 class Scripted:

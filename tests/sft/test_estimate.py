@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -204,9 +205,10 @@ def test_what_does_not_fit_is_said_with_the_remedy(capsys: pytest.CaptureFixture
 def test_every_device_names_its_source_and_a_rent_that_nobody_told_is_called_rough(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from sft.estimate.shapes import device_sources, known_devices
+    from sft.estimate.shapes import known_devices
 
-    assert set(device_sources()) == set(known_devices()) and all(device_sources().values())
+    sources = json.loads((ROOT / "sft" / "estimate" / "shapes.json").read_text(encoding="utf-8"))["sources"]
+    assert set(sources) == set(known_devices()) and all(sources.values())
     recipe, out = str(ROOT / "configs" / "rank1-7b.yaml"), str(tmp_path / "run")
     assert main(["sft", recipe, "--out", out, "--dry-run", "sft.assume.device=H200"]) == 0
     assert "by a rough rent of 3.5 USD an hour and device as of November 2026" in capsys.readouterr().out

@@ -6,8 +6,8 @@ import pytest
 
 from distill.config import validate
 from distill.errors import ConfigError
-from distill.prompts import rank1_prompt
-from sft.scratch import ScratchSettings, check_verdicts, new_model, train_tokenizer
+from distill.prompts import rank1_prompt, verdict_ids
+from sft.scratch import ScratchSettings, new_model, train_tokenizer
 from sft.settings import SftSettings
 
 TEXTS = [rank1_prompt("trail in Orsa with lake", f"A trail in Orsa. The tour takes {n} hours.") for n in range(30)]
@@ -19,7 +19,7 @@ def tokenizer():
 
 
 def test_verdicts_are_single_tokens_after_the_end_of_thought(tokenizer):
-    false, true = check_verdicts(tokenizer)
+    false, true = verdict_ids(tokenizer)
     assert true != false
     for text in ("\nso it is.\n</think> true", "\n</think> false"):
         ids = tokenizer.encode(text, add_special_tokens=False)
@@ -49,11 +49,11 @@ def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again(TEXTS).input_ids == tokenizer(TEXTS).input_ids
     assert (again.eos_token, again.pad_token) == (tokenizer.eos_token, tokenizer.pad_token)
-    check_verdicts(again)
+    verdict_ids(again)
 
 
 def test_texts_without_the_verdicts_get_them_all_the_same():
-    check_verdicts(train_tokenizer(["nothing of the sort"] * 3, 300))
+    verdict_ids(train_tokenizer(["nothing of the sort"] * 3, 300))
 
 
 def test_too_small_a_vocabulary_is_refused():
