@@ -44,9 +44,10 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
         if not count:
             count = len(cells)
+            other = _other_format(line, cells)
+            if other or count not in _PLACES:
+                raise DataError(f"{where}: {other or f'{count} columns'}; {_FORMS}")
             header = _header(cells, where)
-            if count not in _PLACES:
-                raise DataError(f"{where}: {_other_format(line) or f'{count} columns'}; {_FORMS}")
             places = header or _PLACES[count]
             if header and "split" in (cell.lower() for cell in cells):
                 raise DataError(
@@ -117,11 +118,11 @@ def write_qrels(path: Path, qrels: Qrels) -> None:
                 out.write(f"{encode(query_id)} {iteration} {encode(doc_id)} {grade}\n")
 
 
-def _other_format(line: str) -> str:
+def _other_format(line: str, cells: list[str]) -> str:
     """What the first line of a file that is no qrels looks like, and what to do; "" where it is not known."""
     if line.lstrip().startswith(("{", "[")):
         return "JSON; write its columns with tabs or blanks between them"
-    if len(line.split(",")) in _PLACES:
+    if len(line.split(",")) in _PLACES and (len(cells) == 1 or all(cell.endswith(",") for cell in cells[:-1])):
         return "columns with commas between them; put tabs in their place"
     return ""
 

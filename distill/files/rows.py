@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import DataError
-from distill.files.text import ending, lines, stream
+from distill.files.text import ending, foreign, lines, stream
 from distill.files.values import keys, nearest
 from distill.texts import clean_text
 
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 Row = dict[str, object]
 Rows = Iterator[tuple[str, Row]]  # (file and line, row)
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_REMEDIES = dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV in UTF-8")
+_REMEDIES |= dict.fromkeys((".zip", ".bz2", ".xz", ".zst"), "unpack it, or use gzip")
 _UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
 SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
 _SAME_SPLITS = (("dev", "val", "valid", "validation", "eval"), ("train", "training"), ("test", "testing"))
+_JSON_FORMS = "write a line a row, or one array of rows (pandas: orient='records', lines=True)"
 csv.field_size_limit(1 << 30)
 
 
@@ -36,7 +39,8 @@ def rows(path: Path, needed: str = "") -> Rows:
     says what a missing file should be.
     """
     if ending(path) not in (*ENDINGS, _UNICODE_TEXT):
-        raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)} (.gz after any but the last)")
+        remedy = _REMEDIES.get(ending(path), ".gz after any but the last")
+        raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)} ({remedy})")
     if path.is_dir() or ending(path) != ".parquet":
         read = {".csv": _csv, ".tsv": _tsv, _UNICODE_TEXT: _csv}.get(ending(path))
         return read(path, needed) if read else json_rows(path, needed)
@@ -105,12 +109,22 @@ def json_rows(path: Path, needed: str = "") -> Rows:
         yield from _array(path, first, numbered)
         return
     name = str(path)
+    if first[1].strip() == "{":
+        raise DataError(f"{path}:{first[0]}: not JSON lines: an object over several; {_JSON_FORMS}")
     for number, line in chain([first], numbered):
         where = f"{name}:{number}"
         row = parsed(line, where)
         if not isinstance(row, dict):
             raise DataError(f"{where}: a line is an object; this is {keys(row)}")
+        if number == first[0] and _is_a_table(row):
+            raise DataError(f"{where}: no row but a whole table ({keys(row)}); {_JSON_FORMS}")
         yield where, row
+
+
+def _is_a_table(row: Row) -> bool:
+    """Whether an object is what pandas' `to_json` makes of a whole table, or one that holds the rows under `data`."""
+    values = row.values()
+    return bool(row) and all(isinstance(value, dict) or (isinstance(value, list) and "data" in row) for value in values)
 
 
 class _RepeatedKey(Exception):
@@ -170,7 +184,7 @@ def _array(path: Path, first: tuple[int, str], rest: Iterator[tuple[int, str]]) 
 def _csv(path: Path, needed: str) -> Rows:
     """Commas, semicolons (Excel in much of Europe) or tabs: whichever the header has."""
     with stream(path, needed) as text:
-        head = text.readline()
+        head = text.readline().lstrip("\ufeff")
         if head.lower().startswith("sep="):  # Excel's hint
             head = text.readline()
         delimiter = next((mark for mark in ",;\t" if mark in head), ",")
@@ -222,6 +236,10 @@ def _header(cells: Sequence[str], where: str) -> list[str]:
 
 
 def _row(header: Sequence[str], cells: Sequence[str], where: str) -> Row:
+    if cells and cells[0][:1] == "\ufeff":
+        cells = [cells[0].lstrip("\ufeff"), *cells[1:]]
+    if cells and cells[0] in header and sorted(map(clean_text, cells)) == sorted(header):
+        raise DataError(f"{where}: the header again; files were joined: take it out, or name a folder of the files")
     if len(cells) != len(header):
         raise DataError(f"{where}: the row has not the header's {len(header)} columns; mend or quote it")
     return dict(zip(header, cells, strict=True))
@@ -233,6 +251,11 @@ def _parquet(path: Path) -> Rows:
 
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    with open(path, "rb") as source:
+        head = source.read(4096)
+    kind = None if head.startswith(b"PAR1") else foreign(head)
+    if kind:
+        raise DataError(f"{path}: {kind}")
     number = 0
     try:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=4096):

@@ -14,12 +14,40 @@ from distill.errors import DataError
 
 _BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # the byte-order marks, which Excel's "Unicode text" begins with
+_BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
+_HEAD = 4096  # bytes that show what a file is
+# What a file begins with that is no text, what it is, and the remedy.
+_FOREIGN = (
+    (b"PK\x03\x04", "a zip archive, or a workbook of Excel or LibreOffice", "unpack it, or save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of old Excel", "save the sheet as CSV"),
+    (b"PAR1", "a Parquet file", "let its name end in .parquet, where a table is read"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it, or use gzip"),
+    (b"BZh", "compressed by bzip2", "unpack it, or use gzip"),
+    (b"\xfd7zXZ", "compressed by xz", "unpack it, or use gzip"),
+    (b"%PDF", "a PDF", "save its text"),
+    (b"ARROW1", "an Arrow file", "write it as Parquet"),
+    (b"\xff\xfe\0\0", "UTF-32", "save the file as UTF-8"),
+    (b"\0\0\xfe\xff", "UTF-32", "save the file as UTF-8"),
+    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the file", "run git lfs pull"),
+)
 
 
 def ending(path: Path) -> str:
     """The last suffix, in small letters, without `.gz`: `.jsonl` of `a.JSONL.gz`."""
     name = path.name.lower().removesuffix(".gz")
     return Path(name).suffix
+
+
+def foreign(head: bytes) -> str | None:
+    """What a file of that beginning is, and the remedy, where it is none of text; None where it may be."""
+    for beginning, what, remedy in _FOREIGN:
+        if head.startswith(beginning):
+            return f"is {what}; {remedy}"
+    page = head.removeprefix(_BOM).lstrip().lower()
+    if page.startswith((b"<!doctype html", b"<html")) and any(tag in page for tag in (b"<head", b"<body", b"<title")):
+        return "is a page of HTML, maybe an error's or a login's in place of the file; fetch the file itself"
+    return None
 
 
 def lines(path: Path, needed: str = "") -> Iterator[tuple[int, str]]:
@@ -36,10 +64,12 @@ def lines(path: Path, needed: str = "") -> Iterator[tuple[int, str]]:
             return
         for number, raw in enumerate(source, 1):
             try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 message = f"{path}:{number}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
                 raise DataError(message) from None
+            if line[:1] == "\ufeff":  # also where files with such marks were joined
+                line = line.lstrip("\ufeff")
             if line.strip():
                 yield number, line.rstrip("\r\n")
 
@@ -60,11 +90,13 @@ def _opened(path: Path, needed: str) -> Iterator[tuple[io.BufferedReader | gzip.
     """(bytes, encoding); whatever reading them raises within the block is a DataError."""
     remedy = f"; {needed}" if needed else ""
     try:
-        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb") as source:
-            head = source.peek(2)[:2]
-            if len(head) == 2 and b"\0" in head:
+        with _unpacked(path) as source:
+            head = source.peek(_HEAD)[:_HEAD]
+            if kind := foreign(head):
+                raise DataError(f"{path}: {kind}")
+            if b"\0" in head[:2] and len(head) > 1:
                 raise DataError(f"{path}: binary, or UTF-16 without its mark; save the file as UTF-8")
-            yield source, "utf-16" if head in _UTF16 else "utf-8"
+            yield source, "utf-16" if head[:2] in _UTF16 else "utf-8"
     except FileNotFoundError:
         raise DataError(f"{path}: no such file{remedy}") from None
     except IsADirectoryError:
@@ -75,6 +107,21 @@ def _opened(path: Path, needed: str) -> Iterator[tuple[io.BufferedReader | gzip.
         raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _unpacked(path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """The file's bytes; of one that begins as gzip files do, those that it holds, whatever its name ends in."""
+    source = open(path, "rb")
+    head = source.peek(_HEAD)[:_HEAD]
+    if head.startswith(_GZIP):
+        source.close()
+        return gzip.open(path, "rb")
+    if head and path.suffix.lower() == ".gz" and not foreign(head):
+        source.close()
+        raise DataError(
+            f"{path}: not a whole gzip file (it is not compressed); take .gz off its name, or fetch it again"
+        )
+    return source
 
 
 def _named(error: UnicodeError) -> str:

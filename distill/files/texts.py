@@ -42,6 +42,7 @@ def passage_rows(path: Path) -> Iterator[Text]:
     """Passages: a table with an id and a text (maybe a title), or TSV of id, text; id, title, text; or MS MARCO's
     id, url, title, body. A header is known by its names. Raises DataError with file and line.
     """
+    where = ""
     for where, row in _rows(path, _PASSAGE_COLUMNS, _PASSAGES):
         name = _text_column(row, _PASSAGES, where)
         key = id_of(row.get(str(_id_column(row, where))), where)
@@ -50,6 +51,8 @@ def passage_rows(path: Path) -> Iterator[Text]:
         titled = None if plain_name(name) == "title" else one_column(row, _columns(tuple(row), _TITLE), "title", where)
         title = raw_text(row[titled], where, titled) if titled else ""
         yield Text(where, key, passage_text(title, raw_text(row[name], where, name)))
+    if not where:
+        raise DataError(f"{path}: is empty; it needs passages, an id and a text each")
 
 
 def query_rows(path: Path) -> Iterator[Text]:
@@ -57,6 +60,7 @@ def query_rows(path: Path) -> Iterator[Text]:
 
     Raises DataError with file and line.
     """
+    where = ""
     for where, row in _rows(path, _QUERY_COLUMNS, _QUERIES):
         name = _text_column(row, _QUERIES, where)
         key = id_of(row.get(str(_id_column(row, where))), where)
@@ -65,6 +69,8 @@ def query_rows(path: Path) -> Iterator[Text]:
         note = next((name for name in _columns(tuple(row), _NOTES) if not is_missing(row[name])), None)
         instruction = text_of(row[note], where, note) if note else ""
         yield Text(where, key, text_of(row[name], where, name), instruction or None)
+    if not where:
+        raise DataError(f"{path}: is empty; it needs queries, an id and a text each")
 
 
 def one_column(row: Row, names: Sequence[str], what: str, where: str) -> str | None:
@@ -109,6 +115,7 @@ def _rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[str])
 
 def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[str]) -> Iterator[tuple[str, Row]]:
     names: tuple[str, ...] = ()
+    names_of_columns = {*_IDS, *texts, *_NOTES, "title", "url"}
     forms = " or ".join(", ".join(form) for form in columns.values())
     numbered = tab_lines(path, "name JSON lines with _id and text, or a TSV of id and text")
     head = list(islice(numbered, _HEAD))
@@ -127,6 +134,8 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
             names = columns[len(cells)]
         if len(cells) != len(names):
             raise DataError(f"{where}: {len(cells)} columns by tabs, and {len(names)} before; take tabs out of texts")
+        if plain_name(cells[0]) in names_of_columns and {*map(plain_name, cells)} <= names_of_columns:
+            raise DataError(f"{where}: a header within the file; files were joined: take it out")
         row: Row = dict(zip(names, cells, strict=True))
         url = row.get("url")
         if len(names) == 4 and isinstance(url, str) and url.strip() and "://" not in url:

@@ -8,11 +8,15 @@ pairs that are made (mined ones left out); `refused` a part of the one line that
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 Files = dict[str, str | bytes | Callable[[Path], None]]
 Pairs = dict[tuple[str, str], int | None]
@@ -69,6 +73,29 @@ def row(query: str, passage: str, label: object, **more: object) -> dict[str, ob
     return {"query": query, "passage": passage, "label": label, **more}
 
 
+def frame(orient: Literal["columns", "index", "split", "records", "table", "values"]) -> str:
+    import pandas as pd
+
+    return str(pd.DataFrame(ROWS).to_json(orient=orient))
+
+
+def zipped(name: str, text: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, text)
+    return file.getvalue()
+
+
+HTML = "<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head>\n<body>gone</body></html>\n"
+LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+FOREIGN: dict[str, str | bytes] = {
+    "a zip archive": zipped("t.csv", "a,b\n"),
+    "a page of HTML": HTML,
+    "a pointer of Git LFS": LFS,
+    "a Parquet file": b"PAR1",
+    "UTF-32": "query,passage\n".encode("utf-32"),
+    "compressed by bzip2": bz2.compress(b"query,passage\n"),
+}
 ROWS = [row("apple harvest", APPLES, 1), row("night train", TRAIN, 1)]
 CORPUS = jsonl({"_id": "d1", "text": APPLES}, {"_id": "d2", "title": "", "text": TRAIN}, {"_id": "d3", "text": BRIDGE})
 QUERIES = jsonl({"_id": "q1", "text": "apple harvest"}, {"_id": "q2", "text": "night train"})
@@ -92,7 +119,7 @@ def table(outcome: Pairs | str, name: str, content: str | bytes | Callable[[Path
     return Example({name: content}, {"source": "table", "path": name, **pairs}, outcome)
 
 
-def topics(text: str, outcome: Pairs | str, instructions: dict[str, str] | None = None) -> Example:
+def topics(text: str | bytes, outcome: Pairs | str, instructions: dict[str, str] | None = None) -> Example:
     return trec(outcome, {"topics.txt": text}, instructions, queries="topics.txt")
 
 
@@ -173,6 +200,8 @@ EXAMPLES: dict[str, list[Example]] = {
         beir("name the columns query-id, corpus-id and score", {"qrels/train.tsv": "a\tb\tscore\nq1\td1\t1\n"}),
     ],
     "trec corpus": [
+        trec("c.tsv: is empty", {"c.tsv": ""}, corpus="c.tsv"),
+        trec("c.tsv:3: a header within the file", {"c.tsv": f"id\ttext\nd1\t{APPLES}\nid\ttext\nd2\t{TRAIN}\n"}, corpus="c.tsv"),
         trec({("apple harvest", f"X {APPLES}"): 1, ("night train", TRAIN): 1},
              {"c.csv": f"ID,Title,Text\nd1,X,{APPLES}\nd2,,{TRAIN}\n"}, corpus="c.csv"),
         trec("'Title' and 'title' may both be the title", {"c.csv": f"id,Title,title,text\nd1,X,Z,{APPLES}\n"}, corpus="c.csv"),
@@ -202,6 +231,8 @@ EXAMPLES: dict[str, list[Example]] = {
         trec("a passage has an id and a text", {"c.jsonl": jsonl({"key": "d1", "text": APPLES})}, corpus="c.jsonl"),
     ],
     "trec topics": [
+        topics("", "topics.txt: is empty"),
+        topics("q1\tapple harvest\nqid\tquery\nq2\tnight train\n", "topics.txt:2: a header within the file"),
         topics(SGML, BOTH, NOTES),
         topics(COVID, BOTH, {"apple harvest": "A < B", "night train": "Times."}),
         topics(TRIALS, BOTH),
@@ -228,6 +259,10 @@ EXAMPLES: dict[str, list[Example]] = {
         topics("<html></html>", "no <top> or <topic>"),
     ],
     "qrels": [
+        *(trec(f"qrels.txt:1: {what}", {"qrels.txt": text}) for what, text in (
+            ("JSON;", jsonl({"query-id": "q1", "corpus-id": "d1", "score": 1})), ("JSON;", '{"q1": {"d1": 1}}'),
+            ("columns with commas", "q1,0,d1,1\n"), ("columns with commas", "q1, d1, 1\n"), ("columns with commas", "query-id, corpus-id, score\n"))),
+        trec("qrels.txt: is empty", {"qrels.txt": ""}),
         trec("looks like ids (of triples?), not grades", {"qrels.txt": "q1 d1 7\nq2 d2 8\n"}),
         trec("13 is no grade but looks like an id", {"qrels.txt": "".join(f"q1 d{i} {i}\n" for i in range(2, 30))}),
         *(trec(f"qrels.txt:1: the label {word!r} is not an integer: nobody judged", {"qrels.txt": f"q1\t0\td1\t{word}\n"})
@@ -257,6 +292,10 @@ EXAMPLES: dict[str, list[Example]] = {
                 "no qrels.Train; there is qrels.train, qrels.test"),
     ],
     "table CSV": [
+        table(BOTH, "t.csv", TABS.replace("\t", ";").replace("\n", "\r\n")),
+        table(WITH_NEWLINE, "t.csv", "\ufeff\ufeff" + CSV),
+        table("t.csv:3: the header again", "t.csv", "query,passage\na,b\nquery,passage\nc,d\n"),
+        table("t.csv:3: the header again", "t.csv", "query,passage\na,b\n\ufeffpassage,query\nd,c\n"),
         *(table({("NA", APPLES): 1, ("None", TRAIN): None}, "t.csv", f"query,passage,label\nNA,{APPLES},1\nNone,{TRAIN},{word}\n")
           for word in ("NA", "None", "NaN", "null", "n/a", "")),
         table(HARVEST, "t.csv", f"Search Term,Answer,label\napple harvest,{APPLES},1\n", columns={"query": "search_term", "passage": "ANSWER"}),
@@ -281,6 +320,7 @@ EXAMPLES: dict[str, list[Example]] = {
         table("not UTF-8", "t.csv", "query,passage\ncafé,b\n".encode("latin-1")),
     ],
     "table TSV": [
+        table("t.tsv:4: the header again", "t.tsv", TABS + TABS),
         table(BOTH, "t.tsv", TABS),
         table(BOTH, "t.tsv", TABS.encode("utf-16")),
         table({("apple harvest", 'It is "ripe" now.'): 1}, "t.tsv", 'query\tpassage\tlabel\napple harvest\tIt is "ripe" now.\t1\n'),
@@ -288,6 +328,12 @@ EXAMPLES: dict[str, list[Example]] = {
         table("the row has not the header's 3 columns", "t.tsv", "query\tpassage\tlabel\na\tb\tc\t1\n"),
     ],
     "table JSON": [
+        table(BOTH, "t.jsonl", jsonl(ROWS[0]) + "\ufeff" + jsonl(ROWS[1])),
+        table(BOTH, "t.json", frame("records")),
+        *(table("t.json:1: no row but a whole table", "t.json", frame(orient)) for orient in ("columns", "index", "split", "table")),
+        table("t.json:1: no row but a whole table", "t.json", json.dumps({"data": ROWS})),
+        table("t.json:1: a line is an object; this is a list", "t.json", frame("values")),
+        table("t.json:1: not JSON lines: an object over several", "t.json", json.dumps(ROWS[0], indent=1)),
         table("t.jsonl:1: the key 'query' is there twice in one object", "t.jsonl", '{"query": "a", "query": "b", "passage": "c"}\n'),
         table(BOTH, "t.jsonl", jsonl(*ROWS)),
         table(BOTH, "t.json", json.dumps(ROWS, indent=1)),
@@ -302,6 +348,8 @@ EXAMPLES: dict[str, list[Example]] = {
         table("holds no passage", "t.jsonl", ""),
     ],
     "table Parquet": [
+        table("t.parquet: is a pointer of Git LFS", "t.parquet", LFS),
+        table("t.parquet: is a page of HTML", "t.parquet", HTML),
         table(BOTH, "t.parquet", parquet(*ROWS)),
         table({("apple harvest", APPLES): 1, ("apple harvest", BRIDGE): None}, "t.parquet",
               parquet(row("apple harvest", APPLES, 1.0), row("apple harvest", BRIDGE, float("nan")))),
@@ -380,6 +428,8 @@ EXAMPLES: dict[str, list[Example]] = {
                 {"source": "huggingface", "path": "saved", "split": {"train": 0.5, "test": 0.5}}, "holds a, b; say which"),
     ],
     "tevatron": [
+        tevatron(HARVEST, mined("apple harvest", APPLES, "1", negative_passages=None)),
+        tevatron("positive_passages is a list of passages", mined("a", APPLES, "0", positive_passages=None)),
         Example({"t.jsonl": '{"query_id": "q", "query": "a", "positive_passages": [{"docid": "1", "docid": "2", "text": "b"}], "negative_passages": []}'},
                 {"source": "tevatron", "path": "t.jsonl"}, "the key 'docid' is there twice in one object"),
         tevatron(BOTH, mined("apple harvest", APPLES, "1"), mined("night train", TRAIN, "2")),
@@ -425,6 +475,15 @@ EXAMPLES: dict[str, list[Example]] = {
         table("an id is a text or a number; this is a bool", "t.jsonl", jsonl({**ROWS[0], "doc_id": True})),
     ],
     "every file": [
+        table(BOTH, "t.csv", gzip.compress(TABS.encode())),
+        trec(BOTH, {"qrels.txt": gzip.compress(PLAIN.encode())}),
+        *(table(f"{name}: is {what}", name, content) for name in ("t.csv", "t.tsv", "t.jsonl") for what, content in FOREIGN.items()),
+        *(trec(f"qrels.txt: is {what}", {"qrels.txt": content}) for what, content in FOREIGN.items()),
+        *(topics(content, f"topics.txt: is {what}") for what, content in (("a page of HTML", HTML), ("a pointer of Git LFS", LFS))),
+        table("t.jsonl.gz: is a pointer of Git LFS", "t.jsonl.gz", LFS),
+        table("t.jsonl.gz: not a whole gzip file (it is not compressed)", "t.jsonl.gz", jsonl(*ROWS)),
+        *(table(f"its ending is none of .jsonl, .ndjson, .json, .csv, .tsv, .parquet ({remedy})", name, b"PK")
+          for name, remedy in (("t.xls", "save the sheet as CSV in UTF-8"), ("t.ods", "save the sheet as CSV in UTF-8"), ("t.csv.zip", "unpack it, or use gzip"))),
         trec("c.jsonl: is a folder; name a file in it", {"c.jsonl/x": ""}, corpus="c.jsonl"),
         trec("no such file", corpus="none.tsv"),
         table("not a whole gzip file", "t.jsonl.gz", gzip.compress(jsonl(*ROWS * 500).encode())[:-20]),

@@ -104,7 +104,7 @@ class Tevatron(Source):
 
     def _passages(self, where: str, row: Row, kind: str) -> Iterator[tuple[str, str]]:
         """(id, text) of one list of a row."""
-        passages = row[kind]
+        passages = [] if row[kind] is None and kind == "negative_passages" else row[kind]
         if not isinstance(passages, list):
             raise DataError(f"{where}: {kind} is a list of passages; this is {keys(passages)}")
         for passage in passages:
