@@ -111,7 +111,11 @@ SETTINGS_NOT_COVERED: dict[str, dict[str, str]] = {
         **dict.fromkeys(["pairs.clicks", "pairs.files", "pairs.split"], OF_PAIRS),
     },
     "dataset": dict.fromkeys(["prompt", "sft.prompt"], "each kept trace names its prompt"),
-    "evaluate": {"prompt": "always sft.prompt, which is the students'"},
+    "evaluate": {
+        "prompt": "always sft.prompt, which is the students'",
+        **dict.fromkeys(["scoring.actors", "scoring.gpus_per_actor", "scoring.api_key_env"], "where students run"),
+        "scoring.batch": "how many pairs go through a student together",
+    },
 }
 THROUGH = {"evaluate": "sft"}  # a stage whose input is the other's fingerprint: what the other notices, it notices
 

@@ -16,6 +16,7 @@ from distill.pairs.settings import PairSettings
 from distill.pairs.sources import SOURCES
 from distill.prompts import PROMPT_NAME, PROMPTS
 from distill.publish.settings import DatasetSettings
+from distill.rerank.settings import ScoringSettings
 from filters.settings import FilterSettings
 from sft.settings import SftSettings
 from teacher.settings import TeacherSettings
@@ -35,6 +36,7 @@ class RunConfig(Settings):
     dataset: DatasetSettings = DatasetSettings()
     sft: SftSettings = SftSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    scoring: ScoringSettings = ScoringSettings()
     ablate: list[dict[str, Any]] = Field([], description="settings and the values they take; docs/evaluation.md")
     rounds: int = Field(1, ge=1, le=4, description="2: self_filter's student is trained in a first round")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from distill import store
-from distill.pipeline import modes
+from distill.pipeline import modes, scoring
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut, first_stage, suite_of
 from distill.pipeline.sources import base_of
@@ -19,16 +19,15 @@ from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, a
 if TYPE_CHECKING:
     from distill.evaluation.first_stage import FirstStage
     from distill.evaluation.settings import SetSettings
-
-if TYPE_CHECKING:
-    from distill.evaluation.settings import SetSettings
+    from distill.rerank.scorer import Scorer
 
 
 def _settings(run: Run) -> Json:
-    """The evaluation's own, and those of the pairs that decide measures and lists, where they are not the defaults."""
+    """The evaluation's own, and those of pairs and scoring that decide measures, lists and scores, where they are not
+    the defaults."""
     deciding = {"relevant_from", "language", "clicks", "split", "files"}
     of_pairs = run.config.pairs.model_dump(mode="json", include=deciding, exclude_defaults=True)
-    return {**dump(run.config.evaluation), "seed": run.config.seed, **of_pairs}
+    return {**dump(run.config.evaluation), "seed": run.config.seed, **of_pairs, **scoring.deciding(run)}
 
 
 def _inputs(run: Run) -> Counts:
@@ -52,15 +51,16 @@ def _make(run: Run) -> Counts:
     metrics = run.metrics()
     metrics.evaluation, metrics.intervals = {}, {}
     counts: dict[str, Json] = {}
-    for entry in modes.in_order(run):
-        result, counts[entry.name] = _evaluate_set(run, entry)
-        metrics.evaluation[entry.name] = result.measures
-        metrics.intervals[entry.name] = result.intervals
+    with scoring.scorer(run) as scorer:
+        for entry in modes.in_order(run):
+            result, counts[entry.name] = _evaluate_set(run, entry, scorer)
+            metrics.evaluation[entry.name] = result.measures
+            metrics.intervals[entry.name] = result.intervals
     run.write_metrics(metrics)
     return {"sets": counts}
 
 
-def _evaluate_set(run: Run, entry: SetSettings) -> tuple[EvaluationResult, Counts]:
+def _evaluate_set(run: Run, entry: SetSettings, scorer: Scorer) -> tuple[EvaluationResult, Counts]:
     """Judge one set by every student, write its files, and return the result and the counts."""
     from distill.evaluation.evaluate import summarise
     from distill.evaluation.measures import student_intervals, student_measures
@@ -77,12 +77,12 @@ def _evaluate_set(run: Run, entry: SetSettings) -> tuple[EvaluationResult, Count
         for q, ranked in sorted(first.items())
         for d, _ in ranked
     ]
-    judged, seconds = _judge(run, entry, candidates, left_out)
+    judged, seconds = _judge(run, entry, scorer, candidates, left_out)
     relevant_from = suite.relevant_from or run.config.pairs.relevant_from
     if entry.name == run.config.evaluation.calibrate_on:
         modes.calibrate(run, judged, suite.qrels, relevant_from)
         if run.config.evaluation.calibration_instructions:
-            modes.recheck(run, candidates, suite.qrels, relevant_from)
+            modes.recheck(run, scorer, candidates, suite.qrels, relevant_from)
     modes.write(run.evaluation, entry.name, modes.describe(run, judged, suite.qrels, relevant_from, seconds))
     rankings = {"first_stage": {q: dict(ranked) for q, ranked in first.items()}, **_rankings(judged)}
     values = {name: suite.values(ranking, run.config.evaluation.measures) for name, ranking in rankings.items()}
@@ -110,32 +110,28 @@ def _evaluate_set(run: Run, entry: SetSettings) -> tuple[EvaluationResult, Count
 
 
 def _judge(
-    run: Run, entry: SetSettings, candidates: list[Pair], left_out: dict[str, int]
+    run: Run, entry: SetSettings, scorer: Scorer, candidates: list[Pair], left_out: dict[str, int]
 ) -> tuple[dict[str, list[Judgement]], dict[str, float]]:
     """Every system's judgements, written as they are complete, and its seconds; in the systems' order.
 
     What a system cannot read is added to `left_out`.
     """
-    from distill.rerank.pool import Task, judge
-
-    evaluation, wanted = run.config.evaluation, systems(run)
+    wanted = systems(run)
     scale = run.config.prompt if len(PROMPTS[run.config.prompt].verdicts) > 2 else None  # a plain base names no prompt
-    tasks = [
-        Task(name, model, mode, candidates, scale if name == "untrained" else None)
+    jobs = [
+        scoring.job_for(run, name, model, mode, candidates, scale if name == "untrained" else None)
         for name, (model, mode) in wanted.items()
         if modes.due(run, entry.name, mode)
     ]
     judged: dict[str, list[Judgement]] = {}
     seconds: dict[str, float] = {}
-    notify = _with_set(run, entry.name)
-    for name, answers, took in judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens):
-        judgements = [judgement for judgement in answers if judgement is not None]
-        failed = {p.query_id: None for p, judgement in zip(candidates, answers, strict=True) if judgement is None}
-        if failed:
-            left_out[_too_long(name, list(failed))] = len(failed)
-            run.say(f"  {entry.name}: WARNING: {len(failed):,} {_too_long(name, list(failed))}")
-        store.write_rows(run.evaluation / f"{entry.name}.{name}", judgements, Judgement)
-        judged[name], seconds[name] = judgements, took
+    scorer.notify = scoring.events(run, set=entry.name)
+    for made in scorer.score(jobs):
+        if made.failed:
+            left_out[_too_long(made.name, list(made.failed))] = len(made.failed)
+            run.say(f"  {entry.name}: WARNING: {len(made.failed):,} {_too_long(made.name, list(made.failed))}")
+        store.write_rows(run.evaluation / f"{entry.name}.{made.name}", made.found, Judgement)
+        judged[made.name], seconds[made.name] = made.found, made.seconds
     return {name: judged[name] for name in wanted if name in judged}, seconds
 
 
@@ -173,10 +169,6 @@ def _listed(qrels: Mapping[str, Mapping[str, float]], first: FirstStage, relevan
     relevant = {(q, d) for q, labels in qrels.items() for d, grade in labels.items() if grade >= relevant_from}
     listed = {(q, d) for q, rows in first.items() for d, _ in rows}
     return Listed(relevant=len(relevant & listed), of=len(relevant))
-
-
-def _with_set(run: Run, name: str) -> Callable[[Counts], None]:
-    return lambda event: run.log({**event, "set": name})
 
 
 STAGE = Stage("evaluate", "evaluation", ("students",), _settings, _inputs, _make)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,29 +33,31 @@ def filter_tools(run: Run) -> Iterator[Tools]:
     """The tools that the run's filters need, the teacher among them where one asks: on this stage's account."""
     from filters.engine.cache_keys import used
 
-    if "ask" not in used(run.config.filters, run.base):
-        yield _tools(run)
-        return
-    from distill.pipeline.pairs import teacher_running
-    from teacher.asker import asker
+    before = previous(run)
+    with ExitStack() as opened:
+        scores = opened.enter_context(closing(Scores(before))) if before else None
+        if "ask" not in used(run.config.filters, run.base):
+            yield _tools(run, scores)
+            return
+        from distill.pipeline.pairs import teacher_running
+        from teacher.asker import asker
 
-    account: dict[str, Any] = {"stage": "filter", "notify": run.log, "retry_failed": run.retry_failed}
-    with teacher_running(run) as url, asker(run.config.teacher, run.traces, base_url=url, **account) as ask:
-        yield _tools(run, ask)
+        account: dict[str, Any] = {"stage": "filter", "notify": run.log, "retry_failed": run.retry_failed}
+        url = opened.enter_context(teacher_running(run))
+        yield _tools(run, scores, opened.enter_context(asker(run.config.teacher, run.traces, base_url=url, **account)))
 
 
-def _tools(run: Run, ask: Ask | None = None) -> Tools:
+def _tools(run: Run, scores: Scores | None, ask: Ask | None = None) -> Tools:
     """The rows' tokens are counted now where they were not yet."""
     from filters.base import Tools
     from filters.engine.cache_keys import used
 
     needed = used(run.config.filters, run.base)
-    before = previous(run)
     rows = {folder: run.data_hash(folder) for folder in ("pairs", "traces")}
     manifest = store.read_manifest(run.traces) or {}
     return Tools(
         ask=ask,
-        score=Scores(before) if before and "score" in needed else None,
+        score=scores if "score" in needed else None,
         row_tokens=row_tokens(run, manifest["result"]) if "row_tokens" in needed else None,
         held_out=HeldOut(run),
         decided=decisions(run),

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.evaluation.settings import SetSettings
 from distill.files.qrels import Qrels
+from distill.pipeline import scoring
 from distill.pipeline.run import Run
 from distill.records import Judgement, Pair
 from sft.settings import StudentSettings
+
+if TYPE_CHECKING:
+    from distill.rerank.scorer import Scorer
 
 Judged = Mapping[str, Sequence[Judgement]]
 
@@ -64,27 +68,26 @@ def calibrate(run: Run, judged: Judged, qrels: Qrels, relevant_from: int) -> dic
     return found
 
 
-def recheck(run: Run, pairs: Sequence[Pair], qrels: Qrels, relevant_from: int) -> None:
+def recheck(run: Run, scorer: Scorer, pairs: Sequence[Pair], qrels: Qrels, relevant_from: int) -> None:
     """Check each student's saved calibration on the same pairs under `evaluation.calibration_instructions`, and save
     what was found with it; nothing is fitted anew."""
     from distill.rerank.calibration import FILE, check, read, write
     from distill.rerank.fitting import off, sides
-    from distill.rerank.pool import Task, judge
-    from distill.rerank.resumable_run import with_instruction
+    from distill.rerank.jobs import with_instruction
 
     evaluation = run.config.evaluation
-    tasks, meant = [], {}
+    jobs, meant = [], {}
     for student in run.config.sft.targets:
         folder = run.students / student.name
         for mode in modes_of(run, student).values() if (folder / FILE).exists() else ():
             for number, text in enumerate(evaluation.calibration_instructions):
                 if mode != "adaptive":
                     asked = with_instruction([pair for pair in pairs if pair.query_id in qrels], text)
-                    tasks.append(Task(f"{student.name}.{mode}, instruction {number + 1}", str(folder), mode, asked))
-                    meant[tasks[-1].name] = (folder / FILE, mode, text)
-    notify = lambda event: run.log({**event, "set": evaluation.calibrate_on})  # noqa: E731
-    judged = judge(tasks, notify, evaluation.batch, evaluation.max_new_tokens)
-    found = {name: [row for row in rows if row is not None] for name, rows, _ in judged}
+                    name = f"{student.name}.{mode}, instruction {number + 1}"
+                    jobs.append(scoring.job_for(run, name, str(folder), mode, asked))
+                    meant[name] = (folder / FILE, mode, text)
+    scorer.notify = scoring.events(run, set=evaluation.calibrate_on or "")
+    found = {made.name: made.found for made in scorer.score(jobs)}
     for name, (path, mode, text) in meant.items():
         made = read(path)
         made.checks.append(check(made, mode, text, *sides(found[name], qrels, relevant_from)))

@@ -7,11 +7,13 @@ Only the last round has all students, and is evaluated.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill import store
+from distill.pipeline import scoring
 from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
 from distill.publish.settings import DatasetSettings
@@ -20,9 +22,11 @@ from filters.settings import FilterSettings
 from sft.settings import StudentSettings
 from sft.targets import target_of
 
+if TYPE_CHECKING:
+    from distill.rerank.scorer import Scorer
+
 SHARED = ("pairs", "traces", "example")  # the run's own, whatever the round
 SELF_FILTER = "self_filter"
-TASK = 2048  # pairs judged before they are written: what a kill can cost
 
 
 class Round(Run):
@@ -69,12 +73,11 @@ class Scores:
     def __init__(self, judge: Round) -> None:
         self.round = judge
         self.student = first_student(judge.config.sft.targets)
-        self.file = judge.folder / "scores.jsonl"
-        self.known: dict[str, Judgement] | None = None
+        self.scorer: Scorer | None = None
 
     @property
     def identity(self) -> str:
-        """What decides its judgements: the student, and how long it may think."""
+        """What decides its judgements in the filters' cache: the student, and how long it may think."""
         evaluation = self.round.config.evaluation
         return store.fingerprint([self.round.data_hash("students"), self.mode, evaluation.max_new_tokens])
 
@@ -84,45 +87,25 @@ class Scores:
         return target_of(self.student.target).mode
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Judgement]:
-        """One judgement a pair, in order; its reasoning is not kept."""
-        if self.known is None:
-            self.known = dict(self._read())
-        left = [pair for pair in pairs if pair.pair_id not in self.known]
-        if left:
-            self._judge(left)
-        return [self.known[pair.pair_id] for pair in pairs]
+        """One judgement a pair, in order; its reasoning is not kept.
 
-    def _judge(self, pairs: list[Pair]) -> None:
-        from distill.rerank.pool import Task, judge
+        A pair that is too long to be read is as likely relevant as not: its trace stays.
+        """
+        from distill.rerank.journal import Journal
+        from distill.rerank.scorer import Scorer
 
-        assert self.known is not None
         model = str(self.round.students / self.student.name)
-        parts = {f"{n}": pairs[n : n + TASK] for n in range(0, len(pairs), TASK)}
-        tasks = [Task(name, model, self.mode, part) for name, part in parts.items()]
-        evaluation = self.round.config.evaluation
-        done = len(self.known)
-        with open(self.file, "a", encoding="utf-8") as out:
-            out.write("\n" if out.tell() else "")  # after a line that a kill tore
-            for name, judgements, _ in judge(tasks, lambda event: None, evaluation.batch, evaluation.max_new_tokens):
-                for pair, answer in zip(parts[name], judgements, strict=True):
-                    # A pair that is too long to be read is as likely relevant as not: its trace stays.
-                    judgement = answer or Judgement("", "", 0.5, 0.0, None, "", self.mode, 0, "stop")
-                    self.known[pair.pair_id] = judgement
-                    row = {"student": self.identity, "pair_id": pair.pair_id, "score": judgement.score}
-                    out.write(json.dumps(row | {"margin": judgement.margin, "verdict": judgement.verdict}) + "\n")
-                out.flush()
-                self.round.say(f"self_filter: {len(self.known):,} of {done + len(pairs):,} pairs judged")
+        job = replace(scoring.job_for(self.round, self.student.name, model, self.mode, pairs), part=True)
+        if self.scorer is None:
+            file = self.round.folder / "scores.jsonl"
+            journal = Journal(file, aliases={self.identity: job.identity}, reasoning=False)
+            self.scorer = Scorer(journal, scoring.events(self.round, stage="filter", set="self_filter"))
+        (judged,) = self.scorer.score([job])
+        unread = Judgement("", "", 0.5, 0.0, None, "", self.mode, 0, "stop")
+        return [unread if each is None else replace(each, reasoning="") for each in judged.judgements]
 
-    def _read(self) -> Iterator[tuple[str, Judgement]]:
-        """What this very student has said; a line torn by a kill, and other students', are passed over."""
-        if not self.file.exists():
-            return
-        with open(self.file, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                if row.get("student") == self.identity:
-                    score, margin, verdict = row["score"], row["margin"], row["verdict"]
-                    yield row["pair_id"], Judgement("", "", score, margin, verdict, "", self.mode, 0, "stop")
+    def close(self) -> None:
+        """End its processes, and force what they judged to the disk."""
+        if self.scorer is not None:
+            self.scorer.close()
+            self.scorer = None

@@ -61,7 +61,8 @@ def rerank(
     """Rerank a TREC run with a student; killed, the same command goes on from there."""
     only_one(threshold=threshold, precision=precision, recall=recall)
     from distill import store
-    from distill.rerank.resumable_run import rerank_run, with_instruction
+    from distill.rerank.jobs import with_instruction
+    from distill.rerank.resumable_run import rerank_run
 
     folder = judgements or out.with_name(f"{out.name}.judgements")
     writes_to(out.parent)
@@ -143,7 +144,7 @@ def calibrate(
     from distill.rerank.calibration import FILE as NAME
     from distill.rerank.calibration import write
     from distill.rerank.fitting import fitted
-    from distill.rerank.resumable_run import with_instruction
+    from distill.rerank.jobs import with_instruction
 
     out = out or Path(inputs.model) / NAME
     writes_to(out.parent)

@@ -248,10 +248,17 @@ class Reranker:
         )
 
     def _warn(self, judgements: list[Judgement]) -> None:
-        margins = [j.margin for j in judgements]
-        if len(margins) >= ALIKE_FROM and max(margins) - min(margins) < 1e-3:
-            message = f"{self.name}: all {len(margins)} scores are {judgements[0].score:.4f}; this ranks nothing"
+        message = alike(self.name, judgements)
+        if message:
             warnings.warn(message, AlikeScores, stacklevel=3)
+
+
+def alike(student: str, judgements: Sequence[Judgement]) -> str | None:
+    """What to say where all scores are the same; None where they are not, or are few."""
+    margins = [judgement.margin for judgement in judgements]
+    if len(margins) < ALIKE_FROM or max(margins) - min(margins) >= 1e-3:
+        return None
+    return f"{student}: all {len(margins)} scores are {judgements[0].score:.4f}; this ranks nothing"
 
 
 def failed_text(failed: Mapping[str, str]) -> str:
@@ -279,6 +286,11 @@ class Requests:
     def waiting(self) -> int:
         """Pairs without a judgement."""
         return self._stream.waiting
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of all prompts that the engine was given."""
+        return self._stream.tokens_read
 
     def submit(
         self,

@@ -11,7 +11,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +19,6 @@ from distill.errors import RunFolderError
 from distill.files.runs import write_run
 from distill.records import Judgement, Pair, as_dict
 from distill.rerank.reranker import Reranker, failed_text
-from distill.texts import clean_text
 
 SYNC_S = 1.0  # a power cut costs at most so much work
 
@@ -174,10 +172,3 @@ def _open(path: Path, key: str) -> IO[str]:
     elif torn:
         sink.write("\n")
     return sink
-
-
-def with_instruction(pairs: Sequence[Pair], instruction: str | None) -> list[Pair]:
-    """The pairs, all with that instruction; None leaves each its own."""
-    return (
-        list(pairs) if instruction is None else [replace(p, instruction=clean_text(instruction) or None) for p in pairs]
-    )

@@ -51,6 +51,7 @@ class Stream:
         self.backend, self.long = backend, long
         self._requests: deque[RerankRequest] = deque()
         self._running: dict[Task, _Job] = {}
+        self.tokens_read = 0
 
     @property
     def running(self) -> int:
@@ -128,6 +129,7 @@ class Stream:
             request.running.add(task)
             self._running[task] = task.owner
             self.backend.add(task)
+            self.tokens_read += len(task.ids)
             room -= 1
             idle = 0
 

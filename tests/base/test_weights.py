@@ -23,7 +23,8 @@ from distill.errors import ConfigError, InputError
 from distill.prompts import rank1_prompt
 from distill.records import make_pair
 from distill.rerank import Reranker
-from distill.rerank.pool import Task, judge
+from distill.rerank.jobs import Student, job_of
+from distill.rerank.scorer import Scorer
 from distill.weights import check_files
 from sft.scratch import ScratchSettings, new_model, train_tokenizer
 from sft.settings import SftSettings
@@ -178,9 +179,9 @@ def test_evaluation_looks_at_all_students_before_it_scores(whole: Path, tmp_path
     path = spoilt(whole, tmp_path / "student", "torn")
     pairs = [make_pair("q", "d", "fox", "the fox")]
     events: list[object] = []
-    tasks = [Task("good", str(whole), "direct", pairs), Task("torn", path, "direct", pairs)]
-    with pytest.raises(InputError, match="cannot be read as weights"):
-        next(judge(tasks, events.append))
+    jobs = [job_of(name, Student(folder, "direct"), pairs) for name, folder in (("good", str(whole)), ("torn", path))]
+    with Scorer(notify=events.append) as scorer, pytest.raises(InputError, match="cannot be read as weights"):
+        next(scorer.score(jobs))
     assert events == []
 
 

@@ -19,7 +19,8 @@ from distill import store
 from distill.cli import main
 from distill.errors import InputError
 from distill.records import Judgement, as_dict, make_pair
-from distill.rerank.pool import Task, judge
+from distill.rerank.jobs import Student, job_of
+from distill.rerank.scorer import Scorer
 
 
 @pytest.fixture
@@ -335,12 +336,13 @@ def test_where_every_query_is_overlong_nothing_is_ranked(tiny: Path, data: Path,
     assert "6 queries are too long" in capsys.readouterr().err
 
 
-def test_the_pool_gives_no_judgement_of_an_overlong_query(tiny: Path) -> None:
+def test_the_scorer_gives_no_judgement_of_an_overlong_query(tiny: Path) -> None:
     pairs = [make_pair(f"q{n}", "d", "red fox " * (300 if n == 1 else 1), f"dog {n}") for n in range(3)]
-    ((name, answers, _),) = judge([Task("one", str(tiny), "direct", pairs)], lambda event: None)
-    assert name == "one" and [answer is None for answer in answers] == [False, True, False]
-    with pytest.raises(InputError, match="every query is too long"):
-        list(judge([Task("one", str(tiny), "direct", pairs[1:2])], lambda event: None))
+    with Scorer() as scorer:
+        (judged,) = scorer.score([job_of("one", Student(str(tiny), "direct"), pairs)])
+        assert judged.name == "one" and [answer is None for answer in judged.judgements] == [False, True, False]
+        with pytest.raises(InputError, match="every query is too long"):
+            list(scorer.score([job_of("one", Student(str(tiny), "direct"), pairs[1:2])]))
 
 
 def test_a_backend_of_ones_own_is_one_file(

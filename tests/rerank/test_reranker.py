@@ -13,8 +13,10 @@ from distill.errors import InputError
 from distill.prompts import END_THINK, rank1_prompt
 from distill.records import Pair, make_pair
 from distill.rerank.backends.transformers import TransformersBackend
-from distill.rerank.pool import Task, judge
+from distill.rerank.jobs import Student, job_of
 from distill.rerank.reranker import AlikeScores, Reranker
+from distill.rerank.scorer import Scorer
+from distill.rerank.settings import ScoringSettings
 from distill.rerank.student_format import form_of
 
 
@@ -189,8 +191,13 @@ def test_scores_that_are_all_alike_raise_a_warning(student: TransformersBackend)
 def test_worker_processes_give_the_same_judgements(tiny: Path, student: TransformersBackend, pairs: list[Pair]) -> None:
     here = Reranker(student, "direct").predict(pairs)
     events: list[dict] = []
-    tasks = [Task("one", str(tiny), "direct", pairs), Task("two", str(tiny), "think", pairs[:5])]
-    found = {name: judgements for name, judgements, _ in judge(tasks, events.append, max_new_tokens=8)}
+    two = ScoringSettings(actors=2)
+    jobs = [
+        job_of("one", Student(str(tiny), "direct", two), pairs),
+        job_of("two", Student(str(tiny), "think", two, max_new_tokens=8), pairs[:5]),
+    ]
+    with Scorer(notify=events.append) as scorer:
+        found = {judged.name: judged.found for judged in scorer.score(jobs)}
     assert [j.margin for j in found["one"]] == pytest.approx([j.margin for j in here], abs=1e-4)
     assert [j.doc_id for j in found["two"]] == [p.doc_id for p in pairs[:5]]
     assert {e["system"] for e in events} == {"one", "two"}

@@ -20,14 +20,19 @@ PREFERRED = ("transformers", "vllm", "openai")  # the order in which messages na
 
 
 def backend_of(model: str, name: str, settings: EngineSettings) -> Backend:
-    """The engine of that name; `auto` is openai where a base_url is given, vllm where it is installed and there is a
-    GPU, else transformers. Raises InputError for an unknown name, or one whose package is missing."""
+    """The engine of that name, started. Raises InputError as `backend_name` does, and where its package is missing."""
+    return BACKENDS.load(backend_name(name, settings.base_url)).start(model, settings)
+
+
+def backend_name(name: str, base_url: str | None = None) -> str:
+    """The name itself; of `auto` openai where a base_url is given, vllm where it is installed and there is a GPU, else
+    transformers. Raises InputError for an unknown name."""
     if name == "auto":
-        name = "openai" if settings.base_url else "vllm" if find_spec("vllm") and _gpu() else "transformers"
+        name = "openai" if base_url else "vllm" if find_spec("vllm") and _gpu() else "transformers"
     known = sorted(BACKENDS.names(), key=lambda backend: (*PREFERRED, backend).index(backend))
     if name not in known and not is_external(name):
         raise InputError(f"backend {name!r} is none of auto, {', '.join(known)}, and no FILE.py:Class")
-    return BACKENDS.load(name).start(model, settings)
+    return name
 
 
 def _gpu() -> bool:

@@ -55,7 +55,7 @@ class Result:
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """How an engine is started. `batch` is in rows; `prompt` names the student's prompt where its folder does not;
-    `engine` are arguments of the backend's own."""
+    `engine` are arguments of the backend's own; `dtype` is a name of torch's, None for the backend's own choice."""
 
     batch: int | None = None
     prompt: str | None = None
@@ -63,6 +63,7 @@ class EngineSettings:
     base_url: str | None = None
     api_key_env: str | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
 
 
 class Backend(ABC):

@@ -39,7 +39,7 @@ class TransformersBackend(Backend):
     @classmethod
     def start(cls, model: str, settings: EngineSettings) -> TransformersBackend:
         """The student in this process, on `device`."""
-        return cls(model, settings.batch, settings.device, settings.prompt)
+        return cls(model, settings.batch, settings.device, settings.prompt, dtype=settings.dtype)
 
     def __init__(
         self,
@@ -48,8 +48,9 @@ class TransformersBackend(Backend):
         device: str | None = None,
         prompt: str | None = None,
         loaded: tuple[Any, StudentFormat] | None = None,
+        dtype: str | None = None,
     ) -> None:
-        self.model, self.form = loaded or load(model, device, prompt)
+        self.model, self.form = loaded or load(model, device, prompt, dtype)
         self.device = self.model.device
         # transformers 5.24 renamed the argument, and warns of the old name
         accepted = inspect.signature(self.model.forward).parameters
@@ -232,29 +233,41 @@ class TransformersBackend(Backend):
         return torch.Generator().manual_seed(task.seed) if task.temperature > 0 and task.max_new else None
 
 
-def load(path: str, device: str | None = None, prompt: str | None = None) -> tuple[Any, StudentFormat]:
+def load(
+    path: str, device: str | None = None, prompt: str | None = None, dtype: str | None = None
+) -> tuple[Any, StudentFormat]:
     """(model, form) of a folder or hub name, on the given device or the best there is.
 
     Raises InputError where it cannot be loaded or scored, and for layers that are not plain attention.
     """
-    import torch
     from transformers import DynamicCache
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     form = form_of(path, prompt=prompt)
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        where = torch.empty(0, device=device or best).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
-        raise InputError(
-            f"device {device or best!r} cannot be used here ({first_line(error)}); leave --device out for {best}"
-        ) from None
-    kind = torch.float32 if where.type == "cpu" else torch.bfloat16
-    model = load_causal_lm(path, dtype=kind, attn_implementation="sdpa")
+    where = device_of(device)
+    model = load_causal_lm(path, dtype=dtype or dtype_of(where.type), attn_implementation="sdpa")
     if any(type(layer).__name__ != "DynamicLayer" for layer in DynamicCache(config=model.config).layers):
         raise InputError(
             f"{path}: has layers that are not full attention, which the transformers backend does not run; use vllm"
         )
-    model.to(where)  # type: ignore[arg-type]
+    model.to(where)
     return model.eval(), form
+
+
+def device_of(device: str | None) -> Any:
+    """The torch.device of that name, the best there is for None. Raises InputError where it cannot be used."""
+    import torch
+
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device or best).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        raise InputError(
+            f"device {device or best!r} cannot be used here ({first_line(error)}); leave --device out for {best}"
+        ) from None
+
+
+def dtype_of(device_type: str) -> str:
+    """The dtype of the weights on a kind of device where none is named; part of a judgement's identity."""
+    return "float32" if device_type == "cpu" else "bfloat16"

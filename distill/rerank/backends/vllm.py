@@ -30,7 +30,8 @@ class VllmBackend(Backend):
         """The student in this process; `engine` are arguments of `vllm.LLM`."""
         if find_spec("vllm") is None:
             raise InputError("backend vllm needs the package vllm, which is not installed; pip install vllm")
-        return cls(model, settings.batch, settings.prompt, **settings.engine)
+        engine = {"dtype": settings.dtype, **settings.engine} if settings.dtype else settings.engine
+        return cls(model, settings.batch, settings.prompt, **engine)
 
     def __init__(self, model: str, batch: int | None = None, prompt: str | None = None, **engine: Any) -> None:
         # In this process: no second one to start (20 s) and to lose, and requests can be given up without waiting.

@@ -1,0 +1,210 @@
+"""What the scorer is given: a student and how it is asked, the pairs, and what makes two judgements the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from distill import store
+from distill.plugins import external_file, is_external
+from distill.records import Judgement, Pair, digest
+from distill.rerank.backends import backend_name, backend_of
+from distill.rerank.backends.base import Backend, EngineSettings
+from distill.rerank.calibration import FILE, read
+from distill.rerank.settings import ScoringSettings
+from distill.rerank.student_format import Long
+from distill.texts import clean_text
+
+if TYPE_CHECKING:
+    from distill.rerank.modes import Mode
+    from distill.rerank.reranker import Reranker
+
+WEIGHTS = (".safetensors", ".bin")
+READ = (*WEIGHTS, ".json", ".txt", ".model", ".jinja")
+NOT_THE_STUDENT = (FILE, store.MANIFEST, "job.json", "result.json")  # of a student's folder, what scores nothing
+Weights = str | Mapping[str, str | list[int]]
+"""A hub model's name and commit, or {file: SHA-256, or size and time} of a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A student and how it is asked; a worker makes a `Reranker` of it. `mode` may name its bound, as `budget:64`."""
+
+    model: str
+    mode: str = "think"
+    scoring: ScoringSettings = field(default_factory=ScoringSettings)
+    max_new_tokens: int = 8192
+    budget: int = 256
+    samples: int = 1
+    temperature: float = 0.6
+    seed: int = 0
+    explanations: bool = False
+    long: Long = "cut"
+    prompt: str | None = None
+    calibration: str | None = None
+    device: str | None = None
+
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """What has to be the same for two students to share one engine."""
+        return (self.model, self.prompt or "", self.device or "", self.scoring.model_dump_json())
+
+    @property
+    def backend(self) -> str:
+        """The backend's name, that of `auto` on this machine. Raises InputError for an unknown one."""
+        return backend_name(self.scoring.backend, self.scoring.base_url)
+
+    def resolved(self) -> Student:
+        """The student with backend and dtype as this machine has them, so that all workers have the same."""
+        changes = {"backend": self.backend}
+        if self.backend == "transformers" and self.scoring.dtype == "auto":
+            from distill.rerank.backends.transformers import device_of, dtype_of
+
+            changes["dtype"] = dtype_of(device_of(self.device).type)
+        return replace(self, scoring=self.scoring.model_copy(update=changes))
+
+    def start(self) -> Backend:
+        """Its engine, ready for tasks. Raises InputError where it cannot be run."""
+        given = self.scoring
+        engine = dict(given.engine)
+        if given.gpus_per_actor > 1:
+            engine.setdefault("tensor_parallel_size", given.gpus_per_actor)
+        settings = EngineSettings(
+            given.batch,
+            self.prompt,
+            self.device,
+            given.base_url,
+            given.api_key_env,
+            engine,
+            None if given.dtype == "auto" else given.dtype,
+        )
+        return backend_of(self.model, given.backend, settings)
+
+    def reranker(self, backend: Backend | None = None) -> Reranker:
+        """The student, loaded or on a backend that has loaded it. Raises InputError as `Reranker` does."""
+        from distill.rerank.reranker import Reranker
+
+        kind, _, bound = self.mode.partition(":")
+        reranker = Reranker(
+            backend or self.start(),
+            cast("Mode", kind),
+            max_new_tokens=self.max_new_tokens,
+            budget=int(bound or self.budget),
+            samples=self.samples,
+            temperature=self.temperature,
+            seed=self.seed,
+            explanations=self.explanations,
+            long=self.long,
+            calibration=self.calibration,
+        )
+        reranker.name = self.model
+        return reranker
+
+    def identity(self, weights: Weights) -> str:
+        """The hash of all that decides a judgement of this student, apart from the pair."""
+        kind, _, bound = self.mode.partition(":")
+        reads = kind == "direct" or (kind == "verdict_first" and not self.explanations)
+        of: dict[str, Any] = {"weights": weights, "mode": kind, "long": self.long, "prompt": self.prompt}
+        of |= {"backend": backend_identity(self.scoring), "dtype": self.scoring.dtype, "engine": self.scoring.engine}
+        if self.scoring.base_url:
+            of["base_url"] = self.scoring.base_url
+        if not reads:
+            of["bound"] = int(bound or self.budget) if kind == "budget" else self.max_new_tokens
+            of["explanations"] = self.explanations
+        if not reads and self.samples > 1:
+            of |= {"samples": self.samples, "temperature": self.temperature, "seed": self.seed}
+        if self.calibration:
+            of["calibration"] = store.fingerprint(read(Path(self.calibration)))
+        return store.fingerprint(of)[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Let `student` judge `pairs`, for the system `name` of reports and progress.
+
+    `identity` is `Student.identity`. `part`: others of the same follow, so all of its queries may be too long.
+    """
+
+    name: str
+    student: Student
+    pairs: Sequence[Pair]
+    identity: str
+    part: bool = False
+
+
+def job_of(
+    name: str, student: Student, pairs: Sequence[Pair], weights: Weights | None = None, part: bool = False
+) -> Job:
+    """A job for this machine; `weights` are those of the student's folder, by size and time where none are given."""
+    student = student.resolved()
+    return Job(name, student, pairs, student.identity(weights or weights_by_time(student.model)), part)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What came of a job: judgements in the order of its pairs (None: the query is too long), seconds of compute over
+    all processes (of earlier ones too, where the journal has them), and {query id: why it is too long}."""
+
+    name: str
+    judgements: list[Judgement | None]
+    seconds: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def found(self) -> list[Judgement]:
+        """The judgements that there are."""
+        return [each for each in self.judgements if each is not None]
+
+
+def backend_identity(scoring: ScoringSettings) -> str | dict[str, str]:
+    """A built-in backend's name; of an external one the file and class, and the file's SHA-256."""
+    name = scoring.backend
+    if not is_external(name):
+        return backend_name(name, scoring.base_url)
+    path = external_file(name, Path())
+    return {"class": f"{path.name}:{name.rpartition(':')[2]}", "sha256": store.file_hash(path)}
+
+
+def student_files(model: str) -> list[Path]:
+    """The files of a student's folder that decide its scores; [] for a hub name."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix in READ and p.name not in NOT_THE_STUDENT and p.is_file())
+
+
+def weights_by_time(model: str) -> Weights:
+    """A student's identity without reading it: size and time of its files; a hub name with its commit in the cache."""
+    files = student_files(model)
+    if not files:
+        return _hub(model)
+    return {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in files}
+
+
+def weights_by_hash(model: str, hashes: Mapping[str, str]) -> Weights:
+    """A student's identity by its files' SHA-256, {path: hash}, wherever the folder lies."""
+    files = student_files(model)
+    return {p.name: hashes[str(p)] for p in files} if files else _hub(model)
+
+
+def _hub(model: str) -> str:
+    """A hub name with the commit that the cache holds, where it holds one."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(model, "config.json")
+    except HFValidationError:
+        return model
+    return f"{model}@{os.path.basename(os.path.dirname(cached))}" if isinstance(cached, str) else model
+
+
+def with_instruction(pairs: Sequence[Pair], instruction: str | None) -> list[Pair]:
+    """The pairs, all with that instruction ("" for none); None leaves each its own."""
+    if instruction is None:
+        return list(pairs)
+    own = clean_text(instruction) or None
+    return [replace(p, instruction=own, pair_id=digest(p.query, own, p.passage)) for p in pairs]

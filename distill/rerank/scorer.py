@@ -1,0 +1,310 @@
+"""The scorer: pairs in, students' judgements out. Behind evaluate, rounds, `distill rerank`, `calibrate` and `sweep`.
+
+What the journal has is not judged again, and each judgement is in it before anything else is done with it; after a kill
+of any process at any moment what was in flight is judged again and nothing else. A worker that is lost is replaced, and
+its pairs go to the others. Pairs are handed out a few at a time, to whichever worker has few left.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, replace
+
+from distill.errors import InputError, Stopped, first_line
+from distill.records import Judgement, Pair, digest
+from distill.rerank.backends import BACKENDS
+from distill.rerank.jobs import Job, Judged, Student
+from distill.rerank.journal import Journal, old_name
+from distill.rerank.reranker import alike, failed_text
+from distill.rerank.workers import Handle, Here, Report, on_this_machine
+from distill.results import Counts, Json
+from distill.weights import check_files
+
+CHUNK = 64  # pairs handed to a worker together, of like length or of the same queries
+FEW = 256  # so few pairs are judged in this process: another takes seconds to start
+SHOW_S = 5.0
+DEATHS_IN_A_ROW = 3
+
+
+@dataclass(slots=True)
+class _Progress:
+    """A job under way: what has come of it, what is left, and how fast it goes."""
+
+    job: Job
+    result: Judged
+    left: int = 0
+    reused: int = 0
+    began: float = 0.0
+    shown: float = 0.0
+    tokens: int = 0
+
+
+Chunk = tuple[Student, list[int]]
+"""A student, and the numbers of the items that go to a worker together."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A pair to be judged: its job's number, the name in the journal, and the places of all pairs with this text."""
+
+    job: int
+    pair: Pair
+    name: str
+    places: list[tuple[int, int]]
+
+
+class Scorer:
+    """Scores jobs; its workers stay for further calls until `close`. `notify` is given the events of progress."""
+
+    def __init__(self, journal: Journal | None = None, notify: Callable[[Counts], None] = lambda event: None) -> None:
+        self.journal, self.notify = journal, notify
+        self._workers: list[Handle] = []
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and the journal."""
+        self._end_workers()
+        if self.journal is not None:
+            self.journal.close()
+
+    def score(self, jobs: Sequence[Job]) -> Iterator[Judged]:
+        """What came of each job, as each is complete.
+
+        All students' folders are looked at before the first pair is judged. Raises InputError for one that cannot
+        judge, or that can read no query; Stopped where workers die one after another.
+        """
+        for student in {job.student.model: job.student for job in jobs}.values():
+            check_files(student.model, weights=student.backend != "openai")
+        self._jobs = [_Progress(job, Judged(job.name, [None] * len(job.pairs))) for job in jobs]
+        self._items: list[_Item] = []
+        queue = deque(self._chunks())
+        for each in self._jobs:
+            if each.reused:
+                self._show(each)
+        yield from (self._finished(each) for each in self._jobs if not each.left)
+        if queue:
+            yield from self._run(queue)
+
+    # --- what has to be judged ---------------------------------------------------------------------------------------
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """(student, numbers of items that go to a worker together) of all that no journal has, in the jobs' order."""
+        due: dict[tuple[str, str], _Item] = {}
+        for number, progress in enumerate(self._jobs):
+            job, fresh = progress.job, []
+            together = _together(job)
+            for group in together or ([at] for at in range(len(job.pairs))):
+                fresh += self._fresh(number, group, due, grouped=together is not None)
+            yield from ((job.student, chunk) for chunk in self._cut(job, fresh, together is not None))
+
+    def _fresh(
+        self, number: int, group: list[int], due: dict[tuple[str, str], _Item], grouped: bool
+    ) -> list[list[int]]:
+        """A group's items that have to be judged, together; [] where the journal has them all."""
+        progress = self._jobs[number]
+        job, pairs = progress.job, [progress.job.pairs[at] for at in group]
+        of_group = digest(*(pair.pair_id for pair in pairs)) if grouped else ""
+        names = [digest(pair.pair_id, of_group, str(n)) if grouped else pair.pair_id for n, pair in enumerate(pairs)]
+        known = [
+            self.journal.find(job.identity, name, old_name(pair.query_id, pair.doc_id)) if self.journal else None
+            for pair, name in zip(pairs, names, strict=True)
+        ]
+        if all(known):
+            for at, one in zip(group, known, strict=True):
+                assert one is not None
+                progress.reused += 1
+                self._place(progress, at, *one)
+            return []
+        fresh: list[int] = []
+        for at, pair, name in zip(group, pairs, names, strict=True):
+            progress.left += 1
+            key = (job.identity, name)
+            if key in due:
+                due[key].places.append((number, at))
+            else:
+                due[key] = _Item(number, pair, name, [(number, at)])
+                self._items.append(due[key])
+                fresh.append(len(self._items) - 1)
+        return [fresh] if fresh else []
+
+    def _cut(self, job: Job, groups: list[list[int]], grouped: bool) -> Iterator[list[int]]:
+        """Groups joined to chunks: in their order where queries stay together, else the longest pairs first."""
+        if not grouped and not BACKENDS.load(job.student.backend).by_query:
+            groups.sort(key=lambda group: -_length(self._items[group[0]].pair))
+        chunk: list[int] = []
+        for group in groups:
+            if chunk and len(chunk) + len(group) > CHUNK:
+                yield chunk
+                chunk = []
+            chunk = [*chunk, *group]
+        if chunk:
+            yield chunk
+
+    # --- the work ----------------------------------------------------------------------------------------------------
+
+    def _run(self, queue: deque[Chunk]) -> Iterator[Judged]:
+        """Hand the chunks out, take in what comes back, and give each job's result when it is complete."""
+        self._start(queue[0][0], sum(len(chunk) for _, chunk in queue))
+        count = len(self._workers)
+        held: list[set[int]] = [set() for _ in range(count)]
+        student: list[Student | None] = [None] * count
+        seconds = [0.0] * count
+        calls: dict[Future[Report], int] = {}
+        deaths = 0
+        try:
+            while calls or queue:
+                for number in set(range(count)) - set(calls.values()) if queue else ():
+                    calls[self._workers[number].exchange(None, ())] = number
+                for call in wait(calls, return_when=FIRST_COMPLETED).done:
+                    number = calls.pop(call)
+                    try:
+                        report = call.result()
+                    except BrokenExecutor as error:
+                        deaths += 1
+                        if deaths > DEATHS_IN_A_ROW * count:
+                            raise Stopped(_dying(error)) from None
+                        queue.extendleft(self._returned(held[number]))
+                        held[number], student[number], seconds[number] = set(), None, 0.0
+                        self._workers[number] = self._workers[number].again()
+                        continue
+                    seconds[number] += report.seconds
+                    if report.judged or report.failed:
+                        deaths = 0
+                        yield from self._taken(report, held[number], seconds[number])
+                        seconds[number] = 0.0
+                    chunk = self._next(queue, student[number], held[number], report, count)
+                    if chunk is not None:
+                        student[number] = chunk[0]
+                        held[number].update(chunk[1])
+                    if held[number]:
+                        pairs = [(item, self._items[item].pair) for item in chunk[1]] if chunk else []
+                        calls[self._workers[number].exchange(student[number], pairs)] = number
+        finally:
+            if self.journal is not None:
+                self.journal.sync()
+            if any(held):  # stopped half-way: what they still judge belongs to nobody
+                self._end_workers()
+
+    def _next(
+        self, queue: deque[Chunk], student: Student | None, held: set[int], report: Report, workers: int
+    ) -> Chunk | None:
+        """What a worker is given now: as much as its engine takes, but no more than its share of what is left."""
+        if not queue or (held and queue[0][0] is not student):
+            return None
+        student = queue[0][0]
+        left = sum(progress.left for progress in self._jobs if progress.job.student is student)
+        room = min(report.free - report.waiting + CHUNK, math.ceil(left / workers) - len(held))
+        given: list[int] = []
+        while queue and queue[0][0] is student and (not (given or held) or len(given) + len(queue[0][1]) <= room):
+            given += queue.popleft()[1]
+        return (student, given) if given else None
+
+    def _returned(self, items: set[int]) -> Iterator[Chunk]:
+        """The pairs of a worker that was lost, to be judged by the others."""
+        by_student: dict[int, list[int]] = {}
+        for item in sorted(items):
+            by_student.setdefault(self._items[item].job, []).append(item)
+        return ((self._jobs[job].job.student, given) for job, given in by_student.items())
+
+    def _taken(self, report: Report, held: set[int], seconds: float) -> Iterator[Judged]:
+        """Journal what a worker has judged, and give the results of the jobs that are complete by it."""
+        rows: list[tuple[int, Judgement | str]] = [*report.judged, *report.failed]
+        share = seconds / len(rows)
+        touched = {}
+        for number, judgement in rows:
+            item = self._items[number]
+            held.discard(number)
+            if self.journal is not None:
+                self.journal.append(self._jobs[item.job].job.identity, item.name, judgement, share)
+            for job, at in item.places:
+                progress = self._jobs[job]
+                progress.left -= 1
+                self._place(progress, at, judgement, share if (job, at) == item.places[0] else 0.0)
+                progress.began = progress.began or time.monotonic() - seconds
+                touched[job] = progress
+        self._jobs[self._items[rows[0][0]].job].tokens += report.tokens
+        for progress in touched.values():
+            self._show(progress)
+            if not progress.left:
+                yield self._finished(progress)
+
+    def _place(self, progress: _Progress, at: int, judgement: Judgement | str, seconds: float) -> None:
+        pair, result = progress.job.pairs[at], progress.result
+        if isinstance(judgement, str):
+            result.failed[pair.query_id] = judgement
+        else:
+            result.judgements[at] = replace(judgement, query_id=pair.query_id, doc_id=pair.doc_id)
+        result.seconds += seconds
+
+    def _finished(self, progress: _Progress) -> Judged:
+        job, result = progress.job, progress.result
+        if result.failed and not job.part and not any(result.judgements):
+            raise InputError(
+                f"{job.student.model}: every query is too long for this student's context "
+                f"({failed_text(result.failed)}); shorten them, or lower the bound on the reasoning"
+            )
+        warning = alike(job.student.model, result.found)
+        if warning:
+            self.notify({"system": job.name, "warning": warning})
+        return result
+
+    def _show(self, progress: _Progress) -> None:
+        """An event of progress, where one is due: the first pairs, then every few seconds, and the last."""
+        now = time.monotonic()
+        if progress.left and now - progress.shown < SHOW_S:
+            return
+        progress.shown = now
+        of = len(progress.job.pairs)
+        done = of - progress.left
+        seconds = max(now - progress.began, 1e-9) if progress.began else 0.0
+        event: dict[str, Json] = {"system": progress.job.name, "done": done, "of": of, "reused": progress.reused}
+        if seconds and done > progress.reused:
+            rate = (done - progress.reused) / seconds
+            event |= {"pairs_per_s": round(rate, 2), "tokens_per_s": round(progress.tokens / seconds, 1)}
+            event["left_s"] = round(progress.left / rate)
+        self.notify(event)
+
+    # --- the workers -------------------------------------------------------------------------------------------------
+
+    def _start(self, student: Student, pairs: int) -> None:
+        """The workers for so many pairs, where there are none that serve."""
+        few = student.backend == "openai" or (pairs <= FEW and student.scoring.actors is None)
+        if self._workers and (few or not isinstance(self._workers[0], Here)):
+            return
+        self._end_workers()
+        self._workers = [Here()] if few else [*on_this_machine(student, math.ceil(pairs / CHUNK))]
+
+    def _end_workers(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+
+
+def _together(job: Job) -> list[list[int]] | None:
+    """The places of each query's pairs where they are judged together (mode adaptive); None where each is by itself."""
+    if job.student.mode != "adaptive":
+        return None
+    queries: dict[tuple[str, str, str | None], list[int]] = {}
+    for at, pair in enumerate(job.pairs):
+        queries.setdefault((pair.query_id, pair.query, pair.instruction), []).append(at)
+    return list(queries.values())
+
+
+def _length(pair: Pair) -> int:
+    return len(pair.query) + len(pair.passage)
+
+
+def _dying(error: BaseException) -> str:
+    return (
+        f"scoring: its workers die one after another ({first_line(error)}); nothing that was judged is lost: see "
+        "whether their memory suffices (scoring.actors), and run again"
+    )
