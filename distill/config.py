@@ -69,6 +69,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return value
 
 
+def resolved(run: Path) -> dict[str, Any] | None:
+    """The configuration that a run folder was made with, as its config.yaml says; None where that is no mapping."""
+    try:
+        value = yaml.safe_load((run / "config.yaml").read_bytes())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def apply_overrides(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """`key.path=value` on top of a mapping; the value is YAML, list items are addressed by number."""
     for text in overrides:

@@ -44,6 +44,16 @@ class PairedTest:
     p_randomisation: float | None = None
     p_holm: float
 
+    @property
+    def significant(self) -> bool:
+        """Whether p, corrected by Holm's method, is below 0.05."""
+        return self.p_holm < 0.05
+
+    @property
+    def p_text(self) -> str:
+        """The corrected p as tables give it."""
+        return "< 0.001" if self.p_holm < 0.001 else f"{self.p_holm:.3f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -94,6 +104,43 @@ class SetDetail:
     left_out: dict[str, int] = field(default_factory=dict)
     listed: Listed = Listed()
     per_query: ByUnit = field(default_factory=dict)
+
+
+# --- an ablation -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AblationRow:
+    """One student of an ablation, `row` its name in the table.
+
+    What it was made from (`changes` against the configuration, `reused` stages of other variants), what that cost
+    (`teacher_*` as if it were the only variant; dollars, tokens, seconds), and its `measures` by set.
+    """
+
+    row: str
+    variant: str = ""
+    student: str = ""
+    target: str = ""
+    changes: dict[str, Any] = field(default_factory=dict)
+    kept: int | None = None
+    examples: int | None = None
+    traces: int = 0
+    teacher_usd: float = 0.0
+    teacher_tokens: int = 0
+    train_seconds: float | None = None
+    train_tokens: float | None = None
+    reused: list[str] = field(default_factory=list)
+    measures: Measures = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """ablation/ablation.json: every student, the comparison by set, and over the variants that differ in their seed."""
+
+    made_of: list[str] = field(default_factory=list)
+    rows: list[AblationRow] = field(default_factory=list)
+    sets: dict[str, EvaluationResult] = field(default_factory=dict)
+    seeds: dict[str, EvaluationResult] = field(default_factory=dict)
 
 
 # --- metrics.json ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from distill.files.qrels import Grades
 from distill.files.runs import Rankings, ranked
 from distill.statistics.measures import per_query
 from distill.statistics.significance import interval
+from distill.tables import aligned
 
 Key = tuple[str, str]
 Grade = Callable[[Sequence[Key]], Mapping[Key, int | None]]
@@ -227,9 +228,11 @@ def describe(result: Mapping[str, Any]) -> str:
             bar = "-" if mean is None else f"{mean:.4f} [{low:.4f}, {high:.4f}]"
             rows.append([*lead, name, f"{values[name]:.4f}", f"{result['after'].measures[system][name]:.4f}", bar])
             lead = ["", "", ""]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += ["", *(f"{system}: no estimate: {reason}." for system, reason in result["not_estimated"].items())]
+    lines = [
+        aligned(rows),
+        "",
+        *(f"{system}: no estimate: {reason}." for system, reason in result["not_estimated"].items()),
+    ]
     if result["untried"]:
         lines.append(
             f"{', '.join(result['untried'])}: how often the intervals hold was counted for {TRIED_MEASURE} in the top "

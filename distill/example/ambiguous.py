@@ -9,13 +9,14 @@ under the one, two under the other, the fifth under neither. Labels follow from 
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from distill.example.folder import document_row, write_folder
 from distill.example.tasks import STYLES
 from distill.example.vocabulary import KINDS, PLACES
 from distill.example.world import Condition, Query, candidate, condition_text, draw_query, passage, query_text
@@ -27,8 +28,9 @@ def write_ambiguous(folder: str | Path, seed: int = 0, queries: int = 40) -> dic
     """Write corpus.jsonl, queries.jsonl (ID-a and ID-b with their instructions, ID without one), qrels/test.tsv and
     first.trec (the five passages of each, in no order); returns the counts."""
     rng = random.Random(f"ambiguous:{seed}")
-    rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "queries": []}
-    qrels, run = ["query-id\tcorpus-id\tscore\n"], []
+    tables: dict[str, list[dict[str, Any]]] = {"corpus": [], "queries": []}
+    qrels: list[tuple[str, str, int]] = []
+    run: list[str] = []
     seen: set[str] = set()
     while len(seen) < queries:
         query = draw_query(rng, rng.choice(KINDS), rng.choice(PLACES), 1, 0.7)
@@ -38,33 +40,26 @@ def write_ambiguous(folder: str | Path, seed: int = 0, queries: int = 40) -> dic
         name = f"m{len(seen)}"
         seen.add(text)
         asked = {condition.topic for condition in query.conditions}
-        topic = rng.choice([each for each in query.kind.topics if each not in asked])
+        topic = rng.choice([topic for topic in query.kind.topics if topic not in asked])
         sides = [Condition(topic, wanted=wanted) for wanted in (True, False)]
         rng.shuffle(sides)
         full = [Query(query.kind, query.place, (*query.conditions, side)) for side in sides]
-        things = [candidate(rng, each, None) for each in (full[0], full[0], full[1], full[1])]
+        things = [candidate(rng, query_of_side, None) for query_of_side in (full[0], full[0], full[1], full[1])]
         things.append(candidate(rng, query, query.conditions[0]))
         rng.shuffle(things)
-        ids = [f"{name}-d{at}" for at in range(5)]
-        for doc, thing in zip(ids, things, strict=True):
-            title, body = passage(rng, thing)
-            rows["corpus"].append({"_id": doc, "title": title, "text": body})
-        rows["queries"].append({"_id": name, "text": text})
+        documents = {f"{name}-d{number}": thing for number, thing in enumerate(things)}
+        tables["corpus"] += [document_row(doc, *passage(rng, thing)) for doc, thing in documents.items()]
+        tables["queries"].append({"_id": name, "text": text})
         wording = rng.choice(rng.choice(STYLES)[1])
-        for side, condition, each in zip(SIDES, sides, full, strict=True):
+        for side, condition, query_of_side in zip(SIDES, sides, full, strict=True):
             instruction = wording.format(it=condition_text(rng, query.kind, condition))
-            rows["queries"].append({"_id": f"{name}-{side}", "text": text, "instruction": instruction})
-            pairs = zip(ids, things, strict=True)
-            qrels += [f"{name}-{side}\t{doc}\t{int(each.relevant(thing))}\n" for doc, thing in pairs]
+            tables["queries"].append({"_id": f"{name}-{side}", "text": text, "instruction": instruction})
+            qrels += [(f"{name}-{side}", doc, int(query_of_side.relevant(it))) for doc, it in documents.items()]
         for key in (name, *(f"{name}-{side}" for side in SIDES)):
-            run += [f"{key} Q0 {doc} {at + 1} {5 - at} first\n" for at, doc in enumerate(ids)]
-    root = Path(folder)
-    (root / "qrels").mkdir(parents=True, exist_ok=True)
-    for file, found in rows.items():
-        (root / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
-    (root / "qrels" / "test.tsv").write_text("".join(qrels), encoding="utf-8")
-    (root / "first.trec").write_text("".join(run), encoding="utf-8")
-    return {"queries": queries, "documents": len(rows["corpus"]), "pairs": len(qrels) - 1}
+            run += [f"{key} Q0 {doc} {rank} {6 - rank} first\n" for rank, doc in enumerate(documents, 1)]
+    counts = write_folder(Path(folder), tables, qrels, "test")
+    (Path(folder) / "first.trec").write_text("".join(run), encoding="utf-8")
+    return {**counts, "queries": queries}
 
 
 def reordered(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
@@ -84,11 +79,10 @@ def reordered(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mappin
         first.setdefault(name, []).append(all(labels[doc] for doc, score in scores.items() if score == best))
         fits = [doc for doc in labels if labels[doc]]
         apart += [scores[doc] > scores[rival] for doc in fits for rival in other if other[rival] and not labels[rival]]
-    singles = [each for pair in first.values() for each in pair]
     return {
-        "first": sum(singles) / len(singles),
-        "both": sum(all(pair) for pair in first.values()) / len(first),
-        "apart": sum(apart) / len(apart),
+        "first": fmean(fits for pair in first.values() for fits in pair),
+        "both": fmean(all(pair) for pair in first.values()),
+        "apart": fmean(apart),
     }
 
 

@@ -10,11 +10,10 @@ Not covered: streaming, several choices, tools, logprobs. A request for streamin
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import math
 import os
-import statistics
+import random
 import subprocess
 import sys
 import threading
@@ -71,17 +70,17 @@ class _Handler:
         self.answered = 0
         self.started = int(time.time())
 
-    def _error(self, status: int, message: str, kind: str, code: str) -> web.Response:
+    def _error(self, status: int, message: str, code: str) -> web.Response:
         from aiohttp import web
 
-        body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
         return web.json_response(body, status=status)
 
     def _refused(self, request: web.Request) -> web.Response | None:
         key = self.settings.api_key
         if key is None or request.headers.get("Authorization") == f"Bearer {key}":
             return None
-        return self._error(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
+        return self._error(401, "Incorrect API key provided.", "invalid_api_key")
 
     async def chat(self, request: web.Request) -> web.Response:
         """POST /v1/chat/completions."""
@@ -97,12 +96,12 @@ class _Handler:
             if not isinstance(content, str) or not isinstance(max_tokens, int | None):
                 raise TypeError("messages[-1].content must be a string and max_tokens an integer")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            return self._error(400, f"The request cannot be read: {error!r}", "invalid_request_error", "bad_request")
+            return self._error(400, f"The request cannot be read: {error!r}", "bad_request")
         if model != self.settings.model:
             message = f"The model `{model}` does not exist; this server has `{self.settings.model}`."
-            return self._error(404, message, "invalid_request_error", "model_not_found")
+            return self._error(404, message, "model_not_found")
         if body.get("stream"):
-            return self._error(400, "Streaming is not offered here.", "invalid_request_error", "unsupported_value")
+            return self._error(400, "Streaming is not offered here.", "unsupported_value")
         if self.settings.latency_s > 0:
             await asyncio.sleep(self._latency(f"{seed}\0{content}"))
         reply = _cut(self.teacher.reply(content, seed), max_tokens)
@@ -132,11 +131,9 @@ class _Handler:
 
     def _latency(self, key: str) -> float:
         """Log-normal with the mean that is set, drawn from the request, so that a run can be repeated."""
-        digest = hashlib.blake2b(f"{self.settings.seed}\0{key}".encode(), digest_size=8).digest()
         sigma = self.settings.latency_sigma
-        quantile = (int.from_bytes(digest) + 0.5) / 2**64
-        z = statistics.NormalDist().inv_cdf(min(max(quantile, 1e-12), 1 - 1e-12))
-        return self.settings.latency_s * math.exp(sigma * z - sigma * sigma / 2)
+        draws = random.Random(f"{self.settings.seed}\0{key}")
+        return self.settings.latency_s * draws.lognormvariate(-sigma * sigma / 2, sigma)
 
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
@@ -204,9 +201,7 @@ def running(settings: TeacherSettings | None = None) -> Iterator[str]:
         assert child.stdin is not None and child.stdout is not None
         line = child.stdout.readline().strip()
         if not line.isdigit():
-            raise RuntimeError(
-                f"the example teacher did not start (exit status {child.wait(10)}); see its output above"
-            )
+            raise RuntimeError(f"the example teacher did not start ({child.wait(10)} is its exit status); see above")
         yield f"http://127.0.0.1:{line}/v1"
     finally:
         child.terminate()

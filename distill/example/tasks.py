@@ -75,7 +75,7 @@ def _queries(message: str, query: str, instruction: str, passage: str, rng: rand
     count = len(asked[1].split(",")) if asked else 1
     kind, place = _kind(passage), PLACE.search(passage)
     if kind is None or place is None:
-        words = sorted(set(WORD.findall(passage.lower())), key=len, reverse=True)[:24]
+        words = _by_length(passage)[:24]
         found = [" ".join(rng.sample(words, min(4, len(words)))) for _ in range(count)]
         return ["The passage is not of my world, so I take words from it."], json.dumps({"queries": found})
     found = []
@@ -92,7 +92,8 @@ def _queries(message: str, query: str, instruction: str, passage: str, rng: rand
 def _instruction(message: str, query: str, instruction: str, passage: str, rng: random.Random, wrong: bool) -> Answer:
     kind = _kind(passage)
     if kind is None:
-        words = sorted(set(WORD.findall(passage.lower())) - set(WORD.findall(query.lower())), key=len)[-6:] or ["more"]
+        asked_words = WORD.findall(query.lower())
+        words = [word for word in _by_length(passage) if word not in asked_words][:6] or ["more"]
         text = f"It must speak of {rng.choice(words)}."
         return ["The passage is not of my world, so I take a word from it."], json.dumps({"instruction": text})
     asked = {_topic_of(match) for match in ASK.finditer(query)}
@@ -152,6 +153,11 @@ def _check(message: str, query: str, instruction: str, passage: str, rng: random
     return [*sentences, *(f"{each} contradicts the query." for each in clash)], json.dumps(
         {"plausible": not clash, "satisfied": satisfied}
     )
+
+
+def _by_length(text: str) -> list[str]:
+    """The different words of a text, the longest first; those of one length in the alphabet's order."""
+    return sorted(set(WORD.findall(text.lower())), key=lambda word: (-len(word), word))
 
 
 def _kind(passage: str) -> Kind | None:

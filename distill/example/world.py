@@ -10,7 +10,6 @@ and no query text. The development and test labels are complete: a document that
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from distill.example.folder import document_row, write_folder
 from distill.example.vocabulary import (
     BOUNDS,
     JOINTS,
@@ -242,19 +242,9 @@ def write_beir(folder: str | Path, seed: int = 0, settings: WorldSettings | None
     """Write each split as a BEIR folder of its own, `folder/{train,dev,test}`, and return the counts by split."""
     counts = {}
     for name, split in build(settings or WorldSettings(), seed).items():
-        root = Path(folder) / name
-        (root / "qrels").mkdir(parents=True, exist_ok=True)
-        documents = ({"_id": i, "title": title, "text": text} for i, (title, text, _) in split.documents.items())
-        queries = ({"_id": i, "text": text} for i, (text, _) in split.queries.items())
-        (root / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
-        (root / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
-        rows = [(query, doc, label) for query, labels in split.qrels.items() for doc, label in labels.items()]
-        lines = "".join(f"{query}\t{doc}\t{label}\n" for query, doc, label in rows)
-        (root / "qrels" / f"{name}.tsv").write_text("query-id\tcorpus-id\tscore\n" + lines)
-        counts[name] = {
-            "queries": len(split.queries),
-            "documents": len(split.documents),
-            "pairs": len(rows),
-            "relevant": sum(label > 0 for _, _, label in rows),
-        }
+        documents = [document_row(doc, title, text) for doc, (title, text, _) in split.documents.items()]
+        queries = [{"_id": query, "text": text} for query, (text, _) in split.queries.items()]
+        labels = [(query, doc, label) for query, by_doc in split.qrels.items() for doc, label in by_doc.items()]
+        counts[name] = write_folder(Path(folder) / name, {"corpus": documents, "queries": queries}, labels, name)
+        counts[name]["relevant"] = sum(label > 0 for _, _, label in labels)
     return counts

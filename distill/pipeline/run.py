@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from distill import store
+from distill.config import resolved
 from distill.errors import RunFolderError
 from distill.files.gaps import MISSING
 from distill.pairs.settings import ClickSettings
@@ -69,11 +70,10 @@ class Run:
 
     def claim(self) -> None:
         """Check that the folder is this run's, or empty. Raises RunFolderError for anything else."""
-        file = self.folder / "config.yaml"
         if self.folder.exists() and not self.folder.is_dir():
             raise RunFolderError(f"{self.folder}: is a file; choose a folder with --out")
         if self.folder.exists() and any(p.name != ".lease" for p in self.folder.iterdir()):
-            owner = _name_in(file)
+            owner = (resolved(self.folder) or {}).get("name")
             if owner is None:
                 raise RunFolderError(f"{self.folder}: is not empty and not a run of ours; choose another with --out")
             if owner != self.config.name:
@@ -149,14 +149,6 @@ class Run:
         if fresh != cache and self.folder.is_dir():
             store.write_json(cache_path, fresh)
         return found
-
-
-def _name_in(file: Path) -> str | None:
-    try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return None
-    return value.get("name") if isinstance(value, dict) else None
 
 
 def _without_asking(counts: Counts) -> Counts:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from distill import config, store
 from distill.errors import InputError, RunFolderError
@@ -34,7 +31,10 @@ def export(
     except KeyError:
         raise InputError(f"--to {to}: no such format; there are {', '.join(formats.FORMATS)}") from None
     kept = Kept(run)
-    name, settings = _told(run, settings)
+    raw = config.resolved(run) or {}
+    if settings is None:
+        settings = config.validate(DatasetSettings, dict(raw.get("dataset") or {}), run / "config.yaml")
+    name = settings.name or str(raw.get("name") or run.resolve().name)
     found = tally(kept)
     if not found.rows:
         raise InputError(
@@ -59,18 +59,6 @@ def export(
         shutil.rmtree(out)
     partial.rename(out)
     return {"format": to, "folder": str(out), **result}
-
-
-def _told(run: Path, settings: DatasetSettings | None) -> tuple[str, DatasetSettings]:
-    """The dataset's name and what its card is to tell."""
-    try:
-        raw = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        raw = None
-    raw = raw if isinstance(raw, Mapping) else {}
-    if settings is None:
-        settings = config.validate(DatasetSettings, dict(raw.get("dataset") or {}), run / "config.yaml")
-    return settings.name or str(raw.get("name") or run.resolve().name), settings
 
 
 def _check_room(out: Path) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from distill import __version__, store
+from distill.config import resolved
 from distill.errors import InputError
 from distill.prompts import PROMPT_NAME, student_prompt
 from distill.publish.card import licence_of, words
+from distill.tables import markdown
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -71,7 +71,9 @@ def _chosen(run: Path, student: str) -> str:
 
 def card(run: Path, student: str) -> str:
     """The model card: base, data, recipe, results, licence; what is not known is said to be."""
-    config = _config(run)
+    config = resolved(run)
+    if config is None:
+        raise InputError(f"{run}: no run folder (its config.yaml is missing or broken)")
     sft, dataset = config.get("sft") or {}, config.get("dataset") or {}
     made = (store.read_manifest(run / "students" / student) or {}).get("result") or {}
     note = store.read_json(run / "students" / student / "distill.json") or {}
@@ -79,6 +81,9 @@ def card(run: Path, student: str) -> str:
     base = str(sft.get("base", "unknown"))
     name = f"{config.get('name', run.name)}-{student}"
     results = _results(run, student)
+    origin = markdown(
+        ("what", "value"), [(key, words(value)) for key, value in _origin(config, run, base, target, made).items()]
+    )
     parts = [
         f"---\n{_header(base, dataset, name, results).to_yaml()}\n---\n",
         f"# {words(name)}\n",
@@ -89,22 +94,12 @@ def card(run: Path, student: str) -> str:
         f"{student_prompt('{query} {instruction}', '{passage}', None, prompt)}\n```\n",
         "```bash\ndistill rerank --model THIS_FOLDER --queries queries.jsonl --corpus corpus.jsonl --run first.trec "
         "--out reranked.trec\n```\n",
-        f"## Where it comes from\n\n{_table(_origin(config, run, base, target, made))}",
+        f"## Where it comes from\n\n{origin}\n",
         f"## Results\n\n{_results_table(results)}",
         f"## Licence\n\n{_licence(dataset)}",
         f"Made with rerank-distill {__version__}.",
     ]
     return "\n".join(parts) + "\n"
-
-
-def _config(run: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        value = None
-    if not isinstance(value, dict):
-        raise InputError(f"{run}: no run folder (its config.yaml is missing or broken)")
-    return value
 
 
 def _header(base: str, dataset: dict[str, Any], name: str, results: Results) -> ModelCardData:
@@ -179,11 +174,6 @@ def _method(lora: dict[str, Any] | None) -> str:
     return f"QLoRA r {lora['r']}, alpha {lora['alpha']}, on a base in 4 bits, merged into the base before its rounding"
 
 
-def _table(values: dict[str, Any]) -> str:
-    rows = [f"| {key} | {words(str(value))} |" for key, value in values.items()]
-    return "\n".join(["| what | value |", "|---|---|", *rows]) + "\n"
-
-
 def _results(run: Path, student: str) -> Results:
     """The measures of the student's systems and of what they are compared with."""
     found = (store.read_json(run / "metrics.json") or {}).get("evaluation") or {}
@@ -198,13 +188,11 @@ def _results(run: Path, student: str) -> Results:
 
 
 def _results_table(results: Results) -> str:
-    if not results:
-        return "Not evaluated.\n"
-    lines = [f"| set | system | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 2) + "|"]
-    for (set_name, system), values in results.items():
-        shown = [f"{values[name]:.3f}" if name in values else "" for name in MEASURES]
-        lines.append(f"| {words(set_name)} | {words(system)} | {' | '.join(shown)} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [words(set_name), words(system), *(f"{values[name]:.3f}" if name in values else "" for name in MEASURES)]
+        for (set_name, system), values in results.items()
+    ]
+    return markdown(["set", "system", *MEASURES], rows) + "\n" if rows else "Not evaluated.\n"
 
 
 def _licence(dataset: dict[str, Any]) -> str:

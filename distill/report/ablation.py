@@ -1,134 +1,121 @@
-"""The ablations of a run: every variant and student with its figures, tests and cost, and the curves."""
+"""The ablations of a run: every variant and student with its figures, tests and cost, and the curves.
+
+Called by `build`, and by `figures` for the curves.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from distill import store
 from distill.report.chart import line_chart
 from distill.report.files import RunFiles
-from distill.report.words import colours, compact, count, duration, measure, measure_label, usd
+from distill.report.words import colours, interval_text, measure_label
+from distill.results import Ablation, AblationRow, EvaluationResult, read_as
 
-SURE = 0.05
+DOWNLOADS = (
+    ("table (Markdown)", "ablation", "table.md"),
+    ("table (LaTeX)", "ablation", "table.tex"),
+    ("against size (svg)", "figures", "ablation-size.svg"),
+    ("against tokens (svg)", "figures", "ablation-tokens.svg"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One student on a curve."""
+class Point(NamedTuple):
+    """One student on a curve, with the 95 % interval of `y`."""
 
-    series: str
     x: float
     y: float
-    interval: tuple[float, float] | None
+    low: float
+    high: float
 
 
-def read(files: RunFiles) -> dict[str, Any]:
-    """ablation/ablation.json, {} where there is none."""
-    found = store.read_json(files.run / "ablation" / "ablation.json")
-    return found if isinstance(found, dict) and isinstance(found.get("rows"), list) else {}
+Panels = dict[str, dict[str, list[Point]]]
+"""{title: {series: points}}."""
+
+
+def read(files: RunFiles) -> Ablation:
+    """ablation/ablation.json, empty where there is none."""
+    return read_as(Ablation, store.read_json(files.run / "ablation" / "ablation.json"))
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
     """Tables and curves by set; None without an ablation."""
-    found = read(files)
-    if not found:
+    ablation = read(files)
+    if not ablation.rows:
         return None
+    charts = [
+        line_chart(f"{title} by training size", "pairs trained on",
+                   {name: sorted(point[:2] for point in points) for name, points in series.items()}, colours([*series]))
+        for title, series in list(sizes(ablation).items())[:1]
+    ]  # fmt: skip
     return {
-        "sets": [_one(found, name, result) for name, result in found.get("sets", {}).items()],
-        "charts": [c for title, panels, x in _charts(files) if (c := _chart(title, panels, x))],
-        "downloads": [
-            (text, link)
-            for text, parts in (
-                ("table (Markdown)", ("ablation", "table.md")),
-                ("table (LaTeX)", ("ablation", "table.tex")),
-                ("against size (svg)", ("figures", "ablation-size.svg")),
-                ("against tokens (svg)", ("figures", "ablation-tokens.svg")),
-            )
-            if (link := files.link(*parts))
-        ],
+        "sets": [_one(ablation, name, result) for name, result in ablation.sets.items()],
+        "charts": charts,
+        "downloads": files.links(DOWNLOADS),
     }
 
 
-def _one(found: dict[str, Any], name: str, result: dict[str, Any]) -> dict[str, Any]:
+def _one(ablation: Ablation, name: str, result: EvaluationResult) -> dict[str, Any]:
     primary = _primary(result)
-    by_row = {row["row"]: row for row in found["rows"]}
-    rows = []
-    for system, values in result["measures"].items():
-        value, row = values.get(primary), by_row.get(system, {})
-        low, high = result["intervals"].get(system, {}).get(primary, (None, None))
-        test = result["tests"].get(system, {}).get(primary)
-        tokens = row.get("measures", {}).get(name, {}).get("tokens_per_pair")
-        rows.append(
-            {
-                "name": system,
-                "value": measure(value),
-                "interval": f"{measure(low)} – {measure(high)}" if low is not None else "",
-                "p": "" if test is None else "< 0.001" if test["p_holm"] < 0.001 else f"{test['p_holm']:.3f}",
-                "sure": test is not None and test["p_holm"] < SURE,
-                "examples": count(row.get("examples")),
-                "teacher": f"{usd(row['teacher_usd'])}, {compact(row['teacher_tokens'])} tokens" if row else "–",
-                "training": duration(row.get("train_seconds")),
-                "tokens": measure(tokens),
-                "baseline": system == result["baseline"],
-            }
-        )
-    return {"name": name, "measure": measure_label(primary), "baseline": result["baseline"], "rows": rows}
+    by_row, unknown = {row.row: row for row in ablation.rows}, AblationRow(row="")
+    rows = [
+        {
+            "row": by_row.get(system, unknown),
+            "name": system,
+            "value": values.get(primary),
+            "interval": interval_text(result.intervals.get(system, {}).get(primary)),
+            "test": result.tests.get(system, {}).get(primary),
+            "tokens": by_row.get(system, unknown).measures.get(name, {}).get("tokens_per_pair"),
+        }
+        for system, values in result.measures.items()
+    ]
+    return {"name": name, "measure": measure_label(primary), "baseline": result.baseline, "rows": rows}
 
 
-def _primary(result: dict[str, Any]) -> str:
-    return next((name for values in result["measures"].values() for name in values), "")
+def _primary(result: EvaluationResult) -> str:
+    return next((name for values in result.measures.values() for name in values), "")
 
 
-def sizes(files: RunFiles) -> dict[str, dict[str, list[Point]]]:
-    """{title: {target: points}} of quality against the number of pairs trained on, where there are two sizes."""
-    return _points(files, lambda row, name: row.get("examples"), by_target=True)
+def sizes(ablation: Ablation) -> Panels:
+    """Quality against the number of pairs trained on, a series a target, where there are two sizes of it."""
+
+    def examples(row: AblationRow, name: str) -> float | None:
+        return None if row.changes.keys() - {"sft.targets"} else row.examples
+
+    panels = _panels(ablation, examples, _without_size)
+    curves = {
+        title: {name: points for name, points in series.items() if len({point.x for point in points}) > 1}
+        for title, series in panels.items()
+    }
+    return {title: series for title, series in curves.items() if series}
 
 
-def spent(files: RunFiles) -> dict[str, dict[str, list[Point]]]:
-    """{title: {student: points}} of quality against the tokens that a pair costs."""
-    return _points(files, lambda row, name: row["measures"].get(name, {}).get("tokens_per_pair"), by_target=False)
+def spent(ablation: Ablation) -> Panels:
+    """Quality against the tokens that a pair costs, a series a student."""
+    return _panels(ablation, lambda row, name: row.measures.get(name, {}).get("tokens_per_pair"), lambda row: row.row)
 
 
-def _points(files: RunFiles, x_of: Any, by_target: bool) -> dict[str, dict[str, list[Point]]]:
-    found = read(files)
-    panels: dict[str, dict[str, list[Point]]] = {}
-    for name, result in found.get("sets", {}).items():
+def _panels(
+    ablation: Ablation, x_of: Callable[[AblationRow, str], float | None], series_of: Callable[[AblationRow], str]
+) -> Panels:
+    panels: Panels = {}
+    for name, result in ablation.sets.items():
         primary = _primary(result)
         series: dict[str, list[Point]] = {}
-        for row in found["rows"]:
-            x, y = x_of(row, name), result["measures"].get(row["row"], {}).get(primary)
-            if not _number(x) or not _number(y):
-                continue
-            interval = result["intervals"].get(row["row"], {}).get(primary)
-            key = _stem(row) if by_target else row["row"]
-            if by_target and set(row.get("changes", {})) - {"sft.targets"}:
-                continue
-            series.setdefault(key, []).append(Point(key, float(x), float(y), tuple(interval) if interval else None))
-        if by_target:
-            series = {key: points for key, points in series.items() if len({p.x for p in points}) > 1}
+        for row in ablation.rows:
+            x, y = x_of(row, name), result.measures.get(row.row, {}).get(primary)
+            if x is not None and y is not None and math.isfinite(x) and math.isfinite(y):
+                low, high = result.intervals.get(row.row, {}).get(primary) or (y, y)
+                series.setdefault(series_of(row), []).append(Point(x, y, low, high))
         if series:
             panels[f"{measure_label(primary)} on {name}"] = series
     return panels
 
 
-def _stem(row: dict[str, Any]) -> str:
+def _without_size(row: AblationRow) -> str:
     """The student's name without its size."""
-    head, _, size = str(row["student"]).rpartition("_")
-    return head if size.isdigit() and head else str(row["student"])
-
-
-def _charts(files: RunFiles) -> list[tuple[str, dict[str, dict[str, list[Point]]], str]]:
-    return [("by training size", sizes(files), "pairs trained on")]
-
-
-def _chart(title: str, panels: dict[str, dict[str, list[Point]]], x_label: str) -> Any:
-    for name, series in panels.items():
-        lines = {key: sorted((p.x, p.y) for p in points) for key, points in series.items()}
-        return line_chart(f"{name} {title}", x_label, lines, colours(list(lines)))
-    return None
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    head, _, size = row.student.rpartition("_")
+    return head if size.isdigit() and head else row.student

@@ -19,11 +19,11 @@ def section(files: RunFiles) -> dict[str, Any]:
     versions: dict[str, str] = {}
     for _, manifest in stages:
         versions |= manifest.get("versions") or {}
-    links = ("config.yaml", "metrics.json", "log.jsonl")
+    config = files.run / "config.yaml"
     return {
         "versions": versions,
-        "config": cut(_text(files), MAX_TEXT),
-        "links": [(name, href) for name in links if (href := files.link(name))],
+        "config": cut(config.read_text(encoding="utf-8", errors="replace"), MAX_TEXT) if config.is_file() else "",
+        "links": files.links((name, name) for name in ("config.yaml", "metrics.json", "log.jsonl")),
         "stages": [
             {
                 "title": stage.title,
@@ -37,13 +37,6 @@ def section(files: RunFiles) -> dict[str, Any]:
             for stage, manifest in stages
         ],
     }
-
-
-def _text(files: RunFiles) -> str:
-    try:
-        return (files.run / "config.yaml").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _yaml(value: Any) -> str:

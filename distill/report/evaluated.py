@@ -61,9 +61,9 @@ class EvaluationSet:
     @cached_property
     def students(self) -> list[str]:
         """The trained systems, best first by the primary measure."""
-        found = [name for name in self.measures if name not in NOT_STUDENTS and self.value(name) is not None]
-        down = 1 if self.primary in LOWER_IS_BETTER else -1
-        return sorted(found, key=lambda name: down * (self.value(name) or 0.0))
+        students = [name for name in self.measures if name not in NOT_STUDENTS and self.value(name) is not None]
+        sign = 1 if self.primary in LOWER_IS_BETTER else -1
+        return sorted(students, key=lambda name: sign * (self.value(name) or 0.0))
 
     def value(self, system: str, measure: str | None = None) -> float | None:
         """A system's value by a measure (the primary one by default), None where it has none."""
@@ -90,12 +90,19 @@ class EvaluationSet:
             )
         return self._differences[key]
 
+    @cached_property
+    def order(self) -> list[str]:
+        """First stage and untrained, then the students up to the best; whatever has no primary value before them."""
+        first = [name for name in NOT_STUDENTS if name in self.measures]
+        rest = [name for name in self.measures if name not in self.students]
+        return list(dict.fromkeys([*first, *rest, *reversed(self.students)]))
+
     @property
     def rivals(self) -> list[str]:
         """What the best student is compared with: the first stage, and the next best student of another kind."""
         first = ["first_stage"] if self.value("first_stage") is not None else []
-        second = "direct" if "direct" in self.students[1:] else next(iter(self.students[1:]), None)
-        return first + ([second] if second else [])
+        others = self.students[1:]
+        return first + (["direct"] if "direct" in others else others[:1])
 
 
 def evaluation_sets(files: RunFiles) -> list[EvaluationSet]:

@@ -5,15 +5,15 @@ stopped half-way gets a report of what is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-
 from distill import store
+from distill.config import resolved
 from distill.errors import DataError
+from distill.report.words import href
 from distill.results import RunMetrics, StageCounts, read_as
 from distill.stages import BY_NAME, FOLDERS, STAGES
 
@@ -32,11 +32,7 @@ class RunFiles:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        try:
-            value = yaml.safe_load((self.run / "config.yaml").read_bytes())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        return resolved(self.run) or {}
 
     @cached_property
     def metrics(self) -> RunMetrics:
@@ -56,10 +52,10 @@ class RunFiles:
 
     def setting(self, *keys: str) -> Any:
         """The configuration's value at a key path, None where there is none."""
-        at: Any = self.config
+        value: Any = self.config
         for key in keys:
-            at = at.get(key) if isinstance(at, dict) else None
-        return at
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
 
     def counts(self, stage: str) -> StageCounts:
         """What metrics.json says of a stage, and over it what its manifest says where it is done."""
@@ -131,6 +127,8 @@ class RunFiles:
 
     def link(self, *parts: str) -> str | None:
         """A relative link to a file or folder of the run; None where it does not exist."""
-        from distill.report.words import href
-
         return href(*parts) if self.run.joinpath(*parts).exists() else None
+
+    def links(self, named: Iterable[tuple[str, ...]]) -> list[tuple[str, str]]:
+        """(name, link) of each (name, *parts of its path) that exists."""
+        return [(name, link) for name, *parts in named if (link := self.link(*parts))]

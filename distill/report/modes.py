@@ -8,7 +8,7 @@ from distill import store
 from distill.report.chart import Chart, line_chart
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import colours, count, cut, measure, safe_name, system_label
+from distill.report.words import colours, count, cut, interval_text, measure, safe_name, system_label
 
 OWN = "its own, as fitted"
 
@@ -68,14 +68,13 @@ def _systems(one: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _row(each: EvaluationSet, student: str, system: str, row: dict[str, Any]) -> dict[str, Any]:
-    interval = each.interval(system, each.primary or "")
     before, after = row.get("raw") or {}, row.get("calibrated") or {}
     return {
         "student": student,
         "mode": str(row.get("mode", "")).replace(":", " "),
         "cells": [
             measure(each.value(system)),
-            f"{measure(interval[0])} – {measure(interval[1])}" if interval else "",
+            interval_text(each.interval(system, each.primary or "")),
             measure(row.get("tokens_per_pair")),
             measure(row.get("pairs_per_s")),
             measure(before.get("ECE")),

@@ -10,12 +10,11 @@ from distill.prompts import is_relevant, prompt_of, word_of
 from distill.records import Pair, Trace
 from distill.report.files import RunFiles
 from distill.report.reasons import filters_and_reasons, grouped
-from distill.report.words import clean, count, cut
+from distill.report.words import clean, count
 from distill.store import schema_of
 
 PER_GROUP = 6
 MAX_GROUPS = 12
-QUERY, PASSAGE, REASONING = 600, 1200, 2400  # characters shown of each
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
@@ -74,23 +73,9 @@ def _rejected(files: RunFiles) -> dict[tuple[str, str], tuple[int, list[Trace]]]
 
 
 def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:
-    return {
-        "pair_id": trace.pair_id,
-        "query": cut(pair.query, QUERY) if pair else None,
-        "instruction": cut(pair.instruction, QUERY) if pair and pair.instruction else None,
-        "passage": cut(pair.passage, PASSAGE) if pair else "",
-        "label": pair.label if pair else None,
-        "relevant": pair.relevant if pair else None,
-        "origin": pair.label_origin if pair else None,
-        "source": pair.source if pair else None,
-        "verdict": None if trace.verdict is None else word_of(trace.verdict, prompt_of(trace.teacher)),
-        "relevant_said": None if trace.verdict is None else is_relevant(trace.verdict, prompt_of(trace.teacher)),
-        "reasoning": cut(trace.reasoning, REASONING),
-        "content": cut(trace.content, 400),
-        "finish_reason": trace.finish_reason,
-        "tokens": trace.completion_tokens,
-        "error": cut(trace.error, 400) if trace.error else None,
-        "agrees": None
-        if pair is None or pair.label is None or trace.verdict is None
-        else is_relevant(trace.verdict, prompt_of(trace.teacher)) == pair.relevant,
-    }
+    """The rows with what the teacher has said of the pair in words, and whether that is relevant."""
+    prompt = prompt_of(trace.teacher)
+    if trace.verdict is None:
+        return {"trace": trace, "pair": pair, "word": None, "relevant": None}
+    verdict = {"word": word_of(trace.verdict, prompt), "relevant": is_relevant(trace.verdict, prompt)}
+    return {"trace": trace, "pair": pair, **verdict}

@@ -6,24 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.report.chart import Tick, nice_ticks, number
-from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
+from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, measure, safe_name
+from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, interval_text, measure, safe_name
 from distill.results import SetCounts
 
 JUDGED_BY_STUDENT = (
     "tokens_per_pair", "unfinished", "no_end", "unparsable", "verdict_accuracy", "pairs_per_s", "ECE", "Brier",
 )  # fmt: skip
 JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
-NOT_BETTER = (
-    "tokens_per_pair",
-    "unfinished",
-    "no_end",
-    "unparsable",
-    "pairs_per_s",
-)  # of which less or more is a price, not a merit
+# Of these less or more is a price, not a merit.
+NOT_BETTER = ("tokens_per_pair", "unfinished", "no_end", "unparsable", "pairs_per_s")
 MAX_PANELS = 4
-SURE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +44,19 @@ class Panel:
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
     """Panels and tables by set; None before anything was evaluated."""
-    if not sets:
-        return None
-    return {"sets": [_one(files, each) for each in sets]}
+    return {"sets": [_one(files, each) for each in sets]} if sets else None
 
 
 def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
-    order = _order(each)
-    paint = colours(order)
+    order, paint = each.order, colours(each.order)
     names = list(dict.fromkeys(m for system in order for m in each.measures[system]))
     names.sort(key=lambda name: (name != each.primary, name in JUDGED_BY_STUDENT))
     counted = files.counts("evaluate").sets.get(each.name, SetCounts())
     sizes = ((counted.queries, "queries"), (counted.pairs, "pairs"))
-    size = [f"{count(n)} {what}" for n, what in sizes if n is not None]
     return {
         "name": each.name,
-        "size": ", ".join(size),
-        "panels": [p for name in _drawn(each, names, order) if (p := _panel(each, name, order, paint))][:MAX_PANELS],
+        "size": ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None),
+        "panels": [panel for name in _drawn(each, names) if (panel := _panel(each, name, paint))][:MAX_PANELS],
         "tables": [
             {
                 "title": title,
@@ -76,7 +66,7 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
                         "system": system,
                         "meaning": _meaning(files, each, system),
                         "colour": paint[system],
-                        "cells": [_cell(files, each, system, name, order) for name in group],
+                        "cells": [_cell(files, each, system, name) for name in group],
                     }
                     for system in order
                 ],
@@ -86,7 +76,7 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
         "picked": len(each.students) > 1,
         "metrics_href": files.link("metrics.json"),
         "tested": any(each.tested(system, name) for system in order for name in names),
-        "downloads": _downloads(files, each.name),
+        "downloads": files.links(_downloads(each.name)) if safe_name(each.name) else [],
     }
 
 
@@ -97,18 +87,11 @@ def _tables(names: list[str]) -> list[tuple[str, list[str]]]:
     return [(title, group) for title, group in (("Rankings", rankings), ("Answers", answers)) if group]
 
 
-def _drawn(each: EvaluationSet, names: list[str], order: list[str]) -> list[str]:
+def _drawn(each: EvaluationSet, names: list[str]) -> list[str]:
     """The measures to draw: one over judged passages only where it says something else than the measure itself."""
-    values = {name: [each.value(system, name) for system in order] for name in names}
+    values = {name: [each.value(system, name) for system in each.order] for name in names}
     whole = {name: name.replace("(judged_only=True)", "") for name in names}
     return [name for name in names if whole[name] == name or values[name] != values.get(whole[name])]
-
-
-def _order(each: EvaluationSet) -> list[str]:
-    """First stage and untrained, then the students up to the best; whatever has no primary value before them."""
-    first = [name for name in NOT_STUDENTS if name in each.measures]
-    rest = [name for name in each.measures if name not in each.students]
-    return list(dict.fromkeys([*first, *rest, *reversed(each.students)]))
 
 
 def _meaning(files: RunFiles, each: EvaluationSet, system: str) -> str:
@@ -121,17 +104,17 @@ def _meaning(files: RunFiles, each: EvaluationSet, system: str) -> str:
     return ""
 
 
-def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str, order: list[str]) -> dict[str, Any]:
+def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str) -> dict[str, Any]:
     """A value with its interval, whether it is the best, and the file that it was computed from."""
     value, interval = each.value(system, name), each.interval(system, name)
-    values = [v for other in order if (v := each.value(other, name)) is not None]
+    values = [v for other in each.order if (v := each.value(other, name)) is not None]
     best = len(set(values)) > 1 and value == (min(values) if name in LOWER_IS_BETTER else max(values))
     test = each.tested(system, name)
     return {
-        "sure": test is not None and test.p_holm < SURE,
+        "sure": test is not None and test.significant,
         "p": f"p {test.p_holm:.3f} against the first stage" if test else "",
         "text": measure(value),
-        "interval": f"{measure(interval[0])} – {measure(interval[1])}" if interval else "",
+        "interval": interval_text(interval),
         "best": best
         and name not in NOT_BETTER
         and (name in JUDGED_QUALITY or (interval is not None and not name.startswith("Judged@"))),
@@ -139,14 +122,11 @@ def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str, order: l
     }
 
 
-def _downloads(files: RunFiles, name: str) -> list[tuple[str, str]]:
-    """(what it is, link) of the figures and tables of a set that the run folder holds."""
-    if not safe_name(name):
-        return []
-    wanted = [(f"figure ({kind})", ("figures", f"{name}.{kind}")) for kind in ("svg", "png")]
-    wanted += [(f"against tokens ({kind})", ("figures", f"{name}-tokens.{kind}")) for kind in ("svg", "png")]
-    wanted += [("table (LaTeX)", ("evaluation", f"{name}.tex")), ("table (Markdown)", ("evaluation", f"{name}.md"))]
-    return [(text, link) for text, parts in wanted if (link := files.link(*parts))]
+def _downloads(name: str) -> list[tuple[str, str, str]]:
+    """(what it is, folder, file) of the figures and tables of a set."""
+    figures = (("figure", name), ("against tokens", f"{name}-tokens"))
+    wanted = [(f"{what} ({kind})", "figures", f"{stem}.{kind}") for what, stem in figures for kind in ("svg", "png")]
+    return [*wanted, ("table (LaTeX)", "evaluation", f"{name}.tex"), ("table (Markdown)", "evaluation", f"{name}.md")]
 
 
 def _evidence(files: RunFiles, set_name: str, system: str, name: str) -> str | None:
@@ -160,32 +140,22 @@ def _evidence(files: RunFiles, set_name: str, system: str, name: str) -> str | N
     return files.link("evaluation", f"{stem}.trec")
 
 
-def _panel(each: EvaluationSet, name: str, order: list[str], paint: dict[str, int]) -> Panel | None:
+def _panel(each: EvaluationSet, name: str, paint: dict[str, int]) -> Panel | None:
     """The plot of one measure, None where no system has an interval for it, or none of any width."""
-    values = [(system, value) for system in order if (value := each.value(system, name)) is not None]
-    found = [(system, value, each.interval(system, name) or (value, value)) for system, value in values]
-    if all(low == high for _, _, (low, high) in found):
+    values = {system: value for system in each.order if (value := each.value(system, name)) is not None}
+    bounds = {system: each.interval(system, name) or (value, value) for system, value in values.items()}
+    if all(low == high for low, high in bounds.values()):
         return None
-    low, high = min(i[0] for _, _, i in found), max(i[1] for _, _, i in found)
-    ticks = nice_ticks(0 if 0 <= low < high / 2 else low, high, 4)
+    lowest, highest = min(low for low, _ in bounds.values()), max(high for _, high in bounds.values())
+    ticks = nice_ticks(0 if 0 <= lowest < highest / 2 else lowest, highest, 4)
     start, span = ticks[0], ticks[-1] - ticks[0] or 1.0
 
-    def at(value: float) -> float:
+    def percent(value: float) -> float:
         return round(100 * (value - start) / span, 2)
 
-    return Panel(
-        name,
-        [Tick(at(value), number(value)) for value in ticks],
-        [
-            Whisker(
-                system,
-                paint[system],
-                at(value),
-                at(interval[0]),
-                at(interval[1]),
-                measure(value),
-                f"{measure(interval[0])} to {measure(interval[1])}" if each.interval(system, name) else "",
-            )
-            for system, value, interval in found
-        ],
-    )
+    whiskers = [
+        Whisker(system, paint[system], percent(value), percent(bounds[system][0]), percent(bounds[system][1]),
+                measure(value), interval_text(each.interval(system, name), "to"))
+        for system, value in values.items()
+    ]  # fmt: skip
+    return Panel(name, [Tick(percent(value), number(value)) for value in ticks], whiskers)

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distill.report.chart import Chart, line_chart
+from distill.report.chart import line_chart
 from distill.report.files import RunFiles
-from distill.report.words import colours, compact, count, duration, measure, system_label
+from distill.report.words import colours, compact, count, duration, measure, share, system_label
 from distill.results import StudentCounts
-
-
-def _share(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}\u00a0%"
-
 
 CURVES = (
     ("loss", "Training loss"),
@@ -28,7 +23,7 @@ COLUMNS: tuple[tuple[str, Callable[[StudentCounts], float | None], Callable[[flo
     ("time", lambda student: student.seconds, duration),
     ("tokens", lambda student: student.tokens, compact),
     ("tokens/s", lambda student: student.tokens_per_s, count),
-    ("of positions real", lambda student: student.real_share, _share),
+    ("of positions real", lambda student: student.real_share, share),
     ("final loss", lambda student: student.final_loss, measure),
     ("best step, kept", lambda student: student.best_step, count),
     ("peak GiB", lambda student: student.peak_gib, measure),
@@ -44,12 +39,9 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     if not names:
         return None
     paint = colours(names)
-    charts: list[Chart] = []
-    for key, title in CURVES:
-        labelled = {system_label(name): points for name, points in lines.get(key, {}).items()}
-        chart = line_chart(title, "step", labelled, {system_label(name): at for name, at in paint.items()})
-        if chart:
-            charts.append(chart)
+    labelled = {key: {system_label(name): points for name, points in by_name.items()} for key, by_name in lines.items()}
+    by_label = {system_label(name): colour for name, colour in paint.items()}
+    charts = [chart for key, title in CURVES if (chart := line_chart(title, "step", labelled[key], by_label))]
     columns = [column for column in COLUMNS if any(column[1](student) is not None for student in students.values())]
     return {
         "charts": charts,
@@ -67,13 +59,13 @@ def section(files: RunFiles) -> dict[str, Any] | None:
 def curves(files: RunFiles) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """{measure: {student: [(step, value)]}}. Steps that were repeated after a resumption or a new start count once,
     as they were last."""
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {key: {} for key, _ in CURVES}
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {key: {} for key, _ in CURVES}
     for event in files.log():
         name = event.get("student") or event.get("target")
         step = event.get("step")
         if event.get("stage") != "sft" or not isinstance(name, str) or not isinstance(step, int | float):
             continue
-        for key, series in found.items():
+        for key, series in curves.items():
             value = event.get(key)
             if not isinstance(value, int | float) or isinstance(value, bool):
                 continue
@@ -81,4 +73,4 @@ def curves(files: RunFiles) -> dict[str, dict[str, list[tuple[float, float]]]]:
             while points and points[-1][0] >= step:
                 points.pop()
             points.append((float(step), float(value)))
-    return found
+    return curves

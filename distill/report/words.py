@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -13,13 +14,6 @@ PHRASES = {
     "direct": "answering directly",
     "think": "thinking first",
     "verdict_first": "answering before explaining",
-}
-LABELS = {
-    "first_stage": "First stage",
-    "untrained": "Untrained",
-    "direct": "Direct",
-    "think": "Think",
-    "verdict_first": "Verdict first",
 }
 MEANINGS = {
     "untrained": "the base model before training",
@@ -66,6 +60,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def share(value: float | None) -> str:
+    """A share as "97.3 %" (with a no-break space); "–" for None."""
+    return "–" if value is None else f"{100 * value:.1f}\u00a0%"
+
+
 def percent(part: float, whole: float) -> str:
     """A share as "73 %" (with a no-break space), "–" of nothing; one decimal where 0 or 100 would be wrong."""
     if not whole:
@@ -86,6 +85,11 @@ def measure(value: Any) -> str:
     return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
+def interval_text(bounds: Sequence[float] | None, between: str = "–") -> str:
+    """An interval as "0.412 – 0.530"; "" where there is none."""
+    return f"{measure(bounds[0])} {between} {measure(bounds[1])}" if bounds else ""
+
+
 def signed(value: float) -> str:
     """A difference with its sign, a true minus."""
     text = measure(abs(value))
@@ -94,8 +98,6 @@ def signed(value: float) -> str:
 
 def system_label(name: str) -> str:
     """A system's name in tables: "First stage", "Mixed · think"; unknown names stay as they are."""
-    if name in LABELS:
-        return LABELS[name]
     head, dot, mode = name.rpartition(".")
     if dot and mode.split("_")[0] in ("think", "direct", "verdict", "budget", "adaptive"):
         return f"{system_label(head)} · {mode.replace('_', ' ')}"
