@@ -39,6 +39,11 @@ def filesystem(path: str | Path) -> tuple[Any, str]:
     return fs, inner
 
 
+def is_local(fs: Any) -> bool:
+    """Whether an fsspec filesystem is this machine's own files."""
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
 def schema_of(row_type: type) -> pa.Schema:
     """The Arrow schema of a row type; dictionaries and lists of dictionaries are JSON text."""
     import pyarrow as pa
@@ -78,13 +83,9 @@ def write_rows(folder: str | Path, rows: Iterable[Any], row_type: type, *, preso
     `presorted` streams rows that come in order, holding one shard in memory.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     fs, inner = filesystem(folder)
-    fs.makedirs(inner, exist_ok=True)
-    for old in sorted(fs.ls(inner, detail=False), key=lambda p: not p.endswith(MANIFEST)):
-        if old.endswith((MANIFEST, ".parquet")):
-            fs.rm_file(old)
+    clear_rows(folder)
     schema = schema_of(row_type)
     stream: Iterable[Any] = rows if presorted else sorted(rows, key=_sort_key)
     total, hashes = 0, hashlib.sha256()
@@ -96,8 +97,7 @@ def write_rows(folder: str | Path, rows: Iterable[Any], row_type: type, *, preso
         columns = list(zip(*shard, strict=True)) or [() for _ in schema]
         table = pa.table([pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
         name = f"part-{len(files):05d}.parquet"
-        with fs.open(f"{inner}/{name}", "wb") as out:
-            pq.write_table(table, out, compression="zstd")
+        write_table(f"{folder}/{name}", table)
         hashes.update(fs.cat_file(f"{inner}/{name}"))
         files.append(name)
         shard = []
@@ -124,7 +124,7 @@ def read_rows(folder: str | Path, row_type: type[Row]) -> Iterator[Row]:
     names = schema_of(row_type).names
     hints = get_type_hints(Trace if row_type is Rejected else row_type)
     nested = {n for n in names if n in hints and getattr(hints[n], "__origin__", None) in (dict, list)}
-    for path in sorted(p for p in fs.ls(inner, detail=False) if p.endswith(".parquet")):
+    for path in parquet_files(fs, inner):
         with fs.open(path, "rb") as source:
             try:
                 parquet = pq.ParquetFile(source)
@@ -147,11 +147,34 @@ def read_rows(folder: str | Path, row_type: type[Row]) -> Iterator[Row]:
                 raise DataError(f"{path}: not a readable Parquet file ({error})") from None
 
 
+def parquet_files(fs: Any, folder: str) -> list[str]:
+    """The Parquet files of a folder within an fsspec filesystem, in order."""
+    return sorted(path for path in fs.ls(folder, detail=False) if path.endswith(".parquet"))
+
+
+def write_table(path: str, table: pa.Table) -> None:
+    """Write a Parquet file."""
+    import pyarrow.parquet as pq
+
+    fs, inner = filesystem(path)
+    with fs.open(inner, "wb") as out:
+        pq.write_table(table, out, compression="zstd")
+
+
+def clear_rows(folder: str | Path) -> None:
+    """Make the folder, and remove its manifest, then its Parquet files."""
+    fs, inner = filesystem(folder)
+    fs.makedirs(inner, exist_ok=True)
+    for old in sorted(fs.ls(inner, detail=False), key=lambda path: not path.endswith(MANIFEST)):
+        if old.endswith((MANIFEST, ".parquet")):
+            fs.rm_file(old)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
     fs, inner = filesystem(path)
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
-    if fs.protocol == "file" or "file" in fs.protocol:
+    if is_local(fs):
         temporary = f"{inner}.{os.getpid()}.tmp"
         with open(temporary, "w", encoding="utf-8") as out:
             out.write(text)

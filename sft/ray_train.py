@@ -8,14 +8,13 @@ training goes on from its newest whole checkpoint, as a killed process does.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
 from distill.disk import disk_fault
 from distill.errors import DistillError, InputError, last_line, of_exit_code
+from distill.ray_cluster import connect
 from distill.store import read_json, write_json
 from sft.faults import LESS_MEMORY, is_about_memory, training_fault
 from sft.settings import RaySettings
@@ -39,8 +38,10 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
     out = Path(job["out"])
     (out / RESULT).unlink(missing_ok=True)
     (out / EVENTS).unlink(missing_ok=True)
-    _connect(settings)
-    gpus = settings.gpus_per_worker if settings.gpus_per_worker is not None else float(_gpus(ray) > 0)
+    connect(int(settings.workers * settings.cpus_per_worker + 1), "sft")
+    gpus = settings.gpus_per_worker
+    if gpus is None:
+        gpus = float(ray.cluster_resources().get("GPU", 0) > 0)
     resources = {"CPU": settings.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
     trainer = TorchTrainer(
         _worker,
@@ -76,23 +77,6 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
     if "error" in result:
         raise of_exit_code(result["exit_code"], result["error"])
     return dict(result)
-
-
-def _connect(settings: RaySettings) -> None:
-    import ray
-
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-        return
-    from distill.processes import cores
-
-    cpus = max(cores(), int(settings.workers * settings.cpus_per_worker + 1))
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=200 * 1024 * 1024, **quiet)
-
-
-def _gpus(ray: Any) -> float:
-    return float(ray.cluster_resources().get("GPU", 0))
 
 
 def _worker(job: dict[str, Any]) -> None:

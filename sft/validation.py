@@ -9,6 +9,7 @@ from typing import Any
 
 from distill.prompts import END_THINK, PROMPTS, prompt_ids, student_prompt, verdict_ids
 from distill.records import Pair
+from distill.statistics.ndcg import ndcg
 from sft.settings import DevSettings
 
 ALIKE = 0.02  # scores whose middle nine tenths span less than this say the same of every pair
@@ -115,34 +116,24 @@ def measures(scores: Sequence[float], pairs: Sequence[Pair]) -> dict[str, float]
     The spread is from the 5th to the 95th percentile. AUC and nDCG are left out where there is nothing to rank.
     """
     import numpy as np
-    from scipy.stats import rankdata
+    from scipy.stats import mannwhitneyu
 
     labels = np.array([bool(pair.relevant) for pair in pairs])
     values = np.array(scores)
     low, high = np.percentile(values, [5, 95])
-    found = {"accuracy": float(((values > 0.5) == labels).mean()), "spread": float(high - low)}
-    positive = int(labels.sum())
-    negative = len(labels) - positive
-    if positive and negative:
-        ranks = rankdata(values)
-        found["auc"] = float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    measured = {"accuracy": float(((values > 0.5) == labels).mean()), "spread": float(high - low)}
+    relevant, others = values[labels], values[~labels]
+    if len(relevant) and len(others):
+        measured["auc"] = float(mannwhitneyu(relevant, others).statistic / (len(relevant) * len(others)))
     by_query: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     for score, pair in zip(scores, pairs, strict=True):
         by_query[pair.query_id].append((score, bool(pair.relevant)))
-    gains = [_ndcg(rows) for rows in by_query.values() if len({label for _, label in rows}) == 2]
+    # of equal scores the relevant ones come last, so that ties win nothing
+    ranked = ([label for _, label in sorted(rows, key=lambda row: (-row[0], row[1]))] for rows in by_query.values())
+    gains = [float(ndcg(grades, grades)) for grades in ranked if len(set(grades)) == 2]
     if gains:
-        found["ndcg"] = sum(gains) / len(gains)
-    return found
-
-
-def _ndcg(rows: list[tuple[float, bool]], depth: int = 10) -> float:
-    """nDCG@10 of one query; of equal scores the relevant ones come last, so that ties win nothing."""
-    import math
-
-    discounts = [1 / math.log2(rank + 2) for rank in range(depth)]
-    ranked = [label for _, label in sorted(rows, key=lambda row: (-row[0], row[1]))][:depth]
-    ideal = sum(discounts[: sum(label for _, label in rows)])
-    return sum(d for d, label in zip(discounts, ranked, strict=False) if label) / ideal
+        measured["ndcg"] = sum(gains) / len(gains)
+    return measured
 
 
 def collapse(found: dict[str, float], relevant_share: float) -> str | None:

@@ -5,22 +5,17 @@ What a dead actor had not handed over goes back to the session, and so to the ot
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pydantic import SecretStr
 
-from distill.errors import DistillError, Stopped
+from distill.errors import DistillError, Stopped, last_line
 from distill.plugins import external_file, is_external
-from distill.processes import cores
+from distill.ray_cluster import connect
 from teacher.messages import WireRequest, WorkerReport
 from teacher.settings import Endpoint, TeacherSettings
 from teacher.worker import Worker
@@ -30,9 +25,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 DEATHS_IN_A_ROW = 5
-STARTS, LOOK_S = 3, 5.0
-# A Ray of one machine has nobody to replace a node that is only slow: it is given time.
-PATIENT = {"health_check_timeout_ms": 60_000, "worker_register_timeout_seconds": 300}
+LOOK_S = 5.0
 
 
 class WorkerActor:
@@ -60,36 +53,6 @@ def make_worker(
     name = settings.source
     own = f"{external_file(name, Path()).name}:{name.rpartition(':')[2]}" if is_external(name) else ""
     return Worker(connections, settings.attempts, source.share(settings.concurrency), stage, own)
-
-
-def connect(workers: int) -> bool:
-    """Join the cluster of RAY_ADDRESS (set inside a Ray job), or start Ray on this machine; whether it was started.
-
-    On a busy machine Ray gives its processes too little time, or two Rays that start together take the same port: it
-    is started again, up to `STARTS` times. Raises Stopped when it does not start or cannot be reached.
-    """
-    import ray
-
-    if ray.is_initialized():
-        return False
-    before = signal.getsignal(signal.SIGTERM)
-    own = not os.environ.get("RAY_ADDRESS")
-    starts = STARTS if own else 1
-    quietly = partial(ray.init, logging_level=logging.ERROR, log_to_driver=False)
-    local = partial(quietly, "local", include_dashboard=False, object_store_memory=200 << 20, _system_config=PATIENT)
-    for number in range(1, starts + 1):
-        try:
-            local(num_cpus=max(workers, cores())) if own else quietly()
-            break
-        except Exception as error:  # Ray raises a plain Exception when its node is slow to start
-            ray.shutdown()
-            if number == starts:
-                where = os.environ.get("RAY_ADDRESS")
-                failed = f"the Ray of RAY_ADDRESS {where} is not reached" if where else "Ray does not start here"
-                raise Stopped(f"teacher: {failed} ({_first_line(error)}); nothing is lost, run again") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray's own would end the driver with status 15
-    return True
 
 
 class ActorPool:
@@ -191,15 +154,10 @@ class ActorPool:
     def _replace(self, number: int, error: Exception) -> list[WireRequest]:
         self._deaths += 1
         if self._deaths > DEATHS_IN_A_ROW * len(self.actors):
-            raise Stopped(f"teacher: its workers die one after another ({_first_line(error)}); nothing is lost")
+            raise Stopped(f"teacher: its workers die one after another ({last_line(str(error))}); nothing is lost")
         self._need_a_node()
         self._ray.kill(self.actors[number])
         self.ready.discard(number)
         left = list(self.held[number].values())
         self.actors[number], self.held[number] = self._made(), {}
         return left
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__

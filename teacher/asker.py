@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distill.answers import JsonValue
 from distill.errors import ConfigError
 from distill.records import Answer, Request, make_request
 from distill.results import Json
+from teacher.progress import Notify, Progress
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, StageName, TeacherSettings
 from teacher.stage import refuse_upload
-
-if TYPE_CHECKING:
-    from teacher.progress import Notify
 
 
 class Asker:
@@ -82,17 +79,15 @@ def asker(
     in `teacher.stage.trace`. One session at a time has a journal: RunFolderError while another has it. ConfigError
     where the settings' teacher cannot be asked (`source: import`).
     """
-    from teacher.progress import Progress
-
     refuse_upload(folder)
     if not settings.asks:
         raise ConfigError(
             f"teacher.source: {settings.source} holds traces and can answer nothing else, and {stage} has "
             "something to ask; name endpoints, or switch off what asks"
         )
-    watcher = Progress(notify, None, quiet, stage)
+    progress = Progress(notify, None, quiet, stage)
     endpoints = None if base_url is None else [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
     with Session(
-        settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher, stage=stage
+        settings, folder, endpoints=endpoints, retry_failed=retry_failed, progress=progress, stage=stage
     ) as session:
         yield Asker(settings, session)

@@ -32,29 +32,24 @@ class Budgets:
 
     def left(self) -> tuple[float, float]:
         """Dollars and tokens that may still be spent: of the run's budget, or of the stage's where that is less."""
-        return min(limit.left for limit in self._usd()), min(limit.left for limit in self._tokens())
+        usd, own_usd, tokens, own_tokens = (limit.left for limit in self._limits())
+        return min(usd, own_usd), min(tokens, own_tokens)
 
     def reached(self) -> Stopped:
         """What to raise once nothing is left: it names the budget that is spent."""
-        key, most, _, spent = min((*self._usd(), *self._tokens()), key=lambda limit: limit.left > 0)
+        key, most, _, spent = min(self._limits(), key=lambda limit: limit.left > 0)
         return Stopped(
             f"{key} {most:,} is reached: {spent.usd:,.2f} USD and {spent.tokens:,} tokens were billed; "
             "raise it and run again, nothing is asked twice"
         )
 
-    def _usd(self) -> tuple[Limit, Limit]:
-        run, own, limit = self._index.spent(), self._index.spent(self._stage), self._of_stage()
+    def _limits(self) -> tuple[Limit, Limit, Limit, Limit]:
+        """In dollars of the run and of the stage, then in tokens."""
+        run, own, key = self._index.spent(), self._index.spent(self._stage), f"teacher.budgets.{self._stage}"
+        settings, of_stage = self._settings, self._settings.budgets.get(self._stage) or Budget()
         return (
-            Limit("teacher.budget_usd", self._settings.budget_usd, run.usd, run),
-            Limit(f"teacher.budgets.{self._stage}.usd", limit.usd, own.usd, own),
+            Limit("teacher.budget_usd", settings.budget_usd, run.usd, run),
+            Limit(f"{key}.usd", of_stage.usd, own.usd, own),
+            Limit("teacher.budget_tokens", settings.budget_tokens, run.tokens, run),
+            Limit(f"{key}.tokens", of_stage.tokens, own.tokens, own),
         )
-
-    def _tokens(self) -> tuple[Limit, Limit]:
-        run, own, limit = self._index.spent(), self._index.spent(self._stage), self._of_stage()
-        return (
-            Limit("teacher.budget_tokens", self._settings.budget_tokens, run.tokens, run),
-            Limit(f"teacher.budgets.{self._stage}.tokens", limit.tokens, own.tokens, own),
-        )
-
-    def _of_stage(self) -> Budget:
-        return self._settings.budgets.get(self._stage) or Budget()

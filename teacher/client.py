@@ -43,18 +43,9 @@ class Client:
 
     def __init__(self, endpoint: Endpoint, key: str, deadline_s: float, connections: int) -> None:
         self.endpoint, self._key, self.deadline_s = endpoint, key, deadline_s
+        self.model, self.host = endpoint.model, endpoint.host  # its name there; host and port: where the passages go
         self._connections = connections
         self._openai: openai.AsyncOpenAI | None = None
-
-    @property
-    def model(self) -> str:
-        """The model's name at this endpoint."""
-        return self.endpoint.model
-
-    @property
-    def host(self) -> str:
-        """Host and port: where the passages go."""
-        return self.endpoint.host
 
     def _client(self) -> openai.AsyncOpenAI:
         if self._openai is None:

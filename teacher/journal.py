@@ -24,7 +24,7 @@ from typing import BinaryIO, NamedTuple
 from distill.answers import JsonObject
 from distill.answers.finish import finish_of
 from distill.records import Answer, JournalEntry
-from distill.store import filesystem
+from distill.store import filesystem, is_local
 
 SYNC_S = 0.5
 PART_BYTES = 256 << 20
@@ -114,8 +114,7 @@ class Journal:
     def __init__(self, folder: str | Path, scratch: Path) -> None:
         self.folder = str(folder)
         self._fs, self._inner = filesystem(folder)
-        protocol = self._fs.protocol
-        self._local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        self._local = is_local(self._fs)
         self._home = Path(self._inner) if self._local else scratch
         self._home.mkdir(parents=True, exist_ok=True)
         if not self._local:

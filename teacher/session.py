@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 from distill.errors import DistillError, Stopped
 from distill.processes import in_background
@@ -24,20 +23,12 @@ from teacher.index import TRACE, Index
 from teacher.journal import Journal, decode
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
+from teacher.progress import Progress
 from teacher.refusals import FIRST, Refusals
 from teacher.settings import Endpoint, StageName, TeacherSettings
 from teacher.verdict_watch import VerdictWatch
 
 PULL = 2_000
-
-
-class Watcher(Protocol):
-    """Shows how it goes: `teacher.progress`."""
-
-    def begin(self, endpoints: list[Endpoint], session: Session) -> None: ...
-    def turn(self, session: Session) -> None: ...
-    def end(self, session: Session) -> None: ...
-    def say(self, text: str) -> None: ...
 
 
 class Session:
@@ -55,14 +46,15 @@ class Session:
         *,
         endpoints: list[Endpoint] | None = None,
         retry_failed: bool = False,
-        watcher: Watcher | None = None,
+        progress: Progress | None = None,
         stage: StageName = TRACE,
     ) -> None:
         self.settings, self.folder, self.stage = settings, folder, stage
         self.source = settings.made_source()
         self.endpoints = list(settings.endpoints if endpoints is None else endpoints)
         self.retry_failed = retry_failed
-        self._watcher = watcher
+        self._progress = progress or Progress(None, None, quiet=True)
+        self.say = self._progress.say
         self.actors: ActorPool | None = None
         self._held = ExitStack()  # the journal's lease and the workers, let go in reverse
         self._held.enter_context(lease(folder))
@@ -97,8 +89,8 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if self._watcher and self.actors:
-                self._watcher.end(self)
+            if self.actors:
+                self._progress.end(self)
             self.journal.close()
         finally:
             self.index.close()
@@ -189,8 +181,7 @@ class Session:
         self.in_flight = sum(state.in_flight for state in self._states.values())
         self.window = sum(state.window for state in self._states.values())
         self._check(actors, reasoning)
-        if self._watcher:
-            self._watcher.turn(self)
+        self._progress.turn(self)
 
     def _receive(self, report: WorkerReport) -> None:
         """Journal what a worker hands over, and tell the callers; until the first answer, failures are held back."""
@@ -286,11 +277,6 @@ class Session:
             )
         self.unknown_finishes[word] += 1
 
-    def say(self, text: str) -> None:
-        """Let the watcher say something."""
-        if self._watcher:
-            self._watcher.say(text)
-
     def _check(self, actors: ActorPool, reasoning: bool) -> None:
         states = [state for number, state in self._states.items() if number in actors.ready]
         if self._stopped and self._stopped >= actors.ready:
@@ -329,8 +315,7 @@ class Session:
         if min(self.budgets.left()) <= 0:
             raise self.budgets.reached()
         keys = [endpoint.secret(number) for number, endpoint in enumerate(self.endpoints)]
-        if self._watcher:
-            self._watcher.begin(self.endpoints, self)
+        self._progress.begin(self.endpoints, self)
         # Ray takes seconds to start, and the preflight goes on in the meantime.
         bills = in_background(
             lambda: preflight(self.endpoints, keys, self.settings.deadline_s, self.settings.sampling(0), self.stage)

@@ -7,7 +7,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distill.answers import JsonObject
 from distill.errors import RunFolderError
@@ -16,13 +15,11 @@ from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
 from distill.verdicts import parse_verdict
 from teacher.index import Due
+from teacher.progress import Notify, Progress
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
 from teacher.verdict_watch import VerdictWatch
-
-if TYPE_CHECKING:
-    from teacher.progress import Notify
 
 NOT_ASKED = "not_asked"
 _UPLOAD = "/runtime_resources/working_dir_files/"
@@ -47,8 +44,6 @@ def trace(
     Raises EndpointError (preflight refused, or no reasoning in any answer), ConfigError (a key's variable is not
     set), RunFolderError (a Ray job's upload), Stopped (budget reached, teacher away: the same call goes on from there).
     """
-    from teacher.progress import Progress
-
     refuse_upload(folder)
     if base_url is not None:
         endpoints = [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
@@ -56,8 +51,8 @@ def trace(
     if not settings.asks:
         return _import(pairs, settings, folder, began, Progress(notify, None, quiet).say)
     due = settings.sampled.first * total if total else None
-    watcher = Progress(notify, due, quiet)
-    with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, watcher=watcher) as session:
+    progress = Progress(notify, due, quiet)
+    with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, progress=progress) as session:
         session.verdicts = VerdictWatch(settings)
         plan = SamplePlan(settings, session)
         requests = plan.requests(pairs)

@@ -27,11 +27,6 @@ class Counting:
                 reason = str(error).splitlines()[0]
                 raise ConfigError(f"teacher.tokenizer: {settings.tokenizer} cannot be loaded ({reason})") from None
 
-    @property
-    def exact(self) -> bool:
-        """Whether a real tokenizer counts."""
-        return self._tokenizer is not None
-
     def tokens(self, text: str) -> int:
         """Tokens of a chat message, some for the template around it included."""
         if self._tokenizer is None:

@@ -161,7 +161,7 @@ def journalled_lines(folder: Path) -> list[int]:
 def ray_start() -> float:
     """Seconds until Ray alone has an actor that answers, in a process of its own."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\nfrom teacher.actors import connect\nconnect(1)\nimport ray\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom distill.ray_cluster import connect\nconnect(1)\nimport ray\n"
         "class A:\n async def f(self): return 1\nray.get(ray.remote(A).remote().f.remote())\nprint('up', flush=True)"
     )
     began = time.time()

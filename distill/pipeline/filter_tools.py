@@ -19,6 +19,7 @@ from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut
 from distill.pipeline.sources import base_of
 from distill.processes import cores, die_with_parent
+from distill.ray_cluster import connect
 from distill.records import Ask, Pair, Trace
 
 if TYPE_CHECKING:
@@ -170,12 +171,7 @@ def cluster() -> Executor | None:
     """The Ray cluster that this process is a job of, for the row filters; None on one machine."""
     if not os.environ.get("RAY_ADDRESS"):
         return None
-    import logging
-
-    import ray
-
     from filters.engine.ray_data import OnRay
 
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    connect(cores(), "filter")
     return OnRay()

@@ -112,7 +112,7 @@ class Kept:
         import pyarrow.parquet as pq
 
         fs, inner = store.filesystem(self.run / "pairs")
-        shards = [path for path in fs.ls(inner, detail=False) if path.endswith(".parquet")]
+        shards = store.parquet_files(fs, inner)
         tables = (pq.read_table(path, columns=["split"], filesystem=fs) for path in shards)
         return {hub_split(split) for table in tables for split in pc.unique(table["split"]).to_pylist()}
 

@@ -1,7 +1,7 @@
 """nDCG over arrays, where one ranking is measured under very many labels or orders; else ir_measures computes it.
 
-Called for draws of unjudged grades (`distill.evaluation.unjudged_measures`) and for the windows of mode adaptive
-(`distill.rerank.adaptive`).
+Called for draws of unjudged grades (`distill.evaluation.unjudged_measures`), the windows of mode adaptive
+(`distill.rerank.adaptive`) and the held-out pairs of a training (`sft.validation`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from distill import store
 from distill.records import Pair, as_dict
 from filters.engine.groups import Changes
 from filters.engine.shards import Shard, read
-from filters.engine.write import empty
 
 INDEX = "verdicts.json"
 
@@ -54,7 +53,7 @@ class Cache:
             fs, inner = store.filesystem(self.folder)
             if fs.exists(f"{inner}/{INDEX}"):
                 fs.rm_file(f"{inner}/{INDEX}")
-            empty(self.folder)
+            store.clear_rows(self.folder)
 
     def keep(self, shards: Sequence[Shard], changed: Changes) -> None:
         """Say that all files are there."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from distill.errors import ConfigError
-from distill.records import Pair, Trace
+from distill.records import Pair
 from filters.base import GroupFilter, Key, Row
 from filters.engine.build import checked_pair, checked_reason, outcomes_of
-from filters.engine.shards import Shard, is_accepted, pairs_of, read_traces, traces
+from filters.engine.shards import Shard, is_accepted, pairs_of, read_traces, traces_left
 
 Changes = list[tuple[int, int, Pair]]  # place of the filter in the list, number of the shard, the changed pair
 
@@ -20,7 +20,8 @@ def run_group(group_filter: GroupFilter, place: int, shards: Sequence[Shard], ac
     """
     outcomes = outcomes_of(group_filter, _rows_left(shards))
     changes: Changes = []
-    for shard, row, trace in _traces_left(shards) if outcomes else ():
+    left = ((shard, *row) for shard in shards for row in traces_left(shard, read_traces(shard)))
+    for shard, row, trace in left if outcomes else ():
         outcome = outcomes.pop((trace.pair_id, trace.sample), None)
         if outcome is None:
             continue
@@ -38,17 +39,9 @@ def run_group(group_filter: GroupFilter, place: int, shards: Sequence[Shard], ac
     return changes
 
 
-def _traces_left(shards: Sequence[Shard]) -> Iterator[tuple[Shard, int, Trace]]:
-    for shard in shards:
-        for row, trace in enumerate(traces(read_traces(shard))):
-            if trace.error is None and row not in shard.rejections:
-                yield shard, row, trace
-
-
 def _rows_left(shards: Sequence[Shard]) -> Iterator[Row]:
     for shard in shards:
         table = read_traces(shard)
         pairs = pairs_of(shard, table)
-        for row, trace in enumerate(traces(table)):
-            if trace.error is None and row not in shard.rejections:
-                yield pairs[trace.pair_id], trace
+        for _, trace in traces_left(shard, table):
+            yield pairs[trace.pair_id], trace

@@ -25,7 +25,7 @@ from filters.engine.build import build
 from filters.engine.cache import Cache
 from filters.engine.groups import run_group
 from filters.engine.shards import FilterPlan, list_shards, plan, rejections_of
-from filters.engine.write import empty, total, write
+from filters.engine.write import total, write
 from filters.settings import FilterSettings
 
 WORTH_A_PROCESS = 100_000  # rows; a process takes a second to start
@@ -75,7 +75,7 @@ def filter_folders(
             first = end
         cache.forget()
         for folder in (kept, rejected):
-            empty(folder)
+            store.clear_rows(folder)
         work = [(s, last_plan, f"{kept}/{s.file}", f"{rejected}/{s.file}", cache.file(s), names) for s in shards]
         written = list(_map(workers, last_plan, write, work))
     relabelled = {pair.pair_id: pair for _, _, pair in changes}

@@ -11,7 +11,7 @@ from distill import store
 from distill.errors import DataError
 from distill.records import Pair, Trace
 from filters.base import Key, RowFilter, Tools
-from filters.engine.build import checked_reason, failure, prepare
+from filters.engine.build import prepare, reason_of
 from filters.settings import Thresholds, make
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def parquet_files(folder: str) -> list[tuple[str, int]]:
 
     fs, inner = store.filesystem(folder)
     files = []
-    for path in sorted(p for p in fs.ls(inner, detail=False) if p.endswith(".parquet")):
+    for path in store.parquet_files(fs, inner):
         with fs.open(path, "rb") as source:
             files.append((fs.unstrip_protocol(path), pq.read_metadata(source).num_rows))
     return files
@@ -117,6 +117,13 @@ def traces(table: pa.Table) -> Iterator[Trace]:
         yield from map(Trace, *(column.to_pylist() for column in batch.columns))
 
 
+def traces_left(shard: Shard, table: pa.Table) -> Iterator[tuple[int, Trace]]:
+    """The answered rows of a shard's table that no filter has rejected, with their numbers."""
+    for row, trace in enumerate(traces(table)):
+        if trace.error is None and row not in shard.rejections:
+            yield row, trace
+
+
 def pairs_of(shard: Shard, table: pa.Table) -> dict[str, Pair]:
     """The pairs of a shard's traces: of the sorted pairs, only the row groups that can hold them are read.
 
@@ -129,7 +136,7 @@ def pairs_of(shard: Shard, table: pa.Table) -> dict[str, Pair]:
         return {}
     ends = pc.min_max(table["pair_id"]).as_py()
     fs, inner = store.filesystem(shard.pairs)
-    files = [p for p in fs.ls(inner, detail=False) if p.endswith(".parquet")]
+    files = store.parquet_files(fs, inner)
     within = (ds.field("pair_id") >= ends["min"]) & (ds.field("pair_id") <= ends["max"])
     names = store.schema_of(Pair).names
     columns = ds.dataset(files, filesystem=fs, format="parquet").to_table(names, filter=within)
@@ -152,21 +159,13 @@ def rejections_of(shard: Shard, plan: FilterPlan, table: pa.Table | None = None)
         (place, row_filter, row_filter.prefilter(table["reasoning"]))
         for place, row_filter in enumerate(filters, plan.first)
     ]
-    for row, trace in enumerate(traces(table)):
-        if trace.error is not None or row in shard.rejections:
-            continue
+    for row, trace in traces_left(shard, table):
         pair = pairs[trace.pair_id]
         for place, row_filter, must_look in steps:
             if must_look is not None and not must_look[row]:
                 continue
-            try:
-                reason = row_filter(pair, trace)
-            except Exception as error:
-                raise failure(row_filter, error, trace) from None
-            if reason is None:
-                continue
-            reason = checked_reason(row_filter, reason, trace)
-            if not is_accepted(trace, plan.accepted):
+            reason = reason_of(row_filter, pair, trace)
+            if reason is not None and not is_accepted(trace, plan.accepted):
                 rejections[row] = (place, reason)
                 break
     return rejections

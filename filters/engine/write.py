@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from distill import store
 from filters.engine.counts import FilterCounts, better, unanswered
 from filters.engine.shards import FilterPlan, Shard, parquet_files, read, read_traces, rejections_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +41,13 @@ def write(
     is_kept = np.array([error is None for error in errors], bool) & ~is_rejected
     order = sorted(shard.rejections)
     places, reasons = [shard.rejections[row][0] for row in order], [shard.rejections[row][1] for row in order]
-    put(kept, table.filter(pa.array(is_kept)))
+    store.write_table(kept, table.filter(pa.array(is_kept)))
     gone = table.filter(pa.array(is_rejected))
     gone = gone.append_column("filter", pa.array([names[place] for place in places], pa.string()))
-    put(rejected, gone.append_column("reason", pa.array(reasons, pa.string())))
+    store.write_table(rejected, gone.append_column("reason", pa.array(reasons, pa.string())))
     if verdicts is not None:
         columns = [pa.array(order, pa.int32()), pa.array(places, pa.int16()), pa.array(reasons, pa.string())]
-        put(verdicts, pa.table(columns, ["row", "place", "reason"]))
+        store.write_table(verdicts, pa.table(columns, ["row", "place", "reason"]))
     for place, reason in zip(places, reasons, strict=True):
         counts.reject(names[place], reason)
     counts.samples["samples"] = table.num_rows
@@ -73,24 +69,6 @@ def write(
         [outcomes[0], outcomes[-1]] if len(outcomes) > 1 else outcomes,
         store.file_hash(kept),
     )
-
-
-def put(path: str, table: pa.Table) -> None:
-    """Write a Parquet file."""
-    import pyarrow.parquet as pq
-
-    fs, inner = store.filesystem(path)
-    with fs.open(inner, "wb") as out:
-        pq.write_table(table, out, compression="zstd")
-
-
-def empty(folder: str) -> None:
-    """Remove a folder's manifest, then its shards."""
-    fs, inner = store.filesystem(folder)
-    fs.makedirs(inner, exist_ok=True)
-    for old in sorted(fs.ls(inner, detail=False), key=lambda p: not p.endswith(store.MANIFEST)):
-        if old.endswith((store.MANIFEST, ".parquet")):
-            fs.rm_file(old)
 
 
 def total(names: Sequence[str], written: Sequence[ShardCounts], pairs: str, traces: str) -> FilterCounts:

@@ -47,7 +47,7 @@ def ray_here(_ray_of_all: None) -> None:
     """A Ray of our own, shared by the tests and used by teacher.actors. Started anew when it was lost."""
     import ray
 
-    from teacher.actors import connect
+    from distill.ray_cluster import connect
 
     if ray.is_initialized() and not any(node["Alive"] for node in ray.nodes()):
         ray.shutdown()

@@ -40,7 +40,7 @@ def test_after_a_blow_nothing_is_lost_and_no_more_than_what_was_in_flight_is_ask
 @pytest.mark.slow
 def test_starting_ray_leaves_the_drivers_signals_alone() -> None:
     code = (
-        "import signal, sys; sys.path.insert(0, sys.argv[1])\nfrom teacher.actors import connect\n"
+        "import signal, sys; sys.path.insert(0, sys.argv[1])\nfrom distill.ray_cluster import connect\n"
         "before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]\nassert connect(1)\n"
         "assert before == [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]\nimport ray; ray.shutdown()"
     )
