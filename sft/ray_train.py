@@ -41,7 +41,7 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
     connect(int(settings.workers * settings.cpus_per_worker + 1), "sft")
     gpus = settings.gpus_per_worker
     if gpus is None:
-        gpus = float(ray.cluster_resources().get("GPU", 0) > 0)
+        gpus = float(ray.cluster_resources().get("GPU", 0) > 0)  # type: ignore[no-untyped-call]
     resources = {"CPU": settings.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
     trainer = TorchTrainer(
         _worker,
