@@ -269,8 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     except Exception as error:
         from distill.disk import disk_fault
+        from distill.plugins import raised
 
-        fault = disk_fault(error, output.get(OUTPUT))
+        fault = disk_fault(error, output.get(OUTPUT)) or raised(error)
         if fault is None:
             raise
         return _tell(fault)

@@ -34,6 +34,10 @@ class ConfigError(InputError):
     """A configuration that cannot be right; the message starts with the key's path."""
 
 
+class PluginError(ConfigError):
+    """A filter, source, teacher, target, backend or kind of set (`distill.plugins`) that does not do what it must."""
+
+
 class DataError(InputError):
     """A data file that cannot be read as it is; the message starts with the file and the line."""
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue, RootModel, ValidationInfo, field_validator
 
 from distill.config import validate
-from distill.errors import ConfigError
-from distill.plugins import Kind, external_files
+from distill.plugins import Kind, external_files, is_external
 from filters.base import Filter
 
 # What earns its place on real traces (docs/filters.md): the rest is for those who know why they want it.
@@ -31,7 +30,11 @@ class FilterSettings(RootModel[list[dict[str, Thresholds]]]):
         checked = []
         for entry in entries:
             name, thresholds = _name_and_thresholds(entry)
-            make(name, thresholds, folder)
+            made = make(name, thresholds, folder)
+            if is_external(name):
+                from filters.engine.trial import try_out
+
+                try_out(made, folder)
             checked.append({name: thresholds})
         return checked
 
@@ -48,12 +51,7 @@ class FilterSettings(RootModel[list[dict[str, Thresholds]]]):
 
 def make(name: str, thresholds: Thresholds, folder: Path) -> Filter:
     """One filter with its thresholds, not yet prepared. Raises ConfigError naming the filter and the threshold."""
-    try:
-        return validate(FILTERS.load(name, folder), thresholds, name)
-    except ConfigError:
-        raise
-    except Exception as error:  # of an external one's own validator or __init__
-        raise ConfigError(f"{name}: {type(error).__name__}: {error}") from None
+    return validate(FILTERS.load(name, folder), thresholds, name)
 
 
 def files(name: str, thresholds: Thresholds, folder: Path) -> list[Path]:

@@ -69,7 +69,7 @@ def examples(
             continue
         text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
         weight = weights[is_relevant(verdict, prompt)]
-        answers = kind_of_student.completions(trace.reasoning, verdict, prompt)
+        answers = kind_of_student.checked(trace.reasoning, verdict, prompt)
         for kind, answer in answers:
             share = direct if kind == "direct" and len(answers) > 1 else 1.0
             rows.append(Example(trace.pair_id, text, answer, target=kind, weight=weight * share))

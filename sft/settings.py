@@ -9,9 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from distill.config import Settings, resolve_path
 from distill.plugins import is_external
-from distill.prompts import PROMPT_NAME
+from distill.prompts import PROMPT_NAME, PROMPTS
 from sft.scratch import ScratchSettings
-from sft.targets import TARGETS
+from sft.targets import TARGETS, target_of
 from sft.trl_fields import TRL_FIELDS
 
 # Set by this package for every student alike; a configuration names them elsewhere or not at all.
@@ -190,6 +190,14 @@ class SftSettings(Settings):
             if student.time_of is not None and student.name in (student.time_of, student.target):
                 raise ValueError(f"{student.name} has time_of, so it needs a name of its own")
         return students
+
+    @model_validator(mode="after")
+    def _own_targets(self) -> SftSettings:
+        """What a target of one's own writes is looked at before anything is paid for."""
+        for name in {student.target for student in self.targets if is_external(student.target)}:
+            for grade in range(len(PROMPTS[self.prompt].verdicts) if self.prompt in PROMPTS else 0):
+                target_of(name).checked("some reasoning", grade, self.prompt)
+        return self
 
     @field_validator("training")
     @classmethod

@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pydantic import SecretStr
 
 from distill.errors import DistillError, Stopped, last_line
-from distill.plugins import external_file, is_external
+from distill.plugins import own_faults
 from distill.ray_cluster import connect
 from teacher.messages import WireRequest, WorkerReport
 from teacher.settings import Endpoint, TeacherSettings
@@ -39,9 +38,10 @@ class WorkerActor:
 
     async def exchange(self, requests: list[WireRequest], usd: float, tokens: float) -> WorkerReport:
         """See Worker.exchange."""
-        if self._worker is None:
-            self._worker = make_worker(*self._arguments)
-        return await self._worker.exchange(requests, usd, tokens)
+        with own_faults():
+            if self._worker is None:
+                self._worker = make_worker(*self._arguments)
+            return await self._worker.exchange(requests, usd, tokens)
 
 
 def make_worker(
@@ -50,9 +50,7 @@ def make_worker(
     """A worker with its share of the run's limits."""
     source = settings.made_source()
     connections = source.connect(endpoints, keys)
-    name = settings.source
-    own = f"{external_file(name, Path()).name}:{name.rpartition(':')[2]}" if is_external(name) else ""
-    return Worker(connections, settings.attempts, source.share(settings.concurrency), stage, own)
+    return Worker(connections, settings.attempts, source.share(settings.concurrency), stage)
 
 
 class ActorPool:

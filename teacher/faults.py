@@ -147,19 +147,6 @@ def _of_the_system(chain: Sequence[BaseException]) -> str | None:
     return None
 
 
-def raised_in(error: Exception, own_source: str) -> str | None:
-    """The line for an error that a source `file.py:Class` has raised; None where none of the error's frames is its."""
-    file = own_source.rpartition(":")[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    numbers = [frame.lineno for frame in frames if Path(frame.filename).name == file]
-    text = shorten(f"{type(error).__name__}: {error}")
-    if numbers:
-        return f"{own_source}: line {numbers[-1]} raised {text}"
-    if len(frames) == 1:  # the call itself
-        return f"{own_source}: {text}; write `async def ask(self, messages, sampling)`"
-    return None
-
-
 def explained(fault: Fault, model: str, key: str | None = None) -> str:
     """The fault as one line with what the user can do about it. `key` is the name of the key's variable."""
     return f"{fault}; {fault.remedy or remedy_of(fault.kind, model, key)}"

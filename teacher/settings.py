@@ -15,9 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationInf
 from distill.answers import JsonObject
 from distill.config import Settings, resolve_path, secret
 from distill.errors import ConfigError
-from distill.plugins import external_file, is_external
+from distill.plugins import external_hash, is_external
 from distill.prompts import PROMPT_NAME
-from distill.store import file_hash
 
 if TYPE_CHECKING:
     from teacher.sources.base import TeacherSource
@@ -256,5 +255,5 @@ class TeacherSettings(Settings):
             **self.made_source().identity(),
         }
         if is_external(self.source):
-            identity |= {"source": file_hash(external_file(self.source, Path())), "options": self.options}
+            identity |= {"source": external_hash(self.source, Path()), "options": self.options}
         return identity

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import random
 import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from typing import get_args
 
 from distill.answers import JsonObject
-from distill.errors import ConfigError, DistillError
+from distill.answers.finish import FinishReason
+from distill.errors import DistillError
+from distill.plugins import PROGRAMMING, faulty, is_own, raised, shown
 from distill.records import Answer, JournalEntry
 from teacher.client import PROBE, PROBE_SAMPLING, guess_prompt
-from teacher.faults import Action, Fault, as_error, explained, from_exception, raised_in
+from teacher.faults import Action, Fault, as_error, explained, from_exception
 from teacher.journal import encode
 from teacher.limits import EndpointLimits
 from teacher.messages import PendingRequest, WireRequest, WorkerReport
@@ -29,16 +31,14 @@ THROTTLES, ANSWERS_OTHERS_S = 200, 60.0  # a request fails when it is refused so
 LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 5 ms
 LONGEST_BACKOFF_S = 60.0
 BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline": 0.1}  # nobody asked us to slow down
-PROGRAMMING = NameError, TypeError, AttributeError, ImportError, SyntaxError, NotImplementedError  # never transient
 USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (limits.py)
 
 
 class Worker:
     """Connections with their limits share the work: `attempts` a request, at most `concurrency` in flight.
 
-    `stage` is the one on whose account the answers go; `own_source` is the name of a source outside the project,
-    `file.py:Class`: an error in its code stops the worker (`exchange` raises ConfigError once it has handed over what
-    was answered).
+    `stage` is the one on whose account the answers go. An error in the code of a source outside the project stops the
+    worker: `exchange` raises PluginError once it has handed over what was answered.
     """
 
     def __init__(
@@ -47,11 +47,9 @@ class Worker:
         attempts: int,
         concurrency: int,
         stage: str = "trace",
-        own_source: str = "",
     ) -> None:
         self.places = list(connections)
         self.attempts, self.concurrency, self._stage = attempts, concurrency, stage
-        self._own_source = own_source
         self._raised: set[str] = set()  # the requests at which its code has raised
         self._waiting: deque[PendingRequest] = deque()
         self._delayed = 0
@@ -186,27 +184,24 @@ class Worker:
     async def _ask(
         self, client: Connection, messages: list[dict[str, str]], sampling: JsonObject, request_id: str
     ) -> Reply:
-        """One answer. Raises Fault, for whatever an engine raises as well; ConfigError for an error in an own source.
+        """One answer. Raises Fault, for whatever an engine raises as well; PluginError for an error in an own source.
 
         What its code raises at one request only, and is no error of programming, is that request's fault.
         """
-        own = self._own_source
+        own = is_own(type(client))
         try:
-            asked = client.ask(messages, sampling)
-            if own and not inspect.isawaitable(asked):
-                raise ConfigError(f"{own}: `ask` is not async; write `async def ask(self, messages, sampling)`")
-            reply = await asked
+            reply = await client.ask(messages, sampling)
         except Exception as error:
             if own and isinstance(error, DistillError):
                 raise
             if own and type(error).__module__ == "builtins" and not isinstance(error, OSError):
-                line = raised_in(error, own)
+                fault = raised(error)
                 self._raised.add(request_id)
-                if line and (isinstance(error, PROGRAMMING) or (len(self._raised) > 1 and not self._answered)):
-                    raise ConfigError(line) from None
+                if fault and (isinstance(error, PROGRAMMING) or (len(self._raised) > 1 and not self._answered)):
+                    raise fault from None
             raise from_exception(error, client.deadline_s, client.host) from None
         if own:
-            _check_reply(reply, own)
+            _check_reply(client, reply)
         return reply
 
     async def _probe(self, client: Connection, limits: EndpointLimits) -> None:
@@ -298,15 +293,18 @@ class Worker:
         self._out.lines.append(encode(entry))
 
 
-def _check_reply(reply: object, own_source: str) -> None:
-    """Raise ConfigError for what is no Reply of two texts."""
+def _check_reply(source: Connection, reply: object) -> None:
+    """Raise PluginError for what is no Reply of two texts, an end that is known, and numbers from 0 on."""
     remedy = "return Reply(reasoning, content), two texts, of teacher.sources.base"
     if not isinstance(reply, Reply):
-        raise ConfigError(f"{own_source}: `ask` returned {_named(reply)}; {remedy}")
-    for name in ("reasoning", "content"):
-        if not isinstance(value := getattr(reply, name), str):
-            raise ConfigError(f"{own_source}: the Reply's {name} is {_named(value)}; {remedy}")
-
-
-def _named(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+        raise faulty(source, "ask", f"`ask` returned {shown(reply)}", remedy)
+    for name, text in (("reasoning", reply.reasoning), ("content", reply.content)):
+        if not isinstance(text, str):
+            raise faulty(source, "ask", f"the Reply's {name} is {shown(text)}", remedy)
+    if reply.finish_reason not in (known := get_args(FinishReason)):
+        fault = f"the Reply's finish_reason is {reply.finish_reason!r}"
+        raise faulty(source, "ask", fault, f"it is one of {', '.join(known)}")
+    numbers = reply.prompt_tokens, reply.completion_tokens, reply.cost_usd, reply.latency_s
+    if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
+        fault = f"the Reply's prompt_tokens, completion_tokens, cost_usd and latency_s are {numbers}"
+        raise faulty(source, "ask", fault, "give numbers from 0 on, or leave them out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from distill.config import Settings
 from distill.evaluation.suites import SUITES
@@ -41,8 +41,8 @@ class SetSettings(Settings):
 
     @field_validator("kind")
     @classmethod
-    def _is_a_kind(cls, kind: str) -> str:
-        return SUITES.check_name(kind)
+    def _is_a_kind(cls, kind: str, info: ValidationInfo) -> str:
+        return SUITES.check_name(kind, (info.context or {}).get("base"))
 
     @model_validator(mode="after")
     def _possible(self) -> SetSettings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from distill.config import Settings
 from distill.files.gaps import MISSING
@@ -134,8 +134,8 @@ class DataSettings(Settings):
 
     @field_validator("source")
     @classmethod
-    def _is_a_source(cls, source: str) -> str:
-        return SOURCES.check_name(source)
+    def _is_a_source(cls, source: str, info: ValidationInfo) -> str:
+        return SOURCES.check_name(source, (info.context or {}).get("base"))
 
     @field_validator("language")
     @classmethod

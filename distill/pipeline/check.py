@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.config import secret, validate
-from distill.errors import ConfigError, DataError, DiskFull, InputError
+from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import base_of, data_folder, refuse_the_same, settings_of
@@ -40,13 +40,16 @@ def check(run: Run, stages: Callable[[], Collection[str]] = tuple) -> None:
 def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
     """For the dry run: what a real run would stop at because of this machine, its keys and its files.
 
-    Nothing is sent or downloaded. Raises ConfigError for what is wrong whatever the machine.
+    Nothing is sent or downloaded. Raises ConfigError for what is wrong whatever the machine, a
+    file of one's own among it.
     """
     check_settings(run)
     found = []
     for look in (*_keys(run), *_of_stages(run, stages(), network=False)):
         try:
             look()
+        except PluginError:
+            raise
         except (InputError, DiskFull) as error:
             found.append(str(error))
     return found

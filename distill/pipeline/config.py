@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from distill.config import Settings
 from distill.errors import ConfigError
@@ -58,14 +58,14 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _known_sources(self) -> RunConfig:
+    def _known_sources(self, info: ValidationInfo) -> RunConfig:
         """An evaluation set comes from a source of pairs whose labels can measure, from the run's pairs, or mteb."""
         for number, entry in enumerate(self.evaluation.sets):
             if entry.source in ("tevatron", "texts"):
                 raise ValueError(f"evaluation.sets.{number}.source: {entry.source} has no graded passages")
             if entry.source not in ("pairs", "mteb"):
                 try:
-                    SOURCES.check_name(entry.source)
+                    SOURCES.check_name(entry.source, (info.context or {}).get("base"))
                 except ConfigError as error:
                     raise ValueError(f"evaluation.sets.{number}.source: {error}, or pairs, or mteb") from None
         return self

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distill.commands import FILE, Command, Several, only_one, writes_to
-from distill.plugins import external_file, is_external
+from distill.plugins import external_hash, is_external
 from distill.rerank.options import MODES, EngineOptions, InputOptions, engine_options, input_options
 
 if TYPE_CHECKING:
@@ -200,12 +200,9 @@ def _identity(model: str) -> str | dict[str, list[int]]:
 
 def _backend(name: str, started: str) -> str | dict[str, str]:
     """A built-in backend's name; of an external one the file and class, and the file's SHA-256."""
-    from distill import store
-
     if not is_external(name):
         return started
-    path = external_file(name, Path())
-    return {"class": f"{path.name}:{name.rpartition(':')[2]}", "sha256": store.file_hash(path)}
+    return {"class": Path(name).name, "sha256": external_hash(name, Path())}
 
 
 def _say(text: str) -> None:

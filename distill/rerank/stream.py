@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from distill.plugins import faulty
 from distill.records import Pair
-from distill.rerank.backends.base import Backend, Result, Task
+from distill.rerank.backends.base import Backend, Result, Task, faulty_step, finished_tasks
 from distill.rerank.modes import JudgementPlan, RawJudgement, Steps, steps
 from distill.rerank.student_format import Long
 
 CHUNK = 64  # pairs tokenised together
+MOST_IDLE = 1_000_000  # steps without a result: far more than the tokens that a student can write
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +54,7 @@ class Stream:
         self._requests: deque[RerankRequest] = deque()
         self._running: dict[Task, _Job] = {}
         self.tokens_read = 0
+        self._idle = 0  # steps without a result, in a row
 
     @property
     def running(self) -> int:
@@ -97,10 +100,16 @@ class Stream:
         self._feed()
         if not self._running:
             return bool(self._requests)
-        for task, result in self.backend.step():
+        finished = finished_tasks(self.backend)
+        self._idle = 0 if finished else self._idle + 1
+        if self._idle > MOST_IDLE:
+            raise faulty_step(self.backend, f"nothing {MOST_IDLE:,} times in a row, for {len(self._running)} tasks")
+        for task, result in finished:
             job = self._running.pop(task, None)
             if job is None:
-                continue
+                if isinstance(task.owner, _Job) and task.owner.request.over:
+                    continue  # given up before
+                raise faulty_step(self.backend, "a task that it was not given, or twice the same")
             job.request.running.discard(task)
             job.results[id(task)] = result
             if len(job.results) == len(job.tasks):
@@ -110,6 +119,8 @@ class Stream:
     def _feed(self) -> None:
         """Give the engine as many rows as it takes, one row of each request in turn."""
         room = self.backend.free
+        if room < 1 and not self._running and self._requests:
+            raise faulty(self.backend, "free", f"`free` is {room} while it has no task", "say how many it takes")
         idle = 0
         while room > 0 and self._requests and idle < len(self._requests):
             request = self._requests[0]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Iterable, Mapping
 
-from distill.errors import ConfigError, DistillError
+from distill.errors import DistillError, PluginError
+from distill.plugins import faulty, raised
 from distill.records import Pair, Trace
 from filters.base import Filter, GroupFilter, Key, Row, RowFilter, Tools
 from filters.engine.adjudicated import Adjudicated
@@ -29,12 +28,12 @@ def prepare(made: Filter, tools: Tools) -> RowFilter | GroupFilter:
     except Exception as error:
         raise failure(made, error) from None
     if not isinstance(prepared, RowFilter | GroupFilter):
-        raise ConfigError(f"filters.{made.name}: prepare returned {prepared!r}; end it with `return self`")
+        raise faulty_filter(made, "prepare", f"prepare returned {prepared!r}", "end it with `return self`")
     return prepared
 
 
 def reason_of(row_filter: RowFilter, pair: Pair, trace: Trace) -> str | None:
-    """What a row filter says of one trace. Raises ConfigError where that is no reason, or an external one raises."""
+    """What a row filter says of one trace. Raises PluginError where that is no reason, or an external one raises."""
     try:
         reason = row_filter(pair, trace)
     except Exception as error:
@@ -43,17 +42,17 @@ def reason_of(row_filter: RowFilter, pair: Pair, trace: Trace) -> str | None:
 
 
 def checked_reason(asked: Filter, reason: object, trace: Trace) -> str:
-    """The reason. Raises ConfigError where it is none, such as True or False, with what to return instead."""
+    """The reason. Raises PluginError where it is none, such as True or False, with what to return instead."""
     if isinstance(reason, str) and reason.strip():
         return reason
-    raise ConfigError(
-        f"filters.{asked.name}: returned {reason!r} for {_place(trace)}; return None to keep a trace, or a sentence "
-        "that says why to reject it"
+    fault = f"returned {reason!r} for {_place(trace)}"
+    raise faulty_filter(
+        asked, "__call__", fault, "return None to keep a trace, or a sentence that says why to reject it"
     )
 
 
 def outcomes_of(group_filter: GroupFilter, rows: Iterable[Row]) -> dict[Key, str | Pair]:
-    """What a group filter says of all rows. Raises ConfigError where that is no mapping of reasons and pairs."""
+    """What a group filter says of all rows. Raises PluginError where that is no mapping of reasons and pairs."""
     trace: Trace | None = None
 
     def passed_on() -> Iterable[Row]:
@@ -67,20 +66,17 @@ def outcomes_of(group_filter: GroupFilter, rows: Iterable[Row]) -> dict[Key, str
     except Exception as error:
         raise failure(group_filter, error, trace) from None
     if not isinstance(outcomes, Mapping):
-        raise ConfigError(
-            f"filters.{group_filter.name}: returned {type(outcomes).__name__}; return a dict with (pair_id, sample) of "
-            "each rejected trace and the reason, {} where all are kept"
-        )
+        wanted = "return a dict with (pair_id, sample) of each rejected trace and the reason, {} where all are kept"
+        raise faulty_filter(group_filter, "__call__", f"returned {type(outcomes).__name__}", wanted)
     return dict(outcomes)
 
 
 def checked_pair(asked: Filter, changed: Pair, trace: Trace) -> Pair:
-    """The pair that replaces the trace's. Raises ConfigError where it is another pair."""
+    """The pair that replaces the trace's. Raises PluginError where it is another pair."""
     if changed.pair_id == trace.pair_id:
         return changed
-    raise ConfigError(
-        f"filters.{asked.name}: returned another pair for {_place(trace)}; return dataclasses.replace(pair, label=...)"
-    )
+    fault = f"returned another pair for {_place(trace)}"
+    raise faulty_filter(asked, "__call__", fault, "return dataclasses.replace(pair, label=...)")
 
 
 def failure(asked: Filter, error: Exception, trace: Trace | None = None) -> Exception:
@@ -89,16 +85,15 @@ def failure(asked: Filter, error: Exception, trace: Trace | None = None) -> Exce
     A built-in one's exception is a fault of this project and stays as it is, with a note.
     """
     place = f" for {_place(trace)}" if trace else ""
-    if isinstance(error, DistillError):
-        return error
-    if type(asked).__module__.startswith("filters."):
+    fault = raised(error, f"filters.{asked.name}", place)
+    if fault is None and not isinstance(error, DistillError):
         error.add_note(f"in the filter {asked.name}{place}")
-        return error
-    file = getattr(sys.modules.get(type(asked).__module__), "__file__", None) or type(asked).__module__
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    line = f", line {lines[-1]}" if lines else ""
-    cause = " ".join(f"{type(error).__name__}: {error}".split())
-    return ConfigError(f"filters.{asked.name}: {file}{line} raised {cause}{place}; mend the filter and run again")
+    return fault or error
+
+
+def faulty_filter(asked: Filter, method: str, fault: str, remedy: str) -> PluginError:
+    """The error for what a filter's method has returned; see `distill.plugins.faulty`."""
+    return faulty(asked, method, fault, remedy, f"filters.{asked.name}")
 
 
 def _place(trace: Trace) -> str:

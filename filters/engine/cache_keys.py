@@ -16,8 +16,8 @@ from filters.settings import FilterSettings, files, make
 def keys(settings: FilterSettings, tools: Tools) -> list[str]:
     """One hash a filter of `filters.engine.build.build`: equal where it and all before it would say the same again.
 
-    Hashed are its settings, its tools and the bytes of its file and its rules. Not covered: what an external one's file
-    imports.
+    Hashed are its settings, its tools and the bytes of its file and its rules, of an external one also the modules next
+    to its file that it imports.
     """
     before = json.dumps([tools.identity.get("rows"), tools.seed])
     hashes = []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from distill.errors import ConfigError
 from distill.records import Pair
 from filters.base import GroupFilter, Key, Row
-from filters.engine.build import checked_pair, checked_reason, outcomes_of
+from filters.engine.build import checked_pair, checked_reason, faulty_filter, outcomes_of
 from filters.engine.shards import Shard, is_accepted, pairs_of, read_traces, traces_left
 
 Changes = list[tuple[int, int, Pair]]  # place of the filter in the list, number of the shard, the changed pair
@@ -16,7 +15,7 @@ Changes = list[tuple[int, int, Pair]]  # place of the filter in the list, number
 def run_group(group_filter: GroupFilter, place: int, shards: Sequence[Shard], accepted: frozenset[Key]) -> Changes:
     """Enter what the filter at `place` of the list says of all rows that are left into the shards; the changed pairs.
 
-    Raises ConfigError where it says nothing that can be used.
+    Raises PluginError where it says nothing that can be used.
     """
     outcomes = outcomes_of(group_filter, _rows_left(shards))
     changes: Changes = []
@@ -32,10 +31,8 @@ def run_group(group_filter: GroupFilter, place: int, shards: Sequence[Shard], ac
         elif not is_accepted(trace, accepted):
             shard.rejections[row] = (place, checked_reason(group_filter, outcome, trace))
     if outcomes:
-        raise ConfigError(
-            f"filters.{group_filter.name}: returned the key {next(iter(outcomes))!r}, which no trace of its rows has; "
-            "its keys are (trace.pair_id, trace.sample)"
-        )
+        fault = f"returned the key {next(iter(outcomes))!r}, which no trace of its rows has"
+        raise faulty_filter(group_filter, "__call__", fault, "its keys are (trace.pair_id, trace.sample)")
     return changes
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from reprlib import repr as short
+from typing import Literal, cast, get_args
+
+from distill.plugins import faulty, shown
+from distill.prompts import END_THINK, PROMPTS
 
 Mode = Literal["think", "direct"]
 
@@ -16,14 +20,35 @@ class Target(ABC):
 
     modes: tuple[Mode, ...] = ("direct",)
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not cls.modes or not set(cls.modes) <= set(get_args(Mode)):
+            raise TypeError(f"{cls.__name__}.modes is {cls.modes!r}; write a tuple of {', '.join(get_args(Mode))}")
+
     @abstractmethod
     def completions(self, reasoning: str, grade: int, prompt: str) -> list[tuple[str, str]]:
         """[(kind of row, what the student writes)] of one trace, without the end-of-text token.
 
-        Usually one; several make as many training rows of the trace. The verdict comes right after `</think>`, where
-        the score is read. `distill.prompts.completion` writes the usual forms; it raises ValueError for a grade beyond
-        the scale of `prompt`.
+        `grade` is the verdict to learn (rank1: 1 for true, 0 for false), `prompt` the name of the prompt, which has the
+        words of the grades. Usually one row; several make as many training rows of the trace. The verdict comes right
+        after `</think>`, where the score is read. `distill.prompts.completion` writes the usual forms; it raises
+        ValueError for a grade beyond the scale of `prompt`.
         """
+
+    def checked(self, reasoning: str, grade: int, prompt: str) -> list[tuple[str, str]]:
+        """`completions`. Raises PluginError where they are none, or one lacks the verdict after `</think>`."""
+        verdict = f"{END_THINK}{PROMPTS[prompt].verdicts[grade]}"
+        rows: object = self.completions(reasoning, grade, prompt)
+        fault = shown(rows) if not isinstance(rows, list | tuple) else "" if rows else "no row"
+        for row in rows if isinstance(rows, list | tuple) else ():
+            if not (isinstance(row, tuple) and len(row) == 2 and all(isinstance(text, str) for text in row)):
+                fault = short(row)
+            elif verdict not in row[1]:
+                fault = f"a text without {verdict!r}: {short(row[1])}"
+        if fault:
+            remedy = f"return [(kind of row, text)], the text with the grade's verdict, here {verdict!r}"
+            raise faulty(self, "completions", f"`completions` returned {fault}", remedy)
+        return list(cast(list[tuple[str, str]], rows))
 
     @property
     def mode(self) -> Mode:
@@ -33,4 +58,4 @@ class Target(ABC):
     def rows_with_reasoning(self) -> list[bool]:
         """For each training row of a trace, whether the reasoning is in it."""
         mark = "some reasoning"
-        return [mark in text for _, text in self.completions(mark, 0, "rank1")]
+        return [mark in text for _, text in self.checked(mark, 0, "rank1")]

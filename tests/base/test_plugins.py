@@ -6,7 +6,6 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -18,12 +17,6 @@ class Shape(ABC):
     """What the tests' plug-ins are."""
 
     @abstractmethod
-    def area(self) -> float: ...
-
-
-class Sized(Protocol):
-    side: int
-
     def area(self) -> float: ...
 
 
@@ -116,16 +109,6 @@ def test_faults_of_an_external_one_are_one_line(
     with pytest.raises(ConfigError, match=message) as raised:
         SHAPES.load("own.py:Mine", tmp_path)
     assert "\n" not in str(raised.value)
-
-
-def test_a_protocol_as_the_base_names_the_members_that_are_missing(tmp_path: Path) -> None:
-    kind = Kind("size", "shapes_of_a_test", Sized)
-    (tmp_path / "own.py").write_text(
-        "class Mine:\n side: int\n def area(self):\n  return 1\nclass Half:\n def area(self):\n  return 1\n"
-    )
-    assert kind.load("own.py:Mine", tmp_path)().area() == 1
-    with pytest.raises(ConfigError, match="own.py:Half: Half is no size; it lacks `side` of .*Sized"):
-        kind.load("own.py:Half", tmp_path)
 
 
 def test_the_module_is_light() -> None:

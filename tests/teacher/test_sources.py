@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -82,15 +81,19 @@ def test_a_wrong_source_of_ones_own_stops_with_its_line_and_keeps_what_was_answe
         return trace(make_pairs(9), settings, tmp_path / "traces", quiet=True)
 
     for old, new, told in (
-        ("return Reply(", "return Replyy(", "mine.py:Mine: line 11 raised NameError: name 'Replyy'"),
-        ("return Reply(", "return {}[3]  # (", "mine.py:Mine: line 11 raised KeyError: 3"),
-        ("    async def", "    def", "mine.py:Mine: `ask` is not async; write `async def ask("),
-        ("messages, sampling", "messages", "mine.py:Mine: TypeError: Mine.ask() takes 2 positional arguments"),
-        ("return Reply(", "return None  # (", "mine.py:Mine: `ask` returned None; return Reply("),
-        ("return Reply(", "return word  # (", "mine.py:Mine: `ask` returned a str; return Reply("),
-        ("word, prompt", "True, prompt", "mine.py:Mine: the Reply's content is a bool; return Reply("),
+        ("return Reply(", "return Replyy(", r"mine.py:Mine: .*mine.py, line 11 raised NameError: name 'Replyy'"),
+        ("return Reply(", "return {}[3]  # (", r"mine.py:Mine: .*mine.py, line 11 raised KeyError: 3"),
+        ("    async def", "    def", r"mine.py:Mine: `ask` is not async; write `async def ask\("),
+        (
+            "messages, sampling",
+            "messages",
+            r"mine.py:Mine: `ask` takes \(self, messages\); write `async def ask\(.*line 8",
+        ),
+        ("return Reply(", "return None  # (", r"mine.py:Mine: `ask` returned None; return Reply\("),
+        ("return Reply(", "return word  # (", r"mine.py:Mine: `ask` returned a str; return Reply\("),
+        ("word, prompt", "True, prompt", r"mine.py:Mine: the Reply's content is a bool; return Reply\("),
     ):
-        with pytest.raises(ConfigError, match=re.escape(told)) as refused:
+        with pytest.raises(ConfigError, match=told) as refused:
             traced(OWN.replace(old, new))
         assert "\n" not in str(refused.value)
     with pytest.raises(ConfigError, match="line 10 raised NameError"):

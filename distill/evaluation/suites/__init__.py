@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distill.evaluation.suites.base import Layout, Suite, Texts, plain
 from distill.files.gaps import MISSING, Gaps
-from distill.plugins import Kind, external_files
+from distill.plugins import Kind, external_files, faulty, shown
 
 SUITES = Kind("kind of evaluation set", "distill.evaluation.suites", Layout, besides=("hub",))
 
@@ -32,7 +32,9 @@ def read(
     """
     layout, gaps = SUITES.load(kind, base)(), Gaps(missing, "evaluation.sets, missing")
     collection = texts() if layout.beir_shaped else _NO_TEXTS
-    suite = layout.read(folder, split, collection, gaps) if own_lists else plain(kind, collection)
+    suite: object = layout.read(folder, split, collection, gaps) if own_lists else plain(kind, collection)
+    if not isinstance(suite, Suite):
+        raise faulty(layout, "read", f"`read` returned {shown(suite)}", "return a Suite, such as plain(NAME, texts)")
     gaps.check()
     return replace(suite, left_out={**collection.left_out, **gaps.counts()})
 

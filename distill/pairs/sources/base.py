@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, wraps
 from pathlib import Path
+from reprlib import repr as short
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError
 from distill.files.rows import SPLITS, is_junk, similar_split
+from distill.plugins import faulty, is_own, shown
 
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
 Passage = tuple[str, str, str]  # place (file and line), id, text
 Query = tuple[str, str, str, str | None]  # place, id, text, instruction
 Label = tuple[str, str, str, float | None]  # place, query, passage, grade; None: listed, not judged
+Types = type | tuple[type, ...]
+# What each method yields, for messages, and the types that are checked in a source of one's own.
+YIELDS: dict[str, tuple[str, tuple[Types, ...]]] = {
+    "passages": ("(place, passage id, text)", (str, str, str)),
+    "queries": ("(place, query id, text, instruction or None)", (str, str, str, (str, NoneType))),
+    "labels": ("(place, query id, passage id, grade or None)", (str, str, str, (int, float, NoneType))),
+    "negatives": ("(query id, passage id)", (str, str)),
+}
 
 
 class Source(ABC):
@@ -35,6 +46,11 @@ class Source(ABC):
 
     holds: tuple[str, str] = ("the queries", "the passages")
     """What an error calls the places of the queries and of the passages."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for method in YIELDS.keys() & vars(cls).keys() if is_own(cls) else ():
+            setattr(cls, method, _checked(method, vars(cls)[method]))
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,6 +105,23 @@ class Source(ABC):
     def negatives(self, split: str | None) -> Iterator[tuple[str, str]]:
         """(query, passage) of hard negatives that the source lists without having judged them, best first."""
         return iter(())
+
+
+def _checked(method: str, rows_of: Callable[..., object]) -> Callable[..., Iterator[object]]:
+    """The method, with each row that it yields looked at: PluginError for one of another form."""
+    form, types = YIELDS[method]
+
+    @wraps(rows_of)
+    def checked(self: Source, *split: str | None) -> Iterator[object]:
+        rows = rows_of(self, *split)
+        if not isinstance(rows, Iterable):
+            raise faulty(self, method, f"`{method}` returned {shown(rows)}", f"yield {form}, once for each")
+        for row in rows:
+            if not isinstance(row, tuple) or len(row) != len(types) or not all(map(isinstance, row, types)):
+                raise faulty(self, method, f"`{method}` yielded {short(row)}", f"yield {form}; ids and texts are str")
+            yield row
+
+    return checked
 
 
 # Values of one column that are surely meant to be the split that is asked for.

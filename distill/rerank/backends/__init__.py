@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from distill.errors import InputError
-from distill.plugins import Kind, is_external
+from distill.plugins import Kind, faulty, is_external, shown
 from distill.rerank.backends.base import Backend, EngineSettings
 
 BACKENDS: Kind[Backend] = Kind(
@@ -21,7 +21,13 @@ PREFERRED = ("transformers", "vllm", "openai")  # the order in which messages na
 
 def backend_of(model: str, name: str, settings: EngineSettings) -> Backend:
     """The engine of that name, started. Raises InputError as `backend_name` does, and where its package is missing."""
-    return BACKENDS.load(backend_name(name, settings.base_url)).start(model, settings)
+    made = BACKENDS.load(backend_name(name, settings.base_url))
+    backend: object = made.start(model, settings)
+    if not isinstance(backend, Backend):
+        raise InputError(f"{name}: `start` returned {shown(backend)}; return a {made.__name__}")
+    if not hasattr(backend, "form"):
+        raise faulty(backend, "start", "has no `form`", "set self.form = form_of(model) in it")
+    return backend
 
 
 def backend_name(name: str, base_url: str | None = None) -> str:

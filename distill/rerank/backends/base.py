@@ -5,15 +5,21 @@ An engine runs many rows together and takes new ones while others run; it knows 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from reprlib import repr as short
+from typing import Any, Literal, get_args
 
+from distill.errors import PluginError
+from distill.plugins import faulty, is_own, shown
 from distill.records import Pair
 from distill.rerank.student_format import StudentFormat
 
 Finish = Literal["read", "stop", "length", "no_end"]
+FINISHES = frozenset(get_args(Finish))
+AT_MOST = 1.01  # the verdicts' probabilities together; more than 1 by rounding
 
 
 @dataclass(slots=True, eq=False)
@@ -67,11 +73,20 @@ class EngineSettings:
 
 
 class Backend(ABC):
-    """An engine. One thread uses it; `step` returns what is finished and never waits for more work."""
+    """An engine. One thread uses it; `step` returns what is finished and never waits for more work.
+
+    `form` is the student's format (`distill.rerank.student_format.form_of`), which `start` sets; `name` is for messages
+    and files, by default the class's.
+    """
 
     name: str
     form: StudentFormat
     by_query = False  # whether rows of one query should come one after another, to share their beginning
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     @classmethod
     @abstractmethod
@@ -93,8 +108,57 @@ class Backend(ABC):
 
     @abstractmethod
     def step(self) -> list[tuple[Task, Result]]:
-        """One step of everything that was added; what is finished, [] where nothing is."""
+        """One step of everything that was added: (task, result) of what is finished, [] where nothing is.
+
+        Each task that was added and not dropped comes once, the very object.
+        """
 
     @abstractmethod
     def close(self) -> None:
         """Give memory and connections back."""
+
+
+def finished_tasks(backend: Backend) -> list[tuple[Task, Result]]:
+    """A step of the backend, looked at. Raises PluginError for a result that cannot be one of its task."""
+    rows: object = backend.step()
+    if not isinstance(rows, list):
+        raise faulty_step(backend, shown(rows))
+    for row in rows:
+        if not isinstance(row, tuple) or [type(part) for part in row] != [Task, Result]:
+            raise faulty_step(backend, short(row))
+        if fault := _fault(backend, *row):
+            raise faulty_step(backend, fault)
+    return rows
+
+
+def _fault(backend: Backend, task: Task, result: Result) -> str:
+    """What of a result cannot be; a NaN of a built-in backend is the student's, and stays."""
+    if result.finish not in FINISHES or (result.finish == "read") == (task.max_new > 0):
+        return f"finish {result.finish!r} for a task with max_new {task.max_new}"
+    if not isinstance(result.ids, list):
+        return f"ids that are {shown(result.ids)}"
+    if result.logprobs is None:
+        return "" if task.max_new else "no logprobs for a task with max_new 0"
+    if not isinstance(result.logprobs, list | tuple) or len(result.logprobs) != len(backend.form.verdicts):
+        return f"logprobs {short(result.logprobs)}"
+    if not _are_log_probs(result.logprobs, nan=not is_own(type(backend))):
+        return f"logprobs {short(result.logprobs)}, which are no logarithms of probabilities"
+    return ""
+
+
+def faulty_step(backend: Backend, fault: str) -> PluginError:
+    """The error for what `step` has returned."""
+    remedy = (
+        "return [(task, Result(ids, finish, logprobs))], finish read where max_new is 0, else stop, length or no_end, "
+        f"logprobs {len(backend.form.verdicts)} natural logarithms, one a verdict in the form's order"
+    )
+    return faulty(backend, "step", f"`step` returned {fault}", remedy)
+
+
+def _are_log_probs(values: Sequence[float], nan: bool) -> bool:
+    """Whether they can be logarithms of the probabilities of different words; `nan` says what is said of a NaN."""
+    try:
+        total = sum(map(math.exp, values))
+    except (TypeError, OverflowError):
+        return False
+    return nan if math.isnan(total) else total <= AT_MOST
