@@ -85,6 +85,11 @@ class Kind(Generic[T]):
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}; or FILE.py:Class"
         raise ConfigError(f"{name!r} is no {self.word}; {hint}")
 
+    def resolved(self, name: object, base: Path | None) -> str:
+        """The checked name; an external one's path as seen from `base`, the configuration's folder, and loaded."""
+        checked = self.check_name(name, base)
+        return str(base / checked) if base and is_external(checked) else checked
+
     def load(self, name: str, folder: Path = Path()) -> type[T]:
         """The class of a built-in or an external one; `folder` is what an external one's path is relative to.
 

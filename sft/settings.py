@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from distill.config import Settings, resolve_path
+from distill.config import Settings
 from distill.plugins import is_external
 from distill.prompts import PROMPT_NAME, PROMPTS
 from sft.scratch import ScratchSettings
@@ -118,23 +118,18 @@ class StudentSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any, info: ValidationInfo) -> Any:
+    def _short(cls, value: Any) -> Any:
         value = {"target": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or not isinstance(value.get("target"), str):
             return value
-        target, base = value["target"], (info.context or {}).get("base")
-        if is_external(target):
-            path, _, name = target.rpartition(":")
-            target, default = f"{resolve_path(base, path) if base else path}:{name}", name.lower()
-        else:
-            default = target if target in TARGETS.names() else ""
-        return {**value, "target": target, "name": value.get("name") or default}
+        target = value["target"]
+        known = is_external(target) or target in TARGETS.names()
+        return {**value, "name": value.get("name") or (target.rpartition(":")[2].lower() if known else "")}
 
     @field_validator("target")
     @classmethod
-    def _known(cls, target: str) -> str:
-        TARGETS.load(target)
-        return target
+    def _known(cls, target: str, info: ValidationInfo) -> str:
+        return TARGETS.resolved(target, (info.context or {}).get("base"))
 
 
 class SftSettings(Settings):

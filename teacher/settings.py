@@ -14,7 +14,6 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationInf
 
 from distill.answers import JsonObject
 from distill.config import Settings, resolve_path, secret
-from distill.errors import ConfigError
 from distill.plugins import external_hash, is_external
 from distill.prompts import PROMPT_NAME
 
@@ -37,11 +36,7 @@ def _source(value: str, info: ValidationInfo) -> str:
     """The source's name, an own one's path as seen from the configuration's file."""
     from teacher.sources import SOURCES
 
-    try:
-        name = SOURCES.check_name(value)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return (_beside(name, info) or name) if is_external(name) else name
+    return SOURCES.resolved(value, (info.context or {}).get("base"))
 
 
 PathBeside = Annotated[str, AfterValidator(_beside)]

@@ -12,6 +12,7 @@ from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut, first_stage, suite_of
 from distill.pipeline.sources import base_of
 from distill.pipeline.stage import Stage
+from distill.plugins import external_files
 from distill.prompts import PROMPTS
 from distill.records import Judgement, Pair, make_pair
 from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, as_json
@@ -31,7 +32,8 @@ def _settings(run: Run) -> Json:
 
 
 def _inputs(run: Run) -> Counts:
-    return {"students": run.data_hash("students"), **HeldOut(run).inputs()}
+    backend = run.file_hashes(external_files([run.config.scoring.backend], run.base))
+    return {"students": run.data_hash("students"), **HeldOut(run).inputs(), **backend}
 
 
 def systems(run: Run) -> dict[str, tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from distill import store
-from distill.plugins import external_file, is_external
+from distill.plugins import external_hash, is_external
 from distill.records import Judgement, Pair, digest
 from distill.rerank.backends import backend_name, backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
@@ -164,8 +164,7 @@ def backend_identity(scoring: ScoringSettings) -> str | dict[str, str]:
     name = scoring.backend
     if not is_external(name):
         return backend_name(name, scoring.base_url)
-    path = external_file(name, Path())
-    return {"class": f"{path.name}:{name.rpartition(':')[2]}", "sha256": store.file_hash(path)}
+    return {"class": Path(name).name, "sha256": external_hash(name, Path())}
 
 
 def student_files(model: str) -> list[Path]:

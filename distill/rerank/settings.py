@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from distill.config import Settings
+from distill.rerank.backends import BACKENDS
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -36,6 +37,11 @@ class ScoringSettings(Settings):
     engine: dict[str, Any] = Field(
         {}, description="arguments of vllm.LLM; backend openai: served (the model's name there) and timeout_s"
     )
+
+    @field_validator("backend")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        return name if name == "auto" else BACKENDS.resolved(name, (info.context or {}).get("base"))
 
     @model_validator(mode="after")
     def _possible(self) -> ScoringSettings:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from distill.plugins import own_faults
 from distill.processes import cores, die_with_parent
 from distill.records import Judgement, Pair
 from distill.rerank.jobs import WEIGHTS, Student, student_files
@@ -54,6 +55,7 @@ class Worker:
         self._judged: list[tuple[int, Judgement]] = []
         self._errors: list[BaseException] = []
 
+    @own_faults()
     def exchange(self, student: Student | None, pairs: Numbered) -> Report:
         """Take pairs in, work for a while, and report. Another student than before only once all pairs are judged."""
         report = Report()
