@@ -126,6 +126,16 @@ def load_causal_lm(path: str, revision: str | None = None, **arguments: Any) -> 
     return model
 
 
+def fast_bf16() -> bool:
+    """Whether this machine's CPU multiplies matrices in bfloat16 faster than in float32: by AVX512-BF16 or AMX, or the
+    like on ARM. Others emulate it, more slowly than float32."""
+    import torch
+
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.12
+        return False
+    return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def check_head(path: str, config: PretrainedConfig) -> None:
     """Raises InputError where the configuration says that the checkpoint is an encoder or has another kind of head."""
     from transformers.models.auto.modeling_auto import (

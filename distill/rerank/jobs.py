@@ -61,9 +61,9 @@ class Student:
         """The student with backend and dtype as this machine has them, so that all workers have the same."""
         changes = {"backend": self.backend}
         if self.backend == "transformers" and self.scoring.dtype == "auto":
-            from distill.rerank.backends.transformers import device_of, dtype_of
+            from distill.rerank.backends.loading import device_of, dtype_of
 
-            changes["dtype"] = dtype_of(device_of(self.device).type)
+            changes["dtype"] = dtype_of(self.model, device_of(self.device).type)
         return replace(self, scoring=self.scoring.model_copy(update=changes))
 
     def start(self) -> Backend:

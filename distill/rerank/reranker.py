@@ -75,6 +75,7 @@ class Reranker:
         calibration: str | Calibration | None = "auto",
         window: Window | None = None,
         device: str | None = None,
+        dtype: str | None = None,
         base_url: str | None = None,
         api_key_env: str | None = None,
         engine: Mapping[str, Any] | None = None,
@@ -90,7 +91,7 @@ class Reranker:
         if samples > 1 and temperature <= 0:
             raise InputError(f"samples {samples} at temperature {temperature} would all be the same; raise it above 0")
         if isinstance(model, str):
-            settings = EngineSettings(batch, prompt, device, base_url, api_key_env, dict(engine or {}))
+            settings = EngineSettings(batch, prompt, device, base_url, api_key_env, dict(engine or {}), dtype)
             self.backend: Backend = backend_of(model, backend, settings)
             self.name = model
         else:

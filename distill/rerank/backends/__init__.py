@@ -13,7 +13,11 @@ from distill.plugins import Kind, faulty, is_external, shown
 from distill.rerank.backends.base import Backend, EngineSettings
 
 BACKENDS: Kind[Backend] = Kind(
-    "backend", "distill.rerank.backends", Backend, besides=("slots",), relative_to="the working folder"
+    "backend",
+    "distill.rerank.backends",
+    Backend,
+    besides=("head", "loading", "slots"),
+    relative_to="the working folder",
 )
 
 PREFERRED = ("transformers", "vllm", "openai")  # the order in which messages name them

@@ -61,7 +61,7 @@ class Result:
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """How an engine is started. `batch` is in rows; `prompt` names the student's prompt where its folder does not;
-    `engine` are arguments of the backend's own; `dtype` is a name of torch's, None for the backend's own choice."""
+    `engine` are arguments of the backend's own; `dtype` is torch's name, auto (or None) for its own choice."""
 
     batch: int | None = None
     prompt: str | None = None

@@ -72,8 +72,8 @@ class SlotCache(Cache):
         mask = torch.arange(self.end, device=device)[None, :] <= self.at[:, None]
         return mask[:, None, None, :], self.at[:, None]
 
-    def join(self, prefilled: DynamicCache, row: int, pad: int, length: int) -> None:
-        """Take in row `row` of a prefilled, left-padded batch: its last `length` positions, after `pad` of padding."""
+    def join(self, prefilled: DynamicCache, row: int, length: int) -> None:
+        """Take in row `row` of a prefilled batch that is padded on the right: its first `length` positions."""
         if not self.held:
             self.held = [_Layer(self) for _ in prefilled.layers]
             self.layers = list(self.held)
@@ -82,8 +82,8 @@ class SlotCache(Cache):
         slot = len(self.lengths) - 1
         theirs: Any
         for mine, theirs in zip(self.held, prefilled.layers, strict=True):
-            mine.keys[slot, :, :length] = theirs.keys[row, :, pad : pad + length]
-            mine.values[slot, :, :length] = theirs.values[row, :, pad : pad + length]
+            mine.keys[slot, :, :length] = theirs.keys[row, :, :length]
+            mine.values[slot, :, :length] = theirs.values[row, :, :length]
 
     def remove(self, slot: int) -> None:
         """Free a slot: the last row moves into it."""

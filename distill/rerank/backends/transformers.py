@@ -1,8 +1,9 @@
 """The transformers backend: CPU, MPS or GPU, batched with a KV cache, rows refilled as others end.
 
-Waiting rows are prefilled together (sorted by length, padded on the left) as soon as a quarter of the batch is free,
-and then decoded with those that run. A row is done one step after its `</think>`, where the log-probabilities of the
-verdicts are read, so that no second pass is needed.
+Readings are batched by like length, without a cache. Rows that write are prefilled together as soon as a quarter of the
+batch is free, and then decoded with those that run. All are padded on the right, where a causal model needs no mask.
+A row is done one step after its `</think>`, where the log-probabilities of the verdicts are read, so that no second
+pass is needed.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.errors import InputError, first_line
 from distill.rerank.backends.base import Backend, EngineSettings, Result, Task
-from distill.rerank.student_format import StudentFormat, form_of
-from distill.weights import load_causal_lm
+from distill.rerank.backends.loading import load
+from distill.rerank.student_format import StudentFormat
 
-# Prefill reads this many tokens together at most, padding included: more gains nothing on a CPU and costs memory.
-PREFILL_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 16_384}
+# So many tokens are read together at most, padding included: on a CPU what a layer makes of more leaves its caches.
+PREFILL_TOKENS = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
 BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
 
 
@@ -103,60 +103,64 @@ class TransformersBackend(Backend):
     # --- a prefill ---------------------------------------------------------------------------------------------------
 
     def _prefill(self, room: int) -> list[tuple[Task, Result]]:
+        """Readings, or rows that write: never both, since only the latter need a cache."""
         import torch
         from transformers import DynamicCache
 
         tasks = self._taken(room)
         longest = max(len(task.ids) for task in tasks)
-        pad = [longest - len(task.ids) for task in tasks]
-        ids = torch.tensor([[0] * p + task.ids for p, task in zip(pad, tasks, strict=True)], device=self.device)
-        mask = torch.tensor([[0] * p + [1] * len(t.ids) for p, t in zip(pad, tasks, strict=True)], device=self.device)
-        writing = any(task.max_new for task in tasks)
-        cache = DynamicCache() if writing else None
-        logits = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-            use_cache=writing,
-            logits_to_keep=1,
-            **{self._cache_name: cache},
-        ).logits[:, -1]
+        ids = torch.tensor([task.ids + [0] * (longest - len(task.ids)) for task in tasks], device=self.device)
+        last = torch.tensor([len(task.ids) - 1 for task in tasks], device=self.device)
+        if not tasks[0].max_new:
+            logits = self._logits(last, True, input_ids=ids, use_cache=False)
+            read = self._verdicts(logits, list(range(len(tasks))))
+            return [(task, Result([], "read", values)) for task, values in zip(tasks, read, strict=True)]
+        cache = DynamicCache()
+        logits = self._logits(last, False, input_ids=ids, use_cache=True, **{self._cache_name: cache})
         rows = [_Row(task, draws=self._generator(task)) for task in tasks]
-        reads = [at for at, task in enumerate(tasks) if not task.max_new]
-        found = [
-            (tasks[at], Result([], "read", values))
-            for at, values in zip(reads, self._verdicts(logits, reads), strict=True)
-        ]
-        chosen = self._choose(logits, rows)
-        for at, row in enumerate(rows):
-            if not row.task.max_new:
-                continue
-            result = self._write(row, chosen[at])
+        ended = []
+        for at, (row, token) in enumerate(zip(rows, self._choose(logits, rows), strict=True)):
+            result = self._write(row, token)
             if result is not None:
-                found.append((row.task, result))
+                ended.append((row.task, result))
                 continue
             if self._cache is None:
                 from distill.rerank.backends.slots import SlotCache
 
                 self._cache = SlotCache(self.batch)
-            self._cache.join(cache, at, pad[at], len(row.task.ids))
+            self._cache.join(cache, at, len(row.task.ids))
             self._rows.append(row)
-            self._next.append(chosen[at])
-        return found
+            self._next.append(token)
+        return ended
 
     def _taken(self, room: int) -> list[Task]:
-        """The next tasks, within the slots that are free and the tokens of one prefill; readings need no slot."""
+        """The task that has waited longest, and those of its kind and of like length: within the tokens of one prefill,
+        and, where they write, within the slots that are free."""
+        first = self._waiting[0]
+        like = [task for task in self._waiting if (task.max_new > 0) == (first.max_new > 0)]
+        like.sort(key=lambda task: abs(len(task.ids) - len(first.ids)))
+        most = min(4 * self.batch, room if first.max_new else 4 * self.batch)
         tasks: list[Task] = []
-        longest, slots = 0, 0
-        while self._waiting:
-            task = self._waiting[0]
+        longest = 0
+        for task in like[:most]:
             longest = max(longest, len(task.ids))
-            slots += task.max_new > 0
-            full = slots > room or len(tasks) >= 4 * self.batch
-            if tasks and (full or longest * (len(tasks) + 1) > self._prefill_tokens):
+            if tasks and longest * (len(tasks) + 1) > self._prefill_tokens:
                 break
-            tasks.append(self._waiting.popleft())
+            tasks.append(task)
+        taken = set(tasks)
+        self._waiting = deque(task for task in self._waiting if task not in taken)
         return tasks
+
+    def _logits(self, last: Any, exact: bool, **inputs: Any) -> Any:
+        """The model's logits (rows, vocabulary) at the position `last` of each row; `exact` for reading verdicts."""
+        from distill.rerank.backends.head import VerdictHead
+
+        head = self.model.get_output_embeddings()
+        self.model.set_output_embeddings(VerdictHead(head, last, self.form.verdicts if exact else ()))
+        try:
+            return self.model(**inputs).logits[:, -1]
+        finally:
+            self.model.set_output_embeddings(head)
 
     # --- a step ------------------------------------------------------------------------------------------------------
 
@@ -164,14 +168,16 @@ class TransformersBackend(Backend):
         import torch
 
         mask, positions = self._cache.advance(self.device)
-        logits = self.model(
+        closing = [slot for slot, row in enumerate(self._rows) if row.closing]
+        logits = self._logits(
+            torch.zeros(len(self._rows), dtype=torch.long, device=self.device),
+            bool(closing),
             input_ids=torch.tensor(self._next, device=self.device)[:, None],
             attention_mask=mask,
             position_ids=positions,
             use_cache=True,
             **{self._cache_name: self._cache},
-        ).logits[:, -1]
-        closing = [slot for slot, row in enumerate(self._rows) if row.closing]
+        )
         verdicts = dict(zip(closing, self._verdicts(logits, closing), strict=True))
         chosen = self._choose(logits, self._rows)
         found, ended = [], []
@@ -231,43 +237,3 @@ class TransformersBackend(Backend):
         import torch
 
         return torch.Generator().manual_seed(task.seed) if task.temperature > 0 and task.max_new else None
-
-
-def load(
-    path: str, device: str | None = None, prompt: str | None = None, dtype: str | None = None
-) -> tuple[Any, StudentFormat]:
-    """(model, form) of a folder or hub name, on the given device or the best there is.
-
-    Raises InputError where it cannot be loaded or scored, and for layers that are not plain attention.
-    """
-    from transformers import DynamicCache
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    form = form_of(path, prompt=prompt)
-    where = device_of(device)
-    model = load_causal_lm(path, dtype=dtype or dtype_of(where.type), attn_implementation="sdpa")
-    if any(type(layer).__name__ != "DynamicLayer" for layer in DynamicCache(config=model.config).layers):
-        raise InputError(
-            f"{path}: has layers that are not full attention, which the transformers backend does not run; use vllm"
-        )
-    model.to(where)
-    return model.eval(), form
-
-
-def device_of(device: str | None) -> Any:
-    """The torch.device of that name, the best there is for None. Raises InputError where it cannot be used."""
-    import torch
-
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=device or best).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
-        raise InputError(
-            f"device {device or best!r} cannot be used here ({first_line(error)}); leave --device out for {best}"
-        ) from None
-
-
-def dtype_of(device_type: str) -> str:
-    """The dtype of the weights on a kind of device where none is named; part of a judgement's identity."""
-    return "float32" if device_type == "cpu" else "bfloat16"
