@@ -9,6 +9,7 @@ from typing import TypeVar
 from distill.errors import DataError
 from distill.files.texts import passage_rows
 from distill.files.topics import queries_of
+from distill.files.values import check_forms
 
 T = TypeVar("T")
 
@@ -19,23 +20,18 @@ def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
     places: dict[str, str] = {}
     for row in queries_of(path):
         _put(queries, places, row.where, row.id, (row.text, row.instruction))
+    check_forms(queries, str(path))
     return queries
 
 
 def read_passages(path: Path, wanted: Collection[str]) -> dict[str, str]:
-    """{passage: text} of those wanted, the title before the text. Raises DataError with file and line, or naming a
-    passage that is not there."""
+    """{passage: text} of those wanted that are there, title and text joined. Raises DataError with file and line."""
     passages: dict[str, str] = {}
     places: dict[str, str] = {}
     for row in passage_rows(path):
         if row.id in wanted:
             _put(passages, places, row.where, row.id, row.text)
-    missing = sorted(set(wanted) - set(passages))
-    if missing:
-        raise DataError(
-            f"{path}: {len(missing):,} passages of the run have no text here, the first is {missing[0]!r}; "
-            "give the corpus that the run was made from"
-        )
+    check_forms(passages, str(path))
     return passages
 
 

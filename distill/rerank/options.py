@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distill.commands import FILE, collected
+from distill.files.gaps import MISSING
 
 if TYPE_CHECKING:
     from distill.records import Pair
@@ -107,13 +109,16 @@ class InputOptions:
     corpus: Path
     run: Path
     depth: int | None
+    missing: float
 
     def pairs(self) -> list[Pair]:
-        """The pairs of the run, its lists cut at the depth.
+        """The pairs of the run, its lists cut at the depth; those without a text are left out, and counted on stderr.
 
-        Raises DataError for a query or passage without a text, InputError for a depth below 1.
+        Raises DataError where more of the queries or passages than the share `missing` have no text, InputError for a
+        depth below 1.
         """
-        from distill.errors import DataError, InputError
+        from distill.errors import InputError
+        from distill.files.gaps import Gaps
         from distill.files.runs import ranked, read_run
         from distill.records import make_pair
         from distill.rerank.files import read_passages, read_queries
@@ -122,19 +127,27 @@ class InputOptions:
             raise InputError(f"--depth {self.depth}: at least 1")
         run = read_run(self.run)
         queries = read_queries(self.queries)
-        missing = sorted(set(run) - set(queries))
-        if missing:
-            raise DataError(
-                f"{self.queries}: {len(missing):,} of the run's queries have no text here, such as {missing[0]!r}; "
-                "add it"
-            )
-        lists = {query: [doc for doc, _ in ranked(scores)[: self.depth]] for query, scores in run.items()}
+        gaps, name = Gaps(self.missing, "--missing"), self.run.name
+        lists = {
+            query: [doc for doc, _ in ranked(run[query])[: self.depth]]
+            for query in sorted(run)
+            if not gaps.lacks(f"queries of {name}", "query", query, query in queries, name, self.queries.name, queries)
+        }
+        gaps.check()
         passages = read_passages(self.corpus, {doc for docs in lists.values() for doc in docs})
-        return [
+        pairs = [
             make_pair(query, doc, queries[query][0], passages[doc], queries[query][1])
-            for query in sorted(lists)
-            for doc in lists[query]
-        ]
+            for query, docs in lists.items()
+            for doc in docs
+            if not gaps.lacks(
+                f"passages of {name}", "passage", doc, doc in passages, f"{name}, query {query!r}", self.corpus.name,
+                passages,
+            )
+        ]  # fmt: skip
+        gaps.check()
+        for what, count in gaps.counts().items():
+            print(f"left out: {count:,} {what}", file=sys.stderr, flush=True)
+        return pairs
 
     def judged_pairs(self, qrels: Mapping[str, Mapping[str, float]], path: Path) -> list[Pair]:
         """The pairs of queries that the judgements in the file `path` name. Raises InputError where there are none."""
@@ -158,4 +171,11 @@ input_options = collected(
     ),
     click.option("--run", type=FILE, metavar="FILE", required=True, help="the first stage's lists, a TREC run"),
     click.option("--depth", type=int, metavar="N", help="only the first N passages of each list"),
+    click.option(
+        "--missing",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=MISSING,
+        metavar="SHARE",
+        help=f"of the run's queries and passages, the share that may have no text (default {MISSING:g})",
+    ),
 )

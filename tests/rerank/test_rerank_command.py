@@ -100,11 +100,24 @@ def test_a_threshold_leaves_passages_out_of_the_run_only(tiny: Path, data: Path)
     assert len(judgements(data / "above.trec.judgements")) == 30
 
 
+def test_what_has_no_text_is_left_out_under_the_allowed_share(tiny: Path, data: Path, capsys: Any) -> None:
+    for name, gone in (("corpus.jsonl", "d4"), ("queries.jsonl", "q5")):
+        rows = (data / name).read_text().splitlines(keepends=True)
+        (data / name).write_text("".join(row for row in rows if f'"{gone}"' not in row))
+    out = data / "out.trec"
+    arguments_ = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(out), "--missing", "0.2")
+    assert main(arguments_) == 0
+    said = capsys.readouterr().err
+    assert "left out: 1 queries of in.trec without a text (in.trec: query 'q5' has no text in queries.jsonl)" in said
+    assert "left out: 5 passages of in.trec without a text" in said
+    assert len(judgements(data / "out.trec.judgements")) == 20
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"corpus.jsonl": '{"_id": "d0", "text": "dog"}\n'}, "4 passages of the run have no text here"),
-        ({"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'}, "5 of the run's queries have no text here"),
+        ({"corpus.jsonl": '{"_id": "d0", "text": "dog"}\n'}, "(24 of 30 passages of in.trec have no text; --missing allows a share of 0.01)"),
+        ({"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'}, "(5 of 6 queries of in.trec have no text; --missing allows a share of 0.01)"),
         ({"corpus.jsonl": "not json\n"}, "corpus.jsonl:1: not JSON"),
         ({"queries.jsonl": '{"text": "fox"}\n'}, "queries.jsonl:1: a query has an id and a text; this has text"),
         (
