@@ -19,7 +19,7 @@ from distill.pairs.collection import Collection, gather
 from distill.pairs.generation.settings import JudgeSettings
 from distill.pairs.negatives import Miner, check_miners, described, same_queries
 from distill.pairs.settings import NegativeSettings, PairSettings
-from distill.pairs.sources import open_source
+from distill.pairs.sources import check_split, open_source
 from distill.pairs.split import part_of_each, parted
 from distill.records import Ask, Pair, make_pair
 from distill.texts import is_the_query
@@ -55,7 +55,7 @@ class PairBuilder:
         source = open_source(self.settings, self.folder, self.base)
         if isinstance(split, str):
             if "split" in self.settings.model_fields_set:
-                source.check_split(split)
+                check_split(source, split, "pairs")
             data = gather(source, split, self.settings.missing)
             return replace(data, split_of=dict.fromkeys(data.queries, "train"))
         return parted(gather(source, self.settings.qrels, self.settings.missing), split, self.seed)

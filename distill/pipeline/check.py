@@ -16,7 +16,7 @@ from distill.config import secret, validate
 from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
-from distill.pipeline.sources import base_of, data_folder, refuse_the_same, settings_of
+from distill.pipeline.sources import base_of, settings_of, source_of
 from distill.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -170,11 +170,7 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
 
 def _judged_queries(run: Run, entry: SetSettings, key: str) -> set[str]:
     """The queries that a set's split judges. Of the passages only the first is read."""
-    from distill.pairs.sources import open_source
-
-    refuse_the_same(run, entry)
-    settings = settings_of(run, entry)
-    source = open_source(settings, data_folder(run, entry, entry.split), run.base)
+    settings, source = settings_of(run, entry), source_of(run, entry)
     next(iter(source.passages()), None)
     split = settings.qrels if isinstance(settings.split, dict) else entry.split
     judged = {query for _, query, _, _ in source.labels(split)}

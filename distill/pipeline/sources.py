@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
+from distill.files.rows import similar_split
 from distill.pipeline.run import Run
 from distill.records import Pair
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
     from distill.pairs.collection import Collection
     from distill.pairs.settings import DataSettings
+    from distill.pairs.sources.base import Source
 
 
 def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "train") -> Path:
@@ -37,7 +39,9 @@ def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "trai
         store.write_manifest(folder, "example", {}, settings, {})
     if not (folder / split).is_dir():
         there = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        raise ConfigError(f"the example has no split {split!r}; there are {', '.join(there)}")
+        raise ConfigError(
+            f"the example has no split {split!r}; there are {', '.join(there)}{similar_split(split, there)}"
+        )
     return folder / split
 
 
@@ -82,6 +86,21 @@ def refuse_the_same(run: Run, entry: SetSettings) -> None:
         )
 
 
+def source_of(run: Run, entry: SetSettings) -> Source:
+    """The source that an evaluation set is read from.
+
+    Raises ConfigError where its split is the one that is trained on, or is named and the data have no splits.
+    """
+    from distill.pairs.sources import check_split, open_source
+
+    refuse_the_same(run, entry)
+    settings = settings_of(run, entry)
+    source = open_source(settings, data_folder(run, entry, entry.split), run.base)
+    if "split" in entry.model_fields_set and isinstance(settings.split, str):
+        check_split(source, entry.split, f"evaluation.sets.{entry.name}")
+    return source
+
+
 def _is_source_of_pairs(run: Run, entry: SetSettings) -> bool:
     """Whether an evaluation set is read from the same files as the pairs, however their paths are written."""
     pairs = run.config.pairs
@@ -118,12 +137,17 @@ def made_pairs(run: Run, split: str) -> Collection:
         raise RunFolderError(f"{folder}: not made yet; `distill pairs` makes them")
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, float]] = {}
+    parts: dict[str, None] = {}
     for pair in store.read_rows(folder, Pair):
+        parts[pair.split] = None
         if pair.split == split and pair.instruction is None and pair.label is not None:
             queries[pair.query_id] = pair.query
             qrels.setdefault(pair.query_id, {})[pair.doc_id] = pair.label
     if not queries:
-        raise DataError(f"{folder}: holds no labelled pair of the part {split!r}; name a key of pairs.split")
+        raise DataError(
+            f"{folder}: holds no labelled pair of the part {split!r}, but of {', '.join(parts)}"
+            f"{similar_split(split, list(parts))}; name a key of pairs.split"
+        )
     source = open_source(run.config.pairs, data_folder(run, run.config.pairs), run.base)
     return Collection(gather_passages(source), dict(sorted(queries.items())), qrels)
 
@@ -134,10 +158,9 @@ def collection_of(run: Run, entry: SetSettings) -> Collection:
 
     if entry.source == "pairs":
         return made_pairs(run, entry.split)
-    refuse_the_same(run, entry)
-    data = collection(
-        settings_of(run, entry), data_folder(run, entry, entry.split), run.config.seed, entry.split, run.base
-    )
+    source_of(run, entry)
+    settings, folder = settings_of(run, entry), data_folder(run, entry, entry.split)
+    data = collection(settings, folder, run.config.seed, entry.split, run.base)
     if entry.queries is None or entry.queries >= len(data.queries):
         return data
     drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), entry.queries))

@@ -118,3 +118,45 @@ def test_an_exam_that_is_the_lesson_or_is_not_there(
     assert main(["pairs", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distill: ")]
     assert len(lines) == 1 and said in lines[0], lines
+
+
+LINES = [{"query": "apple harvest", "passage": "Apples are picked in autumn.", "label": 1}]
+NEGATION = [{"id": 1, "q1": "a", "q2": "b", "doc1": "c", "doc2": "d"}]
+DIVIDED = {"corpus.jsonl": [{"_id": "d", "text": "x"}], "queries.jsonl": [{"_id": "q", "text": "y"}]}
+
+
+def of_trec(**qrels: str) -> dict[str, Any]:
+    files = {"corpus": "c/corpus.jsonl", "queries": "c/queries.jsonl"}
+    return {"source": "trec", "split": "dev", "files": {**files, **qrels}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"source": "table", "path": "set.jsonl", "split": "dev"}, "s.split: 'dev', and the data have no splits"),
+        (of_trec(qrels="qrels.txt"), "s.split: 'dev', and the data have no splits; name the file qrels.dev"),
+        (of_trec(**{"qrels.validation": "qrels.txt"}), "there is qrels.validation (did you mean 'validation'?)"),
+        *(({"kind": kind, "path": "c", "split": "validation"}, "there are dev (did you mean 'dev'?)")
+          for kind in ("beir", "dl19", "bright", "followir", "instructir")),
+        ({"kind": "nevir", "path": "n", "split": "dev"}, "there are validation (did you mean 'validation'?)"),
+        ({"source": "ir_datasets", "path": "beir/scifact/test", "split": "dev"}, "the ID names the split"),
+        ({"source": "huggingface", "path": "h", "split": "val"}, "no split 'val'; there are validation (did you mean"),
+    ],
+)  # fmt: skip
+def test_an_evaluation_set_of_every_kind_has_its_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: dict[str, Any], message: str
+) -> None:
+    rows = {"set.jsonl": LINES, "n/validation.jsonl": NEGATION, "h/validation.jsonl": LINES, "train.jsonl": LINES}
+    rows |= {f"c/{name}": content for name, content in DIVIDED.items()}
+    for name, content in rows.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in content))
+    (tmp_path / "c" / "qrels").mkdir()
+    (tmp_path / "c" / "qrels" / "dev.tsv").write_text("q\td\t1\n")
+    (tmp_path / "qrels.txt").write_text("q 0 d 1\n")
+    pairs = {"source": "table", "path": "train.jsonl", "negatives": "none", "clean": {"decontaminate": True}}
+    evaluation = {"sets": [{"name": "s", **entry}]}
+    settings = {"name": "x", "pairs": pairs, "teacher": {"source": "example"}, "evaluation": evaluation}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert main(["pairs", str(tmp_path / "config.json"), "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err

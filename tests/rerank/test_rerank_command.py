@@ -116,8 +116,14 @@ def test_what_has_no_text_is_left_out_under_the_allowed_share(tiny: Path, data: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"corpus.jsonl": '{"_id": "d0", "text": "dog"}\n'}, "(24 of 30 passages of in.trec have no text; --missing allows a share of 0.01)"),
-        ({"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'}, "(5 of 6 queries of in.trec have no text; --missing allows a share of 0.01)"),
+        (
+            {"corpus.jsonl": '{"_id": "d0", "text": "dog"}\n'},
+            "(24 of 30 passages of in.trec have no text; --missing allows a share of 0.01)",
+        ),
+        (
+            {"queries.jsonl": '{"_id": "q0", "text": "fox"}\n'},
+            "(5 of 6 queries of in.trec have no text; --missing allows a share of 0.01)",
+        ),
         ({"corpus.jsonl": "not json\n"}, "corpus.jsonl:1: not JSON"),
         ({"queries.jsonl": '{"text": "fox"}\n'}, "queries.jsonl:1: a query has an id and a text; this has text"),
         (

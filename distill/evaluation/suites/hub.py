@@ -12,6 +12,7 @@ from distill.evaluation.suites import bright, followir, instructir, nevir
 from distill.evaluation.suites.base import Suite, plain
 from distill.files.gaps import MISSING, Gaps
 from distill.files.qrels import Qrels
+from distill.files.rows import similar_split
 from distill.files.values import gain_of, text_of
 from distill.texts import clean_text, passage_text
 
@@ -67,6 +68,7 @@ def _of_task(task: Any, split: str, subset: str, gaps: Gaps) -> Suite:
         known = [f"{s} ({', '.join(by)})" for s, by in task.dataset.items()]
         raise ConfigError(
             f"{task.metadata.name}: no subset {subset!r} with split {split!r}; there are {'; '.join(known)}"
+            f"{similar_split(split, list(splits or ()))}"
         )
     texts, top = _texts(splits[split]), splits[split].get("top_ranked")
     lists = {str(q): _with_texts(docs, texts, task.metadata.name, gaps) for q, docs in top.items()} if top else None

@@ -9,6 +9,7 @@ from distill.errors import DataError
 from distill.evaluation.contrast import pairwise_accuracy
 from distill.evaluation.suites.base import Layout, Suite, Texts, rows_with
 from distill.files.gaps import Gaps
+from distill.files.rows import similar_split
 from distill.files.runs import Rankings
 from distill.files.values import id_of, text_of
 
@@ -63,7 +64,7 @@ class NevIr(Layout):
         paths = self.files(folder, split)
         if not paths:
             there = sorted({path.stem for end in ("jsonl", "csv") for path in folder.glob(f"*.{end}")})
-            known = f"; there are {', '.join(there)}" if there else ""
+            known = f"; there are {', '.join(there)}{similar_split(split, there)}" if there else ""
             raise DataError(f"{folder / split}.jsonl: no such file{known}; a line of it has {', '.join(NEEDS)}")
         return paths[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.errors import ConfigError
 from distill.pairs.sources.base import Source
 from distill.plugins import Kind
 
@@ -21,3 +22,11 @@ def open_source(settings: DataSettings, folder: Path, base: Path | None = None) 
     """
     base = base if base is not None else folder
     return SOURCES.load(settings.source, base).open(settings, folder, base)
+
+
+def check_split(source: Source, split: str, setting: str) -> None:
+    """Raise ConfigError, beginning with the setting's name, for a split that is named where the data have none."""
+    try:
+        source.check_split(split)
+    except ConfigError as error:
+        raise ConfigError(f"{setting}.{error}") from None

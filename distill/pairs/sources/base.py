@@ -156,11 +156,9 @@ def check_names(split: str, names: Iterable[str], remedy: str) -> None:
     words = [set(re.split(r"\W|_", name.lower())) for name in names]
     others = sorted({word for parts in words for word in parts if word in SPLITS and split not in parts})
     if split == "train" and others:
-        raise ConfigError(f"pairs.split: 'train' of a file called {others[0]!r}; set split: {others[0]}")
+        raise ConfigError(f"split: 'train' of a file called {others[0]!r}; set split: {others[0]}")
     if split != "train" and not (words and all(split.lower() in parts for parts in words)):
-        raise ConfigError(
-            f"pairs.split: {split!r}, and the data have no splits; {remedy}, or leave split out to read all"
-        )
+        raise ConfigError(f"split: {split!r}, and the data have no splits; {remedy}, or leave split out to read all")
 
 
 def no_such_split(name: str, split: str | None, there: list[str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, DataError
+from distill.files.rows import SPLITS
 from distill.files.values import gain_of, text_of
 from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.texts import passage_text
@@ -26,6 +28,12 @@ class IrDatasets(Source):
     @classmethod
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
         return cls(settings.path)
+
+    def check_split(self, split: str) -> None:
+        """Raise ConfigError where the ID names another split."""
+        named = [word for word in re.split(r"\W", self.name.lower()) if word in SPLITS]
+        if named and split.lower() not in named:
+            raise ConfigError(f"split: {split!r}, and the ID {self.name!r} is of {named[-1]}; the ID names the split")
 
     def files(self) -> list[Path]:
         """None of ours: an ID stands for fixed data."""
