@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,11 @@ from sft.targets import TARGETS
 from teacher.sources import SOURCES as TEACHER_SOURCES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
-BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
-NAMES = {file: re.search(rf'"?({file}:\w+)', PAGE.read_text(encoding="utf-8")) for file in BLOCKS}
+TEXT = PAGE.read_text(encoding="utf-8")
+CODE = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
+BLOCKS = dict(re.findall(r"^# (\w+\.py)\n(.*?)(?=^# \w+\.py$|\Z)", CODE, re.DOTALL | re.MULTILINE))
+STAGE = BLOCKS.pop("words.py")
+NAMES = {file: re.search(rf'"?({file}:\w+)', TEXT) for file in BLOCKS}
 KINDS = {
     "short.py": FILTERS, "faq.py": SOURCES, "mine.py": TEACHER_SOURCES, "brief.py": TARGETS, "titled.py": SUITES,
     "engine.py": BACKENDS,
@@ -84,7 +91,7 @@ def test_the_page_has_one_of_each_kind() -> None:
 def test_each_is_found_by_the_name_that_the_page_gives(finished: Path, file: str) -> None:
     kind = KINDS[file]
     assert kind.load(named(file), finished).__name__ == named(file).rpartition(":")[2]
-    folder = re.search(rf"\(`([\w/]+)/`\)\n[^#]*?# {re.escape(file)}", PAGE.read_text(encoding="utf-8"))
+    folder = re.search(rf"\| [^|]*`([\w/]+)/base.py` \| [^|]*{re.escape(file)}", TEXT)
     assert folder and kind.package == folder[1].replace("/", "."), "the folder of the built-in ones"
 
 
@@ -109,24 +116,49 @@ def test_a_threshold_of_the_filter_rejects(finished: Path, tmp_path: Path, capsy
     assert {r.reason for r in store.read_rows(finished / "run" / "rejected", Rejected)} == {"3 words or more"}
     assert main([*command, f"filters=[{{'{named('short.py')}': {{least: 3}}}}]"]) == 2
     assert "least is not a known key; did you mean" not in (printed := capsys.readouterr().err) and "least" in printed
+    assert main(command) == 0  # as it was
+
+
+def reranked(folder: Path, *more: str) -> int:
+    (folder / "first.trec").write_text(
+        "".join(f"q{n} Q0 d{d} {d + 1} {4 - d} bm25\n" for n in range(4) for d in range(3))
+    )
+    command = ["rerank", "--model", "run/students/brief", "--queries", "set/queries.jsonl", "--run", "first.trec"]
+    return main([*command, "--corpus", "set/corpus.jsonl", "--out", "out.trec", *more])
 
 
 def test_the_backend_is_used(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(finished)
-    (finished / "first.trec").write_text(
-        "".join(f"q{n} Q0 d{d} {d + 1} {4 - d} bm25\n" for n in range(4) for d in range(3))
-    )
-    command = [
-        "rerank",
-        "--model",
-        "run/students/brief",
-        "--queries",
-        "set/queries.jsonl",
-        "--corpus",
-        "set/corpus.jsonl",
-    ]
-    command += ["--run", "first.trec", "--out", "out.trec", "--backend", named("engine.py"), "--mode", "direct"]
-    assert main(command) == 0
-    assert "backend mine" in capsys.readouterr().err and len((finished / "out.trec").read_text().splitlines()) == 12
+    assert reranked(finished, "--backend", named("engine.py"), "--mode", "direct") == 0
+    assert "backend Overlap" in capsys.readouterr().err
+    first = [line.split()[2] for line in (finished / "out.trec").read_text().splitlines() if line.split()[3] == "1"]
+    assert first[:3] == ["d0", "d1", "d2"], "the passage that has the query's number"
+    assert reranked(finished, "--backend", named("engine.py"), "--mode", "think") == 2  # it cannot write
+    assert "engine.py:Overlap: `step` returned finish 'read' for a task with max_new" in capsys.readouterr().err
+
+
+def test_a_stage_is_added_as_the_page_says(finished: Path, tmp_path: Path) -> None:
+    project = PAGE.parents[1]
+    shutil.copytree(project / "distill", tmp_path / "distill", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "distill" / "pipeline" / "words.py").write_text(STAGE)
+    edit(tmp_path / "distill" / "pipeline" / "stages.py", "sft, trace", "sft, trace, words")
+    edit(tmp_path / "distill" / "pipeline" / "stages.py", "evaluate.STAGE)", "evaluate.STAGE, words.STAGE)")
+    edit(tmp_path / "distill" / "stages.py", "STAGES = (", "STAGES = (StageName('words', 'words', 'Words', 'Count.'),")
+    edit(tmp_path / "distill" / "cli.py", 'plain_stages("dataset", "sft")', 'plain_stages("dataset", "sft", "words")')
+    shutil.copytree(finished, tmp_path / "own")
+    command = [sys.executable, "-m", "distill.cli", "words", "own/run.yaml", "--out", "own/run"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{project}"}
+    done = [subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment) for _ in range(2)]
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr
+    kept = sum(1 for _ in store.read_rows(finished / "run" / "kept", Trace))
+    metrics = json.loads((tmp_path / "own" / "run" / "metrics.json").read_text())
+    assert metrics["stages"]["words"]["words"] == 8 * kept > 0
+    assert "words: unchanged" in done[1].stderr
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, (file, old)
+    file.write_text(text.replace(old, new))

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from distill.errors import PluginError
 from distill.plugins import faulty, is_own, shown
 from distill.records import Pair
-from distill.rerank.student_format import StudentFormat
+from distill.rerank.student_format import StudentFormat, form_of
 
 Finish = Literal["read", "stop", "length", "no_end"]
 FINISHES = frozenset(get_args(Finish))
@@ -75,8 +75,7 @@ class EngineSettings:
 class Backend(ABC):
     """An engine. One thread uses it; `step` returns what is finished and never waits for more work.
 
-    `form` is the student's format (`distill.rerank.student_format.form_of`), which `start` sets; `name` is for messages
-    and files, by default the class's.
+    `form` is the student's format; `name` is for messages and files, by default the class's.
     """
 
     name: str
@@ -88,10 +87,16 @@ class Backend(ABC):
         if "name" not in vars(cls):
             cls.name = cls.__name__
 
+    def __init__(self, form: StudentFormat) -> None:
+        self.form = form
+
     @classmethod
-    @abstractmethod
     def start(cls, model: str, settings: EngineSettings) -> Backend:
-        """The engine of a student (folder or hub name), ready for tasks. Raises InputError where it cannot be run."""
+        """The engine of a student (folder or hub name), ready for tasks: by default of its format alone.
+
+        Raises InputError where it cannot be run.
+        """
+        return cls(form_of(model, prompt=settings.prompt))
 
     @property
     @abstractmethod
@@ -102,9 +107,8 @@ class Backend(ABC):
     def add(self, task: Task) -> None:
         """Take a task in."""
 
-    @abstractmethod
-    def drop(self, task: Task) -> None:
-        """Forget a task, running or waiting; it gives no result. Unknown tasks are ignored."""
+    def drop(self, task: Task) -> None:  # noqa: B027
+        """Forget a task, where that saves work: nobody wants its result any more. Unknown ones are ignored."""
 
     @abstractmethod
     def step(self) -> list[tuple[Task, Result]]:
@@ -113,9 +117,8 @@ class Backend(ABC):
         Each task that was added and not dropped comes once, the very object.
         """
 
-    @abstractmethod
-    def close(self) -> None:
-        """Give memory and connections back."""
+    def close(self) -> None:  # noqa: B027
+        """Give memory and connections back, where there are any."""
 
 
 def finished_tasks(backend: Backend) -> list[tuple[Task, Result]]:
