@@ -198,6 +198,8 @@ def test_a_frame_is_rescored_within_each_query() -> None:
         ["2", "b", 1.0, 0],
         ["2", "a", 0.0, 1],
     ]
+    tied = pandas.DataFrame([{"qid": "1", "query": "dog", "docno": doc, "text": TEXTS[1]} for doc in "bcad"])
+    assert rescored(Counting(), tied)["docno"].tolist() == list("dcba"), "as trec_eval orders equal scores"
     with pytest.raises(ValueError, match="get_text"):
         rescored(Counting(), frame.drop(columns="text"))
 
@@ -208,7 +210,7 @@ def test_pyterrier_runs_it_in_a_pipeline() -> None:
     import pandas
 
     pipeline = pyterrier.Transformer.identity() >> PyTerrierReranker(Counting())
-    assert pipeline(pandas.DataFrame(frame))["docno"].tolist()[:2] == ["1", "3"]
+    assert pipeline(pandas.DataFrame(frame))["docno"].tolist()[:2] == ["3", "1"]
 
 
 # --- rank_llm --------------------------------------------------------------------------------------------------------
@@ -226,7 +228,7 @@ def test_rank_llms_files_in_and_out(tmp_path: Path) -> None:
     results = [rank_llm.rerank(Counting(), each, 3) for each in rank_llm.read_requests(requests)]
     assert rank_llm.write_results(tmp_path / "results.jsonl", results) == 2
     first, second = map(json.loads, (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines())
-    assert [each["docid"] for each in first["candidates"]] == ["d2", "d0", "d1"]
+    assert [each["docid"] for each in first["candidates"]] == ["d2", "d0", "d3"], "d1 has d3's score"
     assert first["query"]["qid"] == 7 and first["candidates"][0]["doc"]["contents"] == TEXTS[2]
     assert second["candidates"][0]["score"] == 2.0, "the title counts"
 

@@ -10,7 +10,7 @@ from distill.texts import passage_text
 
 def rescored(reranker: Judge, frame: Any, text: str = "text") -> Any:
     """A pandas frame with columns qid, query, docno and `text`, rescored: `score` is the log-odds, `rank` counts from 0
-    within a query. Columns `title` (joined before the text, as in training) and `instruction` are read where they are
+    within a query, equal scores by docno, descending, as trec_eval orders them. Columns `title` (joined before the text, as in training) and `instruction` are read where they are
     there. Raises ValueError where a column is missing."""
     for column in ("qid", "query", "docno", text):
         if column not in frame.columns:
@@ -20,9 +20,10 @@ def rescored(reranker: Judge, frame: Any, text: str = "text") -> Any:
         (query, passage_text(title, body), note)
         for query, title, body, note in texts.where(texts.notna(), None).itertuples(index=False)
     ]
-    found = frame.copy()
+    found = frame.reset_index(drop=True)
     found["score"] = [judgement.margin for judgement in reranker.predict(pairs_of(rows))]
-    found = found.sort_values(["qid", "score"], ascending=[True, False], kind="stable")
+    keys = found[["qid"]].assign(score=found["score"].astype("float32"), docno=found["docno"].astype(str))
+    found = found.loc[keys.sort_values(["qid", "score", "docno"], ascending=[True, False, False]).index]
     found["rank"] = found.groupby("qid", sort=False).cumcount()
     return found.reset_index(drop=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from ctypes import c_float
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,18 @@ def text_of(candidate: dict[str, Any]) -> str:
 
 
 def rerank(reranker: Judge, request: dict[str, Any], top_k: int | None = None) -> dict[str, Any]:
-    """The result of one request; the query's `instruction`, where it has one, goes with it."""
+    """The result of one request; the query's `instruction`, where it has one, goes with it.
+
+    Equal scores are ordered by docid, descending, as trec_eval orders them.
+    """
     query, candidates = request["query"], request["candidates"]
     found = judge(reranker, query["text"], [text_of(each) for each in candidates], query.get("instruction"))
-    order = sorted(range(len(found)), key=lambda at: -found[at].margin)[:top_k]
-    ranked = [{**candidates[at], "score": found[at].margin, "reasoning": found[at].reasoning} for at in order]
-    return {"query": query, "candidates": ranked, "invocations_history": []}
+    rows = [
+        {**candidate, "score": judgement.margin, "reasoning": judgement.reasoning}
+        for candidate, judgement in zip(candidates, found, strict=True)
+    ]
+    rows.sort(key=lambda row: (c_float(row["score"]).value, str(row.get("docid", ""))), reverse=True)
+    return {"query": query, "candidates": rows[:top_k], "invocations_history": []}
 
 
 def write_results(path: str | Path, results: Iterable[dict[str, Any]]) -> int:
