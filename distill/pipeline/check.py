@@ -27,13 +27,16 @@ REMOTE = ("huggingface", "ir_datasets", "mteb")  # sources that may be read over
 Look = Callable[[], object]
 
 
-def check(run: Run, stages: Callable[[], Collection[str]] = tuple) -> None:
-    """Raise for what would stop one of `stages()`, the names of those that have to be made.
+def check(run: Run, stages: Callable[[], Collection[str]] | None = None) -> None:
+    """Raise for what would stop one of `stages()`, the names of those that have to be made, or asking the teacher.
+
+    The teacher's keys are not looked at where those stages ask nothing.
 
     Raises ConfigError (settings, keys), DataError (files), InputError (the base model), DiskFull.
     """
     check_settings(run)
-    for look in (*_keys(run), *_of_stages(run, stages(), network=True)):
+    due = stages() if stages else None
+    for look in (*_keys(run, due), *_of_stages(run, due or (), network=True)):
         look()
 
 
@@ -44,8 +47,8 @@ def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
     file of one's own among it.
     """
     check_settings(run)
-    found = []
-    for look in (*_keys(run), *_of_stages(run, stages(), network=False)):
+    found, due = [], stages()
+    for look in (*_keys(run, due), *_of_stages(run, due, network=False)):
         try:
             look()
         except PluginError:
@@ -70,7 +73,8 @@ def check_settings(run: Run) -> None:
     pairs = run.config.pairs
     if pairs.asks and not run.config.teacher.asks:
         raise ConfigError(
-            "pairs: judge, synthesize, instructions and poison ask, and teacher.source import answers nothing"
+            "pairs: judge, synthesize, instructions and poison ask, and teacher.source "
+            f"{run.config.teacher.source} answers nothing"
         )
     made = set(pairs.split) if isinstance(pairs.split, dict) else {"train"}
     made = made if pairs.synthesize else made & set(pairs.ask)
@@ -88,7 +92,9 @@ def check_settings(run: Run) -> None:
         raise ConfigError(f"evaluation.measures: {error}") from None
 
 
-def _keys(run: Run) -> Iterator[Look]:
+def _keys(run: Run, stages: Collection[str] | None) -> Iterator[Look]:
+    if stages is not None and set(stages) <= {"pairs"} and not run.config.pairs.asks:
+        return
     for number, endpoint in enumerate(run.config.teacher.endpoints):
         if endpoint.api_key_env:
             yield partial(secret, endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env")

@@ -31,7 +31,7 @@ class RunConfig(Settings):
         PROMPT_NAME, description="what teacher and students read: rank1, or delimited (docs/security.md)"
     )
     pairs: PairSettings
-    teacher: TeacherSettings
+    teacher: TeacherSettings = Field(default_factory=lambda: TeacherSettings(source="none"))
     filters: FilterSettings = FilterSettings()
     dataset: DatasetSettings = DatasetSettings()
     sft: SftSettings = SftSettings()
@@ -88,7 +88,7 @@ class RunConfig(Settings):
         if not isinstance(prompt, str):
             return raw
         for package in ("teacher", "sft"):
-            settings = raw.get(package, {})
+            settings = raw.get(package, {"source": "none"} if package == "teacher" else {})
             if not isinstance(settings, dict):
                 continue
             if settings.get("prompt", prompt) not in (PROMPT_NAME, prompt):

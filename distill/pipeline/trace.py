@@ -54,6 +54,8 @@ def estimate_lines(run: Run) -> list[str]:
     """What asking would take, for a person to read; nothing is sent. Pairs not made yet are built in memory."""
     from teacher.estimate import describe, estimate
 
+    if run.config.teacher.source == "none":
+        return ["no teacher is named, so nothing can be asked"]
     if not run.config.teacher.asks:
         imported = run.config.teacher.import_
         return [f"traces are read from {imported.path if imported else run.config.teacher.source}"]

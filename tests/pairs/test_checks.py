@@ -120,6 +120,29 @@ def test_an_exam_that_is_the_lesson_or_is_not_there(
     assert len(lines) == 1 and said in lines[0], lines
 
 
+def test_pairs_need_no_teacher_and_no_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole configuration of docs/pairs.md; a teacher's key is asked for where a stage asks."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pairs.md").read_text(encoding="utf-8")
+    config = tmp_path / "config.yaml"
+    config.write_text(page.split("A whole configuration:\n\n```yaml\n")[1].split("```")[0])
+    folder = beir(tmp_path / "my-folder")
+    (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "train.tsv")
+    assert main(["pairs", str(config), "--out", str(tmp_path / "out")]) == 0, folder
+    capsys.readouterr()
+    assert main(["run", str(config), "--out", str(tmp_path / "out")]) == 2
+    assert "teacher: none is named; say who is asked" in capsys.readouterr().err
+    assert main(["pairs", str(config), "pairs.judge={}", "--out", str(tmp_path / "out")]) == 2
+    assert "teacher.source none answers nothing" in capsys.readouterr().err
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    teacher = "teacher={endpoints: [{base_url: 'http://127.0.0.1:9/v1', model: m, api_key_env: NO_SUCH_KEY}]}"
+    for _ in range(2):
+        assert main(["pairs", str(config), teacher, "--out", str(tmp_path / "keyed")]) == 0
+    assert main(["trace", str(config), teacher, "--out", str(tmp_path / "keyed")]) == 2
+    assert "NO_SUCH_KEY" in capsys.readouterr().err
+
+
 LINES = [{"query": "apple harvest", "passage": "Apples are picked in autumn.", "label": 1}]
 NEGATION = [{"id": 1, "q1": "a", "q2": "b", "doc1": "c", "doc2": "d"}]
 DIVIDED = {"corpus.jsonl": [{"_id": "d", "text": "x"}], "queries.jsonl": [{"_id": "q", "text": "y"}]}

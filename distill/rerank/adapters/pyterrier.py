@@ -10,8 +10,11 @@ from distill.texts import passage_text
 
 def rescored(reranker: Judge, frame: Any, text: str = "text") -> Any:
     """A pandas frame with columns qid, query, docno and `text`, rescored: `score` is the log-odds, `rank` counts from 0
-    within a query, equal scores by docno, descending, as trec_eval orders them. Columns `title` (joined before the text, as in training) and `instruction` are read where they are
-    there. Raises ValueError where a column is missing."""
+    within a query, equal scores by docno, descending, as trec_eval orders them. Columns `title` (joined before the
+    text, as in training) and `instruction` are read where they are there.
+
+    Raises ValueError where a column is missing.
+    """
     for column in ("qid", "query", "docno", text):
         if column not in frame.columns:
             raise ValueError(f"the column {column!r} is missing; pt.text.get_text() fetches texts")
