@@ -87,11 +87,11 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, float]]:
-    """{query: {passage: grade}}; grades below 0 are 0, decimal ones are gains. Raises DataError with file and line."""
+    """{query: {passage: grade}}; decimal grades are gains. Raises DataError with file and line."""
     qrels: dict[str, dict[str, float]] = {}
     for where, query_id, doc_id, grade in qrels_rows(path, "name judgements in BEIR's or TREC's format"):
         labels = qrels.setdefault(query_id, {})
-        if labels.setdefault(doc_id, max(0, grade)) != max(0, grade):
+        if labels.setdefault(doc_id, grade) != grade:
             raise DataError(f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
     if not qrels:
         raise DataError(f"{path}: is empty; it needs lines of query, passage, grade")
@@ -100,11 +100,13 @@ def read_qrels(path: Path) -> dict[str, dict[str, float]]:
 
 
 def whole_grades(qrels: Qrels, name: str) -> dict[str, dict[str, int]]:
-    """The same judgements as whole grades. Raises DataError, naming them by `name`, where one is decimal."""
+    """The same judgements as grades from 0 on. Raises DataError, naming them by `name`, for a decimal or negative one."""
     for query_id, labels in qrels.items():
         for doc_id, grade in labels.items():
             if isinstance(grade, float):
                 raise DataError(f"{name}: the label {grade} of {query_id!r}, {doc_id!r} is not an integer; scale them")
+            if grade < 0:
+                raise DataError(f"{name}: the label {grade} of {query_id!r}, {doc_id!r} is below 0; write 0 for it")
     return {query_id: {doc_id: int(grade) for doc_id, grade in labels.items()} for query_id, labels in qrels.items()}
 
 

@@ -16,10 +16,10 @@ _UNIQUE = "ids must be unique: mend them, or set pairs.ids: text for a table of 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """`passages` are title and text joined by a space; `qrels` are grades >= 0 of the split's queries only.
+    """`passages` are title and text joined by a space; `qrels` are grades of the split's queries only, for pairs from 0 on.
 
     `listed` are hard negatives that the source itself lists, best first; `split_of` says which part a query belongs
-    to; `negative_grades` counts labels below 0 in the source, which are read as 0. A judged passage that has no text
+    to; `negative_grades` counts labels below 0 in the source, which pairs take as 0. A judged passage that has no text
     stays in `qrels`, since an evaluation counts it as not found; `left_out` is {what has no text: how many},
     `counts` what else the source has counted, `by_split` the rows of labels by their column of splits.
     """
@@ -40,8 +40,8 @@ class Collection:
 def gather(source: Source, split: str | None, missing: float = MISSING, gains: bool = False) -> Collection:
     """Everything of one split, checked: an id has one text, a pair one grade, all but the share `missing` a text.
 
-    A source without labels gives its queries, none of them judged. With `gains`, labels may be decimal. Raises
-    DataError naming the row.
+    A source without labels gives its queries, none of them judged. With `gains`, for an evaluation, labels may be
+    decimal or below 0. Raises DataError naming the row.
     """
     queries, instructions = gather_queries(source)
     passages = gather_passages(source)
@@ -66,11 +66,12 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
             unlabelled.setdefault(query_id, {})[doc_id] = None
             continue
         label = grade if gains else grade_of(grade, where)
+        kept = label if gains else max(0, label)
         labels = qrels.setdefault(query_id, {})
         if doc_id not in labels:
-            labels[doc_id] = max(0, label)
+            labels[doc_id] = kept
             negative += label < 0
-        elif labels[doc_id] != max(0, label):
+        elif labels[doc_id] != kept:
             raise DataError(f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
     gaps.check()
     for query_id, doc_id in source.negatives(split):

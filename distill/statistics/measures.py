@@ -22,7 +22,8 @@ _GDEVAL = 4  # the highest grade that gdeval takes, which computes ERR and nDCG 
 def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """{measure: {query: value}} over the queries of the qrels; one that the run lacks, or has no passage of, counts 0.
 
-    Ties are broken as trec_eval does (`ranked`), whichever code computes a measure.
+    Ties are broken as trec_eval does (`ranked`), whichever code computes a measure. Grades below 0 are trec_eval's "in
+    the pool, not judged": not relevant, no non-relevant passage of Bpref and infAP, and out of what is `judged_only`.
     Raises ConfigError as `parse_measures` does, and for a measure that cannot be computed on these data.
     """
     if not names:
@@ -32,7 +33,7 @@ def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, di
     numbers = {query: str(number) for number, query in enumerate(qrels, 1)}  # gdeval, of ERR, takes only numbers
     query_of = {number: query for query, number in numbers.items()}
     scored = {numbers[query]: _without_ties(scores) for query, scores in run.items() if query in numbers and scores}
-    for group, judged in _whole(measures, {numbers[query]: labels for query, labels in qrels.items()}):
+    for group, judged in _whole(measures, {numbers[query]: _readable(labels) for query, labels in qrels.items()}):
         for metric in _calculated(group, judged, scored):
             if metric.query_id in query_of:
                 values[str(metric.measure)][query_of[metric.query_id]] = float(metric.value)
@@ -90,6 +91,11 @@ def _whole(measures: Sequence[Measure], qrels: Qrels) -> Iterator[tuple[list[Mea
         yield gains, {q: {doc: round(grade * factor) for doc, grade in by.items()} for q, by in qrels.items()}
     if binary:
         yield binary, {q: {doc: math.floor(grade) for doc, grade in by.items()} for q, by in qrels.items()}
+
+
+def _readable(labels: Mapping[str, float]) -> Mapping[str, float]:
+    """The labels of one query; where all are below 0, of which trec_eval's code crashes, 0s, of equal measures."""
+    return labels if max(labels.values(), default=0) >= 0 else dict.fromkeys(labels, 0)
 
 
 def _without_ties(scores: Mapping[str, float]) -> dict[str, float]:

@@ -56,7 +56,7 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
 def test_trec_and_beir_judgements_read_alike(tmp_path: Path) -> None:
     beir = write(tmp_path / "a.tsv", "query-id\tcorpus-id\tscore\nq\td\t-1\nq\te\t3\n")
     trec = write(tmp_path / "a.qrels", "q 0 d -1\nq 0 e 3\n")
-    assert read_qrels(beir) == read_qrels(trec) == {"q": {"d": 0, "e": 3}}
+    assert read_qrels(beir) == read_qrels(trec) == {"q": {"d": -1, "e": 3}}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,29 @@ def test_made_rankings_full_of_ties(seed: int) -> None:
     check(*made(seed))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_grades_below_0_are_in_the_pool_and_not_judged_as_in_trec_eval(seed: int) -> None:
+    qrels, run = made(seed)
+    rng = random.Random(seed)
+    qrels = {q: {doc: rng.choice((grade, grade, -1, -2)) for doc, grade in by.items()} for q, by in qrels.items()}
+    qrels["q5"] = dict.fromkeys(qrels["q5"], 0)
+    check(qrels, run)
+    found = per_query(qrels, run, ["Bpref", "infAP", "nDCG(judged_only=True)@10"])
+    for ours, theirs in {"Bpref": "bpref", "infAP": "infAP"}.items():
+        equal(found[ours], trec_eval(qrels, run, theirs))
+    only = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}, judged_docs_only_flag=True).evaluate(run)
+    equal(found["nDCG(judged_only=True)@10"], {query: only.get(query, {}).get("ndcg_cut_10", 0.0) for query in qrels})
+
+
+def test_grades_below_0_of_a_small_list() -> None:
+    """The values of trec_eval 9; 0 in place of -2 gives 0.25 and 0.5."""
+    qrels, run = {"q": {"a": 1, "b": -2, "c": 0, "d": 1}}, {"q": {"b": 4.0, "a": 3.0, "c": 2.0, "d": 1.0}}
+    found = per_query(qrels, run, ["Bpref", "infAP", "AP"])
+    assert [round(found[name]["q"], 4) for name in ("Bpref", "infAP", "AP")] == [0.5, 0.6875, 0.5]
+    junk = per_query({"q": {"a": -2, "b": -3}}, run, ["nDCG(judged_only=True)@10", "Bpref", "infAP", "P@5", "Judged@2"])
+    assert [values["q"] for values in junk.values()] == [0.0, 0.0, 0.0, 0.0, 1.0]
+
+
 def test_rr_at_k_takes_the_same_place_of_a_tie_as_rr() -> None:
     """By ascending id `a` would come first, and RR@10 would exceed RR."""
     qrels, run = {"q": {"a": 1}}, {"q": dict.fromkeys("abcd", 1.0)}
