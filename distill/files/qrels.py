@@ -100,7 +100,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, float]]:
 
 
 def whole_grades(qrels: Qrels, name: str) -> dict[str, dict[str, int]]:
-    """The same judgements as grades from 0 on. Raises DataError, naming them by `name`, for a decimal or negative one."""
+    """The same judgements as grades from 0 on. Raises DataError, naming them by `name`, for others."""
     for query_id, labels in qrels.items():
         for doc_id, grade in labels.items():
             if isinstance(grade, float):

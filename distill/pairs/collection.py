@@ -16,7 +16,7 @@ _UNIQUE = "ids must be unique: mend them, or set pairs.ids: text for a table of 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """`passages` are title and text joined by a space; `qrels` are grades of the split's queries only, for pairs from 0 on.
+    """`passages` are title and text joined by a space; `qrels` are grades of the split's queries, for pairs from 0 on.
 
     `listed` are hard negatives that the source itself lists, best first; `split_of` says which part a query belongs
     to; `negative_grades` counts labels below 0 in the source, which pairs take as 0. A judged passage that has no text
