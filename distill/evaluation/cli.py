@@ -153,20 +153,17 @@ def evaluate_without_config(files: FileOptions) -> int:
 
         by_set = across(files.seeds, files.seed, files.baseline)
         print("\n\n".join(f"{name}\n{tables.text_table(result)}" for name, result in by_set.items()))
-        for name, one in by_set.items():
-            for what, count in (one.left_out or {}).items():
-                print(f"{count:,} {what} ({name})", file=sys.stderr)
-        files.write(by_set, list(by_set.values()))
-        print(f"* p < 0.05. {tables.note(next(iter(by_set.values())))}", file=sys.stderr)
     else:
         from distill.evaluation.files import evaluate_files
 
         if not files.qrels or not files.run:
             raise ConfigError("evaluate without a configuration needs both --qrels FILE and --run FILE ...")
         result = evaluate_files(files.qrels, files.run, files.measure or MEASURES, files.seed, files.baseline)
+        by_set = {"": result}
         print(tables.text_table(result))
+    for name, result in by_set.items():
         for what, count in (result.left_out or {}).items():
-            print(f"{count:,} {what}", file=sys.stderr)
-        print(f"* p < 0.05. {tables.note(result)}", file=sys.stderr)
-        files.write(result, [result])
+            print(f"{count:,} {what} ({name})" if name else f"{count:,} {what}", file=sys.stderr)
+    files.write(by_set.get("", by_set), list(by_set.values()))
+    print(f"* p < 0.05. {tables.note(next(iter(by_set.values())))}", file=sys.stderr)
     return 0

@@ -6,6 +6,7 @@ Called by the evaluate stage, by ablations, and by `distill evaluate --qrels --r
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from distill.errors import ConfigError
 from distill.files.qrels import Qrels
@@ -35,17 +36,21 @@ def summarise(values: Values, seed: int, baseline: str | None = None) -> Evaluat
     """
     check_baseline(baseline, values)
     against = baseline if baseline is not None else next(iter(values), "")
-    result = EvaluationResult(
-        measures={system: {} for system in values},
-        intervals={system: {} for system in values},
-        differences={system: {} for system in values},
-        tests={system: {} for system in values if system != against},
-        baseline=against,
-        per_query=values,
-    )
+    result = replace(empty_result(list(values), against), per_query=values)
     for names in _families(values):
         _family(result, values, names, against, seed)
     return result
+
+
+def empty_result(systems: Sequence[str], baseline: str) -> EvaluationResult:
+    """A result of these systems to be filled measure by measure."""
+    return EvaluationResult(
+        measures={system: {} for system in systems},
+        intervals={system: {} for system in systems},
+        differences={system: {} for system in systems},
+        tests={system: {} for system in systems if system != baseline},
+        baseline=baseline,
+    )
 
 
 def check_baseline(baseline: str | None, systems: Collection[str]) -> None:

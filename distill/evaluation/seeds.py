@@ -6,11 +6,13 @@ Called by `distill evaluate --seeds`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import ConfigError, DataError
+from distill.evaluation.evaluate import empty_result
 from distill.results import ByUnit, EvaluationResult, PairedTest, SetDetail, Spread, read_as
 from distill.statistics.significance import RESAMPLES, bootstrap_p, holm, interval
 
@@ -61,16 +63,8 @@ def _one(runs: Sequence[ByUnit], seed: int, baseline: str | None) -> EvaluationR
         raise ConfigError(f"{baseline!r} is none of the systems {', '.join(systems)} that all the runs have")
     against = baseline or next(iter(systems), "")
     spread: dict[str, dict[str, Spread]] = {system: {} for system in systems}
-    result = EvaluationResult(
-        measures={system: {} for system in systems},
-        intervals={system: {} for system in systems},
-        differences={system: {} for system in systems},
-        tests={system: {} for system in systems if system != against},
-        spread=spread,
-        baseline=against,
-        runs=len(runs),
-        left_out=_not_shared(runs, systems),
-    )
+    left_out = _not_shared(runs, systems)
+    result = replace(empty_result(systems, against), spread=spread, runs=len(runs), left_out=left_out)
     drawn: dict[tuple[str, str], Floats] = {}
     for system in systems:
         for name in runs[0][system]:
@@ -103,13 +97,11 @@ def _one(runs: Sequence[ByUnit], seed: int, baseline: str | None) -> EvaluationR
 
 def _not_shared(runs: Sequence[ByUnit], systems: Sequence[str]) -> dict[str, int]:
     """{what not all the runs have, and so is left out: how many}."""
-    counts = {"systems that not all the runs have are left out": len({s for run in runs for s in run} - set(systems))}
-    units: list[set[str]] = [
-        {unit for system in systems for values in run[system].values() for unit in values} for run in runs
-    ]
-    counts["queries that not all the runs have are left out"] = len(
-        units[0].union(*units) - units[0].intersection(*units)
-    )
+    units = [{unit for system in systems for values in run[system].values() for unit in values} for run in runs]
+    counts = {
+        "systems that not all the runs have are left out": len(set().union(*runs) - set(systems)),
+        "queries that not all the runs have are left out": len(set().union(*units) - set.intersection(*units)),
+    }
     return {what: count for what, count in counts.items() if count}
 
 
@@ -120,8 +112,8 @@ def _both(scores: Floats, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     runs, units = scores.shape
     means = np.empty(RESAMPLES)
-    for at in range(RESAMPLES):
+    for draw in range(RESAMPLES):
         chosen = np.bincount(rng.integers(0, runs, runs), minlength=runs)
         often = np.bincount(rng.integers(0, units, units), minlength=units)
-        means[at] = chosen @ scores @ often / (runs * units)
+        means[draw] = chosen @ scores @ often / (runs * units)
     return means

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from distill import __version__, store
 from distill.prompts import teacher_prompt
 from distill.publish.formats.base import ExportCounts
-from distill.publish.rows import KeptRow
 from distill.publish.settings import DatasetSettings
 from distill.publish.tally import RowCounts
+from distill.results import FilterCounts, StageCounts, read_as
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData
@@ -33,7 +33,7 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def render(
-    run: Path, found: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str, columns: bool
+    run: Path, counts: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str, columns: bool
 ) -> str:
     """The card's text; `columns` says what each column of the Parquet rows is."""
     import jinja2
@@ -50,30 +50,30 @@ def render(
     text = environment.get_template("card.md.j2").render(
         name=name,
         settings=settings,
-        found=found,
+        found=counts,
         written=written,
         columns=COLUMNS if columns else {},
         prompt=teacher_prompt("{query} {instruction}", "{passage}"),
-        example=_example(found),
+        example=counts.examples.get(1) or counts.examples.get(0),
         version=__version__,
         **provenance(run),
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip()
-    return f"---\n{header(found, written, settings, name).to_yaml()}\n---\n\n{body}\n"
+    return f"---\n{header(counts, written, settings, name).to_yaml()}\n---\n\n{body}\n"
 
 
-def header(found: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str) -> DatasetCardData:
+def header(counts: RowCounts, written: ExportCounts, settings: DatasetSettings, name: str) -> DatasetCardData:
     """The card's metadata, by the hub's names."""
     from huggingface_hub import DatasetCardData
 
-    languages = settings.language or sorted(k for k in found.by["language"] if re.fullmatch(r"[a-z]{2,3}", k))
+    languages = settings.language or sorted(k for k in counts.by["language"] if re.fullmatch(r"[a-z]{2,3}", k))
     licence, licence_name = licence_of(settings.licence)
     return DatasetCardData(
         language=languages or None,
         license=licence,
         license_name=licence_name,
         pretty_name=settings.name or name,
-        size_categories=[next((label for limit, label in SIZES if found.rows < limit), "10M<n<100M")],
+        size_categories=[next((label for limit, label in SIZES if counts.rows < limit), "10M<n<100M")],
         task_categories=["text-ranking", "text-generation"],
         tags=list(dict.fromkeys(["reasoning", "reranking", "information-retrieval", "distillation", *settings.tags])),
         configs=written.configs,
@@ -94,18 +94,17 @@ def provenance(run: Path) -> dict[str, Any]:
     manifests = {folder: store.read_manifest(run / folder) or {} for folder in ("pairs", "traces", "kept")}
     pairs, traces, kept = (manifests[folder].get("result") or {} for folder in manifests)
     asked = manifests["traces"].get("settings") or {}
-    by_filter = kept.get("by_filter")
     flow = {
         "pairs": pairs.get("pairs", pairs.get("rows")),
-        "samples due": _first("samples_due", traces, kept),
-        "not asked (budget, or no room)": _first("not_asked", kept, traces),
-        "failed": _first("failed", kept, traces),
+        "samples due": {**kept, **traces}.get("samples_due"),
+        "not asked (budget, or no room)": {**traces, **kept}.get("not_asked"),
+        "failed": {**traces, **kept}.get("failed"),
         "rejected": kept.get("rejected"),
         "kept": kept.get("kept", kept.get("rows")),
     }
     return {
         "flow": {key: value for key, value in flow.items() if isinstance(value, int)},
-        "rejects": _rejects(by_filter if isinstance(by_filter, Mapping) else {}),
+        "rejects": _rejects(read_as(StageCounts, kept).by_filter),
         "filters": _filters(manifests["kept"].get("settings")),
         "sampling": {key: value for key, value in sorted(_flat(asked)) if value is not None},
         "hashes": {folder: str((m.get("result") or {}).get("data_hash", ""))[:16] for folder, m in manifests.items()},
@@ -127,35 +126,24 @@ def fenced(text: str, language: str = "text") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _example(found: RowCounts) -> KeptRow | None:
-    return found.examples.get(1) or found.examples.get(0)
-
-
-def _first(key: str, *sources: Mapping[str, Any]) -> Any:
-    return next((source[key] for source in sources if key in source), None)
-
-
-def _rejects(by_filter: Mapping[str, Any]) -> list[tuple[str, int, list[tuple[str, int]]]]:
+def _rejects(by_filter: Mapping[str, FilterCounts]) -> list[tuple[str, int, list[tuple[str, int]]]]:
     """(filter, rejected, its most frequent reasons)."""
-    found = []
-    for name, counts in by_filter.items():
-        if not isinstance(counts, Mapping) or not counts.get("rejected"):
-            continue
-        reasons = counts.get("reasons")
-        pairs = reasons.items() if isinstance(reasons, Mapping) else []
-        top = sorted(((str(k), int(v)) for k, v in pairs if isinstance(v, int)), key=lambda each: (-each[1], each[0]))
-        found.append((str(name), int(counts["rejected"]), top[:5]))
-    return found
+    return [
+        (name, counts.rejected, sorted(counts.reasons.items(), key=lambda reason: (-reason[1], reason[0]))[:5])
+        for name, counts in by_filter.items()
+        if counts.rejected
+    ]
 
 
 def _filters(settings: Any) -> list[str]:
     """The filters in words: the name, with its thresholds where it has any."""
     settings = settings.get("filters") if isinstance(settings, Mapping) else settings
-    entries = [each for each in settings if isinstance(each, Mapping)] if isinstance(settings, list) else []
+    entries = settings if isinstance(settings, list) else []
     return [
         name + (f" ({', '.join(f'{key} {value}' for key, value in thresholds.items())})" if thresholds else "")
-        for each in entries
-        for name, thresholds in each.items()
+        for entry in entries
+        if isinstance(entry, Mapping)
+        for name, thresholds in entry.items()
     ]
 
 

@@ -12,23 +12,18 @@ from distill.config import resolved
 from distill.errors import InputError
 from distill.prompts import PROMPT_NAME, student_prompt
 from distill.publish.card import licence_of, words
+from distill.results import RunMetrics, read_as
 from distill.tables import markdown
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
 # What belongs to a model; the training's job, log and checkpoints stay behind.
-FILES: tuple[str, ...] = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.txt",
-    "*.jinja",
-    "*.model",
-    "tokenizer*.json",
-    "vocab.json",
-)
-FILES += ("config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json", "distill.json")
-FILES += ("calibration.json", "chat_template.json")
+FILES = (
+    "*.safetensors", "*.safetensors.index.json", "*.txt", "*.jinja", "*.model", "tokenizer*.json", "vocab.json",
+    "config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json", "distill.json",
+    "calibration.json", "chat_template.json",
+)  # fmt: skip
 NOT_THE_MODELS = {"stderr.txt"}
 BASELINES = ("first_stage", "untrained")
 MEASURES = ("nDCG@10", "RR@10", "verdict_accuracy", "ECE", "tokens_per_pair")
@@ -143,26 +138,30 @@ def _mode(target: str) -> str:
 
 
 def _origin(config: dict[str, Any], run: Path, base: str, target: str, made: dict[str, Any]) -> dict[str, Any]:
-    stages = (store.read_json(run / "metrics.json") or {}).get("stages") or {}
+    metrics = read_as(RunMetrics, store.read_json(run / "metrics.json"))
+    kept, pairs = metrics.counts("filter").kept, metrics.counts("pairs").pairs
     sft, teacher = config.get("sft") or {}, config.get("teacher") or {}
     endpoints = teacher.get("endpoints") or [{}]
     lora = sft.get("lora")
     training = {key: value for key, value in (sft.get("training") or {}).items() if not isinstance(value, dict)}
-    kept, pairs = (stages.get("filter") or {}).get("kept"), (stages.get("pairs") or {}).get("pairs")
     return {
         "base": "made from scratch" if base == "scratch" else f"{base} {sft.get('revision') or ''}".strip(),
-        "pairs": f"{pairs:,}" if isinstance(pairs, int) else "unknown",
+        "pairs": _number(pairs),
         "data": (config.get("pairs") or {}).get("path") or (config.get("pairs") or {}).get("source"),
         "teacher": teacher.get("name") or endpoints[0].get("model") or teacher.get("source"),
-        "traces kept": f"{kept:,}" if isinstance(kept, int) else "unknown",
+        "traces kept": _number(kept),
         "target": target,
-        "examples": f"{made['examples']:,}" if "examples" in made else "unknown",
+        "examples": _number(made.get("examples")),
         "method": _method(lora),
         "steps": f"{made.get('steps', 'unknown')}, {made.get('epochs', '?')} epochs",
-        "parameters": f"{made['parameters']:,}" if "parameters" in made else "unknown",
+        "parameters": _number(made.get("parameters")),
         "settings": ", ".join(f"{key} {value}" for key, value in training.items()) or "defaults",
         "seed": sft.get("seed") if sft.get("seed") is not None else config.get("seed"),
     }
+
+
+def _number(count: int | None) -> str:
+    return "unknown" if count is None else f"{count:,}"
 
 
 def _method(lora: dict[str, Any] | None) -> str:
@@ -176,12 +175,10 @@ def _method(lora: dict[str, Any] | None) -> str:
 
 def _results(run: Path, student: str) -> Results:
     """The measures of the student's systems and of what they are compared with."""
-    found = (store.read_json(run / "metrics.json") or {}).get("evaluation") or {}
+    metrics = read_as(RunMetrics, store.read_json(run / "metrics.json"))
     return {
-        (set_name, system): {
-            name: float(values[name]) for name in MEASURES if isinstance(values.get(name), int | float)
-        }
-        for set_name, measured in found.items()
+        (set_name, system): {name: values[name] for name in MEASURES if name in values}
+        for set_name, measured in metrics.evaluation.items()
         for system, values in measured.items()
         if system in BASELINES or system.split(".")[0] == student
     }

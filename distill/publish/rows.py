@@ -20,9 +20,8 @@ HUB_SPLITS = {"dev": "validation", "val": "validation", "valid": "validation"}
 
 @dataclass(frozen=True, slots=True)
 class KeptRow:
-    """One row a kept trace. `verdict` is what is trained (1 relevant, 0 not; a graded
-    teacher's grade); `prompt` and `completion` are the `think`
-    student's, byte for byte; `prompt_tokens` and `completion_tokens` are the teacher's, as billed."""
+    """One row a kept trace. `verdict` is what is trained (1 relevant, 0 not; a graded teacher's grade); `prompt` and
+    `completion` are the `think` student's, byte for byte; the tokens are the teacher's, as billed."""
 
     pair_id: str
     sample: int
@@ -80,8 +79,8 @@ class Kept:
         for folder, command in (("pairs", "pairs"), ("kept", "filter")):
             if store.read_manifest(run / folder) is None:
                 raise RunFolderError(f"{run / folder}: not made yet; `distill {command} CONFIG --out {run}` makes it")
-        found = store.read_rows(run / CHANGED, Pair) if (run / CHANGED).is_dir() else iter(())
-        self._changed = {pair.pair_id: pair for pair in found}
+        changed = store.read_rows(run / CHANGED, Pair) if (run / CHANGED).is_dir() else iter(())
+        self._changed = {pair.pair_id: pair for pair in changed}
 
     def pairs(self) -> Iterator[Pair]:
         """Every pair of the run with its label as it now is, whether its trace was kept or not."""
@@ -151,11 +150,9 @@ def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
 def teacher_name(teacher: str) -> str:
     """The model alone: which host answered is nobody's business in a published row."""
     try:
-        found = json.loads(teacher)
+        asked = json.loads(teacher)
     except ValueError:
         return teacher
-    return (
-        str(found.get("model") or found.get("teacher") or found.get("name") or "")
-        if isinstance(found, dict)
-        else teacher
-    )
+    if not isinstance(asked, dict):
+        return teacher
+    return str(asked.get("model") or asked.get("teacher") or asked.get("name") or "")

@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from distill.publish.rows import Kept, KeptRow, hub_split, row_of, trained_verdict
 
@@ -73,5 +74,5 @@ def tally(kept: Kept) -> RowCounts:
 def spread(values: Iterable[int]) -> Spread:
     """The spread of at least one length; percentiles by nearest rank."""
     order = sorted(values)
-    rank = [order[min(len(order) - 1, int(share * len(order)))] for share in (0.5, 0.95)]
-    return Spread(sum(order) / len(order), rank[0], rank[1], order[-1])
+    median, p95 = (order[int(share * len(order))] for share in (0.5, 0.95))
+    return Spread(fmean(order), median, p95, order[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from distill.publish.checks import Length, faults, key, notes, trained
 from distill.publish.reading import Raw, read
 from distill.publish.shapes import NAMES, find_columns, understand
 from distill.publish.tally import Spread, spread
+from distill.results import RunMetrics, read_as
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Findings:
 
     def as_json(self) -> dict[str, Any]:
         """All of it in plain values."""
-        measured = self.spread()
+        lengths = self.spread()
         return {
             "path": self.path,
             "rows": self.rows,
@@ -64,9 +65,7 @@ class Findings:
             "broken": self.broken,
             "columns": dict(self.shapes),
             "verdicts": {str(grade): n for grade, n in sorted(self.verdicts.items())},
-            "length": {"unit": self.unit, **{n: getattr(measured, n) for n in measured.__slots__}}
-            if measured
-            else None,
+            "length": {"unit": self.unit, **asdict(lengths)} if lengths else None,
             "faults": {
                 name: {"rows": fault.rows, "at": [{"place": place, "found": found} for place, found in fault.at]}
                 for name, fault in self.faults.items()
@@ -157,11 +156,9 @@ def _length(tokenizer: str | None) -> tuple[Length, str]:
 
 def _sums(path: Path) -> list[str]:
     """Promise 2 for a run of ours: samples due = kept + rejected + failed + not asked. Other paths promise nothing."""
-    metrics = store.read_json(path / "metrics.json") if path.is_dir() else None
-    stages = metrics.get("stages", {}) if isinstance(metrics, dict) else {}
-    counts = stages.get("filter", {})
-    due = stages.get("trace", {}).get("samples_due")
-    parts = [counts.get(name) for name in ("kept", "rejected", "failed", "not_asked")]
-    if due is None or any(part is None for part in parts) or sum(parts) == due:
+    metrics = read_as(RunMetrics, store.read_json(path / "metrics.json") if path.is_dir() else None)
+    due, counts = metrics.counts("trace").samples_due, metrics.counts("filter")
+    parts = [part for part in (counts.kept, counts.rejected, counts.failed, counts.not_asked) if part is not None]
+    if due is None or len(parts) < 4 or sum(parts) == due:
         return []
     return [f"{due} samples were due, but kept, rejected, failed and not asked are {' + '.join(map(str, parts))}"]

@@ -4,19 +4,60 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 from distill import store
-from distill.report.compare import Difference, paired
 from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, safe_name
-from distill.results import Intervals, Measures, PairedTest, SetDetail, read_as
+from distill.results import Intervals, Measures, SetDetail, read_as
 
 NOT_STUDENTS = ("first_stage", "untrained")
 OWN_MEASURE = ("pairwise_accuracy", "p-MRR", "robustness@10")  # what a set of several rankings a need is made for
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Right minus left over the queries that both have; `low` and `high` bound 95 % of the paired bootstrap."""
+
+    mean: float
+    low: float
+    high: float
+    values: dict[str, float]
+
+    @property
+    def wins(self) -> int:
+        """Queries on which right is ahead."""
+        return sum(value > 0 for value in self.values.values())
+
+    @property
+    def losses(self) -> int:
+        """Queries on which left is ahead."""
+        return sum(value < 0 for value in self.values.values())
+
+    @property
+    def ties(self) -> int:
+        """Queries on which both are alike."""
+        return len(self.values) - self.wins - self.losses
+
+
+def paired(left: dict[str, float], right: dict[str, float], seed: int = 0) -> Difference | None:
+    """The difference by query, with the bootstrap of `distill.evaluation`: by the run's seed, its very interval.
+
+    None without a shared query. One draw of queries and no other source of spread: not covered are seeds of training.
+    """
+    import numpy as np
+
+    from distill.statistics.significance import interval, resampled_means
+
+    values = {query: right[query] - left[query] for query in sorted(left.keys() & right.keys())}
+    if not values:
+        return None
+    array = np.array(list(values.values()))
+    low, high = interval(resampled_means(array[:, None], seed)[:, 0])
+    return Difference(float(array.mean()), low, high, values)
+
+
+@dataclass(eq=False)
 class EvaluationSet:
     """One set, with its measures and intervals as in metrics.json."""
 
@@ -24,7 +65,6 @@ class EvaluationSet:
     name: str
     measures: Measures
     intervals: Intervals = field(default_factory=dict)
-    _differences: dict[tuple[str, ...], Difference | None] = field(default_factory=dict)
 
     @cached_property
     def detail(self) -> SetDetail:
@@ -54,10 +94,6 @@ class EvaluationSet:
         wanted = [name for name in (self.primary, *self.configured) if name in known]
         return next((name for name in wanted if name and known[name] <= queries), None)
 
-    def tested(self, system: str, measure: str) -> PairedTest | None:
-        """The paired test of a system against the set's baseline, None where there is none."""
-        return self.detail.tests.get(system, {}).get(measure)
-
     @cached_property
     def students(self) -> list[str]:
         """The trained systems, best first by the primary measure."""
@@ -80,15 +116,13 @@ class EvaluationSet:
         values = self.detail.per_query.get(system, {}).get(measure or self.primary or "", {})
         return {query: value for query, value in values.items() if math.isfinite(value)}
 
+    @cache  # noqa: B019 - as long as the report is drawn
     def difference(self, left: str, right: str, measure: str | None = None) -> Difference | None:
         """Right against left over shared queries, by a measure (the primary one by default)."""
-        key = (left, right, measure or self.primary or "")
-        if key not in self._differences:
-            seed = self.files.setting("seed")
-            self._differences[key] = paired(
-                self.per_query(left, measure), self.per_query(right, measure), seed if isinstance(seed, int) else 0
-            )
-        return self._differences[key]
+        seed = self.files.setting("seed")
+        return paired(
+            self.per_query(left, measure), self.per_query(right, measure), seed if isinstance(seed, int) else 0
+        )
 
     @cached_property
     def order(self) -> list[str]:

@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distill.report.files import RunFiles
 from distill.report.words import count
-from distill.results import FilterCounts
+from distill.results import FilterCounts, StageCounts
 
 TOP_REASONS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """The counts of the stages, None where a stage has not counted."""
-
-    pairs: int | None
-    due: int | None
-    answered: int | None
-    failed: int | None
-    not_asked: int | None
-    kept: int | None
-    rejected: int | None
-    by_filter: dict[str, FilterCounts]
-
-    @property
-    def kept_share(self) -> float | None:
-        """Kept of all traces that the filters saw."""
-        seen = (self.kept or 0) + (self.rejected or 0)
-        return self.kept / seen if self.kept is not None and seen else None
-
-    @property
-    def worst_filter(self) -> str | None:
-        """The filter that rejected most."""
-        counted = {name: counts.rejected for name, counts in self.by_filter.items()}
-        return max(counted, key=lambda name: counted[name]) if any(counted.values()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +22,16 @@ class Check:
     holds: bool
 
 
-def flow(files: RunFiles) -> Flow:
-    """The counts of the stages that there are."""
+def flow(files: RunFiles) -> StageCounts:
+    """The filters' counts with those of the stages before; None is what no stage has counted."""
     pairs, asked, filtered = (files.counts(name) for name in ("pairs", "trace", "filter"))
-    return Flow(
+    return replace(
+        filtered,
         pairs=_known(pairs.pairs, pairs.rows),
-        due=_known(asked.samples_due, filtered.samples_due),
+        samples_due=_known(asked.samples_due, filtered.samples_due),
         answered=asked.answered,
         failed=_known(filtered.failed, asked.failed),
         not_asked=_known(filtered.not_asked, asked.not_asked),
-        kept=filtered.kept,
-        rejected=filtered.rejected,
-        by_filter=filtered.by_filter,
     )
 
 
@@ -66,99 +39,84 @@ def _known(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
 
 
-def checks(files: RunFiles, found: Flow) -> list[Check]:
+def kept_share(counts: StageCounts) -> float | None:
+    """Kept of all traces that the filters saw."""
+    seen = (counts.kept or 0) + (counts.rejected or 0)
+    return counts.kept / seen if counts.kept is not None and seen else None
+
+
+def checks(files: RunFiles, counts: StageCounts) -> list[Check]:
     """Every sum that the counts allow to be checked, against one another and against the rows on disk."""
-    by_split = files.counts("pairs").by_split
-    sums: list[tuple[str, int | None, list[tuple[int | None, str]]]] = [
-        ("pairs", found.pairs, [(n, f"in {s}") for s, n in by_split.items()]),
-        (
-            "samples due",
-            found.due,
-            [(found.answered, "answered"), (found.failed, "failed"), (found.not_asked, "not asked")],
-        ),
-        (
-            "samples due",
-            found.due,
-            [
-                (found.kept, "kept"),
-                (found.rejected, "rejected"),
-                (found.failed, "failed"),
-                (found.not_asked, "not asked"),
-            ],
-        ),
-        ("rejected", found.rejected, [(counts.rejected, f"by {name}") for name, counts in found.by_filter.items()]),
-    ]
-    made = [check for each in sums if (check := _check(*each))]
-    for name, counts in found.by_filter.items():
-        reasons = sum(counts.reasons.values())
-        if reasons > counts.rejected:  # fewer is right: only the most frequent reasons are listed
-            text = f"{count(counts.rejected)} rejected by {name}, and {count(reasons)} reasons"
-            made.append(Check(text, False))
-    for folder, expected in (("pairs", found.pairs), ("kept", found.kept), ("rejected", found.rejected)):
+    by_split, by_filter = files.counts("pairs").by_split, counts.by_filter
+    lost = [(counts.failed, "failed"), (counts.not_asked, "not asked")]
+    filtered = [(counts.kept, "kept"), (counts.rejected, "rejected")]
+    sums = (
+        ("pairs", counts.pairs, [(rows, f"in {split}") for split, rows in by_split.items()]),
+        ("samples due", counts.samples_due, [(counts.answered, "answered"), *lost]),
+        ("samples due", counts.samples_due, [*filtered, *lost]),
+        ("rejected", counts.rejected, [(of_filter.rejected, f"by {name}") for name, of_filter in by_filter.items()]),
+    )
+    made = [check for whole in sums if (check := _check(*whole))]
+    for name, of_filter in by_filter.items():
+        reasons = sum(of_filter.reasons.values())
+        if reasons > of_filter.rejected:  # fewer is right: only the most frequent reasons are listed
+            made.append(Check(f"{count(of_filter.rejected)} rejected by {name}, and {count(reasons)} reasons", False))
+    for folder, expected in (("pairs", counts.pairs), ("kept", counts.kept), ("rejected", counts.rejected)):
         rows = files.rows_on_disk(folder)
         if rows is not None and expected is not None and rows != expected:
             made.append(Check(f"{folder}/ holds {count(rows)} rows, {count(expected)} were counted", False))
     return made
 
 
-def _check(name: str, whole: int | None, parts: list[tuple[int | None, str]]) -> Check | None:
-    if whole is None or not parts or any(n is None for n, _ in parts):
+def _check(name: str, whole: int | None, parts: Sequence[tuple[int | None, str]]) -> Check | None:
+    known = [(number, what) for number, what in parts if number is not None]
+    if whole is None or not parts or len(known) < len(parts):
         return None
-    total = sum(int(n or 0) for n, _ in parts)
-    text = f"{count(whole)} {name} = " + " + ".join(f"{count(n)} {what}" for n, what in parts)
+    total, terms = sum(number for number, _ in known), " + ".join(f"{count(number)} {what}" for number, what in known)
     if total == whole:
-        return Check(text, True)
-    return Check(f"{text.replace(' = ', ' ≠ ', 1)}: these make {count(total)}, {count(abs(whole - total))} off", False)
+        return Check(f"{count(whole)} {name} = {terms}", True)
+    off = f"these make {count(total)}, {count(abs(whole - total))} off"
+    return Check(f"{count(whole)} {name} ≠ {terms}: {off}", False)
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
     """The steps with their shares, the losses by cause and reason, the sums; None before there are pairs."""
-    found = flow(files)
-    if found.pairs is None:
+    counts = flow(files)
+    if counts.pairs is None:
         return None
-    pairs = files.counts("pairs")
-    samples = files.setting("teacher", "samples")
+    pairs, samples = files.counts("pairs"), files.setting("teacher", "samples")
+    by_split = ", ".join(f"{count(rows)} {split}" for split, rows in pairs.by_split.items())
     steps = [
-        ("Pairs", found.pairs, _list(pairs.by_split), "pairs"),
-        ("Samples due", found.due, f"{samples} per pair of the train split" if samples else "", "pairs"),
-        ("Answered", found.answered, "journalled as they arrived", "traces"),
-        ("Kept", found.kept, "passed every filter; what the students learn from", "kept"),
+        ("Pairs", counts.pairs, by_split, "pairs"),
+        ("Samples due", counts.samples_due, f"{samples} per pair of the train split" if samples else "", "pairs"),
+        ("Answered", counts.answered, "journalled as they arrived", "traces"),
+        ("Kept", counts.kept, "passed every filter; what the students learn from", "kept"),
     ]
-    known = [n for _, n, _, _ in steps if n is not None]
-    widest = max(known, default=0) or 1
-    kinds = {kind: n for kind, n in files.counts("trace").failures.items() if kind != "not_asked"}
-    losses: list[dict[str, Any]] = [
-        {"name": "Not asked", "n": found.not_asked or 0, "what": "budget reached or interrupted", "reasons": []},
-        {
-            "name": "Failed",
-            "n": (n := found.failed or 0),
-            "what": "refused for good by the endpoint",
-            "reasons": _reasons(kinds, n),
-        },
+    widest = max((number for _, number, _, _ in steps if number is not None), default=0) or 1
+    kinds = {kind: number for kind, number in files.counts("trace").failures.items() if kind != "not_asked"}
+    losses = [
+        ("Not asked", counts.not_asked or 0, "budget reached or interrupted", {}),
+        ("Failed", counts.failed or 0, "refused for good by the endpoint", kinds),
+        *((name, of_filter.rejected, "filter", of_filter.reasons) for name, of_filter in counts.by_filter.items()),
     ]
-    losses += [
-        {"name": name, "n": counts.rejected, "what": "filter", "reasons": _reasons(counts.reasons, counts.rejected)}
-        for name, counts in found.by_filter.items()
-    ]
-    fell = [loss for loss in losses if loss["n"]]
     return {
         "steps": [
-            {"name": name, "n": n, "note": note, "width": 100 * n / widest, "href": files.link(folder)}
-            for name, n, note, folder in steps
-            if n is not None
+            {"name": name, "n": number, "note": note, "width": 100 * number / widest, "href": files.link(folder)}
+            for name, number, note, folder in steps
+            if number is not None
         ],
-        "losses": fell,
-        "nothing": [str(loss["name"]) for loss in losses if not loss["n"]] if found.kept is not None else [],
-        "due": found.due or 0,
-        "checks": checks(files, found),
+        "losses": [(name, number, what, _reasons(reasons, number)) for name, number, what, reasons in losses if number],
+        "nothing": [name for name, number, _, _ in losses if not number] if counts.kept is not None else [],
+        "due": counts.samples_due or 0,
+        "checks": checks(files, counts),
         "sources": _sources(pairs.by_source),
-        "rounds": _rounds(files, found),
-        "decided": files.counts("filter").decided,
+        "rounds": _rounds(files, counts),
+        "decided": counts.decided,
         "rejected_href": files.link("rejected"),
     }
 
 
-def _rounds(files: RunFiles, found: Flow) -> list[str]:
+def _rounds(files: RunFiles, counts: StageCounts) -> list[str]:
     """A sentence for each earlier round: what its student learnt from, and what came of its judgement."""
     lines = []
     metrics = files.metrics
@@ -166,7 +124,7 @@ def _rounds(files: RunFiles, found: Flow) -> list[str]:
         if f"round-{number}" not in metrics.stages or int(files.setting("rounds") or 1) <= number:
             continue
         made = metrics.counts(f"round-{number}")
-        by_filter = metrics.counts(f"round-{number + 1}").by_filter or found.by_filter
+        by_filter = metrics.counts(f"round-{number + 1}").by_filter or counts.by_filter
         lines.append(
             f"{name} round: {count(made.kept)} traces passed the filters and trained the student “{made.student}”, "
             f"which then contradicted {count(by_filter.get('self_filter', FilterCounts()).rejected)} of them."
@@ -187,7 +145,3 @@ def _sources(by_source: dict[str, int]) -> list[tuple[str, int]]:
     for name, n in by_source.items():
         total[name.partition(":")[0]] += n
     return total.most_common()
-
-
-def _list(counted: dict[str, int]) -> str:
-    return ", ".join(f"{count(n)} {name}" for name, n in counted.items())

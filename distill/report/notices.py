@@ -4,42 +4,46 @@ from __future__ import annotations
 
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.funnel import Flow, checks
+from distill.report.funnel import checks, kept_share
 from distill.report.words import count, percent, system_label
+from distill.results import StageCounts
 from distill.stages import STAGES
 
 FEW_KEPT = 0.5
 FEW_QUERIES = 30
 MANY_FAILED = 0.05
 MANY_UNFINISHED = 0.05
+Notice = tuple[str, str, str]
+"""(level, title, text)."""
 
 
-def notices(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
-    """(level, title, text) of each notice; level is `warn` or `note`."""
-    made: list[tuple[str, str, str]] = []
+def notices(files: RunFiles, counts: StageCounts, sets: list[EvaluationSet]) -> list[Notice]:
+    """What must be known before the numbers are quoted; level is `warn` or `note`."""
+    made: list[Notice] = []
     states = {stage.title: files.state(stage.name) for stage in STAGES}
-    missing = [title for title, state in states.items() if state == "missing"]
-    outdated = [title for title, state in states.items() if state == "outdated"]
+    missing, outdated = (
+        ", ".join(title for title, s in states.items() if s == state) for state in ("missing", "outdated")
+    )
     if missing:
-        text = f"Not finished: {', '.join(missing)}. The same command goes on from there."
-        made.append(("warn", "This report is partial", text))
+        made.append(_warn("This report is partial", f"Not finished: {missing}. The same command goes on from there."))
     if outdated:
-        text = f"{', '.join(outdated)}: made from inputs that have changed since. Run again before quoting them."
-        made.append(("warn", "Some numbers are of an earlier state", text))
-    broken = [check.text for check in checks(files, found) if not check.holds]
-    if broken:
-        made.append(("warn", "The counts do not add up", "; ".join(broken) + "."))
-    if found.kept_share is not None and found.kept_share < FEW_KEPT:
-        made.append(("warn", "Few traces were kept", _few_kept(found)))
-    if found.due and found.failed and found.failed / found.due > MANY_FAILED:
-        text = f"{count(found.failed)} of {count(found.due)} requests failed for good; the samples below show why."
-        made.append(("warn", "Many requests failed", text))
+        text = f"{outdated}: made from inputs that have changed since. Run again before quoting them."
+        made.append(_warn("Some numbers are of an earlier state", text))
+    if broken := [check.text for check in checks(files, counts) if not check.holds]:
+        made.append(_warn("The counts do not add up", "; ".join(broken) + "."))
+    share = kept_share(counts)
+    if share is not None and share < FEW_KEPT:
+        made.append(_warn("Few traces were kept", _few_kept(counts)))
+    due, failed = counts.samples_due, counts.failed
+    if due and failed and failed / due > MANY_FAILED:
+        text = f"{count(failed)} of {count(due)} requests failed for good; the samples below show why."
+        made.append(_warn("Many requests failed", text))
     for each in sets:
         made += _forced(each)
         queries = len(each.detail.queries)
         if 0 < queries < FEW_QUERIES:
             text = f"{each.name} has {queries} queries: differences smaller than the intervals mean nothing."
-            made.append(("warn", "Few test queries", text))
+            made.append(_warn("Few test queries", text))
     if files.setting("pairs", "source") == "example":
         text = (
             "The embedded example is a small invented world with a rule-based teacher and tiny students. It shows that "
@@ -49,7 +53,11 @@ def notices(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tup
     return made
 
 
-def _forced(each: EvaluationSet) -> list[tuple[str, str, str]]:
+def _warn(title: str, text: str) -> Notice:
+    return "warn", title, text
+
+
+def _forced(each: EvaluationSet) -> list[Notice]:
     """Of students many of whose verdicts were forced, and what helps: it depends on how the reasoning ended."""
     made = []
     for name in each.students:
@@ -60,24 +68,24 @@ def _forced(each: EvaluationSet) -> list[tuple[str, str, str]]:
                 f"{who} was cut off in {percent(cut_off, 1)} of its answers on {each.name}, and its verdict forced. "
                 "Raise evaluation.max_new_tokens, or train longer."
             )
-            made.append(("warn", "Reasoning was cut off", text))
+            made.append(_warn("Reasoning was cut off", text))
         if ended > MANY_UNFINISHED:
             text = (
                 f"{who} ended its text before </think> in {percent(ended, 1)} of its answers on {each.name}, and its "
                 "verdict was forced. Train longer; a higher evaluation.max_new_tokens does not help."
             )
-            made.append(("warn", "Reasoning ended without a verdict", text))
+            made.append(_warn("Reasoning ended without a verdict", text))
     return made
 
 
-def _few_kept(found: Flow) -> str:
-    seen = (found.kept or 0) + (found.rejected or 0)
-    text = f"{count(found.kept)} of {count(seen)} ({percent(found.kept or 0, seen)}) passed the filters."
-    worst = found.worst_filter
-    if worst is None:
+def _few_kept(counts: StageCounts) -> str:
+    kept, rejected = counts.kept or 0, counts.rejected or 0
+    text = f"{count(kept)} of {count(kept + rejected)} ({percent(kept, kept + rejected)}) passed the filters."
+    by_filter = {name: of_filter.rejected for name, of_filter in counts.by_filter.items()}
+    if not any(by_filter.values()):
         return text
-    share = percent(found.by_filter[worst].rejected, found.rejected or 0)
-    text += f" {share} of the rejected fell to {worst}."
+    worst = max(by_filter, key=lambda name: by_filter[name])
+    text += f" {percent(by_filter[worst], rejected)} of the rejected fell to {worst}."
     if worst == "verdict_matches_label":
         text += (
             " The teacher's verdicts seldom agree with the labels: the teacher, the prompt or the labels do not fit "

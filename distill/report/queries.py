@@ -10,7 +10,7 @@ from distill.files.runs import ranked, read_run
 from distill.records import Judgement
 from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import colours, count, cut, measure_label, safe_name
+from distill.report.words import colours, count, measure_label, safe_name
 
 MAX_QUERIES = 60
 MAX_SYSTEMS = 4
@@ -20,7 +20,7 @@ FORCED = {  # how a reasoning ended whose verdict was forced
     "budget": "reasoning cut off at its budget",
     "no_end": "ended without </think>",
 }
-QUERY, PASSAGE, REASONING = 400, 400, 1200  # characters shown of each
+YES_OR_NO = {True: "relevant", False: "not relevant"}
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
@@ -53,7 +53,7 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
         "queries": [
             {
                 "id": query,
-                "text": cut(_asked(each, query), QUERY),
+                "text": _asked(each, query),
                 "values": {system: values[system].get(query) for system in systems},
                 "difference": difference.values.get(query, 0.0) if difference else 0.0,
                 "rankings": [
@@ -152,26 +152,16 @@ def _rows(
     first = {doc: at for at, (doc, _) in enumerate(rankings.get("first_stage", {}).get(query, []), 1)}
     rows = []
     for rank, (doc, _) in enumerate(rankings[system].get(query, [])[:TOP], 1):
-        judgement = judged.get(system, {}).get((query, doc))
-        grade = qrels.get(doc)
+        judgement, grade = judged.get(system, {}).get((query, doc)), qrels.get(doc)
         rows.append(
             {
                 "rank": rank,
-                "doc": doc,
                 "moved": first[doc] - rank if system != "first_stage" and doc in first else None,
                 "grade": grade,
-                "said": "unjudged" if grade is None else grade_text(grade, graded),
-                "score": judgement.score if judgement else None,
-                "passage": cut(passages.get(doc, "(its text is not in the run folder)"), PASSAGE),
-                "reasoning": cut(judgement.reasoning, REASONING) if judgement else "",
+                "label": "unjudged" if grade is None else f"grade {grade}" if graded else YES_OR_NO[grade > 0],
+                "passage": passages.get(doc, "(its text is not in the run folder)"),
+                "judgement": judgement,
                 "forced": FORCED.get(judgement.finish_reason, "") if judgement else "",
             }
         )
     return rows
-
-
-def grade_text(grade: float, graded: bool) -> str:
-    """A label in words: the grade where there are several, else relevant or not."""
-    if graded:
-        return f"grade {grade}"
-    return "relevant" if grade > 0 else "not relevant"

@@ -6,28 +6,39 @@ from typing import Any
 
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.funnel import Flow, flow
+from distill.report.funnel import flow, kept_share
 from distill.report.notices import notices
-from distill.report.words import count, duration, measure, percent, signed, system_label, system_phrase, usd
+from distill.report.words import (
+    count,
+    duration,
+    interval_text,
+    measure,
+    percent,
+    signed,
+    system_label,
+    system_phrase,
+    usd,
+)
+from distill.results import StageCounts
 from distill.stages import STAGES
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
     """Title, sentences, tiles, the state of each stage, and notices."""
-    found = flow(files)
+    counts = flow(files)
     title, sentences = headline(files, sets)
     written = [m.get("written", "") for m in files.manifests.values()]
     return {
         "name": files.name,
         "written": max(written, default=""),
         "title": title,
-        "sentences": [*sentences, *_what_was_run(files, found)],
-        "tiles": _tiles(files, found, sets),
+        "sentences": [*sentences, *_what_was_run(files, counts)],
+        "tiles": _tiles(files, counts, sets),
         "stages": [
             {"title": stage.title, "state": files.state(stage.name), "seconds": files.counts(stage.name).seconds}
             for stage in STAGES
         ],
-        "notices": notices(files, found, sets),
+        "notices": notices(files, counts, sets),
     }
 
 
@@ -79,47 +90,42 @@ def _compared(main: EvaluationSet, left: str, right: str) -> str | None:
     return f"within chance of {system_phrase(left)} ({signed(gain.mean)} {interval})"
 
 
-def _what_was_run(files: RunFiles, found: Flow) -> list[str]:
+def _what_was_run(files: RunFiles, counts: StageCounts) -> list[str]:
     """One sentence on teacher, traces and students."""
     parts = []
-    if found.kept is not None and found.due:
-        parts.append(f"{count(found.kept)} of {count(found.due)} reasoning traces were kept for training")
-    elif found.answered is not None:
-        parts.append(f"the teacher answered {count(found.answered)} times")
+    if counts.kept is not None and counts.samples_due:
+        parts.append(f"{count(counts.kept)} of {count(counts.samples_due)} reasoning traces were kept for training")
+    elif counts.answered is not None:
+        parts.append(f"the teacher answered {count(counts.answered)} times")
     base = files.setting("sft", "base")
     students = files.counts("sft").students
     if students:
         made = "made from scratch" if base == "scratch" else f"trained from {base}"
         noun = "student was" if len(students) == 1 else "students were"
         parts.append(f"{len(students)} {noun} {made}")
-    if not parts:
-        return []
-    return [_capital(", and ".join(parts)) + "."]
+    return [_capital(", and ".join(parts)) + "."] if parts else []
 
 
-def _tiles(files: RunFiles, found: Flow, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
+def _tiles(files: RunFiles, counts: StageCounts, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
     """(value, label, note) of the few numbers that are shown large."""
     tiles: list[tuple[str, str, str]] = []
     main = _main(sets)
     if main:
         best = main.students[0]
         interval = main.interval(best, main.primary or "")
-        note = f"{system_label(best)}, {main.name}"
-        note += f" · {measure(interval[0])} to {measure(interval[1])}" if interval else ""
+        note = f"{system_label(best)}, {main.name}" + (f" · {interval_text(interval, 'to')}" if interval else "")
         tiles.append((measure(main.value(best)), main.primary or "", note))
         for rival in main.rivals:
             if gain := main.difference(rival, best):
                 words = f"{count(gain.wins)} better, {count(gain.losses)} worse, {count(gain.ties)} equal"
                 tiles.append((signed(gain.mean), f"over {system_label(rival).lower()}", words))
-    if found.kept_share is not None and found.kept is not None and found.rejected is not None:
-        seen = found.kept + found.rejected
-        tiles.append((percent(found.kept, seen), "of traces kept", f"{count(found.kept)} of {count(seen)}"))
+    if kept_share(counts) is not None and counts.kept is not None and counts.rejected is not None:
+        seen = counts.kept + counts.rejected
+        tiles.append((percent(counts.kept, seen), "of traces kept", f"{count(counts.kept)} of {count(seen)}"))
     cost = files.counts("trace").cost_usd
     if cost is not None:
-        per = f"{usd(1000 * cost / found.kept)} per 1,000 kept" if found.kept and cost else "teacher, as billed"
+        per = f"{usd(1000 * cost / counts.kept)} per 1,000 kept" if counts.kept and cost else "teacher, as billed"
         tiles.append((usd(cost), "teacher cost", per))
-    seconds = [files.counts(stage.name).seconds for stage in STAGES]
-    if any(seconds):
-        total = sum(s for s in seconds if s is not None)
+    if total := sum(files.counts(stage.name).seconds or 0 for stage in STAGES):
         tiles.append((duration(total), "from pairs to result", "sum over the stages"))
     return tiles

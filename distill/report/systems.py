@@ -75,7 +75,7 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
         ],
         "picked": len(each.students) > 1,
         "metrics_href": files.link("metrics.json"),
-        "tested": any(each.tested(system, name) for system in order for name in names),
+        "tested": any(each.detail.tests.get(system, {}).get(name) for system in order for name in names),
         "downloads": files.links(_downloads(each.name)) if safe_name(each.name) else [],
     }
 
@@ -109,11 +109,10 @@ def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str) -> dict[
     value, interval = each.value(system, name), each.interval(system, name)
     values = [v for other in each.order if (v := each.value(other, name)) is not None]
     best = len(set(values)) > 1 and value == (min(values) if name in LOWER_IS_BETTER else max(values))
-    test = each.tested(system, name)
+    test = each.detail.tests.get(system, {}).get(name)
     return {
-        "sure": test is not None and test.significant,
-        "p": f"p {test.p_holm:.3f} against the first stage" if test else "",
-        "text": measure(value),
+        "test": test,
+        "value": value,
         "interval": interval_text(interval),
         "best": best
         and name not in NOT_BETTER

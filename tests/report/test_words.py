@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from distill.evaluation.evaluate import summarise
 from distill.report import words
 from distill.report.chart import line_chart, nice_ticks
-from distill.report.compare import paired
+from distill.report.evaluated import paired
 from distill.report.page import embedded
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -26,32 +27,37 @@ class ExportCounts:
     info: dict[str, Any] | None = None
 
 
-class JsonLines:
-    """JSON lines, one file a split, each opened when its first row comes; counts what it writes."""
+class Files(ExitStack):
+    """One text file a split, each opened when its first line comes: `head` first, `tail` at the end.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.rows = folder, Counter[str]()
+    `rows` counts the lines by split. `pattern`, relative to `folder`, holds `{split}`.
+    """
+
+    def __init__(self, folder: Path, pattern: str = "{split}.jsonl", head: str = "", tail: str = "") -> None:
+        super().__init__()
+        self.rows = Counter[str]()
+        self._path, self._head, self._tail = str(folder / pattern), head, tail
         self._open: dict[str, IO[str]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, split: str, row: Row) -> None:
-        """Append a row to its split's file."""
+    def write(self, split: str, line: str) -> None:
+        """Append a line to its split's file."""
         if split not in self._open:
-            self._open[split] = open(self.folder / f"{split}.jsonl", "w", encoding="utf-8", newline="\n")
-        self._open[split].write(json.dumps(row, ensure_ascii=False) + "\n")
+            path = Path(self._path.replace("{split}", split))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._open[split] = self.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
+            file.write(self._head)
+            self.callback(file.write, self._tail)
+        self._open[split].write(line)
         self.rows[split] += 1
 
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._open.values():
-            handle.close()
+    def add(self, split: str, row: Row) -> None:
+        """Append a row as a line of JSON."""
+        self.write(split, json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def by_split(kept: Kept, folder: Path, make: Callable[[KeptRow], Row]) -> dict[str, int]:
     """One line a kept row, in a file a split; returns the rows by split."""
-    with JsonLines(folder) as lines:
+    with Files(folder) as lines:
         for row in kept.rows():
             lines.add(hub_split(row.split), make(row))
     return dict(lines.rows)

@@ -6,14 +6,12 @@ labelled pairs. The passage's title is part of its text. An instruction goes int
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import IO
 
 from distill.prompts import is_relevant, prompt_of
-from distill.publish.formats.base import ExportCounts, config
+from distill.publish.formats.base import ExportCounts, Files, config
 from distill.publish.rows import Kept, hub_split, trained_verdict
 from distill.records import Pair, digest
 
@@ -32,11 +30,13 @@ def write(kept: Kept, out: Path, name: str) -> ExportCounts:
         verdict = trained_verdict(pair, trace)
         if verdict is not None:
             verdicts.setdefault(pair.pair_id, Counter())[int(is_relevant(verdict, prompt_of(trace.teacher)))] += 1
-    (out / "qrels").mkdir(parents=True, exist_ok=True)
     rows: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    qrels: dict[str, IO[str]] = {}
-    with _Texts(out / "corpus.jsonl") as corpus, _Texts(out / "queries.jsonl") as queries:
+    with (
+        Files(out, "qrels/{split}.tsv", "query-id\tcorpus-id\tscore\n") as qrels,
+        Files(out, "{split}.jsonl") as tables,
+    ):
+        corpus, queries = _Texts(tables, "corpus"), _Texts(tables, "queries")
         for pair in kept.pairs():
             grade = _grade(pair, verdicts.get(pair.pair_id))
             if pair.split in asked and pair.pair_id not in verdicts:
@@ -47,21 +47,11 @@ def write(kept: Kept, out: Path, name: str) -> ExportCounts:
                 continue
             query = queries.add(pair.query_id, {"text": pair.query}, pair.instruction)
             passage = corpus.add(pair.doc_id, {"title": "", "text": pair.passage})
-            if pair.split not in qrels:
-                path = out / "qrels" / f"{_safe(pair.split)}.tsv"
-                qrels[pair.split] = open(path, "w", encoding="utf-8", newline="\n")
-                qrels[pair.split].write("query-id\tcorpus-id\tscore\n")
-            qrels[pair.split].write(f"{query}\t{passage}\t{grade}\n")
+            qrels.write(re.sub(r"[^\w.-]", "_", pair.split), f"{query}\t{passage}\t{grade}\n")
             rows[hub_split(pair.split)] += 1
-    for handle in qrels.values():
-        handle.close()
     # The hub reads one kind of file a dataset, so the qrels, which BEIR has as .tsv, are not a configuration of it.
     configs = [config(name, [name], "{split}.jsonl") for name in ("corpus", "queries")]
     return ExportCounts(dict(rows), configs, USE, dict(left_out))
-
-
-def _safe(split: str) -> str:
-    return re.sub(r"[^\w.-]", "_", split)
 
 
 def _grade(pair: Pair, votes: Counter[int] | None) -> int | None:
@@ -73,8 +63,8 @@ def _grade(pair: Pair, votes: Counter[int] | None) -> int | None:
 class _Texts:
     """JSON lines of texts by id; an id that comes again with another text gets a suffix, so that none is lost."""
 
-    def __init__(self, path: Path) -> None:
-        self._out = open(path, "w", encoding="utf-8", newline="\n")
+    def __init__(self, files: Files, name: str) -> None:
+        self._files, self._name = files, name
         self._seen: dict[str, str] = {}
 
     def add(self, key: str, fields: dict[str, str], instruction: str | None = None) -> str:
@@ -85,11 +75,5 @@ class _Texts:
         if key not in self._seen:
             self._seen[key] = mark
             more = {"instruction": instruction} if instruction else {}
-            self._out.write(json.dumps({"_id": key, **fields, **more}, ensure_ascii=False) + "\n")
+            self._files.add(self._name, {"_id": key, **fields, **more})
         return key
-
-    def __enter__(self) -> _Texts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._out.close()

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from distill.prompts import THINK
-from distill.publish.formats.base import ExportCounts, Row, config
+from distill.publish.formats.base import ExportCounts, Files, Row, config
 from distill.publish.rows import Kept, KeptRow, hub_split
 
 USE = """\
@@ -22,17 +22,11 @@ of Rank1's prompt and answer. Rank1's own LLaMA-Factory configurations take `tra
 
 def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     """`{split}.json`, streamed."""
-    handles, rows = {}, dict[str, int]()
-    for row in kept.rows():
-        split = hub_split(row.split)
-        if split not in handles:
-            handles[split] = open(out / f"{split}.json", "w", encoding="utf-8", newline="\n")
-        handles[split].write(("[\n" if not rows.get(split) else ",\n") + json.dumps(alpaca(row), ensure_ascii=False))
-        rows[split] = rows.get(split, 0) + 1
-    for handle in handles.values():
-        handle.write("\n]\n")
-        handle.close()
-    return ExportCounts(rows, [config("default", rows, "{split}.json")], USE)
+    with Files(out, "{split}.json", "[\n", "\n]\n") as arrays:
+        for row in kept.rows():
+            split = hub_split(row.split)
+            arrays.write(split, (",\n" if arrays.rows[split] else "") + json.dumps(alpaca(row), ensure_ascii=False))
+    return ExportCounts(dict(arrays.rows), [config("default", arrays.rows, "{split}.json")], USE)
 
 
 def alpaca(row: KeptRow) -> Row:

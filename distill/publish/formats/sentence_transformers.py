@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from distill.publish.formats.base import ExportCounts, JsonLines, asked, config
+from distill.publish.formats.base import ExportCounts, Files, asked, config
 from distill.publish.rows import Kept, hub_split, says_relevant
 
 USE = """\
@@ -25,17 +25,17 @@ def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     for row in kept.rows():
         votes[hub_split(row.split), asked(row), row.passage][int(says_relevant(row))] += 1
     left_out: Counter[str] = Counter()
-    found: dict[tuple[str, str], tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    with JsonLines(out / "pairs") as pairs:
-        for (split, query, passage), said in votes.items():
-            if said[1] == said[0]:
+    passages: dict[tuple[str, str], tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    with Files(out / "pairs") as pairs:
+        for (split, query, passage), verdicts in votes.items():
+            if verdicts[1] == verdicts[0]:
                 left_out["pairs whose samples are divided evenly"] += 1
                 continue
-            relevant = said[1] > said[0]
+            relevant = verdicts[1] > verdicts[0]
             pairs.add(split, {"query": query, "passage": passage, "score": float(relevant)})
-            found[split, query][0 if relevant else 1].append(passage)
-    with JsonLines(out / "triplets") as triplets:
-        for (split, query), (positive, negative) in found.items():
+            passages[split, query][0 if relevant else 1].append(passage)
+    with Files(out / "triplets") as triplets:
+        for (split, query), (positive, negative) in passages.items():
             if not positive or not negative:
                 left_out["queries without a triplet: all their passages have one verdict"] += 1
                 continue
