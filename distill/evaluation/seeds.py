@@ -97,10 +97,11 @@ def _one(runs: Sequence[ByUnit], seed: int, baseline: str | None) -> EvaluationR
 
 def _not_shared(runs: Sequence[ByUnit], systems: Sequence[str]) -> dict[str, int]:
     """{what not all the runs have, and so is left out: how many}."""
-    units = [{unit for system in systems for values in run[system].values() for unit in values} for run in runs]
+    units = [frozenset(u for system in systems for values in run[system].values() for u in values) for run in runs]
+    shared = units[0].intersection(*units)
     counts = {
         "systems that not all the runs have are left out": len(set().union(*runs) - set(systems)),
-        "queries that not all the runs have are left out": len(set().union(*units) - set.intersection(*units)),
+        "queries that not all the runs have are left out": len(units[0].union(*units) - shared),
     }
     return {what: count for what, count in counts.items() if count}
 
