@@ -127,7 +127,7 @@ def _judge(
     ]
     judged: dict[str, list[Judgement]] = {}
     seconds: dict[str, float] = {}
-    scorer.notify = scoring.events(run, set=entry.name)
+    scorer.notify = scoring.shown(run, entry.name)
     for made in scorer.score(jobs):
         if made.failed:
             left_out[_too_long(made.name, list(made.failed))] = len(made.failed)

@@ -86,7 +86,7 @@ def recheck(run: Run, scorer: Scorer, pairs: Sequence[Pair], qrels: Qrels, relev
                     name = f"{student.name}.{mode}, instruction {number + 1}"
                     jobs.append(scoring.job_for(run, name, str(folder), mode, asked))
                     meant[name] = (folder / FILE, mode, text)
-    scorer.notify = scoring.events(run, set=evaluation.calibrate_on or "")
+    scorer.notify = scoring.shown(run, evaluation.calibrate_on or "")
     found = {made.name: made.found for made in scorer.score(jobs)}
     for name, (path, mode, text) in meant.items():
         made = read(path)

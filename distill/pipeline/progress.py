@@ -1,4 +1,4 @@
-"""Lines of log.jsonl as progress for the terminal: training steps, measures on held-out pairs, pairs judged.
+"""Lines of log.jsonl as progress for the terminal: training steps, measures on held-out pairs.
 
 Used by `distill.pipeline.run`.
 """
@@ -10,7 +10,6 @@ import time
 from distill.results import Counts, Json
 
 EVERY = 5.0  # seconds between two lines of training; the last step is always shown
-BAR = 20  # characters
 
 
 class Progress:
@@ -23,24 +22,7 @@ class Progress:
         """The text for an event; None where it is none of progress, or follows too soon."""
         if "student" in event:
             return self._training(event)
-        if "system" in event:
-            return self._scoring(event)
         return None
-
-    def _scoring(self, event: Counts) -> str:
-        """A bar of pairs judged; the scorer sends an event every few seconds."""
-        where = f"  {event['set']}, {event['system']}"
-        if "warning" in event:
-            return f"{where}: WARNING: {event['warning']}"
-        done, of = number(event["done"]), number(event["of"])
-        bar = "#" * round(BAR * done / max(of, 1))
-        text = f"{where}: [{bar:.<{BAR}}] {done:,.0f}/{of:,.0f} pairs judged"
-        if event.get("reused"):
-            text += f" ({number(event['reused']):,.0f} before)"
-        if "left_s" in event:
-            pace = f"{number(event['pairs_per_s']):,.1f} pairs/s  {number(event['tokens_per_s']):,.0f} tokens/s"
-            text += f"  {pace}  {number(event['left_s']):,.0f} s left"
-        return text
 
     def _training(self, event: Counts) -> str | None:
         step, steps = number(event["step"]), number(event.get("steps"))

@@ -99,7 +99,7 @@ class Scores:
         if self.scorer is None:
             file = self.round.folder / "scores.jsonl"
             journal = Journal(file, aliases={self.identity: job.identity}, reasoning=False)
-            self.scorer = Scorer(journal, scoring.events(self.round, stage="filter", set="self_filter"))
+            self.scorer = Scorer(journal, scoring.shown(self.round, "self_filter", "filter"))
         (judged,) = self.scorer.score([job])
         unread = Judgement("", "", 0.5, 0.0, None, "", self.mode, 0, "stop")
         return [unread if each is None else replace(each, reasoning="") for each in judged.judgements]

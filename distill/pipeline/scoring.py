@@ -13,6 +13,7 @@ from distill.results import Counts
 
 if TYPE_CHECKING:
     from distill.rerank.jobs import Job
+    from distill.rerank.progress import Progress
     from distill.rerank.scorer import Scorer
 
 JOURNAL = "journal.jsonl"  # in evaluation/: judgements of every set, in the order in which they were made
@@ -48,9 +49,14 @@ def job_for(run: Run, name: str, model: str, mode: str, pairs: Sequence[Pair], p
     return jobs.job_of(name, student, pairs, jobs.weights_by_hash(model, run.file_hashes(jobs.student_files(model))))
 
 
-def events(run: Run, **more: str) -> Callable[[Counts], None]:
-    """Where the scorer's events go: the run's log, with `more`, and the terminal."""
-    return lambda event: run.log({"stage": "evaluation", **event, **more})
+def shown(run: Run, part: str, stage: str = "evaluation") -> Callable[[Progress], None]:
+    """Where the scorer's progress goes: the run's log and the terminal. `part` is the set that is judged."""
+
+    def show(progress: Progress) -> None:
+        run.log({"stage": stage, "set": part, **progress.event()})
+        run.say(f"  {part}, {progress.system}: {progress.text()}")
+
+    return show
 
 
 def settings(run: Run) -> ScoringSettings:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from distill.commands import FILE, Command, Several, only_one, writes_to
-from distill.plugins import external_hash, is_external
-from distill.rerank.options import MODES, EngineOptions, InputOptions, engine_options, input_options
+from distill.rerank.options import (
+    MODES,
+    EngineOptions,
+    InputOptions,
+    engine_options,
+    input_options,
+    journal_option,
+    say,
+)
 
 if TYPE_CHECKING:
-    from distill.rerank.calibration import Method
+    from distill.rerank.calibration import Calibration, Method
+    from distill.rerank.jobs import Student
     from distill.rerank.modes import Mode
-    from distill.rerank.reranker import Reranker
 
 MANY = 0.05  # a share of the answers from which a fault is a warning
 FAULTS = {
@@ -61,26 +67,29 @@ def rerank(
     """Rerank a TREC run with a student; killed, the same command goes on from there."""
     only_one(threshold=threshold, precision=precision, recall=recall)
     from distill import store
-    from distill.rerank.jobs import with_instruction
+    from distill.rerank.backends import BACKENDS
+    from distill.rerank.calibration import read
+    from distill.rerank.jobs import backend_identity, own_calibration, with_instruction
     from distill.rerank.resumable_run import rerank_run
 
     folder = judgements or out.with_name(f"{out.name}.judgements")
     writes_to(out.parent)
-    pairs = with_instruction(inputs.pairs(), instruction)
-    reranker = engine.reranker(
+    total, blocks = inputs.blocks()
+    student = engine.student(
         inputs.model,
         mode,
-        calibration={None: "auto", "none": None}.get(calibration, calibration),
+        calibration={None: own_calibration(inputs.model), "none": None}.get(calibration, calibration),
         samples=samples,
         temperature=temperature,
         explanations=explanations,
-    )
-    threshold = _threshold(reranker, threshold, precision, recall)
+    ).resolved()
+    curves = read(Path(student.calibration)) if student.calibration else None
+    threshold = _threshold(student, curves, threshold, precision, recall)
     made_from = {
         "model": _identity(inputs.model),
         "files": {name: store.file_hash(getattr(inputs, name)) for name in ("queries", "corpus", "run")},
-        "backend": _backend(engine.backend, reranker.backend.name),
-        "calibration": store.fingerprint(reranker.calibration) if reranker.calibration else None,
+        "backend": backend_identity(student.scoring),
+        "calibration": store.fingerprint(curves) if curves else None,
         "depth": inputs.depth,
         "mode": mode,
         "samples": samples,
@@ -91,19 +100,19 @@ def rerank(
         "prompt": engine.prompt,
         "explanations": explanations,
         "instruction": instruction,
+        **_dtype(student),
     }
-    _say(
-        f"{inputs.model}: mode {reranker.mode}, backend {reranker.backend.name}, prompt {reranker.backend.form.prompt}"
-    )
+    say(f"{inputs.model}: mode {mode}, backend {BACKENDS.load(student.backend).name}")
     with store.lease(folder):
-        counts = rerank_run(reranker, pairs, out, folder, made_from, threshold, _say)
+        instructed = lambda: (with_instruction(block, instruction) for block in blocks())  # noqa: E731
+        counts = rerank_run(student, instructed, total, out, folder, made_from, threshold, say)
     shown = {key: value for key, value in counts.items() if value or key in ("pairs", "written")}
-    _say("  ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in shown.items()))
+    say("  ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in shown.items()))
     if counts["pairs"] and not counts["written"]:
-        _say(f"warning: no passage reaches the threshold {threshold:g}, so the run is empty")
+        say(f"warning: no passage reaches the threshold {threshold:g}, so the run is empty")
     for kind, words in FAULTS.items():
         if counts[kind] > MANY * counts["pairs"]:
-            _say(f"warning: more than one answer in twenty {words}")
+            say(f"warning: more than one answer in twenty {words}")
     print(out)
     return 0
 
@@ -127,6 +136,7 @@ def rerank(
     help="check the calibration again under this instruction; may be given several times",
 )
 @click.option("--out", type=FILE, metavar="FILE", help="default: calibration.json in the student's folder")
+@journal_option
 @engine_options
 def calibrate(
     inputs: InputOptions,
@@ -136,6 +146,7 @@ def calibrate(
     method: Method,
     instruction: tuple[str, ...],
     out: Path | None,
+    journal: Path | None,
     engine: EngineOptions,
 ) -> int:
     """Fit a student's scores to judged pairs, and save the fit in its folder as calibration.json."""
@@ -145,6 +156,7 @@ def calibrate(
     from distill.rerank.calibration import write
     from distill.rerank.fitting import fitted
     from distill.rerank.jobs import with_instruction
+    from distill.rerank.scorer import judging
 
     out = out or Path(inputs.model) / NAME
     writes_to(out.parent)
@@ -154,39 +166,60 @@ def calibrate(
         raise InputError(f"{out.parent}: no such folder; a hub model's calibration needs --out FILE")
     judged = read_qrels(qrels)
     pairs = inputs.judged_pairs(judged, qrels)
-    calibration = fitted(
-        engine.reranker(inputs.model, "think", calibration=None),
-        pairs,
-        judged,
-        mode,
-        method,
-        relevant_from=relevant_from,
-        templates={text: with_instruction(pairs, text) for text in instruction},
-        budget=engine.budget,
-        say=_say,
-    )
+    kept = journal or out.with_name(f"{out.name}.journal")
+    with judging(engine.student(inputs.model, "think"), kept, say) as judge:
+        calibration = fitted(
+            judge,
+            pairs,
+            judged,
+            mode,
+            method,
+            relevant_from=relevant_from,
+            templates={text: with_instruction(pairs, text) for text in instruction},
+            budget=engine.budget,
+            say=say,
+        )
     write(out, calibration)
+    if journal is None:
+        kept.unlink(missing_ok=True)
     print(out)
     return 0
 
 
 def _threshold(
-    reranker: Reranker, threshold: float | None, precision: float | None, recall: float | None
+    student: Student,
+    calibration: Calibration | None,
+    threshold: float | None,
+    precision: float | None,
+    recall: float | None,
 ) -> float | None:
     """The threshold wanted, or the one of this precision or recall. Warns of a calibration that does not fit."""
     from distill.errors import InputError
 
-    if reranker.mode == "adaptive" and not (reranker.calibration and reranker.calibration.window):
-        _say("warning: where to think was never chosen for this student; distill calibrate --mode adaptive does that")
-    if reranker.calibration and reranker.curve not in (known := reranker.calibration.points):
-        _say(f"warning: calibrated in mode {', '.join(known)}, not in {reranker.curve}: its scores stay as they are")
+    curve = f"budget:{student.budget}" if student.mode == "budget" else student.mode
+    if curve == "adaptive" and not (calibration and calibration.window):
+        say("warning: where to think was never chosen for this student; distill calibrate --mode adaptive does that")
+    if calibration and curve not in (known := calibration.points):
+        say(f"warning: calibrated in mode {', '.join(known)}, not in {curve}: its scores stay as they are")
     for name, value in {"threshold": threshold, "precision": precision, "recall": recall}.items():
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"--{name} {value:g}: a number from 0 to 1")
-    if precision is not None or recall is not None:
-        threshold = reranker.threshold(precision=precision, recall=recall)
-        _say(f"threshold: {threshold:.4f}")
+    if precision is None and recall is None:
+        return threshold
+    if calibration is None:
+        raise InputError(f"{student.model}: has no calibration.json; `distill calibrate` makes it from judged pairs")
+    threshold = calibration.threshold(curve, precision=precision, recall=recall)
+    say(f"threshold: {threshold:.4f}")
     return threshold
+
+
+def _dtype(student: Student) -> dict[str, str]:
+    """The dtype where it is not the one that all judgements had before it could be chosen."""
+    from distill.rerank.backends.loading import device_of
+
+    dtype = student.scoring.dtype
+    before = "float32" if student.backend == "transformers" and device_of(student.device).type == "cpu" else "bfloat16"
+    return {} if dtype == "auto" or (student.backend == "transformers" and dtype == before) else {"dtype": dtype}
 
 
 def _identity(model: str) -> str | dict[str, list[int]]:
@@ -196,14 +229,3 @@ def _identity(model: str) -> str | dict[str, list[int]]:
         return model
     files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin") and p.is_file())
     return {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in files if p.name != "calibration.json"}
-
-
-def _backend(name: str, started: str) -> str | dict[str, str]:
-    """A built-in backend's name; of an external one the file and class, and the file's SHA-256."""
-    if not is_external(name):
-        return started
-    return {"class": Path(name).name, "sha256": external_hash(name, Path())}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -11,14 +11,14 @@ from distill.records import Judgement, Pair
 from distill.rerank import adaptive
 from distill.rerank.calibration import Calibration, Method, calibrate, check, points_of
 from distill.rerank.modes import Mode, Window, think_about
-from distill.rerank.reranker import Reranker, failed_text
+from distill.rerank.scorer import Judge
 
 Qrels = Mapping[str, Mapping[str, float]]
 WORSE = 0.05  # so much more ECE under another instruction is said
 
 
 def fitted(
-    reranker: Reranker,
+    judge: Judge,
     pairs: Sequence[Pair],
     qrels: Qrels,
     modes: Sequence[Mode],
@@ -33,19 +33,14 @@ def fitted(
     Unjudged passages of the lists count as not relevant, as the measures have it. Mode adaptive needs the answers of
     think and direct, and chooses its window by them. Raises InputError where all labels are the same.
     """
-    pairs, failed = reranker.readable(pairs)
-    if failed:
-        say(f"warning: {failed_text(failed)}")
     both: tuple[Mode, ...] = ("direct", "think")
     needed = list(dict.fromkeys(m for mode in modes for m in (both if mode == "adaptive" else (mode,))))
-    name = {mode: f"budget:{budget}" if mode == "budget" else mode for mode in needed}  # a curve belongs to its bound
-    judged: dict[str, list[Judgement]] = {name[mode]: _judged(reranker, pairs, mode, budget) for mode in needed}
+    names = [f"budget:{budget}" if mode == "budget" else mode for mode in needed]  # a curve belongs to its bound
+    judged = {name: judge(pairs, name) for name in names}
     made = from_judgements(judged, qrels, method, relevant_from, "adaptive" in modes)
     for text, asked in (templates or {}).items():
-        for mode in needed:
-            found = _judged(reranker, reranker.readable(asked)[0], mode, budget)
-            margins, labels = sides(found, qrels, relevant_from)
-            made.checks.append(check(made, name[mode], text, margins, labels))
+        for name in names:
+            made.checks.append(check(made, name, text, *sides(judge(asked, name), qrels, relevant_from)))
     for each in made.checks:
         of = f"{each['mode']}, {each['template']!r}" if each["template"] is not None else each["mode"]
         say(f"{of}: ECE {each['before']['ECE']:.3f} -> {each['after']['ECE']:.3f}, Brier {each['before']['Brier']:.3f} "
@@ -108,12 +103,6 @@ def sides(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int) -> 
     known = [j for j in judgements if j.query_id in qrels]
     labels = [int(qrels[j.query_id].get(j.doc_id, 0) >= relevant_from) for j in known]
     return [j.margin for j in known], labels
-
-
-def _judged(reranker: Reranker, pairs: Sequence[Pair], mode: Mode, budget: int) -> list[Judgement]:
-    limit = min(budget, reranker.plan.limit) if mode == "budget" else reranker.plan.limit
-    found = reranker.judge(pairs, plan=replace(reranker.plan, mode=mode, limit=limit))
-    return [each for each in found if each is not None]
 
 
 def off(made: Calibration, found: Mapping[str, Any]) -> bool:

@@ -167,6 +167,12 @@ def backend_identity(scoring: ScoringSettings) -> str | dict[str, str]:
     return {"class": Path(name).name, "sha256": external_hash(name, Path())}
 
 
+def own_calibration(model: str) -> str | None:
+    """The calibration in a student's folder, None where it has none."""
+    path = Path(model) / FILE
+    return str(path) if path.is_file() else None
+
+
 def student_files(model: str) -> list[Path]:
     """The files of a student's folder that decide its scores; [] for a hub name."""
     folder = Path(model)

@@ -36,6 +36,7 @@ class Journal:
 
     `head` is written as its first line, where it has one; a file of another is refused (RunFolderError).
     `aliases` are {an identity of older lines: the student's now}. Without `reasoning` texts are not kept.
+    What is not here is looked for in `older`.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class Journal:
         also: Collection[str] = (),
         aliases: Mapping[str, str] | None = None,
         reasoning: bool = True,
+        older: Journal | None = None,
     ) -> None:
-        self.path, self.head, self.reasoning = path, head, reasoning
+        self.path, self.head, self.reasoning, self.older = path, head, reasoning, older
         self._heads = {head, *also} if head else set()
         self._aliases = dict(aliases or {})
         self._places: dict[tuple[str, str], int] = {}
@@ -71,7 +73,7 @@ class Journal:
                 return failed or Judgement(**{**UNKNOWN, **{k: line[k] for k in FIELDS if k in line}}), line.get(
                     "seconds", 0.0
                 )
-        return None
+        return self.older.find(student, *names) if self.older else None
 
     def append(self, student: str, name: str, judgement: Judgement | str, seconds: float = 0.0) -> None:
         """Keep a judgement, or why there is none, under the pair's name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ from distill.files.gaps import MISSING
 
 if TYPE_CHECKING:
     from distill.records import Pair
-    from distill.rerank.calibration import Calibration
+    from distill.rerank.jobs import Student
     from distill.rerank.modes import Mode
-    from distill.rerank.reranker import Reranker
+    from distill.rerank.settings import Dtype
     from distill.rerank.student_format import Long
 
 MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
@@ -25,38 +25,52 @@ MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a student is run; the fields are `Reranker`'s arguments."""
+    """How a student is run."""
 
     backend: str
     base_url: str | None
     api_key_env: str | None
     device: str | None
     batch: int | None
+    dtype: Dtype
+    actors: int | None
     max_new_tokens: int
     budget: int
     long: Long
     engine: tuple[str, ...]
     prompt: str | None
 
-    def reranker(
+    def student(
         self,
         model: str,
         mode: Mode,
         *,
-        calibration: str | Calibration | None = "auto",
+        calibration: str | None = None,
         samples: int = 1,
         temperature: float = 0.6,
         explanations: bool = False,
-    ) -> Reranker:
-        """The student, loaded. Raises InputError as `Reranker` does."""
+    ) -> Student:
+        """The student, asked so; nothing is loaded yet. Raises InputError for settings that cannot be."""
         from distill.config import apply_overrides
-        from distill.rerank.reranker import Reranker
+        from distill.rerank.backends import backend_name
+        from distill.rerank.jobs import Student
+        from distill.rerank.reranker import check_arguments
+        from distill.rerank.settings import ScoringSettings
 
-        return Reranker(
+        check_arguments(mode, self.long, samples, temperature, self.max_new_tokens, self.budget, self.batch)
+        backend_name(self.backend, self.base_url)
+        return Student(
             model,
             mode,
-            self.backend,
-            batch=self.batch,
+            ScoringSettings.model_construct(
+                backend=self.backend,
+                batch=self.batch,
+                dtype=self.dtype,
+                actors=self.actors,
+                base_url=self.base_url,
+                api_key_env=self.api_key_env,
+                engine=apply_overrides({}, self.engine),
+            ),
             max_new_tokens=self.max_new_tokens,
             budget=self.budget,
             samples=samples,
@@ -66,9 +80,6 @@ class EngineOptions:
             prompt=self.prompt,
             calibration=calibration,
             device=self.device,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            engine=apply_overrides({}, self.engine),
         )
 
 
@@ -80,6 +91,15 @@ engine_options = collected(
     click.option("--api-key-env", metavar="NAME", help="backend openai: the variable that holds the key"),
     click.option("--device", metavar="NAME", help="backend transformers: cpu, cuda, mps (default: the best)"),
     click.option("--batch", type=int, metavar="N", help="rows in one batch (default: by the device)"),
+    click.option(
+        "--dtype",
+        type=click.Choice(("auto", "float32", "bfloat16", "float16")),
+        default="auto",
+        help="of the weights (default: by the machine)",
+    ),
+    click.option(
+        "--actors", type=int, metavar="N", help="processes, or Ray actors on a cluster (default: by the machine)"
+    ),
     click.option(
         "--max-new-tokens", type=int, default=8192, metavar="N", help="bound on reasoning tokens (default 8192)"
     ),
@@ -111,8 +131,15 @@ class InputOptions:
     depth: int | None
     missing: float
 
-    def pairs(self) -> list[Pair]:
-        """The pairs of the run, its lists cut at the depth; those without a text are left out, and counted on stderr.
+    def pairs(self, queries: Container[str] | None = None) -> list[Pair]:
+        """The pairs of the run (of those queries), its lists cut at the depth. Raises as `blocks`."""
+        _, blocks = self.blocks(queries)
+        return [pair for block in blocks() for pair in block]
+
+    def blocks(self, only: Container[str] | None = None) -> tuple[int, Callable[[], Iterator[list[Pair]]]]:
+        """(how many pairs, a function that gives them anew): blocks of whole queries, sorted, about `files.BLOCK` each.
+
+        The lists are cut at the depth; what has no text is left out, and counted on the terminal.
 
         Raises DataError where more of the queries or passages than the share `missing` have no text, InputError for a
         depth below 1.
@@ -121,39 +148,50 @@ class InputOptions:
         from distill.files.gaps import Gaps
         from distill.files.runs import ranked, read_run
         from distill.records import make_pair
-        from distill.rerank.files import read_passages, read_queries
+        from distill.rerank import files
 
         if self.depth is not None and self.depth < 1:
             raise InputError(f"--depth {self.depth}: at least 1")
         run = read_run(self.run)
-        queries = read_queries(self.queries)
+        queries = files.read_queries(self.queries)
         gaps, name = Gaps(self.missing, "--missing"), self.run.name
         lists = {
-            query: [doc for doc, _ in ranked(run[query])[: self.depth]]
+            query: [doc for doc, _ in ranked(run.pop(query))[: self.depth]]
             for query in sorted(run)
             if not gaps.lacks(f"queries of {name}", "query", query, query in queries, name, self.queries.name, queries)
         }
         gaps.check()
-        passages = read_passages(self.corpus, {doc for docs in lists.values() for doc in docs})
-        pairs = [
-            make_pair(query, doc, queries[query][0], passages[doc], queries[query][1])
-            for query, docs in lists.items()
-            for doc in docs
-            if not gaps.lacks(
-                f"passages of {name}", "passage", doc, doc in passages, f"{name}, query {query!r}", self.corpus.name,
-                passages,
-            )
-        ]  # fmt: skip
+        passages = files.read_passages(self.corpus, {doc for docs in lists.values() for doc in docs})
+        of, place = f"passages of {name}", self.corpus.name
+        for query, docs in lists.items():
+            where = f"{name}, query {query!r}"
+            lists[query] = [
+                doc for doc in docs if not gaps.lacks(of, "passage", doc, doc in passages, where, place, passages)
+            ]
         gaps.check()
         for what, count in gaps.counts().items():
-            print(f"left out: {count:,} {what}", file=sys.stderr, flush=True)
-        return pairs
+            say(f"left out: {count:,} {what}")
+
+        def blocks() -> Iterator[list[Pair]]:
+            block: list[Pair] = []
+            for query, docs in lists.items():
+                if only is not None and query not in only:
+                    continue
+                text, instruction = queries[query]
+                block += [make_pair(query, doc, text, passages[doc], instruction) for doc in docs]
+                if len(block) >= files.BLOCK:
+                    yield block
+                    block = []
+            if block:
+                yield block
+
+        return sum(map(len, lists.values())), blocks
 
     def judged_pairs(self, qrels: Mapping[str, Mapping[str, float]], path: Path) -> list[Pair]:
         """The pairs of queries that the judgements in the file `path` name. Raises InputError where there are none."""
         from distill.errors import InputError
 
-        pairs = [pair for pair in self.pairs() if pair.query_id in qrels]
+        pairs = self.pairs(qrels)
         if not pairs:
             raise InputError(f"{path}: has none of the queries of {self.run}; give this run's judgements")
         return pairs
@@ -179,3 +217,15 @@ input_options = collected(
         help=f"of the run's queries and passages, the share that may have no text (default {MISSING:g})",
     ),
 )
+
+journal_option = click.option(
+    "--journal",
+    type=FILE,
+    metavar="FILE",
+    help="keep judgements there: a stopped command goes on from it, and what is there is not judged again",
+)
+
+
+def say(text: str) -> None:
+    """One line on the terminal."""
+    print(text, file=sys.stderr, flush=True)

@@ -80,16 +80,7 @@ class Reranker:
         api_key_env: str | None = None,
         engine: Mapping[str, Any] | None = None,
     ) -> None:
-        if mode not in MODES:
-            raise InputError(f"mode {mode!r} is none of {', '.join(MODES)}")
-        if long not in LONG:
-            raise InputError(f"long {long!r} is none of {', '.join(LONG)}")
-        counted = {"samples": samples, "max_new_tokens": max_new_tokens, "budget": budget, "batch": batch}
-        for what, number in counted.items():
-            if number is not None and number < 1:
-                raise InputError(f"{what} {number}: at least 1")
-        if samples > 1 and temperature <= 0:
-            raise InputError(f"samples {samples} at temperature {temperature} would all be the same; raise it above 0")
+        check_arguments(mode, long, samples, temperature, max_new_tokens, budget, batch)
         if isinstance(model, str):
             settings = EngineSettings(batch, prompt, device, base_url, api_key_env, dict(engine or {}), dtype)
             self.backend: Backend = backend_of(model, backend, settings)
@@ -252,6 +243,22 @@ class Reranker:
         message = alike(self.name, judgements)
         if message:
             warnings.warn(message, AlikeScores, stacklevel=3)
+
+
+def check_arguments(
+    mode: str, long: str, samples: int, temperature: float, max_new_tokens: int, budget: int, batch: int | None
+) -> None:
+    """Raise InputError for arguments that cannot be, whatever the student."""
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r} is none of {', '.join(MODES)}")
+    if long not in LONG:
+        raise InputError(f"long {long!r} is none of {', '.join(LONG)}")
+    counted = {"samples": samples, "max_new_tokens": max_new_tokens, "budget": budget, "batch": batch}
+    for what, number in counted.items():
+        if number is not None and number < 1:
+            raise InputError(f"{what} {number}: at least 1")
+    if samples > 1 and temperature <= 0:
+        raise InputError(f"samples {samples} at temperature {temperature} would all be the same; raise it above 0")
 
 
 def alike(student: str, judgements: Sequence[Judgement]) -> str | None:

@@ -1,38 +1,46 @@
-"""A run reranked, so that it can be stopped at any instant and taken up again.
+"""A run reranked, so that it can be stopped at any instant and taken up again. Called by `distill rerank`.
 
-Each judgement is a line in `OUT.journal`, under a first line that says of what; what is there is not judged again.
-When all are there, the judgements become Parquet, the run file is written, and the journal goes.
+The pairs come in blocks of whole queries, and no more than a block is in memory. Each has a journal, `OUT.journal` the
+first and `OUT.journal.N` the others; what is there is not judged again. When all are judged, the judgements become
+Parquet, the run file is written, and the journals go.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 from distill import store
-from distill.errors import RunFolderError
+from distill.errors import InputError, RunFolderError
 from distill.files.runs import write_run
-from distill.records import Judgement, Pair, as_dict
-from distill.rerank.reranker import Reranker, failed_text
+from distill.records import Judgement, Pair
+from distill.rerank import files
+from distill.rerank.jobs import Job, Judged, Student
+from distill.rerank.journal import Journal
+from distill.rerank.progress import Progress
+from distill.rerank.reranker import failed_text
+from distill.rerank.scorer import Scorer
+from distill.results import Json
 
-SYNC_S = 1.0  # a power cut costs at most so much work
+Blocks = Callable[[], Iterator[list[Pair]]]
+"""The pairs, anew at each call: sorted by query, each query's in one block."""
 
 
 def rerank_run(
-    reranker: Reranker,
-    pairs: Sequence[Pair],
+    student: Student,
+    blocks: Blocks,
+    total: int,
     out: Path,
     judgements: Path,
-    made_from: Mapping[str, Any],
+    made_from: Mapping[str, Json],
     threshold: float | None = None,
     say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Judge the pairs and write `out` (a TREC run, by margin) and `judgements` (a Parquet folder); returns counts.
+) -> dict[str, int | float]:
+    """Judge `total` pairs and write `out` (a TREC run, by margin) and `judgements` (a Parquet folder); returns counts.
 
     A query that the student cannot read is not judged: it is said, and listed in the manifest (`failed`).
     With a threshold, passages that score below it are left out of the run, never of the judgements. `made_from` says
@@ -41,134 +49,119 @@ def rerank_run(
     """
     if out.is_dir():
         raise RunFolderError(f"{out}: is a folder; --out names the file of the reranked run")
-    pairs, failed = reranker.readable(pairs)
-    if failed:
-        say(f"warning: {failed_text(failed)}")
-    journal = out.with_name(out.name + ".journal")
     key = store.fingerprint(dict(made_from))
     keys = {key}
     if isinstance(made_from.get("backend"), str):
         keys.add(store.fingerprint({name: value for name, value in made_from.items() if name != "backend"}))
-    done = _journalled(journal, keys)
+    work = _Work(student, blocks, total, out.with_name(out.name + ".journal"), key, keys, say)
     manifest = store.read_manifest(judgements)
     others = [p for p in judgements.iterdir() if p.name != ".lease"] if judgements.is_dir() else []
-    if manifest is None and others and not journal.exists():
+    if manifest is None and others and not work.journal.exists():
         raise RunFolderError(f"{judgements}: is not empty and holds no judgements of ours; choose another --judgements")
-    finished = manifest is not None and manifest["settings"].get("key") in keys
-    if finished and not done:
-        rows = {(j.query_id, j.doc_id): j for j in store.read_rows(judgements, Judgement)}
-        done = rows if len(rows) == len({(p.query_id, p.doc_id) for p in pairs}) else {}
-    left = [pair for pair in pairs if (pair.query_id, pair.doc_id) not in done]
-    if done:
-        say(f"{len(pairs) - len(left):,} of {len(pairs):,} pairs are judged already")
-    if left:
-        with _open(journal, key) as sink:
-            _judge(reranker, left, done, sink, len(pairs), say)
-    found = [done[pair.query_id, pair.doc_id] for pair in pairs]
-    result = store.write_rows(judgements, found, Judgement)
-    counts = {**summary(found), **{k: v for k, v in sorted(reranker.counts.items()) if k in ("unparsable",)}}
-    counts["failed_queries"] = len(failed)
-    store.write_manifest(judgements, "rerank", dict(made_from), {"key": key}, {**result, **counts, "failed": failed})
+    counts: Counter[str] = Counter()
     runs: dict[str, dict[str, float]] = {}
-    for judgement in found:
+    if work.journal.exists():
+        Journal(work.journal, key, keys).close()  # that of another run is refused
+    if manifest is not None and manifest["settings"].get("key") in keys:
+        failed = manifest["result"].get("failed", {})
+        say(f"{manifest['result']['rows']:,} of {total:,} pairs are judged already")
+        if failed:
+            say(f"warning: {failed_text(failed)}")
+    else:
+        failed = work.judge()
+        result = store.write_rows(judgements, work.rows(counts), Judgement, presorted=True)
+        described = {**result, **summary(counts), "failed_queries": len(failed), "failed": failed}
+        store.write_manifest(judgements, "rerank", dict(made_from), {"key": key}, described)
+        counts.clear()
+    for judgement in store.read_rows(judgements, Judgement):
+        tally(counts, judgement)
         if threshold is None or judgement.score >= threshold:
             runs.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.margin
     temporary = out.with_name(out.name + ".tmp")
     write_run(temporary, runs, "distill")
     os.replace(temporary, out)
-    journal.unlink(missing_ok=True)
-    return counts | {"written": sum(map(len, runs.values()))}
+    work.remove()
+    return summary(counts) | {"failed_queries": len(failed), "written": sum(map(len, runs.values()))}
 
 
-def summary(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """What nobody may overlook: how many answers were forced, could not be read, or saw a passage in part."""
-    reasons = [j.finish_reason for j in judgements]
+@dataclass(slots=True)
+class _Work:
+    """The blocks of one run and their journals: `journal` the first one's, with a number after it the others'."""
+
+    student: Student
+    blocks: Blocks
+    total: int
+    journal: Path
+    key: str
+    keys: Collection[str]
+    say: Callable[[str], None]
+    before: int = 0
+
+    def judge(self) -> dict[str, str]:
+        """Judge whatever no journal has; returns {query: why the student cannot read it}."""
+        failed: dict[str, str] = {}
+        found = 0
+        with Scorer(notify=self._notify) as scorer:
+            for judged in self._each(scorer):
+                failed |= judged.failed
+                found += len(judged.found)
+        if failed:
+            self.say(f"warning: {failed_text(failed)}")
+        if failed and not found:
+            raise InputError(
+                f"{self.student.model}: {failed_text(failed)}; shorten them, or lower the bound on the reasoning"
+            )
+        return failed
+
+    def rows(self, counts: Counter[str]) -> Iterator[Judgement]:
+        """All judgements out of the journals, sorted by query and passage, and counted."""
+        for judged in self._each(Scorer()):
+            for row in sorted(judged.found, key=lambda row: (row.query_id, row.doc_id)):
+                tally(counts, row)
+                yield row
+
+    def remove(self) -> None:
+        """Delete the journals, the first one last: while it is there, the others are read."""
+        for number in reversed(range(self.total // files.BLOCK + 1)):
+            self._path(number).unlink(missing_ok=True)
+
+    def _each(self, scorer: Scorer) -> Iterator[Judged]:
+        """Each block's result. The first journal serves all blocks: an earlier version had no other."""
+        self.before = 0
+        with closing(Journal(self.journal, self.key, self.keys)) as first:
+            for number, block in enumerate(self.blocks()):
+                journal = Journal(self._path(number), self.key, self.keys, older=first) if number else first
+                scorer.journal = journal
+                yield from scorer.score([Job("", self.student, block, self.key, part=True)])
+                self.before += len(block)
+                if number:
+                    journal.close()
+
+    def _path(self, number: int) -> Path:
+        return self.journal.with_name(f"{self.journal.name}.{number}") if number else self.journal
+
+    def _notify(self, progress: Progress) -> None:
+        if progress.warning:
+            self.say(f"warning: {progress.warning}")
+        elif progress.began:
+            self.say(progress.text(self.before, self.total))
+        else:
+            self.say(f"{self.before + progress.reused:,} of {self.total:,} pairs are judged already")
+
+
+def tally(counts: Counter[str], row: Judgement) -> None:
+    """Count what nobody may overlook: answers that were forced, could not be read, or saw a passage in part."""
+    counts.update(pairs=1, tokens=row.tokens, unparsable=row.verdict is None, thought=row.mode == "adaptive.think")
+    counts[row.finish_reason] += 1
+
+
+def summary(counts: Mapping[str, int]) -> dict[str, int | float]:
+    """The counts by the names of the manifest."""
+    same = ("no_end", "budget", "unparsable", "cut", "split", "thought")
+    pairs = counts["pairs"]
     return {
-        "pairs": len(judgements),
-        "tokens_per_pair": round(sum(j.tokens for j in judgements) / max(1, len(judgements)), 2),
-        "unfinished": reasons.count("length"),
-        "no_end": reasons.count("no_end"),
-        "budget": reasons.count("budget"),
-        "unparsable": sum(j.verdict is None for j in judgements),
-        "cut": reasons.count("cut"),
-        "split": reasons.count("split"),
-        "thought": sum(j.mode == "adaptive.think" for j in judgements),
+        "pairs": pairs,
+        "tokens_per_pair": round(counts["tokens"] / max(1, pairs), 2),
+        "unfinished": counts["length"],
+        **{name: counts[name] for name in same},
     }
-
-
-def _judge(
-    reranker: Reranker,
-    left: Sequence[Pair],
-    done: dict[tuple[str, str], Judgement],
-    sink: IO[str],
-    total: int,
-    say: Callable[[str], None],
-) -> None:
-    started = shown = synced = time.monotonic()
-    before = len(done)
-
-    def notify(at: int, judgement: Judgement) -> None:
-        nonlocal shown, synced
-        done[judgement.query_id, judgement.doc_id] = judgement
-        sink.write(json.dumps(as_dict(judgement), ensure_ascii=False) + "\n")
-        now = time.monotonic()
-        if now - synced > SYNC_S:
-            sink.flush()
-            os.fsync(sink.fileno())
-            synced = now
-        if now - shown > 2 or len(done) == total:
-            shown = now
-            say(_progress(reranker, len(done), total, (len(done) - before) / max(now - started, 1e-9)))
-
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always", UserWarning)
-        reranker.judge(left, notify=notify)
-    for each in seen:
-        say(f"warning: {each.message}")
-
-
-def _progress(reranker: Reranker, done: int, total: int, rate: float) -> str:
-    counts = reranker.counts
-    parts = [f"{done:,}/{total:,} pairs", f"{rate:,.1f} pairs/s"]
-    parts.append(f"{counts['tokens'] / max(1, counts['pairs']):.1f} tokens a pair")
-    parts += [f"{name} {counts[name]:,}" for name in ("forced", "unparsable", "cut", "split") if counts[name]]
-    parts.append(f"{(total - done) / max(rate, 1e-9):,.0f} s left")
-    return "  ".join(parts)
-
-
-def _journalled(path: Path, keys: Collection[str]) -> dict[tuple[str, str], Judgement]:
-    """What an earlier process has judged; a line that it did not finish is not there."""
-    if not path.exists():
-        return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    try:
-        head = json.loads(lines[0])
-    except json.JSONDecodeError:
-        head = {}
-    if head.get("journal") not in keys:
-        raise RunFolderError(
-            f"{path}: of another model, mode, backend, data or setting; finish that run with its own arguments, "
-            "remove the file, or choose another --out"
-        )
-    found = {}
-    for line in lines[1:-1]:
-        try:
-            judgement = Judgement(**json.loads(line))
-        except (json.JSONDecodeError, TypeError):
-            continue
-        found[judgement.query_id, judgement.doc_id] = judgement
-    return found
-
-
-def _open(path: Path, key: str) -> IO[str]:
-    """The journal, to be added to; a torn last line is ended, so that the next one is a line of its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not path.exists()
-    torn = not fresh and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
-    sink = open(path, "a", encoding="utf-8", buffering=1)  # a line is with the system once it is written
-    if fresh:
-        sink.write(json.dumps({"journal": key}) + "\n")
-        sink.flush()
-    elif torn:
-        sink.write("\n")
-    return sink

@@ -12,16 +12,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from distill.errors import InputError, Stopped, first_line
 from distill.records import Judgement, Pair, digest
 from distill.rerank.backends import BACKENDS
-from distill.rerank.jobs import Job, Judged, Student
+from distill.rerank.jobs import Job, Judged, Student, job_of, weights_by_time
 from distill.rerank.journal import Journal, old_name
+from distill.rerank.progress import Progress
 from distill.rerank.reranker import alike, failed_text
 from distill.rerank.workers import Handle, Here, Report, on_this_machine
-from distill.results import Counts, Json
 from distill.weights import check_files
 
 CHUNK = 64  # pairs handed to a worker together, of like length or of the same queries
@@ -31,18 +33,17 @@ DEATHS_IN_A_ROW = 3
 
 
 @dataclass(slots=True)
-class _Progress:
-    """A job under way: what has come of it, what is left, and how fast it goes."""
+class _Work:
+    """A job under way: what has come of it, how many pairs are left, and what is shown of it."""
 
     job: Job
     result: Judged
+    progress: Progress
     left: int = 0
-    reused: int = 0
-    began: float = 0.0
-    shown: float = 0.0
-    tokens: int = 0
 
 
+Judge = Callable[[Sequence[Pair], str], list[Judgement]]
+"""Pairs and a mode in, judgements out, without those of queries that are too long."""
 Chunk = tuple[Student, list[int]]
 """A student, and the numbers of the items that go to a worker together."""
 
@@ -58,9 +59,11 @@ class _Item:
 
 
 class Scorer:
-    """Scores jobs; its workers stay for further calls until `close`. `notify` is given the events of progress."""
+    """Scores jobs; its workers stay for further calls until `close`. `notify` is given their progress."""
 
-    def __init__(self, journal: Journal | None = None, notify: Callable[[Counts], None] = lambda event: None) -> None:
+    def __init__(
+        self, journal: Journal | None = None, notify: Callable[[Progress], None] = lambda progress: None
+    ) -> None:
         self.journal, self.notify = journal, notify
         self._workers: list[Handle] = []
 
@@ -84,11 +87,13 @@ class Scorer:
         """
         for student in {job.student.model: job.student for job in jobs}.values():
             check_files(student.model, weights=student.backend != "openai")
-        self._jobs = [_Progress(job, Judged(job.name, [None] * len(job.pairs))) for job in jobs]
+        self._jobs = [
+            _Work(job, Judged(job.name, [None] * len(job.pairs)), Progress(job.name, len(job.pairs))) for job in jobs
+        ]
         self._items: list[_Item] = []
         queue = deque(self._chunks())
         for each in self._jobs:
-            if each.reused:
+            if each.progress.reused:
                 self._show(each)
         yield from (self._finished(each) for each in self._jobs if not each.left)
         if queue:
@@ -99,8 +104,8 @@ class Scorer:
     def _chunks(self) -> Iterator[Chunk]:
         """(student, numbers of items that go to a worker together) of all that no journal has, in the jobs' order."""
         due: dict[tuple[str, str], _Item] = {}
-        for number, progress in enumerate(self._jobs):
-            job, fresh = progress.job, []
+        for number, work in enumerate(self._jobs):
+            job, fresh = work.job, []
             together = _together(job)
             for group in together or ([at] for at in range(len(job.pairs))):
                 fresh += self._fresh(number, group, due, grouped=together is not None)
@@ -110,8 +115,8 @@ class Scorer:
         self, number: int, group: list[int], due: dict[tuple[str, str], _Item], grouped: bool
     ) -> list[list[int]]:
         """A group's items that have to be judged, together; [] where the journal has them all."""
-        progress = self._jobs[number]
-        job, pairs = progress.job, [progress.job.pairs[at] for at in group]
+        work = self._jobs[number]
+        job, pairs = work.job, [work.job.pairs[at] for at in group]
         of_group = digest(*(pair.pair_id for pair in pairs)) if grouped else ""
         names = [digest(pair.pair_id, of_group, str(n)) if grouped else pair.pair_id for n, pair in enumerate(pairs)]
         known = [
@@ -121,12 +126,12 @@ class Scorer:
         if all(known):
             for at, one in zip(group, known, strict=True):
                 assert one is not None
-                progress.reused += 1
-                self._place(progress, at, *one)
+                work.progress.reused += 1
+                self._place(work, at, *one)
             return []
         fresh: list[int] = []
         for at, pair, name in zip(group, pairs, names, strict=True):
-            progress.left += 1
+            work.left += 1
             key = (job.identity, name)
             if key in due:
                 due[key].places.append((number, at))
@@ -201,7 +206,7 @@ class Scorer:
         if not queue or (held and queue[0][0] is not student):
             return None
         student = queue[0][0]
-        left = sum(progress.left for progress in self._jobs if progress.job.student is student)
+        left = sum(work.left for work in self._jobs if work.job.student is student)
         room = min(report.free - report.waiting + CHUNK, math.ceil(left / workers) - len(held))
         given: list[int] = []
         while queue and queue[0][0] is student and (not (given or held) or len(given) + len(queue[0][1]) <= room):
@@ -226,27 +231,31 @@ class Scorer:
             if self.journal is not None:
                 self.journal.append(self._jobs[item.job].job.identity, item.name, judgement, share)
             for job, at in item.places:
-                progress = self._jobs[job]
-                progress.left -= 1
-                self._place(progress, at, judgement, share if (job, at) == item.places[0] else 0.0)
-                progress.began = progress.began or time.monotonic() - seconds
-                touched[job] = progress
-        self._jobs[self._items[rows[0][0]].job].tokens += report.tokens
-        for progress in touched.values():
-            self._show(progress)
-            if not progress.left:
-                yield self._finished(progress)
+                work = self._jobs[job]
+                work.left -= 1
+                work.progress.began = work.progress.began or time.monotonic() - seconds
+                self._place(work, at, judgement, share if (job, at) == item.places[0] else 0.0)
+                if isinstance(judgement, Judgement):
+                    work.progress.count(judgement)
+                touched[job] = work
+        self._jobs[self._items[rows[0][0]].job].progress.tokens += report.tokens
+        for work in touched.values():
+            self._show(work)
+            if not work.left:
+                yield self._finished(work)
 
-    def _place(self, progress: _Progress, at: int, judgement: Judgement | str, seconds: float) -> None:
-        pair, result = progress.job.pairs[at], progress.result
+    def _place(self, work: _Work, at: int, judgement: Judgement | str, seconds: float) -> None:
+        """Put a judgement, or why there is none, to its pair."""
+        pair, result = work.job.pairs[at], work.result
         if isinstance(judgement, str):
             result.failed[pair.query_id] = judgement
         else:
             result.judgements[at] = replace(judgement, query_id=pair.query_id, doc_id=pair.doc_id)
         result.seconds += seconds
+        work.progress.done += 1
 
-    def _finished(self, progress: _Progress) -> Judged:
-        job, result = progress.job, progress.result
+    def _finished(self, work: _Work) -> Judged:
+        job, result = work.job, work.result
         if result.failed and not job.part and not any(result.judgements):
             raise InputError(
                 f"{job.student.model}: every query is too long for this student's context "
@@ -254,24 +263,15 @@ class Scorer:
             )
         warning = alike(job.student.model, result.found)
         if warning:
-            self.notify({"system": job.name, "warning": warning})
+            self.notify(replace(work.progress, warning=warning))
         return result
 
-    def _show(self, progress: _Progress) -> None:
-        """An event of progress, where one is due: the first pairs, then every few seconds, and the last."""
+    def _show(self, work: _Work) -> None:
+        """Show progress where it is due: the first pairs, then every few seconds, and the last."""
         now = time.monotonic()
-        if progress.left and now - progress.shown < SHOW_S:
-            return
-        progress.shown = now
-        of = len(progress.job.pairs)
-        done = of - progress.left
-        seconds = max(now - progress.began, 1e-9) if progress.began else 0.0
-        event: dict[str, Json] = {"system": progress.job.name, "done": done, "of": of, "reused": progress.reused}
-        if seconds and done > progress.reused:
-            rate = (done - progress.reused) / seconds
-            event |= {"pairs_per_s": round(rate, 2), "tokens_per_s": round(progress.tokens / seconds, 1)}
-            event["left_s"] = round(progress.left / rate)
-        self.notify(event)
+        if not work.left or now - work.progress.shown >= SHOW_S:
+            work.progress.shown = now
+            self.notify(work.progress)
 
     # --- the workers -------------------------------------------------------------------------------------------------
 
@@ -287,6 +287,33 @@ class Scorer:
         for worker in self._workers:
             worker.close()
         self._workers = []
+
+
+@contextmanager
+def judging(student: Student, journal: Path | None, say: Callable[[str], None]) -> Iterator[Judge]:
+    """For a command: pairs and a mode in, judgements out. Queries that are too long are said once, and left out.
+
+    Where `journal` is named, judgements are kept there, and those that are there already are not made again.
+    """
+    weights = weights_by_time(student.model)
+    said: set[str] = set()
+
+    def notify(progress: Progress) -> None:
+        if progress.warning:
+            say(f"warning: {progress.warning}")
+        else:
+            say(f"{progress.system}: {progress.text()}")
+
+    with Scorer(Journal(journal) if journal else None, notify) as scorer:
+
+        def judge(pairs: Sequence[Pair], mode: str) -> list[Judgement]:
+            (judged,) = scorer.score([job_of(mode, replace(student, mode=mode), pairs, weights)])
+            if not said.issuperset(judged.failed):
+                say(f"warning: {failed_text(judged.failed)}")
+                said.update(judged.failed)
+            return judged.found
+
+        yield judge
 
 
 def _together(job: Job) -> list[list[int]] | None:

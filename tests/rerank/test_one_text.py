@@ -19,7 +19,7 @@ from distill.rerank.adapters import rank_llm
 from distill.rerank.adapters.mteb import MtebReranker
 from distill.rerank.adapters.pyterrier import rescored
 from distill.rerank.adapters.sentence_transformers import CrossEncoder
-from distill.rerank.reranker import Reranker
+from distill.rerank.reranker import Requests, Reranker
 from distill.texts import clean_text, passage_text
 
 INSTALL = "needs {}, which the extra dev brings"
@@ -176,13 +176,13 @@ def test_a_passage_with_a_title_has_one_text(route: str, tmp_path: Path) -> None
 
 def test_rerank_and_python_ask_with_the_same_text(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Pair] = []
-    judge = Reranker.judge
+    submit = Requests.submit
 
-    def recording(self: Reranker, pairs: Sequence[Pair], *more: Any, **named: Any) -> Any:
-        asked.extend(pairs)
-        return judge(self, pairs, *more, **named)
+    def recording(self: Requests, pairs: Sequence[Pair], *more: Any, **named: Any) -> Any:
+        asked.extend(sorted(pairs, key=lambda pair: int(pair.doc_id)))  # the scorer hands out the longest first
+        return submit(self, pairs, *more, **named)
 
-    monkeypatch.setattr(Reranker, "judge", recording)
+    monkeypatch.setattr(Requests, "submit", recording)
     data = beir(tmp_path / "data")
     (tmp_path / "in.trec").write_text("".join(f"q Q0 {key} {int(key) + 1} {-int(key)} r\n" for key, _, _ in rows()))
     files = ["--queries", data / "queries.jsonl", "--corpus", data / "corpus.jsonl", "--run", tmp_path / "in.trec"]

@@ -14,6 +14,7 @@ from distill.prompts import END_THINK, rank1_prompt
 from distill.records import Pair, make_pair
 from distill.rerank.backends.transformers import TransformersBackend
 from distill.rerank.jobs import Student, job_of
+from distill.rerank.progress import Progress
 from distill.rerank.reranker import AlikeScores, Reranker
 from distill.rerank.scorer import Scorer
 from distill.rerank.settings import ScoringSettings
@@ -190,7 +191,7 @@ def test_scores_that_are_all_alike_raise_a_warning(student: TransformersBackend)
 
 def test_worker_processes_give_the_same_judgements(tiny: Path, student: TransformersBackend, pairs: list[Pair]) -> None:
     here = Reranker(student, "direct").predict(pairs)
-    events: list[dict] = []
+    events: list[Progress] = []
     two = ScoringSettings(actors=2)
     jobs = [
         job_of("one", Student(str(tiny), "direct", two), pairs),
@@ -200,7 +201,7 @@ def test_worker_processes_give_the_same_judgements(tiny: Path, student: Transfor
         found = {judged.name: judged.found for judged in scorer.score(jobs)}
     assert [j.margin for j in found["one"]] == pytest.approx([j.margin for j in here], abs=1e-4)
     assert [j.doc_id for j in found["two"]] == [p.doc_id for p in pairs[:5]]
-    assert {e["system"] for e in events} == {"one", "two"}
+    assert {e.system for e in events} == {"one", "two"}
 
 
 def test_what_is_no_student_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distill.commands import FILE, Command, only_one
-from distill.rerank.options import EngineOptions, InputOptions, engine_options, input_options
+from distill.rerank.options import EngineOptions, InputOptions, engine_options, input_options, journal_option, say
 
 if TYPE_CHECKING:
     from distill.rerank.modes import Mode
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--instructions", type=FILE, metavar="FILE", help="one on each line (default: ten generic ones)")
 @click.option("--paraphrases", is_flag=True, help="one instruction in five wordings, to see how far scores spread")
 @click.option("--json", is_flag=True, help="print JSON")
+@journal_option
 @engine_options
 def sweep(
     inputs: InputOptions,
@@ -37,6 +38,7 @@ def sweep(
     instructions: Path | None,
     paraphrases: bool,
     json: bool,
+    journal: Path | None,
     engine: EngineOptions,
 ) -> int:
     """Try generic instructions: choose one on half of the judged queries, report it on the other half."""
@@ -46,7 +48,8 @@ def sweep(
     from distill.rerank.instructions import GENERIC, PARAPHRASES
     from distill.rerank.instructions.sweep import as_json, table
     from distill.rerank.instructions.sweep import sweep as run_sweep
-    from distill.rerank.reranker import failed_text
+    from distill.rerank.jobs import own_calibration
+    from distill.rerank.scorer import judging
     from distill.statistics.measures import Rankings, per_query
 
     if not 0 < dev_share < 1:
@@ -60,11 +63,9 @@ def sweep(
 
     measured({})  # a wrong name is refused before the student is loaded
     texts = _lines(instructions) if instructions else list(PARAPHRASES if paraphrases else GENERIC)
-    reranker = engine.reranker(inputs.model, mode)
-    result = run_sweep(lambda asked: reranker.predict(reranker.readable(asked)[0]), pairs, texts, measured, dev_share)
-    failed = reranker.overlong(pairs)
-    if failed:
-        print(f"warning: {failed_text(failed)}", file=sys.stderr)
+    student = engine.student(inputs.model, mode, calibration=own_calibration(inputs.model))
+    with judging(student, journal, say) as judge:
+        result = run_sweep(lambda asked: judge(asked, mode), pairs, texts, measured, dev_share)
     if json:
         jsonlib.dump(as_json(result), sys.stdout, indent=2)
         print()

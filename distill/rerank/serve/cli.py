@@ -42,6 +42,7 @@ def serve(
     """Serve a student over HTTP, in Jina's and Cohere's rerank protocols, with a page to try it."""
     from distill import config
     from distill.errors import InputError
+    from distill.rerank.jobs import own_calibration
     from distill.rerank.serve.settings import ServeSettings
 
     settings = config.validate(ServeSettings, config.apply_overrides({}, overrides), "serve")
@@ -60,7 +61,7 @@ def serve(
         raise InputError(f'serving needs {error.name}; pip install "rerank-distill[serve]"') from None
     from distill.rerank.serve.app import LOCAL, Served, make_app
 
-    reranker = engine.reranker(model, mode)
+    reranker = engine.student(model, mode, calibration=own_calibration(model)).reranker()
     name = name or reranker.name.rstrip("/").rpartition("/")[2]
     served = Served(reranker.stream(), name, mode, reranker.explain_plan())
     app = make_app(served, settings, api_key, LOCAL if host in LOOPBACK else None)
