@@ -164,6 +164,7 @@ def backend_identity(scoring: ScoringSettings) -> str | dict[str, str]:
     name = scoring.backend
     if not is_external(name):
         return backend_name(name, scoring.base_url)
+    BACKENDS.load(name)  # refused with a clear line where there is no such file or class
     return {"class": Path(name).name, "sha256": external_hash(name, Path())}
 
 
