@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from distill import store
 from distill.plugins import external_hash, is_external
 from distill.records import Judgement, Pair, digest
-from distill.rerank.backends import backend_name, backend_of
+from distill.rerank.backends import BACKENDS, backend_name, backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
 from distill.rerank.calibration import FILE, read
 from distill.rerank.settings import ScoringSettings
