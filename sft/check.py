@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distill.errors import ConfigError, DiskFull, InputError, first_line
-from sft.estimate.estimate import Estimate, TrainingData, estimates, side_by_side, together
+from sft.estimate.estimate import TrainingData, TrainingEstimate, estimates, side_by_side, together
 from sft.estimate.shapes import Shape, device_of, shape_of
 from sft.estimate.training_memory import GIB
 from sft.settings import SftSettings
@@ -183,10 +183,10 @@ def check_memory(settings: SftSettings, data: TrainingData) -> None:
         return
     device = device_of(None)
     peaks = estimates(settings, data, shape, device)
-    for found in peaks:
-        if found.peak_gib > device.memory_gib:
+    for student in peaks:
+        if student.peak_gib > device.memory_gib:
             raise ConfigError(
-                f"sft: {found.student} needs {found.peak_gib:.1f} GiB (estimated) and the {device.name} has "
+                f"sft: {student.student} needs {student.peak_gib:.1f} GiB (estimated) and the {device.name} has "
                 f"{device.memory_gib:.0f}; see `distill sft CONFIG --dry-run` for its parts and a remedy"
             )
     count = side_by_side(settings, device)
@@ -197,7 +197,7 @@ def check_memory(settings: SftSettings, data: TrainingData) -> None:
         )
 
 
-def fitting(peaks: Sequence[Estimate], memory_gib: float) -> int:
+def fitting(peaks: Sequence[TrainingEstimate], memory_gib: float) -> int:
     """How many of the students may train at a time; 1 where none fits."""
     return next((count for count in range(len(peaks), 1, -1) if together(peaks, count) <= memory_gib), 1)
 

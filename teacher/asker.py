@@ -14,9 +14,9 @@ from distill.answers import JsonValue
 from distill.errors import ConfigError
 from distill.records import Answer, Request, make_request
 from distill.results import Json
-from teacher.progress import Notify, Progress
+from teacher.progress import Notify, TeacherProgress
 from teacher.session import Session
-from teacher.settings import Endpoint, Price, StageName, TeacherSettings
+from teacher.settings import AskingStage, Endpoint, Price, TeacherSettings
 from teacher.stage import refuse_upload
 
 
@@ -65,7 +65,7 @@ def asker(
     settings: TeacherSettings,
     folder: Path,
     *,
-    stage: StageName,
+    stage: AskingStage,
     base_url: str | None = None,
     notify: Notify | None = None,
     retry_failed: bool = False,
@@ -85,7 +85,7 @@ def asker(
             f"teacher.source: {settings.source} holds traces and can answer nothing else, and {stage} has "
             "something to ask; name endpoints, or switch off what asks"
         )
-    progress = Progress(notify, None, quiet, stage)
+    progress = TeacherProgress(notify, None, quiet, stage)
     endpoints = None if base_url is None else [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
     with Session(
         settings, folder, endpoints=endpoints, retry_failed=retry_failed, progress=progress, stage=stage

@@ -14,7 +14,7 @@ from distill.errors import DistillError, EndpointError, Stopped
 from distill.store import read_json, write_json
 from teacher.connection import trusted_certificates, trusts_proxy
 from teacher.faults import Action, explained, from_exception, from_status, remedy_of, scrubbed
-from teacher.settings import Batch, Endpoint
+from teacher.settings import BatchSettings, Endpoint
 
 if TYPE_CHECKING:
     import openai
@@ -30,7 +30,7 @@ _LIMIT = re.compile(r"token_limit|limit (?:reached|exceeded)|too many|quota exce
 class BatchApi:
     """The Batch API of one endpoint. `tell` is called with how a batch goes."""
 
-    def __init__(self, endpoint: Endpoint, settings: Batch, tell: Callable[[str], None]) -> None:
+    def __init__(self, endpoint: Endpoint, settings: BatchSettings, tell: Callable[[str], None]) -> None:
         self._endpoint, self._settings, self._tell = endpoint, settings, tell
         self._key = ""
         self.last_status = ""

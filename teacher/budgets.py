@@ -6,8 +6,8 @@ from math import inf
 from typing import NamedTuple
 
 from distill.errors import Stopped
-from teacher.index import Index, Spent
-from teacher.settings import Budget, StageName, TeacherSettings
+from teacher.index import JournalIndex, Spent
+from teacher.settings import AskingStage, Budget, TeacherSettings
 
 
 class Limit(NamedTuple):
@@ -27,7 +27,7 @@ class Limit(NamedTuple):
 class Budgets:
     """The budgets that hold for one stage of a run."""
 
-    def __init__(self, settings: TeacherSettings, stage: StageName, index: Index) -> None:
+    def __init__(self, settings: TeacherSettings, stage: AskingStage, index: JournalIndex) -> None:
         self._settings, self._stage, self._index = settings, stage, index
 
     def left(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from distill.prompts import teacher_prompt
 from distill.records import Pair, make_request
-from teacher.index import Index
+from teacher.index import JournalIndex
 from teacher.journal import Journal
 from teacher.settings import TeacherSettings
 from teacher.tokens import Counting
@@ -93,14 +93,14 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
 
 
 @contextmanager
-def journal_of(settings: TeacherSettings, folder: Path) -> Iterator[Index]:
+def journal_of(settings: TeacherSettings, folder: Path) -> Iterator[JournalIndex]:
     """The journal's index to look things up in, made aside: a run that is under way is not disturbed."""
     with tempfile.TemporaryDirectory() as scratch:
         place = settings.journal or str(folder / "journal")
         if "://" not in place and not Path(place).exists():
             place = f"{scratch}/journal"
         journal = Journal(place, Path(scratch) / "mirror")
-        index = Index(journal, Path(scratch) / "index.sqlite")
+        index = JournalIndex(journal, Path(scratch) / "index.sqlite")
         try:
             yield index
         finally:

@@ -44,7 +44,7 @@ class Spent:
     tokens: int = 0
 
 
-class Index:
+class JournalIndex:
     """The journal's index and ledger. `scratch` is a local path, replaced."""
 
     def __init__(self, journal: Journal, scratch: Path) -> None:

@@ -21,7 +21,7 @@ LINE_S, BAR_S = 5.0, 0.5
 Notify = Callable[[Counts], None]
 
 
-class Progress:
+class TeacherProgress:
     """Tells `notify` (the run's log) and, unless `quiet`, the terminal. `due` is the number of samples, if known."""
 
     def __init__(

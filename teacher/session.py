@@ -19,13 +19,13 @@ from distill.store import lease
 from teacher.actors import ActorPool
 from teacher.budgets import Budgets
 from teacher.faults import remedy_of
-from teacher.index import TRACE, Index
+from teacher.index import TRACE, JournalIndex
 from teacher.journal import Journal, decode
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
-from teacher.progress import Progress
+from teacher.progress import TeacherProgress
 from teacher.refusals import FIRST, Refusals
-from teacher.settings import Endpoint, StageName, TeacherSettings
+from teacher.settings import AskingStage, Endpoint, TeacherSettings
 from teacher.verdict_watch import VerdictWatch
 
 PULL = 2_000
@@ -46,14 +46,14 @@ class Session:
         *,
         endpoints: list[Endpoint] | None = None,
         retry_failed: bool = False,
-        progress: Progress | None = None,
-        stage: StageName = TRACE,
+        progress: TeacherProgress | None = None,
+        stage: AskingStage = TRACE,
     ) -> None:
         self.settings, self.folder, self.stage = settings, folder, stage
         self.source = settings.made_source()
         self.endpoints = list(settings.endpoints if endpoints is None else endpoints)
         self.retry_failed = retry_failed
-        self._progress = progress or Progress(None, None, quiet=True)
+        self._progress = progress or TeacherProgress(None, None, quiet=True)
         self.say = self._progress.say
         self.actors: ActorPool | None = None
         self._held = ExitStack()  # the journal's lease and the workers, let go in reverse
@@ -62,7 +62,7 @@ class Session:
         self._scratch = folder / ".index.sqlite"
         try:
             self.journal = Journal(settings.journal or folder / "journal", folder / ".journal")
-            self.index = Index(self.journal, self._scratch)
+            self.index = JournalIndex(self.journal, self._scratch)
         except BaseException:
             self._held.close()
             raise

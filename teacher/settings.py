@@ -40,7 +40,7 @@ def _source(value: str, info: ValidationInfo) -> str:
 
 
 PathBeside = Annotated[str, AfterValidator(_beside)]
-StageName = Literal["pairs", "trace", "filter", "evaluate"]  # the stages that may ask
+AskingStage = Literal["pairs", "trace", "filter", "evaluate"]  # the stages that may ask
 NameOrPath = Annotated[str, AfterValidator(_beside_if_there)]
 
 
@@ -104,7 +104,7 @@ class Actor(Settings):
     resources: dict[str, float] = {}
 
 
-class Engine(Settings):
+class EngineSettings(Settings):
     """`source: vllm`: each worker owns an engine; every other argument of vLLM goes into `args`."""
 
     model: NameOrPath
@@ -113,7 +113,7 @@ class Engine(Settings):
     env: dict[str, str] = Field({}, description="environment of the engine, such as VLLM_CPU_KVCACHE_SPACE")
 
 
-class Batch(Settings):
+class BatchSettings(Settings):
     """`source: batch`: through the first endpoint's Batch API, or, with `folder`, files for `vllm run-batch`."""
 
     folder: PathBeside | None = Field(None, description="write the files here and read NAME.out.jsonl there; no upload")
@@ -130,7 +130,7 @@ class Budget(Settings):
     tokens: int | None = Field(None, gt=0)
 
 
-class Import(Settings):
+class ImportSettings(Settings):
     """`source: import`: traces that exist. `columns` names them where they are not found by themselves.
 
     Found by themselves: `query`, `passage`, `title`, `instruction`, `reasoning`, `content`, `verdict`; or Rank1's
@@ -152,9 +152,9 @@ class TeacherSettings(Settings):
     options: JsonObject = Field({}, description="settings of a source of one's own")
     endpoints: list[Endpoint] = []
     example: JsonObject = Field({}, description="source example: the embedded teacher's own settings")
-    engine: Engine | None = Field(None, description="source vllm")
-    batch: Batch = Batch()
-    import_: Import | None = Field(None, alias="import")
+    engine: EngineSettings | None = Field(None, description="source vllm")
+    batch: BatchSettings = BatchSettings()
+    import_: ImportSettings | None = Field(None, alias="import")
     name: str | None = Field(None, description="the teacher's name in request ids; default: the first model's")
     prompt: str = Field(PROMPT_NAME, description="set by the run's own `prompt`")
 
@@ -176,7 +176,7 @@ class TeacherSettings(Settings):
     give_up_after_s: float = Field(600, ge=0, description="stop when no endpoint has answered for so long")
     budget_usd: float | None = Field(None, gt=0)
     budget_tokens: int | None = Field(None, gt=0)
-    budgets: dict[StageName, Budget] = Field(
+    budgets: dict[AskingStage, Budget] = Field(
         {}, description="of single stages, such as {filter: {usd: 5}}, within the run's"
     )
     journal: PathBeside | None = Field(

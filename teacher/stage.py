@@ -15,7 +15,7 @@ from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
 from distill.verdicts import parse_verdict
 from teacher.index import Due
-from teacher.progress import Notify, Progress
+from teacher.progress import Notify, TeacherProgress
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
@@ -49,9 +49,9 @@ def trace(
         endpoints = [Endpoint(base_url=base_url, model=settings.teacher_name, price=Price())]
     began = time.monotonic()
     if not settings.asks:
-        return _import(pairs, settings, folder, began, Progress(notify, None, quiet).say)
+        return _import(pairs, settings, folder, began, TeacherProgress(notify, None, quiet).say)
     due = settings.sampled.first * total if total else None
-    progress = Progress(notify, due, quiet)
+    progress = TeacherProgress(notify, due, quiet)
     with Session(settings, folder, endpoints=endpoints, retry_failed=retry_failed, progress=progress) as session:
         session.verdicts = VerdictWatch(settings)
         plan = SamplePlan(settings, session)

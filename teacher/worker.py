@@ -109,11 +109,10 @@ class Worker:
         failing = [moment for moment in since if moment is not None]
         return time.monotonic() - max(failing) if failing and len(failing) == len(since) else 0.0
 
-    def _open_now(self) -> int:
-        return len(self._running) + len(self._out.done) + self._unjournalled
-
-    def _may_spend(self) -> bool:
-        return self._out.usd < self._usd and self._out.tokens < self._tokens
+    def _may_start(self) -> bool:
+        open_now = len(self._running) + len(self._out.done) + self._unjournalled
+        within_budget = self._out.usd < self._usd and self._out.tokens < self._tokens
+        return self._bug is None and open_now < self.concurrency and within_budget
 
     @property
     def busy(self) -> bool:
@@ -122,7 +121,7 @@ class Worker:
 
     def _dispatch(self) -> None:
         """Start whatever has room, wherever there is most of it."""
-        while self._bug is None and self._waiting and self._open_now() < self.concurrency and self._may_spend():
+        while self._waiting and self._may_start():
             now = time.monotonic()
             waits = [(limits.wait(now), limits.load, n) for n, (_, limits) in enumerate(self.places)]
             free = [(load, n) for wait, load, n in waits if wait == 0]
@@ -179,7 +178,9 @@ class Worker:
             self._bill(request.request_id, "empty", reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
             self._waiting.append(request)
             return
-        self._answer(request, client, reply)
+        self._answered += 1
+        self._reasoned += bool(reply.reasoning)
+        self._deliver(request, reply.answer(request.request_id, client.model, client.host, request.sampling))
 
     async def _ask(
         self, client: Connection, messages: list[dict[str, str]], sampling: JsonObject, request_id: str
@@ -262,11 +263,6 @@ class Worker:
 
         asyncio.get_running_loop().call_later(delay, back)
 
-    def _answer(self, request: PendingRequest, client: Connection, reply: Reply) -> None:
-        self._answered += 1
-        self._reasoned += bool(reply.reasoning)
-        self._deliver(request, reply.answer(request.request_id, client.model, client.host, request.sampling))
-
     def _fail(
         self, request: PendingRequest, client: Connection, fault: Fault, prompt: int, completion: int, usd: float
     ) -> None:
@@ -275,8 +271,7 @@ class Worker:
         self._deliver(request, replace(answer, error=as_error(fault, request.attempts)))
 
     def _deliver(self, request: PendingRequest, answer: Answer) -> None:
-        entry = JournalEntry(answer, None, self._stage, request.purpose, request.attempts, time.time())
-        self._journal(entry)
+        self._journal(JournalEntry(answer, None, self._stage, request.purpose, request.attempts, time.time()))
         self._out.done.append(request.request_id)
 
     def _bill(

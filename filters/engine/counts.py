@@ -13,7 +13,7 @@ OUTCOMES = ("kept", "rejected", "failed", "not_asked")  # of a pair with several
 
 
 @dataclass(slots=True)
-class FilterCounts:
+class OutcomeCounts:
     """Counts that add up: samples = kept + rejected + failed + not_asked; each pair has one outcome."""
 
     filters: Sequence[str]
@@ -26,6 +26,13 @@ class FilterCounts:
         """Count one; reasons that differ only after their first colon are one reason."""
         self.samples["rejected"] += 1
         self.reasons.setdefault(name, Counter())[reason.partition(": ")[0]] += 1
+
+    def add(self, other: OutcomeCounts) -> None:
+        """Take in the counts of some of the traces."""
+        self.samples.update(other.samples)
+        self.pairs.update(other.pairs)
+        for name, reasons in other.reasons.items():
+            self.reasons.setdefault(name, Counter()).update(reasons)
 
     def counts(self) -> dict[str, Json]:
         """The counts for metrics.json. Raises AssertionError where they do not add up: a fault of this project."""

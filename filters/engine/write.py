@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill import store
-from filters.engine.counts import FilterCounts, better, unanswered
+from filters.engine.counts import OutcomeCounts, better, unanswered
 from filters.engine.shards import FilterPlan, Shard, parquet_files, read, read_traces, rejections_of
 
 
@@ -15,9 +14,7 @@ from filters.engine.shards import FilterPlan, Shard, parquet_files, read, read_t
 class ShardCounts:
     """The counts of a shard, the outcomes of its first and last pair apart, and the kept file's hash."""
 
-    samples: dict[str, int]
-    reasons: dict[str, dict[str, int]]
-    pairs: dict[str, int]
+    counts: OutcomeCounts
     edges: list[tuple[str, str]]
     kept_hash: str
 
@@ -34,7 +31,7 @@ def write(
 
     table = read_traces(shard)
     shard.rejections |= rejections_of(shard, plan, table)
-    counts = FilterCounts([])
+    counts = OutcomeCounts([])
     is_rejected = np.zeros(table.num_rows, bool)
     is_rejected[list(shard.rejections)] = True
     errors = table["error"].to_pylist()
@@ -62,24 +59,16 @@ def write(
         else:
             outcomes.append((pair_id, outcome))
     counts.pairs.update(outcome for _, outcome in outcomes[1:-1])
-    return ShardCounts(
-        dict(counts.samples),
-        {name: dict(reasons) for name, reasons in counts.reasons.items()},
-        dict(counts.pairs),
-        [outcomes[0], outcomes[-1]] if len(outcomes) > 1 else outcomes,
-        store.file_hash(kept),
-    )
+    edges = [outcomes[0], outcomes[-1]] if len(outcomes) > 1 else outcomes
+    return ShardCounts(counts, edges, store.file_hash(kept))
 
 
-def total(names: Sequence[str], written: Sequence[ShardCounts], pairs: str, traces: str) -> FilterCounts:
+def total(names: Sequence[str], written: Sequence[ShardCounts], pairs: str, traces: str) -> OutcomeCounts:
     """The counts of all shards together; `pairs` and `traces` are the folders, some pairs of which were not asked."""
-    counts = FilterCounts(names)
+    counts = OutcomeCounts(names)
     edges: dict[str, str] = {}
     for shard in written:
-        counts.samples.update(shard.samples)
-        counts.pairs.update(shard.pairs)
-        for name, reasons in shard.reasons.items():
-            counts.reasons.setdefault(name, Counter()).update(reasons)
+        counts.add(shard.counts)
         for pair_id, outcome in shard.edges:
             edges[pair_id] = better(outcome, edges.get(pair_id))
     counts.pairs.update(edges.values())
@@ -92,8 +81,8 @@ def _without_trace(pairs: str, traces: str) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    asked = [pc.unique(read(path, ["pair_id"])["pair_id"]) for path, _ in parquet_files(traces)]
-    known = pa.concat_arrays(asked) if asked else pa.array([], pa.string())
+    traced = [pc.unique(read(path, ["pair_id"])["pair_id"]) for path, _ in parquet_files(traces)]
+    known = pa.concat_arrays(traced) if traced else pa.array([], pa.string())
     missing = 0
     for path, _ in parquet_files(pairs):
         table = read(path, ["pair_id", "split"])

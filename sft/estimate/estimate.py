@@ -30,11 +30,10 @@ class TrainingData:
     pairs: int | None
     rows: dict[str, list[RowLengths]]
     basis: str
-    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class TrainingEstimate:
     """One student's training; None where it cannot be known. Bytes in GiB, `tokens` real ones of the whole training."""
 
     student: str
@@ -58,7 +57,7 @@ class Estimate:
         return sum(self.memory.values())
 
 
-def estimates(settings: SftSettings, data: TrainingData, shape: Shape, device: Device) -> list[Estimate]:
+def estimates(settings: SftSettings, data: TrainingData, shape: Shape, device: Device) -> list[TrainingEstimate]:
     """The estimate of every student."""
     return [estimate(settings, student, data, shape, device) for student in settings.targets]
 
@@ -69,19 +68,21 @@ def side_by_side(settings: SftSettings, device: Device) -> int:
     return min(count, len(settings.targets))
 
 
-def together(found: Sequence[Estimate], count: int) -> float:
+def together(students: Sequence[TrainingEstimate], count: int) -> float:
     """GiB of the `count` largest students in training at the same time."""
-    return sum(sorted((one.peak_gib for one in found), reverse=True)[:count])
+    return sum(sorted((student.peak_gib for student in students), reverse=True)[:count])
 
 
 def estimate(
     settings: SftSettings, student: StudentSettings, data: TrainingData, shape: Shape, device: Device
-) -> Estimate:
+) -> TrainingEstimate:
     """The estimate of one student."""
     given = {**TRL, **settings.training}
     batch, accumulation = int(given["per_device_train_batch_size"]), int(given["gradient_accumulation_steps"])
     pairs = data.pairs if student.train_size is None or data.pairs is None else min(data.pairs, student.train_size)
-    sample = data.rows.get(student.name) or _assumed_rows(settings, student, pairs)
+    sample = data.rows.get(student.name) or assumed(
+        min(pairs or SIMULATED, SIMULATED), student.target, settings.assume.prompt_tokens, settings.assume.trace_tokens
+    )
     fits = [row for row in sample if row.whole <= settings.max_length]
     factor = len(target_of(student.target).rows_with_reasoning())
     share = len(fits) / max(1, len(sample))
@@ -130,7 +131,7 @@ def estimate(
         shards=devices_of(settings) if settings.ray is not None and settings.ray.shard else 1,
         gpu=device.name != "cpu",
     )
-    return Estimate(
+    return TrainingEstimate(
         student=student.name,
         examples=examples,
         rejected=0 if pairs is None else round(pairs * factor * (1 - share)),
@@ -153,11 +154,6 @@ def devices_of(settings: SftSettings) -> int:
     return settings.assume.devices or (settings.ray.workers if settings.ray is not None else 1)
 
 
-def _assumed_rows(settings: SftSettings, student: StudentSettings, pairs: int | None) -> list[RowLengths]:
-    count = min(pairs or SIMULATED, SIMULATED)
-    return assumed(count, student.target, prompt=settings.assume.prompt_tokens, trace=settings.assume.trace_tokens)
-
-
 def _steps(given: dict[str, Any], rows: int | None, a_step: int) -> int | None:
     if int(given["max_steps"]) > 0:
         return int(given["max_steps"])
@@ -175,49 +171,49 @@ def describe(settings: SftSettings, data: TrainingData) -> list[str]:
         return [*lines, f"no estimate: the shape of {settings.base!r} is in no table here (known: {known})"]
     method = f"LoRA r {settings.lora.r}" if settings.lora else "every weight"
     lines.append(f"{settings.base}: {shape.parameters / 1e9:.3g} billion parameters, training {method}")
-    found = estimates(settings, data, shape, device)
-    for one in found:
-        lines += _lines(one, settings, device, one.student in data.rows)
+    students = estimates(settings, data, shape, device)
+    for student in students:
+        texts = _lines(student, settings, device, student.student in data.rows)
+        lines += [f"{student.student}: {text}" for text in texts]
     count = side_by_side(settings, device)
     if count > 1:
-        total = together(found, count)
-        verdict = "fits" if total <= device.memory_gib else "DOES NOT FIT"
+        total = together(students, count)
         remedy = "" if total <= device.memory_gib else "; set a lower sft.parallel"
         lines.append(
-            f"{count} students train at a time: {total:.1f} GiB together (estimated), {verdict} in "
-            f"{device.memory_gib:.0f} GiB{remedy}"
+            f"{count} students train at a time: {total:.1f} GiB together (estimated), {_fits(total, device)}{remedy}"
         )
     return lines
 
 
-def _lines(found: Estimate, settings: SftSettings, device: Device, measured: bool) -> list[str]:
+def _lines(student: TrainingEstimate, settings: SftSettings, device: Device, measured: bool) -> list[str]:
     mark = "" if measured else " (estimated)"
-    name = found.student
-    packing = bool(settings.training.get("packing"))
-    if found.examples is None:
+    kind, unit = ("packing", "packed rows") if settings.training.get("packing") else ("padding", "rows")
+    if student.examples is None:
         rows = "rows unknown: no data, and sft.assume.examples is not set"
     else:
-        rows = f"{found.examples:,} rows" + (f", {found.rejected:,} rejected as too long" if found.rejected else "")
-        rows += "" if measured else " (estimated)"
-    kind = "packing" if packing else "padding"
-    lines = [f"{name}: {rows}; {found.mean_tokens:,.0f} tokens in the mean{mark}; {kind} {found.efficiency:.1%} real"]
-    if found.steps is not None:
-        epochs = f", {found.epochs:.2f} epochs" if found.epochs is not None else ""
-        unit = "packed rows" if packing else "rows"
-        lines.append(f"{name}: {found.steps:,} steps of {found.rows_a_step} {unit}{epochs}; {_tokens(found)}")
-    if found.hours is not None and found.tokens_per_s and found.usd is not None:
-        rate = settings.assume.utilisation
+        too_long = f", {student.rejected:,} rejected as too long" if student.rejected else ""
+        rows = f"{student.examples:,} rows{too_long}{mark}"
+    lines = [f"{rows}; {student.mean_tokens:,.0f} tokens in the mean{mark}; {kind} {student.efficiency:.1%} real"]
+    if student.steps is not None:
+        epochs = f", {student.epochs:.2f} epochs" if student.epochs is not None else ""
+        flop = f", {student.flop:.2g} FLOP" if student.flop else ""
+        tokens = f"{student.tokens or 0:,.0f} tokens{flop} (estimated)"
+        lines.append(f"{student.steps:,} steps of {student.rows_a_step} {unit}{epochs}; {tokens}")
+    if student.hours is not None and student.tokens_per_s and student.usd is not None:
+        hours = student.hours
+        time = f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
         lines.append(
-            f"{name}: about {_hours(found.hours)} at {found.tokens_per_s:,.0f} tokens/s ({rate:.0%} of peak), "
-            f"{found.usd:,.2f} USD (estimated){_rent(settings, device)}"
+            f"about {time} at {student.tokens_per_s:,.0f} tokens/s ({settings.assume.utilisation:.0%} of peak), "
+            f"{student.usd:,.2f} USD (estimated){_rent(settings, device)}"
         )
-    total = found.peak_gib
-    parts = ", ".join(f"{part} {gib:.1f}" for part, gib in found.memory.items() if gib >= 0.05)
-    verdict = "fits" if total <= device.memory_gib else "DOES NOT FIT"
-    lines.append(f"{name}: {total:.1f} GiB at the peak (estimated: {parts}), {verdict} in {device.memory_gib:.0f} GiB")
-    if total > device.memory_gib:
-        lines.append(f"{name}: {_remedy(found.memory, settings)}")
-    return lines
+    total = student.peak_gib
+    parts = ", ".join(f"{part} {gib:.1f}" for part, gib in student.memory.items() if gib >= 0.05)
+    lines.append(f"{total:.1f} GiB at the peak (estimated: {parts}), {_fits(total, device)}")
+    return lines if total <= device.memory_gib else [*lines, _remedy(student.memory, settings)]
+
+
+def _fits(gib: float, device: Device) -> str:
+    return f"{'fits' if gib <= device.memory_gib else 'DOES NOT FIT'} in {device.memory_gib:.0f} GiB"
 
 
 def _rent(settings: SftSettings, device: Device) -> str:
@@ -227,17 +223,8 @@ def _rent(settings: SftSettings, device: Device) -> str:
     return f", by a rough rent of {device.usd_per_hour:g} USD an hour and device as of November 2026"
 
 
-def _tokens(found: Estimate) -> str:
-    flop = f", {found.flop:.2g} FLOP" if found.flop else ""
-    return f"{found.tokens or 0:,.0f} tokens{flop} (estimated)"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
-
-
-def _remedy(found: dict[str, float], settings: SftSettings) -> str:
-    worst = max(found, key=lambda part: found[part])
+def _remedy(memory: dict[str, float], settings: SftSettings) -> str:
+    worst = max(memory, key=lambda part: memory[part])
     if worst in ("activations", "logits"):
         return "most of it is activations: set sft.training.gradient_checkpointing: true, or a smaller batch a device"
     if settings.lora is None:

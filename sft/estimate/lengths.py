@@ -37,11 +37,9 @@ def _histogram() -> dict[str, Any]:
     return dict(json.loads((Path(__file__).parent / "lengths.json").read_text(encoding="utf-8")))
 
 
-def assumed(
-    count: int, target: str, seed: int = 0, prompt: float | None = None, trace: float | None = None
-) -> list[RowLengths]:
+def assumed(count: int, target: str, prompt: float | None = None, trace: float | None = None) -> list[RowLengths]:
     """`count` rows drawn from the histogram of real lengths (lengths.json), scaled to the means where given."""
-    rng = random.Random(f"lengths:{seed}")
+    rng = random.Random("lengths:0")
     reasons = target_of(target).rows_with_reasoning()
     subsample = {}
     for part, mean in (("prompt", prompt), ("trace", trace)):

@@ -22,14 +22,7 @@ from distill.records import Answer, JournalEntry, Request
 from distill.store import read_json, write_json
 from teacher.batch_api import URL, BatchApi, done_file
 from teacher.client import guess_prompt, read_body
-from teacher.faults import (
-    Action,
-    Fault,
-    as_error,
-    explained,
-    from_status,
-    shorten,
-)
+from teacher.faults import Action, Fault, as_error, explained, from_status, shorten
 from teacher.journal import encode
 from teacher.preflight import demand_reasoning
 from teacher.refusals import Refusals
@@ -118,7 +111,9 @@ class BatchFiles:
         while due:
             todo = [r for key, r in due.items() if self._tries[key] < self.settings.attempts]
             for key in set(due) - {r.request_id for r in todo}:
-                self._journal([self._failure(key, f"batch: {self._last_reason} (after {self._tries[key]} attempts)")])
+                self._session.take(
+                    [self._failure(key, f"batch: {self._last_reason} (after {self._tries[key]} attempts)")]
+                )
                 due.pop(key)
                 yield key
             if not todo:
@@ -189,11 +184,11 @@ class BatchFiles:
                     continue
                 try:
                     value = json.loads(line)
-                    request_id, said = str(value["custom_id"]), _body_of(value)
+                    request_id, outcome = str(value["custom_id"]), _body_of(value)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     unreadable.append(f"line {number}: {type(error).__name__}: {shorten(str(error), 80)}, in {name}")
                 else:
-                    yield from self._accept(request_id, *said)
+                    yield from self._accept(request_id, *outcome)
         if unreadable:
             self._session.faults["batch line unreadable"] += len(unreadable)
             self._session.say(
@@ -248,11 +243,11 @@ class BatchFiles:
         model = body.get("model")
         answer = reply.answer(request_id, model if isinstance(model, str) else None, host, {})
         if reply.empty and self._tries[request_id] < 2:
-            self._journal([self._entry(answer, "empty")])
+            self._session.take([self._entry(answer, "empty")])
             return
         self._answered, self._reasoned = self._answered + 1, self._reasoned + bool(reply.reasoning)
         earlier = list(self._refusals.held)
-        self._journal(self._refusals.sift([self._entry(answer)]))
+        self._session.take(self._refusals.sift([self._entry(answer)]))
         yield from [*earlier, request_id]
 
     def _failure(self, request_id: str, error: str) -> bytes:
@@ -261,9 +256,6 @@ class BatchFiles:
     def _entry(self, answer: Answer, bill: str | None = None) -> bytes:
         attempts = max(1, self._tries[answer.request_id])
         return encode(JournalEntry(answer, bill, self._session.stage, attempts=attempts, time=time.time()))
-
-    def _journal(self, lines: list[bytes]) -> None:
-        self._session.take(lines)
 
     def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         price = (self._endpoint.price if self._endpoint else None) or Price()

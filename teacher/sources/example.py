@@ -8,7 +8,7 @@ from distill.store import fingerprint
 from teacher.sources.endpoints import Endpoints
 
 
-class Example(Endpoints):
+class ExampleTeacher(Endpoints):
     """`teacher.example` holds the embedded teacher's own settings, which its name in request ids follows."""
 
     priced: ClassVar[bool] = False

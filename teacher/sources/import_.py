@@ -23,7 +23,7 @@ from distill.prompts import teacher_prompt
 from distill.records import Answer, Pair, make_request
 from teacher.client import guess_prompt, guess_tokens
 from teacher.import_rows import ImportedRow, id_key, import_rows, text_key
-from teacher.settings import Import as ImportSettings
+from teacher.settings import ImportSettings
 from teacher.sources.base import TeacherSource
 
 UNMATCHED, TAKEN, BEYOND = 0, 1, 2  # what became of a row

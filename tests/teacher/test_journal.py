@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.records import Answer, JournalEntry
-from teacher.index import Index
+from teacher.index import JournalIndex
 from teacher.journal import Journal, decode, encode
 
 KEYS = [f"{n:032x}" for n in range(200)]
@@ -28,9 +28,9 @@ def line(key: str, **more: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def opened(folder: str | Path, scratch: Path) -> Index:
+def opened(folder: str | Path, scratch: Path) -> JournalIndex:
     """The index of a journal as a new session finds it."""
-    return Index(Journal(folder, scratch / "mirror"), scratch / "index.sqlite")
+    return JournalIndex(Journal(folder, scratch / "mirror"), scratch / "index.sqlite")
 
 
 def test_lines_come_back_by_place_and_in_a_later_session(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from distill.errors import ConfigError
 from teacher.client import Client, read_body
 from teacher.estimate import estimate
-from teacher.progress import Progress
+from teacher.progress import TeacherProgress
 from teacher.settings import Endpoint
 from tests.teacher.helpers import Server, make_pairs, settings_for
 
@@ -92,7 +92,7 @@ def test_on_a_terminal_a_bar_shows_how_it_stands(monkeypatch: pytest.MonkeyPatch
 
     asking.faults = Counter({"rate_limited": 7})
     events: list[dict[str, Any]] = []
-    progress = Progress(events.append, 1000)
+    progress = TeacherProgress(events.append, 1000)
     progress.turn(asking)
     progress.end(asking)
     for part in ("answered 150/1,000", "in flight 32", "failed 3", "tokens/s", "1.25 USD", "s left", "rate_limited 7"):

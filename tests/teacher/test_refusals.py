@@ -13,7 +13,7 @@ import pytest
 
 from distill.errors import ConfigError, EndpointError, Stopped
 from teacher.faults import Action, from_status
-from teacher.index import Index
+from teacher.index import JournalIndex
 from teacher.journal import Journal
 from teacher.preflight import preflight
 from teacher.settings import Endpoint
@@ -190,5 +190,5 @@ def test_credit_that_ends_while_asking_stops_and_fails_no_row(ray_here: None, tm
         asked = -1000
         counts = trace(make_pairs(60), settings, tmp_path, quiet=True)
     assert (counts["answered"], counts["failed"]) == (60, 0) and counts["asked_now"] == 31
-    index = Index(Journal(tmp_path / "journal", tmp_path / "scratch"), tmp_path / "index")
+    index = JournalIndex(Journal(tmp_path / "journal", tmp_path / "scratch"), tmp_path / "index")
     assert index.spent_tokens > 0
