@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -13,19 +14,19 @@ from distill.answers.message import read_message, read_parts
 from distill.errors import ConfigError, DataError
 from distill.files.rows import ENDINGS, is_junk, rows
 from distill.files.text import ending
-from distill.files.values import is_missing
+from distill.files.values import is_missing, nearest, plain_name
 from distill.prompts import PROMPTS, THINK, teacher_prompt
 from distill.records import digest
 from distill.store import filesystem
 from distill.texts import clean_text, passage_text
 
-KNOWN: dict[str, tuple[str, ...]] = {  # what a column is called where `columns` does not say
+KNOWN: dict[str, tuple[str, ...]] = {  # what a column is called where `columns` does not say; as `plain_name` writes it
     "query": ("query",),
     "passage": ("passage", "document", "text"),
     "title": ("title",),
     "instruction": ("instruction",),
-    "query_id": ("query_id", "query-id", "qid"),
-    "doc_id": ("doc_id", "corpus-id", "docid", "pid"),
+    "query_id": ("query_id", "qid"),
+    "doc_id": ("doc_id", "corpus_id", "docid", "pid"),
     "messages": ("messages",),
     "prompt": ("prompt",),
     "completion": ("completion", "output", "response"),
@@ -110,12 +111,21 @@ def _rows(path: str) -> Iterator[tuple[str, JsonObject]]:
 
 
 def _value(raw: JsonObject, name: str, columns: dict[str, str], where: str) -> JsonValue:
-    """The value of the column that is named, or of the first known one that holds anything."""
-    if name in columns:
-        if columns[name] not in raw:
-            raise DataError(f"{where}: no column {columns[name]!r}, which teacher.import.columns.{name} names")
-        return raw[columns[name]]
-    return next((raw[column] for column in KNOWN[name] if not is_missing(raw.get(column))), None)
+    """The value of the column that is named, or of the first known one that holds anything; case does not count."""
+    named = columns.get(name)
+    there = _columns(tuple(raw), KNOWN[name] if named is None else (named,))
+    if named is None:
+        return next((raw[column] for column in there if not is_missing(raw[column])), None)
+    if not there:
+        near = nearest(named, raw)
+        raise DataError(f"{where}: no column {named!r}, which teacher.import.columns.{name} names{near}")
+    return raw[there[0]]
+
+
+@lru_cache(maxsize=1024)
+def _columns(row: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of a row that have one of the names, in the names' order."""
+    return tuple(column for name in names for column in row if plain_name(column) == plain_name(name))
 
 
 def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str], prompt: str) -> ImportedRow:
@@ -146,7 +156,7 @@ def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str],
 
 def _need_columns(where: str, raw: JsonObject, columns: dict[str, str]) -> None:
     """Raise DataError where a row lacks the columns, rather than values in them."""
-    there = {name for name in KNOWN if name in columns or any(column in raw for column in KNOWN[name])}
+    there = {name for name in KNOWN if name in columns or _columns(tuple(raw), KNOWN[name])}
     if not any(names <= there for names in ({"prompt"}, {"messages"}, {"query", "passage"}, {"query_id", "doc_id"})):
         raise DataError(
             f"{where}: neither prompt, nor query and passage, nor query_id and doc_id; name them in "

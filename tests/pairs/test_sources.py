@@ -197,6 +197,11 @@ def test_ir_datasets_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     expected(read({"source": "ir_datasets", "path": "a/b"}, tmp_path))
     with pytest.raises(ConfigError, match="ir_datasets knows no 'a/c'"):
         list(IrDatasets("a/c").passages())
+    offline = FakeDataset()
+    offline.docs_iter = lambda: (_ for _ in ()).throw(ConnectionError("no\nnetwork"))  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "ir_datasets", SimpleNamespace(load=lambda name: offline))
+    with pytest.raises(DataError, match=r"a/b: ir_datasets cannot give its docs \(ConnectionError: no network\)"):
+        list(IrDatasets("a/b").passages())
     monkeypatch.setitem(sys.modules, "ir_datasets", SimpleNamespace(load=lambda name: FakeDataset(qrels=True)))
     with pytest.raises(DataError, match="has no qrels"):
         list(IrDatasets("a/b").passages())

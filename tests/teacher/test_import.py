@@ -63,7 +63,7 @@ def test_each_shape_is_found_by_itself(tmp_path: Path, shape: Any, suffix: str) 
 
 def test_named_columns_a_missing_pair_and_samples(tmp_path: Path) -> None:
     rows = [{"q": p.query, "d": p.passage, "why": f"{n}", "says": n > 0} for p in PAIRS[:5] for n in range(3)]
-    columns = {"query": "q", "passage": "d", "reasoning": "why", "content": "says"}
+    columns = {"query": "Q", "passage": "d", "reasoning": "WHY", "content": "says"}  # case does not count
     found = run(tmp_path, rows, import_={"columns": columns}, samples=2)
     assert [(row.reasoning, row.verdict) for row in found[:2]] == [("0", 0), ("1", 1)]
     assert len(found) == 11 and (found[-1].error or "").startswith("not_asked: ")

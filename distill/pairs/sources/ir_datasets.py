@@ -41,7 +41,7 @@ class IrDatasets(Source):
 
     def passages(self) -> Iterator[Passage]:
         """Title and text joined; a dataset's own `default_text` where it has no field text."""
-        for number, doc in enumerate(self._open().docs_iter(), 1):
+        for number, doc in self._numbered("docs"):
             where = f"{self.name}: doc {number}"
             text = getattr(doc, "text", None) or getattr(doc, "body", None)
             passage = passage_text(getattr(doc, "title", None), text) if text else text_of(doc.default_text(), where)
@@ -49,7 +49,7 @@ class IrDatasets(Source):
 
     def queries(self) -> Iterator[Query]:
         """The narrative, where topics have one, becomes the instruction."""
-        for number, query in enumerate(self._open().queries_iter(), 1):
+        for number, query in self._numbered("queries"):
             where = f"{self.name}: query {number}"
             text = getattr(query, "title", None) or getattr(query, "text", None) or query.default_text()
             narrative = text_of(getattr(query, "narrative", None), where, "narrative")
@@ -57,9 +57,20 @@ class IrDatasets(Source):
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """Its qrels."""
-        for number, label in enumerate(self._open().qrels_iter(), 1):
+        for number, label in self._numbered("qrels"):
             where = f"{self.name}: judgement {number}"
             yield where, label.query_id, label.doc_id, gain_of(label.relevance, where)
+
+    def _numbered(self, what: str) -> Iterator[tuple[int, Any]]:
+        """The dataset's docs, queries or qrels, counted. Raises DataError where they cannot be had."""
+        rows = getattr(self._open(), f"{what}_iter")()
+        try:
+            yield from enumerate(rows, 1)
+        except (OSError, RuntimeError) as error:  # of the network, or of files that are not there
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"{self.name}: ir_datasets cannot give its {what} ({type(error).__name__}: {reason})"
+            ) from None
 
     def _open(self) -> Any:
         try:
