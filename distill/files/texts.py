@@ -145,7 +145,7 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
 
 def _check_head(head: Sequence[list[str]], where: str, form: Sequence[str]) -> None:
     """Raises DataError where a TSV's first lines show that its columns are not those of the form: the first line is a
-    header of unknown names, the first column counts the lines as pandas does, or a query's third column is a number.
+    header of unknown names, all texts are quoted as in CSV, the first column counts the lines as pandas does, or a query's third column is a number.
     """
     first, others = head[0], [cells for cells in head[1:] if len(cells) == len(form)]
     remedy = f"or put the header {', '.join(form)} above the lines, with tabs"
@@ -156,6 +156,8 @@ def _check_head(head: Sequence[list[str]], where: str, form: Sequence[str]) -> N
                 f"{where}: looks like a header of unknown names ({', '.join(first)}); "
                 f"rename its columns to {', '.join(form)}, {remedy}"
             )
+    if others and all(len(cells[-1]) > 1 and cells[-1][0] == cells[-1][-1] == '"' for cells in (first, *others)):
+        raise DataError(f"{where}: quoted as CSV ({first[-1][:30]}); save as .csv, or without quotes")
     if len(form) < 3 or not others:
         return
     rows = [first, *others]

@@ -11,6 +11,7 @@ from distill.texts import clean_text
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _LARGEST = 2**31 - 1  # of a label: what trec_eval's and Parquet's columns hold
+_EXACT = 2**53  # from here on whole numbers differ that are one as decimals
 _PLAIN = str.maketrans("- ", "__")
 _NO_LABEL = frozenset(("na", "n/a", "nan", "none", "null", "<na>"))  # what pandas, R and SQL write for no value
 
@@ -54,13 +55,15 @@ def grade_of(value: object, where: str) -> int:
 def id_of(value: object, where: str) -> str | None:
     """An id without white space at its ends, 1 and 1.0 as "1"; None where the value is missing.
 
-    Raises DataError naming the place for true, false, bytes, lists and objects.
+    Raises DataError naming the place for true, false, bytes, lists, objects and decimals above 2**53.
     """
     if type(value) is str:
         return clean_text(value) or None
     if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
+        if abs(value) > _EXACT:
+            raise DataError(f"{where}: the id {value!r} is a decimal that has lost digits; write ids as texts")
         return str(int(value))
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where}: an id is a text or a number; this is a {type(value).__name__}")

@@ -231,6 +231,8 @@ EXAMPLES: dict[str, list[Example]] = {
         trec("a passage has an id and a text", {"c.jsonl": jsonl({"key": "d1", "text": APPLES})}, corpus="c.jsonl"),
     ],
     "trec topics": [
+        topics('q1\t"apple harvest"\nq2\t"night train"\n', "topics.txt:1: quoted as CSV"),
+        topics('q1\t"apple harvest"\nq2\tnight train\n', {('"apple harvest"', APPLES): 1, ("night train", TRAIN): 1}),
         topics("", "topics.txt: is empty"),
         topics("q1\tapple harvest\nqid\tquery\nq2\tnight train\n", "topics.txt:2: a header within the file"),
         topics(SGML, BOTH, NOTES),
@@ -461,6 +463,9 @@ EXAMPLES: dict[str, list[Example]] = {
         beir("title is not a text but a dict", {"corpus.jsonl": jsonl({"_id": "d1", "title": {}, "text": "x"})}),
     ],
     "ids": [
+        table("t.parquet: row 1: the id 9007199254740994.0 is a decimal that has lost digits", "t.parquet",
+              parquet({**ROWS[0], "query_id": 9007199254740994.0})),
+        table(BOTH, "t.parquet", parquet({**ROWS[0], "query_id": 9007199254740993}, {**ROWS[1], "query_id": 1})),
         table("holds the ids '1' and '1.0'", "t.csv", f"query_id,query,passage,label\n1,a,{APPLES},1\n1.0,a,{TRAIN},1\n"),
         folder("holds the ids '1' and '1.0'", a__csv=f"doc_id,query,passage,label\n1,a,{APPLES},1\n", b__csv=f"doc_id,query,passage,label\n1.0,b,{APPLES},1\n"),
         three("passage 'D1' has no text in the corpus (there is 'd1')", "qid,pid,rel\nq1,D1,1\n"),

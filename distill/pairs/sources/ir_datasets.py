@@ -63,9 +63,9 @@ class IrDatasets(Source):
 
     def _numbered(self, what: str) -> Iterator[tuple[int, Any]]:
         """The dataset's docs, queries or qrels, counted. Raises DataError where they cannot be had."""
-        rows = getattr(self._open(), f"{what}_iter")()
+        dataset = self._open()
         try:
-            yield from enumerate(rows, 1)
+            yield from enumerate(getattr(dataset, f"{what}_iter")(), 1)
         except (OSError, RuntimeError) as error:  # of the network, or of files that are not there
             reason = " ".join(str(error).split())[:300]
             raise DataError(
