@@ -145,7 +145,8 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
 
 def _check_head(head: Sequence[list[str]], where: str, form: Sequence[str]) -> None:
     """Raises DataError where a TSV's first lines show that its columns are not those of the form: the first line is a
-    header of unknown names, all texts are quoted as in CSV, the first column counts the lines as pandas does, or a query's third column is a number.
+    header of unknown names, all texts are quoted as in CSV, the first column counts the lines as pandas does, or a
+    query's third column is a number.
     """
     first, others = head[0], [cells for cells in head[1:] if len(cells) == len(form)]
     remedy = f"or put the header {', '.join(form)} above the lines, with tabs"
