@@ -78,7 +78,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     parameters = save(trainer, tokenizer, out, job["base"], settings)
     if _first():
-        write_json(out / "distill.json", {"prompt": settings.prompt, "target": job["target"]})
+        write_json(out / "distill.json", {"prompt": settings.prompt, "target": job["target"], **_longest(job, encoded)})
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     seconds = outcome.metrics["train_runtime"]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -116,6 +116,14 @@ def _first() -> bool:
 
     ranked = torch.distributed.is_available() and torch.distributed.is_initialized()
     return not ranked or torch.distributed.get_rank() == 0
+
+
+def _longest(job: dict[str, Any], encoded: Sequence[Encoded]) -> dict[str, int]:
+    """`longest_trace`: tokens of the longest completion with a reasoning that was trained on, by which students'
+    reasoning is bounded where nothing else is asked for; {} for a target without reasoning."""
+    if not any(target_of(job["target"]).rows_with_reasoning()):
+        return {}
+    return {"longest_trace": max(len(row.input_ids) - row.prompt_tokens for row in encoded)}
 
 
 def _relevant_share(rows: Sequence[Example], prompt: str) -> float:

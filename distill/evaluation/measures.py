@@ -9,14 +9,15 @@ from distill.files.qrels import Qrels
 from distill.records import Judgement
 from distill.statistics.reliability import BINS, bin_of
 
-OF_ANSWERS = ("tokens_per_pair", "unfinished", "no_end", "unparsable")
+OF_ANSWERS = ("tokens_per_pair", "unfinished", "no_end", "looped", "unparsable")
 
 
 def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int = 1) -> dict[str, float]:
     """What rankings do not show: verdict accuracy and ECE over judged pairs, tokens a pair, and shares of answers.
 
     `unfinished` is the share whose reasoning reached its bound, `no_end` of those that ended their text before
-    `</think>`; the verdict of both is forced. A passage counts as relevant from the grade `relevant_from` on (DL19: 2).
+    `</think>`, `looped` of those that repeated themselves; the verdict of all three is forced. A passage counts as
+    relevant from the grade `relevant_from` on (DL19: 2).
     ECE is the expected calibration error with 10 equal-width bins of the score (Naeini et al. 2015).
     """
     totals = _by_query(judgements, qrels, relevant_from).sum(axis=0, keepdims=True)
@@ -36,18 +37,18 @@ def student_intervals(
 
 
 def _by_query(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int) -> Any:
-    """(queries, 7 + bins) sums: pairs, the four `OF_ANSWERS`, judged pairs, right verdicts, score - label by bin."""
+    """(queries, 8 + bins) sums: pairs, the five `OF_ANSWERS`, judged pairs, right verdicts, score - label by bin."""
     import numpy as np
 
     place = {query: row for row, query in enumerate(dict.fromkeys(j.query_id for j in judgements))}
-    sums = np.zeros((len(place), 7 + BINS))
+    sums = np.zeros((len(place), 8 + BINS))
     for j in judgements:
         row, finish = sums[place[j.query_id]], j.finish_reason
-        row[:5] += 1, j.tokens, finish == "length", finish == "no_end", j.verdict is None
+        row[:6] += 1, j.tokens, finish == "length", finish == "no_end", finish == "looped", j.verdict is None
         if j.doc_id in qrels.get(j.query_id, {}):
             label = int(qrels[j.query_id][j.doc_id] >= relevant_from)
-            row[5:7] += 1, j.verdict == label
-            row[7 + bin_of(j.score)] += j.score - label
+            row[6:8] += 1, j.verdict == label
+            row[8 + bin_of(j.score)] += j.score - label
     return sums
 
 
@@ -55,8 +56,8 @@ def _measured(sums: Any) -> dict[str, Any]:
     """{measure: (rows,) values} of rows of sums or means as `_by_query` has them; two of them only of judged pairs."""
     import numpy as np
 
-    pairs, judged = np.maximum(sums[:, 0], 1e-12), np.maximum(sums[:, 5], 1e-12)
+    pairs, judged = np.maximum(sums[:, 0], 1e-12), np.maximum(sums[:, 6], 1e-12)
     values = {name: sums[:, column] / pairs for column, name in enumerate(OF_ANSWERS, 1)}
-    if sums[:, 5].any():
-        values |= {"verdict_accuracy": sums[:, 6] / judged, "ECE": np.abs(sums[:, 7:]).sum(axis=1) / judged}
+    if sums[:, 6].any():
+        values |= {"verdict_accuracy": sums[:, 7] / judged, "ECE": np.abs(sums[:, 8:]).sum(axis=1) / judged}
     return values

@@ -61,7 +61,12 @@ class EvaluationSettings(Settings):
     sets: list[SetSettings] = []
     measures: list[str] = Field(["nDCG@10", "nDCG(judged_only=True)@10", "RR@10", "AP", "Judged@10"], min_length=1)
     batch: int = Field(128, ge=1, description="rows that go through the model together")
-    max_new_tokens: int = Field(8192, ge=1, description="bound on the reasoning (Rank1: 8192)")
+    max_new_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="bound on the reasoning; by default twice the student's longest training trace, 8192 (Rank1) where "
+        "that is unknown",
+    )
     modes: dict[str, list[str]] = Field(
         {}, description="by student, how it is asked: think, direct, verdict_first, budget:N, adaptive"
     )

@@ -28,7 +28,16 @@ def _settings(run: Run) -> Json:
     the defaults."""
     deciding = {"relevant_from", "language", "clicks", "split", "files"}
     of_pairs = run.config.pairs.model_dump(mode="json", include=deciding, exclude_defaults=True)
-    return {**dump(run.config.evaluation), "seed": run.config.seed, **of_pairs, **scoring.deciding(run)}
+    bound = {"max_new_tokens": run.config.evaluation.max_new_tokens or _own_bounds(run)}
+    return {**dump(run.config.evaluation), **bound, "seed": run.config.seed, **of_pairs, **scoring.deciding(run)}
+
+
+def _own_bounds(run: Run) -> int | None:
+    """The bound on the reasoning of all students where none of them knows its own, as it was before any did."""
+    from distill.rerank.student_format import MAX_REASONING, reasoning_bound
+
+    own = {reasoning_bound(str(run.students / student.name)) for student in run.config.sft.targets}
+    return MAX_REASONING if own == {MAX_REASONING} else None
 
 
 def _inputs(run: Run) -> Counts:

@@ -126,7 +126,7 @@ def describe(
                 "pairs_per_s": round(len(judged[system]) / max(seconds[system], 1e-9), 1),
                 "raw": None if mode == "adaptive" else {**quality(raw, labels), "bins": reliability(raw, labels)},
                 "calibrated": {**quality(fitted, labels), "bins": reliability(fitted, labels)} if fitted else None,
-                "forced": sum(j.finish_reason in ("length", "no_end", "budget") for j in rows_of),
+                "forced": sum(j.finish_reason in ("length", "no_end", "budget", "looped") for j in rows_of),
                 "unparsable": sum(j.verdict is None for j in rows_of),
             }
         checks = [{**each, "off": off(made, each)} for each in made.checks] if made else []

@@ -78,8 +78,15 @@ class Scores:
     @property
     def identity(self) -> str:
         """What decides its judgements in the filters' cache: the student, and how long it may think."""
-        evaluation = self.round.config.evaluation
-        return store.fingerprint([self.round.data_hash("students"), self.mode, evaluation.max_new_tokens])
+        from distill.rerank.student_format import reasoning_bound
+
+        bound = self.round.config.evaluation.max_new_tokens or reasoning_bound(self.model)
+        return store.fingerprint([self.round.data_hash("students"), self.mode, bound])
+
+    @property
+    def model(self) -> str:
+        """Its folder."""
+        return str(self.round.students / self.student.name)
 
     @property
     def mode(self) -> str:
@@ -94,8 +101,7 @@ class Scores:
         from distill.rerank.journal import Journal
         from distill.rerank.scorer import Scorer
 
-        model = str(self.round.students / self.student.name)
-        job = replace(scoring.job_for(self.round, self.student.name, model, self.mode, pairs), part=True)
+        job = replace(scoring.job_for(self.round, self.student.name, self.model, self.mode, pairs), part=True)
         if self.scorer is None:
             file = self.round.folder / "scores.jsonl"
             journal = Journal(file, aliases={self.identity: job.identity}, reasoning=False)

@@ -67,6 +67,6 @@ def settings(run: Run) -> ScoringSettings:
 
 def deciding(run: Run) -> Counts:
     """What of `scoring` can change a score, {} at the defaults: for the fingerprint of the evaluation."""
-    fields = {"backend", "dtype", "base_url", "engine"}
+    fields = {"backend", "dtype", "loops", "base_url", "engine"}
     changed = run.config.scoring.model_dump(mode="json", include=fields, exclude_defaults=True)
     return {"scoring": changed} if changed else {}

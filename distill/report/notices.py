@@ -75,6 +75,13 @@ def _forced(each: EvaluationSet) -> list[Notice]:
                 "verdict was forced. Train longer; a higher evaluation.max_new_tokens does not help."
             )
             made.append(_warn("Reasoning ended without a verdict", text))
+        repeated = each.value(name, "looped") or 0.0
+        if repeated > MANY_UNFINISHED:
+            text = (
+                f"{who} began to repeat itself in {percent(repeated, 1)} of its answers on {each.name}; they were "
+                "ended and their verdicts forced. Train longer, or on more varied traces."
+            )
+            made.append(_warn("Reasoning repeated itself", text))
     return made
 
 

@@ -19,6 +19,7 @@ FORCED = {  # how a reasoning ended whose verdict was forced
     "length": "reasoning cut off",
     "budget": "reasoning cut off at its budget",
     "no_end": "ended without </think>",
+    "looped": "repeated itself",
 }
 YES_OR_NO = {True: "relevant", False: "not relevant"}
 

@@ -12,11 +12,12 @@ from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href
 from distill.results import SetCounts
 
 JUDGED_BY_STUDENT = (
-    "tokens_per_pair", "unfinished", "no_end", "unparsable", "verdict_accuracy", "pairs_per_s", "ECE", "Brier",
+    "tokens_per_pair", "unfinished", "no_end", "looped", "unparsable", "verdict_accuracy", "pairs_per_s", "ECE",
+    "Brier",
 )  # fmt: skip
 JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
 # Of these less or more is a price, not a merit.
-NOT_BETTER = ("tokens_per_pair", "unfinished", "no_end", "unparsable", "pairs_per_s")
+NOT_BETTER = ("tokens_per_pair", "unfinished", "no_end", "looped", "unparsable", "pairs_per_s")
 MAX_PANELS = 4
 
 

@@ -27,6 +27,7 @@ MANY = 0.05  # a share of the answers from which a fault is a warning
 FAULTS = {
     "unfinished": "reached its bound and was cut off; raise --max-new-tokens",
     "no_end": "ended before </think>; train longer, or in this mode: a higher --max-new-tokens does not help",
+    "looped": "repeated itself and was ended; train longer, or on more varied traces",
     "unparsable": "was neither true nor false; see whether the student was trained with this prompt and mode",
 }
 
@@ -94,13 +95,14 @@ def rerank(
         "mode": mode,
         "samples": samples,
         "temperature": temperature,
-        "max_new_tokens": engine.max_new_tokens,
+        "max_new_tokens": student.max_new_tokens,
         "budget": engine.budget,
         "long": engine.long,
         "prompt": engine.prompt,
         "explanations": explanations,
         "instruction": instruction,
         **_dtype(student),
+        **({} if engine.loops == "stop" else {"loops": engine.loops}),
     }
     say(f"{inputs.model}: mode {mode}, backend {BACKENDS.load(student.backend).name}")
     with store.lease(folder):

@@ -15,7 +15,7 @@ from distill.rerank.backends import BACKENDS, backend_name, backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
 from distill.rerank.calibration import FILE, read
 from distill.rerank.settings import ScoringSettings
-from distill.rerank.student_format import Long
+from distill.rerank.student_format import Long, reasoning_bound
 from distill.texts import clean_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Student:
     model: str
     mode: str = "think"
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
-    max_new_tokens: int = 8192
+    max_new_tokens: int | None = None
     budget: int = 256
     samples: int = 1
     temperature: float = 0.6
@@ -58,13 +58,14 @@ class Student:
         return backend_name(self.scoring.backend, self.scoring.base_url)
 
     def resolved(self) -> Student:
-        """The student with backend and dtype as this machine has them, so that all workers have the same."""
+        """The student with backend and dtype as this machine has them, and its own bound where none is given."""
         changes = {"backend": self.backend}
         if self.backend == "transformers" and self.scoring.dtype == "auto":
             from distill.rerank.backends.loading import device_of, dtype_of
 
             changes["dtype"] = dtype_of(self.model, device_of(self.device).type)
-        return replace(self, scoring=self.scoring.model_copy(update=changes))
+        bound = self.max_new_tokens or reasoning_bound(self.model)
+        return replace(self, max_new_tokens=bound, scoring=self.scoring.model_copy(update=changes))
 
     def start(self) -> Backend:
         """Its engine, ready for tasks. Raises InputError where it cannot be run."""
@@ -97,6 +98,7 @@ class Student:
             temperature=self.temperature,
             seed=self.seed,
             explanations=self.explanations,
+            loops=self.scoring.loops,
             long=self.long,
             calibration=self.calibration,
         )
@@ -114,6 +116,7 @@ class Student:
         if not reads:
             of["bound"] = int(bound or self.budget) if kind == "budget" else self.max_new_tokens
             of["explanations"] = self.explanations
+            of |= {} if self.scoring.loops == "stop" else {"loops": self.scoring.loops}
         if not reads and self.samples > 1:
             of |= {"samples": self.samples, "temperature": self.temperature, "seed": self.seed}
         if self.calibration:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from distill.records import Pair
 from distill.rerank.backends.base import Result, Task
+from distill.rerank.repetition import Loops
 from distill.rerank.student_format import EncodedPrompt, StudentFormat
 
 Mode = Literal["think", "direct", "verdict_first", "budget", "adaptive"]
@@ -20,7 +21,7 @@ MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
 # A line break and one token: a student that was trained to do both, think and answer directly, would else often close
 # the block without reasoning, when it is asked to think (measured on `mixed`: always; docs/diary.md).
 AT_LEAST = 2
-FORCED = ("length", "no_end", "budget")  # finish reasons of answers that did not end by themselves
+FORCED = ("length", "no_end", "budget", "looped")  # finish reasons of answers that did not end by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class JudgementPlan:
-    """How pairs are judged. `limit` bounds the reasoning in tokens."""
+    """How pairs are judged. `limit` bounds the reasoning in tokens; `loops` says whether a text that repeats itself is
+    ended."""
 
     mode: Mode = "think"
     limit: int = 8192
@@ -44,6 +46,7 @@ class JudgementPlan:
     seed: int = 0
     explanations: bool = False
     window: Window = Window()
+    loops: Loops = "stop"
 
     def room(self, form: StudentFormat) -> int:
         """The tokens that a prompt has to leave free: for the reasoning, the forced close and the verdict."""
@@ -116,7 +119,7 @@ def _answer(form: StudentFormat, plan: JudgementPlan, rows: list[list[int]], pai
     heat = plan.temperature if plan.samples > 1 else 0.0
     least, seed = min(AT_LEAST, plan.limit), plan.seed * 1_000_003
     tasks = [
-        Task(row, pair, plan.limit, min_new=least, temperature=heat, seed=seed + number)
+        Task(row, pair, plan.limit, min_new=least, temperature=heat, seed=seed + number, loops=plan.loops)
         for row, pair in zip(rows, pairs, strict=True)
         for number in range(plan.samples)
     ]
@@ -159,12 +162,11 @@ def _explained(
     grades = [o.verdict if o.verdict is not None else form.grades[0 if o.margin > 0 else -1] for o in opinions]
     said = [form.verdicts[form.grades.index(grade)] for grade in grades]
     results = yield [
-        Task([*row, *form.close, token], pair, plan.limit, to_end=False)
+        Task([*row, *form.close, token], pair, plan.limit, to_end=False, loops=plan.loops)
         for row, pair, token in zip(rows, pairs, said, strict=True)
     ]
     return [
-        replace(o, ids=r.ids, tokens=len(r.ids) + 1, finish="stop" if r.finish == "stop" else "length")
-        for o, r in zip(opinions, results, strict=True)
+        replace(o, ids=r.ids, tokens=len(r.ids) + 1, finish=r.finish) for o, r in zip(opinions, results, strict=True)
     ]
 
 

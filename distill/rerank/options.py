@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distill.records import Pair
     from distill.rerank.jobs import Student
     from distill.rerank.modes import Mode
+    from distill.rerank.repetition import Loops
     from distill.rerank.settings import Dtype
     from distill.rerank.student_format import Long
 
@@ -34,8 +35,9 @@ class EngineOptions:
     batch: int | None
     dtype: Dtype
     actors: int | None
-    max_new_tokens: int
+    max_new_tokens: int | None
     budget: int
+    loops: Loops
     long: Long
     engine: tuple[str, ...]
     prompt: str | None
@@ -67,6 +69,7 @@ class EngineOptions:
                 batch=self.batch,
                 dtype=self.dtype,
                 actors=self.actors,
+                loops=self.loops,
                 base_url=self.base_url,
                 api_key_env=self.api_key_env,
                 engine=apply_overrides({}, self.engine),
@@ -101,9 +104,18 @@ engine_options = collected(
         "--actors", type=int, metavar="N", help="processes, or Ray actors on a cluster (default: by the machine)"
     ),
     click.option(
-        "--max-new-tokens", type=int, default=8192, metavar="N", help="bound on reasoning tokens (default 8192)"
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help="bound on reasoning tokens (default: twice the student's longest training trace, 8192 where unknown)",
     ),
     click.option("--budget", type=int, default=256, metavar="N", help="mode budget: reasoning tokens (default 256)"),
+    click.option(
+        "--loops",
+        type=click.Choice(("stop", "run")),
+        default="stop",
+        help="what is done with a reasoning that repeats itself: ended and its verdict forced (default), or let run",
+    ),
     click.option(
         "--long",
         type=click.Choice(("cut", "split", "refuse")),

@@ -15,6 +15,7 @@ from distill.records import Judgement, Pair, make_pair
 from distill.rerank.backends import backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
 from distill.rerank.modes import MODES, JudgementPlan, Mode, RawJudgement, Window, score_of
+from distill.rerank.repetition import LOOPS, Loops
 from distill.rerank.stream import RerankRequest, Stream, groups
 from distill.rerank.student_format import LONG, Long
 from distill.texts import passage_text
@@ -22,7 +23,6 @@ from distill.texts import passage_text
 if TYPE_CHECKING:
     from distill.rerank.calibration import Calibration
 
-MAX_REASONING = 8192  # what a thinking student may write at most, as Rank1 allows it
 ALIKE_FROM = 8  # so many judgements of one call, all of one score, are no ranking
 Document = str | Mapping[str, Any]
 
@@ -49,9 +49,11 @@ class Reranker:
     for at most `budget` tokens; `adaptive` answers directly and thinks only where that is unsure (`window`).
     Reasoning that does not end is cut at its last sentence, closed and forced, as Rank1 does it, and counted.
 
-    `max_new_tokens` bounds the reasoning, and half of the context does where that is less. With `samples` > 1, so many
-    traces are drawn at `temperature` and their scores averaged; else decoding is greedy. A passage too long for the
-    context is treated as `long` says: `cut` (its first part stays), `split` (the best part counts) or `refuse`.
+    `max_new_tokens` bounds the reasoning, and half of the context does where that is less. By default it is twice the
+    student's longest training trace, 8,192 (Rank1's) where that is not known. A text that begins to repeat itself is
+    ended and its verdict forced, unless `loops` is "run"; a server other than vLLM lets it run. With `samples` > 1, so
+    many traces are drawn at `temperature` and their scores averaged; else decoding is greedy. A passage too long for
+    the context is treated as `long` says: `cut` (its first part stays), `split` (the best part counts) or `refuse`.
     Graded students score by their expected grade over the highest; their verdict says whether it counts as relevant.
     Scores are calibrated where the student's folder holds a calibration.json for the mode; margins never are.
     Raises InputError for what cannot be loaded or scored.
@@ -64,12 +66,13 @@ class Reranker:
         backend: str = "auto",
         *,
         batch: int | None = None,
-        max_new_tokens: int = MAX_REASONING,
+        max_new_tokens: int | None = None,
         budget: int = 256,
         samples: int = 1,
         temperature: float = 0.6,
         seed: int = 0,
         explanations: bool = False,
+        loops: Loops = "stop",
         long: Long = "cut",
         prompt: str | None = None,
         calibration: str | Calibration | None = "auto",
@@ -81,6 +84,8 @@ class Reranker:
         engine: Mapping[str, Any] | None = None,
     ) -> None:
         check_arguments(mode, long, samples, temperature, max_new_tokens, budget, batch)
+        if loops not in LOOPS:
+            raise InputError(f"loops {loops!r} is none of {', '.join(LOOPS)}")
         if isinstance(model, str):
             settings = EngineSettings(batch, prompt, device, base_url, api_key_env, dict(engine or {}), dtype)
             self.backend: Backend = backend_of(model, backend, settings)
@@ -90,9 +95,10 @@ class Reranker:
         self.mode, self.long = mode, long
         self.curve = f"budget:{budget}" if mode == "budget" else mode  # by which its calibration is named
         self.calibration = _calibration(calibration, model)
-        limit = min(budget if mode == "budget" else max_new_tokens, self.backend.form.context // 2)
+        bound = budget if mode == "budget" else max_new_tokens or self.backend.form.bound
+        limit = min(bound, self.backend.form.context // 2)
         chosen = window or (self.calibration.window if self.calibration else None) or Window()
-        self.plan = JudgementPlan(mode, limit, samples, temperature, seed, explanations, chosen)
+        self.plan = JudgementPlan(mode, limit, samples, temperature, seed, explanations, chosen, loops)
         self.counts: Counter[str] = Counter()
 
     @property
@@ -222,7 +228,7 @@ class Reranker:
             )
         finish = opinion.how if opinion.how and opinion.finish == "stop" else opinion.finish
         self.counts.update(pairs=1, tokens=opinion.tokens)
-        named = {"length": "unfinished", "no_end": "no_end", "budget": "budget"}.get(opinion.finish)
+        named = {"length": "unfinished", "no_end": "no_end", "budget": "budget", "looped": "looped"}.get(opinion.finish)
         seen = [named, "forced" if named else None, opinion.how, "unparsable" if opinion.verdict is None else None]
         self.counts.update(each for each in seen if each)
         curve = self.curve if opinion.mode == self.mode else opinion.mode
@@ -246,7 +252,7 @@ class Reranker:
 
 
 def check_arguments(
-    mode: str, long: str, samples: int, temperature: float, max_new_tokens: int, budget: int, batch: int | None
+    mode: str, long: str, samples: int, temperature: float, max_new_tokens: int | None, budget: int, batch: int | None
 ) -> None:
     """Raise InputError for arguments that cannot be, whatever the student."""
     if mode not in MODES:

@@ -157,7 +157,7 @@ def tally(counts: Counter[str], row: Judgement) -> None:
 
 def summary(counts: Mapping[str, int]) -> dict[str, int | float]:
     """The counts by the names of the manifest."""
-    same = ("no_end", "budget", "unparsable", "cut", "split", "thought")
+    same = ("no_end", "looped", "budget", "unparsable", "cut", "split", "thought")
     pairs = counts["pairs"]
     return {
         "pairs": pairs,

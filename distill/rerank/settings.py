@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from distill.config import Settings
 from distill.rerank.backends import BACKENDS
+from distill.rerank.repetition import Loops
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -15,7 +16,8 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 class ScoringSettings(Settings):
     """How students judge many pairs: by which engine, in how many processes or Ray actors, on what.
 
-    Only `backend`, `dtype`, `base_url` and `engine` can change a score, and they belong to a judgement's identity.
+    Only `backend`, `dtype`, `loops`, `base_url` and `engine` can change a score, and they belong to a judgement's
+    identity.
     """
 
     backend: str = Field(
@@ -32,6 +34,9 @@ class ScoringSettings(Settings):
     gpus_per_actor: int = Field(1, ge=1, description="GPUs of one actor; above 1 vllm runs tensor parallel on them")
     batch: int | None = Field(None, ge=1, description="rows in one batch (default: evaluation.batch)")
     dtype: Dtype = Field("auto", description="of the weights; auto: the backend's own choice for this machine")
+    loops: Loops = Field(
+        "stop", description="stop: a text that repeats itself is ended and its verdict forced; run: it is let run"
+    )
     base_url: str | None = Field(None, description="backend openai: the server, such as http://127.0.0.1:8000/v1")
     api_key_env: str | None = Field(None, description="backend openai: the variable that holds the key")
     engine: dict[str, Any] = Field(

@@ -15,7 +15,8 @@ from distill.weights import check_files, check_head
 
 Long = Literal["cut", "split", "refuse"]
 LONG = ("cut", "split", "refuse")
-NOTE = "distill.json"  # in a student's folder: the prompt and the target that it was trained with
+NOTE = "distill.json"  # in a student's folder: prompt and target that it was trained with, tokens of its longest trace
+MAX_REASONING = 8192  # what a thinking student may write at most where nothing is known of its traces, as Rank1 has it
 NEARLY = 0.95  # of the room: a part of a passage that fills so much of it is long enough
 OVERLAP = 0.1  # of a part, when a passage is split: what a cut tears apart is whole in one of the two
 SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。")
@@ -36,7 +37,8 @@ class StudentFormat:
 
     `verdicts` are the ids of the tokens that may follow `</think>`, the highest grade first, `grades` what each says (1
     and 0 for " true" and " false"). `close` is `\n</think>`, which ends reasoning by force; `end` is the one id of
-    `</think>`, None where it is several. `stops` end a text; `context` is in tokens.
+    `</think>`, None where it is several. `stops` end a text; `context` is in tokens, and so is `bound`, that
+    of the reasoning where none is asked for.
     """
 
     tokenizer: Any
@@ -47,6 +49,7 @@ class StudentFormat:
     stops: frozenset[int]
     context: int
     prompt: str = PROMPT_NAME
+    bound: int = MAX_REASONING
 
     def ended(self, ids: Sequence[int]) -> bool:
         """Whether generated `ids` end with `</think>`, as one token or as text."""
@@ -156,7 +159,11 @@ def form_of(path: str, context: int | None = None, prompt: str | None = None, we
         raise InputError(f"{path}: not a student that loads ({said})") from None
     check_head(path, whole)
     config = whole.get_text_config()
-    name = prompt or _noted(path) or ("delimited" if set(FIELDS) <= set(tokenizer.get_added_vocab()) else PROMPT_NAME)
+    name = (
+        prompt
+        or _noted_prompt(path)
+        or ("delimited" if set(FIELDS) <= set(tokenizer.get_added_vocab()) else PROMPT_NAME)
+    )
     if name not in PROMPTS:
         raise InputError(f"{path}: prompt {name!r} is none of {', '.join(PROMPTS)}")
     try:
@@ -174,19 +181,35 @@ def form_of(path: str, context: int | None = None, prompt: str | None = None, we
         stops=frozenset(_stops(tokenizer, config)),
         context=min(held, context) if context else held,
         prompt=name,
+        bound=reasoning_bound(path),
     )
 
 
-def _noted(path: str) -> str | None:
+def reasoning_bound(path: str) -> int:
+    """How many tokens the reasoning of the student at `path` may have: twice its longest training trace, as its folder
+    notes it; 8,192 where it does not. Raises InputError for a note that cannot be read."""
+    longest = _note(path).get("longest_trace")
+    return 2 * longest if isinstance(longest, int) and longest > 0 else MAX_REASONING
+
+
+def _noted_prompt(path: str) -> str | None:
     """The prompt that the student's own note names, None without one."""
+    named = _note(path).get("prompt")
+    return str(named) if named else None
+
+
+def _note(path: str) -> dict[str, Any]:
+    """What the student's folder notes of its training, {} where there is no note."""
     note = Path(path) / NOTE
     if not note.is_file():
-        return None
+        return {}
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-        return str(found["prompt"]) if found.get("prompt") else None
-    except (ValueError, AttributeError):
-        raise InputError(f"{note}: not a JSON object with a prompt; write it again or remove it") from None
+        noted = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError:
+        noted = None
+    if not isinstance(noted, dict):
+        raise InputError(f"{note}: not a JSON object with a prompt; write it again or remove it")
+    return noted
 
 
 def _stops(tokenizer: Any, config: Any) -> set[int]:

@@ -15,9 +15,10 @@ from typing import Any, Literal, get_args
 from distill.errors import PluginError
 from distill.plugins import faulty, is_own, shown
 from distill.records import Pair
+from distill.rerank.repetition import Loops
 from distill.rerank.student_format import StudentFormat, form_of
 
-Finish = Literal["read", "stop", "length", "no_end"]
+Finish = Literal["read", "stop", "length", "no_end", "looped"]
 FINISHES = frozenset(get_args(Finish))
 AT_MOST = 1.01  # the verdicts' probabilities together; more than 1 by rounding
 
@@ -30,8 +31,8 @@ class Task:
     written after it.
 
     Writing ends after `</think>` (`to_end`), at an end of text, or after `max_new` tokens; neither of the first two may
-    come before `min_new` tokens. `temperature` 0 is greedy;
-    else one sample is drawn, with `seed`. `owner` belongs to the caller.
+    come before `min_new` tokens; with `loops` "stop" also where the text repeats itself (`distill.rerank.repetition`).
+    `temperature` 0 is greedy; else one sample is drawn, with `seed`. `owner` belongs to the caller.
     """
 
     ids: list[int]
@@ -41,6 +42,7 @@ class Task:
     min_new: int = 0
     temperature: float = 0.0
     seed: int = 0
+    loops: Loops = "stop"
     owner: Any = field(default=None, repr=False)
 
 
@@ -49,8 +51,9 @@ class Result:
     """What came of a task: the ids written (without an end of text), why it stopped, and the verdicts' log-probs.
 
     `finish` is "read" for a reading, "stop" after `</think>` (or an end of text where that was the aim), "length" at
-    the bound, "no_end" for an end of text before `</think>`. `logprobs` are over the whole vocabulary, one a verdict in
-    the form's order; None where the engine has to be asked for them with a second task.
+    the bound, "no_end" for an end of text before `</think>`, "looped" where the text repeated itself. `logprobs` are
+    over the whole vocabulary, one a verdict in the form's order; None where the engine has to be asked for them with a
+    second task.
     """
 
     ids: list[int]
@@ -152,8 +155,8 @@ def _fault(backend: Backend, task: Task, result: Result) -> str:
 def faulty_step(backend: Backend, fault: str) -> PluginError:
     """The error for what `step` has returned."""
     remedy = (
-        "return [(task, Result(ids, finish, logprobs))], finish read where max_new is 0, else stop, length or no_end, "
-        f"logprobs {len(backend.form.verdicts)} natural logarithms, one a verdict in the form's order"
+        "return [(task, Result(ids, finish, logprobs))], finish read where max_new is 0, else stop, length, no_end or "
+        f"looped, logprobs {len(backend.form.verdicts)} natural logarithms, one a verdict in the form's order"
     )
     return faulty(backend, "step", f"`step` returned {fault}", remedy)
 

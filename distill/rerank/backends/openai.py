@@ -22,7 +22,7 @@ from distill.config import is_local, secret
 from distill.errors import EndpointError, InputError, first_line
 from distill.prompts import END_THINK
 from distill.rerank.backends.base import Backend, EngineSettings, Finish, Result, Task
-from distill.rerank.backends.vllm import written
+from distill.rerank.backends.vllm import REPETITION, written
 from distill.rerank.student_format import form_of
 
 Made = TypeVar("Made")
@@ -189,15 +189,15 @@ class OpenAIBackend(Backend):
         if self.exact:
             more: dict[str, Any] = {"return_token_ids": True, "skip_special_tokens": False}
             more |= {"min_tokens": task.min_new} if task.min_new else {}
+            more |= {"repetition_detection": REPETITION} if task.loops == "stop" else {}
             if task.to_end and self.form.end is not None:
                 more["stop_token_ids"] = [self.form.end]
             elif task.to_end:
                 more |= {"stop": [END_THINK], "include_stop_str_in_output": True}
             choice = await self._ask(task.ids, **settings, extra_body=more)
             ids = choice.get("token_ids")
-            return written(
-                self.form, task, [int(str(id_)) for id_ in ids] if isinstance(ids, list) else [], cut=_cut(choice)
-            )
+            tokens = [int(str(id_)) for id_ in ids] if isinstance(ids, list) else []
+            return written(self.form, task, tokens, str(choice.get("finish_reason")))
         # Whether a stop string or an end of text ended it, other servers do not say: so no stop string is given, and
         # what follows </think>, the verdict and the end, is cut off here.
         first = ""

@@ -15,6 +15,7 @@ from typing import Any
 
 from distill.rerank.backends.base import Backend, EngineSettings, Result, Task
 from distill.rerank.backends.loading import load
+from distill.rerank.repetition import repeats
 from distill.rerank.student_format import StudentFormat
 
 # So many tokens are read together at most, padding included: on a CPU what a layer makes of more leaves its caches.
@@ -203,6 +204,8 @@ class TransformersBackend(Backend):
             return Result(row.written, "length")
         row.written.append(token)
         row.closing = row.task.to_end and self.form.ended(row.written)
+        if row.task.loops == "stop" and not row.closing and repeats(row.written):
+            return Result(row.written, "looped")
         return None
 
     def _end(self, slot: int) -> None:

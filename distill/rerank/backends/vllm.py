@@ -13,10 +13,13 @@ from typing import Any
 
 from distill.errors import InputError, first_line
 from distill.rerank.backends.base import Backend, EngineSettings, Finish, Result, Task
+from distill.rerank.repetition import LONGEST, TIMES
 from distill.rerank.student_format import form_of
 
 # On a CPU the engine's own blocks are 128 tokens: shorter prompts would never share a prefix.
 CPU_BLOCK = 32
+# vLLM's own look at what repeats itself, with the numbers of `distill.rerank.repetition`.
+REPETITION = {"max_pattern_size": LONGEST, "min_count": TIMES}
 
 
 class VllmBackend(Backend):
@@ -89,6 +92,7 @@ class VllmBackend(Backend):
 
     def _sampling(self, task: Task) -> Any:
         from vllm import SamplingParams
+        from vllm.sampling_params import RepetitionDetectionParams
 
         if not task.max_new:
             return SamplingParams(
@@ -99,6 +103,8 @@ class VllmBackend(Backend):
             settings["min_tokens"] = task.min_new
         if task.temperature:
             settings["seed"] = task.seed
+        if task.loops == "stop":
+            settings["repetition_detection"] = RepetitionDetectionParams(**REPETITION)
         if task.to_end and self.form.end is not None:
             return SamplingParams(stop_token_ids=[self.form.end], detokenize=False, **settings)
         if task.to_end:  # the tag is several tokens: the text has to be watched
@@ -110,15 +116,17 @@ class VllmBackend(Backend):
         if not task.max_new:
             values = output.logprobs[0]
             return Result([], "read", [values[token].logprob for token in self.form.verdicts])
-        return written(self.form, task, ids, cut=output.finish_reason == "length")
+        return written(self.form, task, ids, str(output.finish_reason))
 
 
-def written(form: Any, task: Task, ids: list[int], cut: bool) -> Result:
-    """A Result of the ids that an engine returns, which may end in an end of text."""
+def written(form: Any, task: Task, ids: list[int], reason: str) -> Result:
+    """A Result of the ids that vLLM returns, which may end in an end of text; `reason` is its finish_reason."""
     if task.to_end and form.ended(ids):
         return Result(ids, "stop")
+    if reason == "repetition":
+        return Result(ids, "looped")
     stopped = bool(ids) and ids[-1] in form.stops
-    finish: Finish = "length" if cut else "no_end" if task.to_end else "stop"
+    finish: Finish = "length" if reason == "length" else "no_end" if task.to_end else "stop"
     return Result(ids[:-1] if stopped else ids, finish)
 
 
