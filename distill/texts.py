@@ -23,21 +23,29 @@ _MEANINGLESS = re.compile(
     re.S,
 )
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
+# White space, control characters, and those that Unicode shows as nothing (zero-width spaces, joiners, marks of
+# direction, variation selectors, fillers, tags).
+_SHOWS_NOTHING = re.compile(
+    r"[\s\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    r"\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
 
 
 def clean_text(value: object) -> str:
-    """A value as text, without white space at its ends; inside nothing changes. None and NaN are "".
+    """A value as text, without white space at its ends; inside nothing changes. None and NaN are "", and so is a text
+    of which nothing can be seen.
 
     Half a surrogate pair, which JSON can spell and no UTF-8 file can hold, becomes a question mark; so do bytes that
     are no UTF-8. Raises TypeError for numbers, lists, mappings and other objects, as sources do.
     """
     if isinstance(value, str):
         text = value if value.isascii() or not _HALF_PAIRS.search(value) else _HALF_PAIRS.sub("?", value)
-        return text.strip()
+        text = text.strip()
+        return "" if _SHOWS_NOTHING.fullmatch(text) else text
     if value is None or value != value:
         return ""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").replace("\ufffd", "?").strip()
+        return clean_text(value.decode("utf-8", "replace").replace("\ufffd", "?"))
     raise TypeError(f"a text is expected, this is a {type(value).__name__}; write it as a text")
 
 

@@ -24,6 +24,12 @@ _NOTES = ("instruction", "narrative")
 _HEAD = 100  # first lines of a TSV that say whether its first line is a header
 _WORD = re.compile(r"[^\W\d]+(?:[-_. ][^\W\d]+)?")  # a column's name
 _KEY = re.compile(r"\S*\d\S*")  # an id as people count them
+# What columns of a TSV without a header hold throughout where they are no texts.
+_NO_TEXTS = {
+    "URLs": re.compile(r"(?:[a-z]+://|www\.)\S+").fullmatch,
+    "numbers": re.compile(r"[-+]?[\d.,:/-]*\d").fullmatch,
+    "codes of languages": re.compile(r"[a-z]{2,3}(?:[-_][A-Za-z]{2,4})?").fullmatch,
+}
 _PASSAGE_COLUMNS = {2: ("id", "text"), 3: ("id", "title", "text"), 4: ("id", "url", "title", "body")}
 _QUERY_COLUMNS = {2: ("id", "text"), 3: ("id", "text", "instruction")}
 
@@ -145,8 +151,8 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
 
 def _check_head(head: Sequence[list[str]], where: str, form: Sequence[str]) -> None:
     """Raises DataError where a TSV's first lines show that its columns are not those of the form: the first line is a
-    header of unknown names, all texts are quoted as in CSV, the first column counts the lines as pandas does, or a
-    query's third column is a number.
+    header of unknown names, all texts are quoted as in CSV, the first column counts the lines as pandas does, or one
+    of three or four columns holds URLs, numbers or codes of languages throughout where a text belongs.
     """
     first, others = head[0], [cells for cells in head[1:] if len(cells) == len(form)]
     remedy = f"or put the header {', '.join(form)} above the lines, with tabs"
@@ -164,5 +170,11 @@ def _check_head(head: Sequence[list[str]], where: str, form: Sequence[str]) -> N
     rows = [first, *others]
     if all(cells[0] == str(index) and _KEY.fullmatch(cells[1].strip()) for index, cells in enumerate(rows)):
         raise DataError(f"{where}: the first column looks like pandas' index; write with index=False, {remedy}")
-    if form[-1] == "instruction" and all(cells[2].strip().isdecimal() for cells in rows):
-        raise DataError(f"{where}: the third column is the instruction, and here are numbers; take it out, {remedy}")
+    for place, name in enumerate(form):
+        cells = [row[place].strip() for row in rows if row[place].strip()] if name not in ("id", "url") else []
+        kind = next((kind for kind, known in _NO_TEXTS.items() if len(cells) > 1 and all(map(known, cells))), None)
+        if kind:
+            raise DataError(
+                f"{where}: of {len(form)} columns without a header, column {place + 1} is the {name}, and here are "
+                f"{kind} ({cells[0][:40]}); take the column out, {remedy}, where it is meant"
+            )

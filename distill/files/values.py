@@ -17,8 +17,8 @@ _NO_LABEL = frozenset(("na", "n/a", "nan", "none", "null", "<na>"))  # what pand
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value says nothing: null, NaN (so pandas writes what is missing), or nothing but white space."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
+    """Whether a value says nothing: null, NaN (so pandas writes what is missing), or a text that shows nothing."""
+    return value is None or value != value or (isinstance(value, str) and not clean_text(value))
 
 
 def is_no_label(value: object) -> bool:

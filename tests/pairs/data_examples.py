@@ -228,6 +228,15 @@ EXAMPLES: dict[str, list[Example]] = {
         trec(BOTH, {"c.csv": f"id,docid,text\nd1,d1,{APPLES}\nd2,d2,{TRAIN}\n"}, corpus="c.csv"),
         trec("header of unknown names (doc_no, abstract)", {"c.tsv": f"doc_no\tabstract\nd1\t{APPLES}\nd2\tTrain\n"}, corpus="c.tsv"),
         trec("looks like pandas' index", {"c.tsv": f"0\t1\t{APPLES}\n1\t2\t{TRAIN}\n"}, corpus="c.tsv"),
+        *(trec(f"c.tsv:1: of 3 columns without a header, column {place} is the {name}, and here are {kind}", {"c.tsv": text}, corpus="c.tsv")
+          for place, name, kind, text in (
+              (2, "title", "URLs (https://a.b/1)", f"d1\thttps://a.b/1\t{APPLES}\nd2\twww.a.b\t{TRAIN}\n"),
+              (3, "text", "URLs (https://a.b/1)", f"d1\t{APPLES}\thttps://a.b/1\nd2\t{TRAIN}\thttps://a.b/2\n"),
+              (3, "text", "codes of languages (en)", f"d1\t{APPLES}\ten\nd2\t{TRAIN}\tpt-BR\n"),
+              (2, "title", "numbers (5)", f"d1\t5\t{APPLES}\nd2\t7.5\t{TRAIN}\n"),
+              (2, "title", "numbers (1234)", "d1\t1234\t5678\nd2\t234\t56\n"))),
+        trec({("apple harvest", f"1984 {APPLES}"): 1, ("night train", f"en {TRAIN}"): 1},
+             {"c.tsv": f"d1\t1984\t{APPLES}\nd2\ten\t{TRAIN}\n"}, corpus="c.tsv"),
         trec("a passage has an id and a text", {"c.jsonl": jsonl({"key": "d1", "text": APPLES})}, corpus="c.jsonl"),
     ],
     "trec topics": [
@@ -246,7 +255,7 @@ EXAMPLES: dict[str, list[Example]] = {
         trec("'text' and 'query' may both be the text", {"q.csv": "id,query,text\nq1,a,apple harvest\n"}, queries="q.csv"),
         topics("topic_id\tsearch_phrase\nq1\tapple harvest\nq2\tnight\n", "header of unknown names (topic_id, search_phrase)"),
         topics("0\t1\tapple harvest\n1\t2\tnight train\n", "looks like pandas' index"),
-        topics("q1\tapple harvest\t2\nq2\tnight train\t3\n", "the third column is the instruction, and here are numbers"),
+        topics("q1\tapple harvest\t2\nq2\tnight train\t3\n", "column 3 is the instruction, and here are numbers (2)"),
         topics("<top>\n<title> apple harvest\n</top>\n", "topics.txt:1: a topic needs <num>"),
         topics("<top><num>q1<title>a<title>b</top>", "topics.txt:1: a topic with two <title>"),
         topics("<top lang='en'>\n<num>q1</num>\n<EN-title>apple harvest</EN-title>\n<EN-narr>Months.</EN-narr>\n</top>"
@@ -457,6 +466,9 @@ EXAMPLES: dict[str, list[Example]] = {
         table({("apple harvest", f"None {APPLES}"): 1}, "t.jsonl", jsonl(row("apple harvest", APPLES, 1, title="None"))),
         table({("apple harvest", "Fruit"): 1}, "t.jsonl", jsonl({**row("apple harvest", "", 1), "passage": None, "title": "Fruit"})),
         table("t.jsonl: 2 of 3 pairs have an empty query or passage", "t.jsonl", jsonl(ROWS[0], row("a", "", 1), row("b", " ", 1))),
+        *(table("t.jsonl: 2 of 3 pairs have an empty query or passage", "t.jsonl", jsonl(ROWS[0], row("a", shown, 1), row(shown, "b", 1)))
+          for shown in ("\u200b", "\ufeff \u200d", "\x00", "\ufe0f", "\u3164", "\x1f\xad")),
+        table({("a", "\u200b\u2764\ufe0f"): 1}, "t.jsonl", jsonl(row("a", "\u200b\u2764\ufe0f", 1))),
         table("title is not a text but a int 5", "t.jsonl", jsonl(row("apple harvest", APPLES, 1, title=5))),
         table("passage is not a text but a list", "t.jsonl", jsonl({**ROWS[0], "passage": ["a"]})),
         table("query is not a text but a float 1.5", "t.jsonl", jsonl({**ROWS[0], "query": 1.5})),
