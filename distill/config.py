@@ -64,8 +64,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
     if not isinstance(value, dict):
-        found = "empty" if value is None else type(value).__name__
-        raise ConfigError(f"{path}: a configuration is a mapping of keys, this is {found}")
+        kind = "empty" if value is None else type(value).__name__
+        raise ConfigError(f"{path}: a configuration is a mapping of keys, this is {kind}")
     return value
 
 
@@ -85,28 +85,28 @@ def apply_overrides(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, 
         if not equals or not path:
             raise ConfigError(f"{text!r}: an override is key.path=value, such as sft.training.max_steps=100")
         keys = path.split(".")
-        at: Any = raw
+        node: Any = raw
         for depth, key in enumerate(keys):
             last = depth == len(keys) - 1
-            if isinstance(at, list):
-                if not key.isdigit() or int(key) >= len(at):
+            if isinstance(node, list):
+                if not key.isdigit() or int(key) >= len(node):
                     raise ConfigError(
-                        f"{path}: {'.'.join(keys[:depth])} is a list of {len(at)}; name an item by number"
+                        f"{path}: {'.'.join(keys[:depth])} is a list of {len(node)}; name an item by number"
                     )
                 slot: Any = int(key)
-            elif isinstance(at, dict):
+            elif isinstance(node, dict):
                 slot = key
                 if not last:
-                    at[slot] = at.get(slot) if at.get(slot) is not None else {}
+                    node[slot] = node.get(slot) if node.get(slot) is not None else {}
             else:
                 raise ConfigError(f"{path}: {'.'.join(keys[:depth])} holds a single value, so it has no key {key!r}")
             if last:
                 try:
-                    at[slot] = yaml.load(value, Loader=_Loader)
+                    node[slot] = yaml.load(value, Loader=_Loader)
                 except yaml.YAMLError:
                     raise ConfigError(f"{path}: {value!r} is not YAML") from None
             else:
-                at = at[slot]
+                node = node[slot]
     return raw
 
 
@@ -151,11 +151,11 @@ def _names_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     for part in loc:
         if not isinstance(part, str):
             continue
-        found: list[type[BaseModel]] = []
+        inner: list[type[BaseModel]] = []
         for candidate in models:
             if part in candidate.model_fields:
-                found += _models_in(candidate.model_fields[part].annotation)
-        models = found or models
+                inner += _models_in(candidate.model_fields[part].annotation)
+        models = inner or models
     return sorted({name for candidate in models for name in candidate.model_fields})
 
 

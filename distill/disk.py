@@ -80,7 +80,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield one
         inner = [one.__cause__, one.__context__, vars(one).get("cause")]
         inner += one.exceptions if isinstance(one, BaseExceptionGroup) else []
-        waiting += [each for each in inner if isinstance(each, BaseException)]
+        waiting += [cause for cause in inner if isinstance(cause, BaseException)]
 
 
 def _of(error: BaseException) -> Iterator[tuple[int, Path | None]]:
@@ -97,8 +97,8 @@ def _of(error: BaseException) -> Iterator[tuple[int, Path | None]]:
 
 
 def _in_words(text: str) -> Iterator[tuple[int, None]]:
-    if found := _IN_TEXT.search(text):
-        yield int(found[1] or found[2]), None
+    if match := _IN_TEXT.search(text):
+        yield int(match[1] or match[2]), None
     yield from ((number, None) for words, number in _BY_WORDS if words in text.lower())
 
 

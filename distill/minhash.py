@@ -21,7 +21,7 @@ def near_duplicates(texts: Iterable[str], similarity: float) -> dict[int, int]:
         return {}
     bands = signatures.reshape(len(signatures), BANDS, ROWS)
     factors = np.random.default_rng(0).integers(1, 2**63, ROWS, dtype=np.uint64) | np.uint64(1)
-    found: dict[int, int] = {}
+    first_of: dict[int, int] = {}
     for band in range(BANDS):
         bucket = (bands[:, band].astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
         order = np.argsort(bucket, kind="stable")
@@ -35,10 +35,10 @@ def near_duplicates(texts: Iterable[str], similarity: float) -> dict[int, int]:
             here, other = order[near], there[near]
             alike = (signatures[here] == signatures[other]).mean(axis=1) >= similarity
             for later, earlier in zip(here[alike].tolist(), other[alike].tolist(), strict=True):
-                found[later] = min(earlier, found.get(later, earlier))
-    for later in sorted(found):  # a chain ends at its first
-        found[later] = found.get(found[later], found[later])
-    return found
+                first_of[later] = min(earlier, first_of.get(later, earlier))
+    for later in sorted(first_of):  # a chain ends at its first
+        first_of[later] = first_of.get(first_of[later], first_of[later])
+    return first_of
 
 
 class _Hashes(dict[str, int]):
@@ -79,8 +79,8 @@ def _digests(words: list[list[int]]) -> Any:
     lengths = np.array([len(text) for text in words])
     flat = np.fromiter((word for text in words for word in text), np.uint64, lengths.sum())
     grams = np.zeros(len(flat) - NGRAM + 1, np.uint64)
-    for at in range(NGRAM):
-        grams = grams * np.uint64(0x9E3779B97F4A7C15) + flat[at : at + len(grams)]
+    for place in range(NGRAM):
+        grams = grams * np.uint64(0x9E3779B97F4A7C15) + flat[place : place + len(grams)]
     grams ^= grams >> np.uint64(29)
     ends = np.cumsum(lengths)
     counts = lengths - NGRAM + 1

@@ -51,8 +51,8 @@ class HeldOutTexts:
             if len(places) <= COMMON:
                 shared.update(places)
         long = len(_WORD.findall(text)) >= LONG
-        for at, count in shared.most_common(3):
-            name, beginning, size = self._texts[at]
+        for index, count in shared.most_common(3):
+            name, beginning, size = self._texts[index]
             both = len(parts) + size - count
             if count >= (self._overlap * min(len(parts), size) if long else self._overlap_short * both):
                 return f"{name!r}: “{beginning}”"
@@ -64,5 +64,5 @@ def pieces(text: str) -> set[int]:
     words = _WORD.findall(text.lower())
     if len(words) >= LONG:
         return {hash(gram) for gram in zip(words, words[1:], words[2:], strict=False)}
-    said = [word for word in words if word not in EMPTY] or words
-    return {hash(f" {word} "[i : i + 4]) for word in said for i in range(max(1, len(word) - 1))}
+    meaningful = [word for word in words if word not in EMPTY] or words
+    return {hash(f" {word} "[i : i + 4]) for word in meaningful for i in range(max(1, len(word) - 1))}

@@ -41,8 +41,8 @@ class Prompt:
     def fill(self, query: str, passage: str, instruction: str | None) -> str:
         """The message, every text made data; without the student's `<think>`."""
         if not self.delimited:
-            asked = f"{query} {instruction}" if instruction else query
-            return f"{self.task}\nQuery: {as_data(asked)}\nPassage: {as_data(passage)}"
+            question = f"{query} {instruction}" if instruction else query
+            return f"{self.task}\nQuery: {as_data(question)}\nPassage: {as_data(passage)}"
         fields = [(QUERY, query), (PASSAGE, passage)]
         if instruction:
             fields.insert(1, (INSTRUCTION, instruction))
@@ -80,10 +80,10 @@ def is_relevant(verdict: int, prompt: str = PROMPT_NAME) -> bool:
 def prompt_of(teacher: str) -> str:
     """The name of the prompt that a trace's `teacher` (JSON) was asked with; Rank1's where it names none known here."""
     try:
-        found = json.loads(teacher)
+        settings = json.loads(teacher)
     except ValueError:
         return PROMPT_NAME
-    name = found.get("prompt") if isinstance(found, dict) else None
+    name = settings.get("prompt") if isinstance(settings, dict) else None
     return name if name in PROMPTS else PROMPT_NAME
 
 
@@ -95,7 +95,7 @@ def word_of(verdict: int, prompt: str = PROMPT_NAME) -> str:
 
 def prompt_in(text: str | None) -> str:
     """The name of the prompt that a filled text begins as; Rank1's where it begins as none."""
-    return next((name for name, each in PROMPTS.items() if text and text.lstrip().startswith(each.task)), PROMPT_NAME)
+    return next((name for name, own in PROMPTS.items() if text and text.lstrip().startswith(own.task)), PROMPT_NAME)
 
 
 def trained_grade(verdict: int | None, changed: bool | None, prompt: str = PROMPT_NAME) -> int | None:
@@ -195,9 +195,9 @@ def prompt_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     rows: list[list[int]] = []
     for split in parts:
         row: list[int] = []
-        for at, part in enumerate(split):
+        for place, part in enumerate(split):
             ids = marks[part] if part in marks else next(encoded)
-            own = part in marks or at == len(split) - 1  # its last token is the frame's: a mark, or `<think>`
+            own = part in marks or place == len(split) - 1  # its last token is the frame's: a mark, or `<think>`
             row += (
                 [*_as_pieces(tokenizer, ids[:-1], control), *ids[-1:]] if own else _as_pieces(tokenizer, ids, control)
             )

@@ -257,10 +257,10 @@ def read_as(kind: type[T], value: object) -> T:
     Raises TypeError where a field without a default is among these.
     """
     given = value if isinstance(value, Mapping) else {}
-    found = {
+    values = {
         name: read for name, hint in get_type_hints(kind).items() if (read := _read(hint, given.get(name))) is not None
     }
-    return kind(**found)
+    return kind(**values)
 
 
 def _read(hint: Any, value: object) -> Any:

@@ -132,30 +132,30 @@ def stated(sentence: str) -> int | None:
 
     `sentence` is lower case, without markup, with "not" for "n't", as `distill.verdicts` prepares it.
     """
-    said: set[int] = set()
+    verdicts: set[int] = set()
     for hit in _RELEVANT.finditer(sentence) if _holds(sentence, _NAMES_RELEVANCE) else ():
         about_query = _TO_QUERY.match(sentence, hit.end())
         own_word = hit["negative"] or hit["positive"] in ("relevant", "pertinent")
         if about_query or (own_word and _END_OF_CLAUSE.match(sentence, hit.end())):
-            said.add(_read(sentence, hit, positive=hit["negative"] is None, finite=False))
+            verdicts.add(_read(sentence, hit, positive=hit["negative"] is None, finite=False))
     names_query = _holds(sentence, _NAMES_QUERY)
     for hit in _ANSWERS.finditer(sentence) if names_query and _holds(sentence, _NAMES_ANSWER) else ():
-        said.add(_read(sentence, hit, positive=" no answer" not in hit["verb"], finite=True))
+        verdicts.add(_read(sentence, hit, positive=" no answer" not in hit["verb"], finite=True))
     for hit in _RELEVANCE.finditer(sentence) if names_query and "relevance" in sentence else ():
         if hit["no"] != "little ":
-            said.add(_read(sentence, hit, positive=hit["no"] is None, finite=True))
+            verdicts.add(_read(sentence, hit, positive=hit["no"] is None, finite=True))
     for hit in _HELPS.finditer(sentence) if "help" in sentence else ():
-        said.add(_read(sentence, hit, positive=True, finite=True))
+        verdicts.add(_read(sentence, hit, positive=True, finite=True))
     for hit in _GOOD_RESULT.finditer(sentence) if _holds(sentence, _NAMES_RESULT) else ():
         if not _REPORTED.search(sentence, 0, hit.start()):
-            said.add(_read(sentence, hit, positive=hit["good"] is not None, finite=False))
+            verdicts.add(_read(sentence, hit, positive=hit["good"] is not None, finite=False))
     for hit in _DEGREE.finditer(sentence) if "relevance " in sentence else ():
         if not (
             _REPORTED.search(sentence) or _CONDITION.search(sentence) or _NEGATION.intersection(_WORD.findall(sentence))
         ):
-            said.add(int(hit["high"] is not None))
-    said.discard(_NOTHING)
-    return None if not said else said.pop() if len(said) == 1 else UNCLEAR
+            verdicts.add(int(hit["high"] is not None))
+    verdicts.discard(_NOTHING)
+    return None if not verdicts else verdicts.pop() if len(verdicts) == 1 else UNCLEAR
 
 
 _NOTHING = -2

@@ -233,13 +233,13 @@ def read_manifest(folder: str | Path) -> dict[str, Any] | None:
 
 def versions() -> dict[str, str]:
     """Installed versions of what shapes the results."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def file_hash(path: str | Path) -> str:

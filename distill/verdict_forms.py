@@ -207,19 +207,19 @@ def sentence_at(text: str, start: int) -> str:
 def sentences(text: str) -> list[str]:
     """The first sentence, also the second where the first is of three words at most, and the last."""
     first = sentence_at(text, 0)
-    found = [first]
+    chosen = [first]
     begin = text.find(first) + len(first)
     if len(first.split()) <= 3 and not first.endswith("?"):
         second = sentence_at(text, begin)
         begin = text.find(second, begin) + len(second)
-        found.append(second)
+        chosen.append(second)
     if begin < len(text):
         tail = text[max(begin, len(text) - LONGEST) :].rstrip()
         stop = _last_stop(tail)
         asked = (tail[:stop] or text[:begin]).rstrip().endswith("?")  # the label's reader knows what the question was
         if not asked and (stop or len(text) - begin <= LONGEST):
-            found.append(tail[stop:].strip())
-    return [sentence for sentence in found if sentence]
+            chosen.append(tail[stop:].strip())
+    return [sentence for sentence in chosen if sentence]
 
 
 def _last_stop(tail: str) -> int:
@@ -234,7 +234,7 @@ def _last_stop(tail: str) -> int:
 
 def json_values(answer: str, keys: frozenset[str]) -> list[tuple[str, JsonValue]]:
     """(key, value) of the keys in the answer's JSON objects, nested ones too; keys by their letters, lower case."""
-    decoder, found, begin = json.JSONDecoder(), [], answer.find("{")
+    decoder, pairs, begin = json.JSONDecoder(), [], answer.find("{")
     for _ in range(8):
         if begin < 0:
             break
@@ -243,21 +243,21 @@ def json_values(answer: str, keys: frozenset[str]) -> list[tuple[str, JsonValue]
         except (ValueError, RecursionError):
             end = begin + 1
         else:
-            found += _of_keys(value, keys, 3)
+            pairs += _of_keys(value, keys, 3)
         begin = answer.find("{", end)
-    return found
+    return pairs
 
 
 def _of_keys(value: object, keys: frozenset[str], depth: int) -> list[tuple[str, JsonValue]]:
     if depth and isinstance(value, list):
-        return [pair for each in value[:50] for pair in _of_keys(each, keys, depth - 1)]
+        return [pair for item in value[:50] for pair in _of_keys(item, keys, depth - 1)]
     if not depth or not isinstance(value, dict):
         return []
-    found: list[tuple[str, JsonValue]] = []
-    for name, each in value.items():
+    pairs: list[tuple[str, JsonValue]] = []
+    for name, item in value.items():
         key = "".join(letter for letter in str(name).lower() if letter.isalpha())
-        if isinstance(each, dict | list):
-            found += _of_keys(each, keys, depth - 1)
+        if isinstance(item, dict | list):
+            pairs += _of_keys(item, keys, depth - 1)
         elif key in keys:
-            found.append((key, each))
-    return found
+            pairs.append((key, item))
+    return pairs

@@ -152,8 +152,8 @@ def _parse(content: str, say: Reader, from_json: Callable[[str], list[int]]) -> 
 
 def _agreed(values: list[int], others: list[int]) -> int | None:
     """The one value that all have; None where one is unclear or they differ."""
-    said = {*values, *(value for value in others if value != UNCLEAR)}
-    verdict = said.pop() if len(said) == 1 else UNCLEAR
+    distinct = {*values, *(value for value in others if value != UNCLEAR)}
+    verdict = distinct.pop() if len(distinct) == 1 else UNCLEAR
     return None if verdict == UNCLEAR else verdict
 
 
@@ -175,10 +175,10 @@ def _says(sentence: str, named: bool) -> int | None:
     begin = phrase.end() if phrase and phrase["truth"] and _ENDS_TRUTH.match(sentence, phrase.end()) else 0
     states = stated(sentence[begin:])  # the "no" of "No, the passage …" does not negate what follows
     leads = _leading(sentence, phrase, named, states) if phrase else None
-    said = {value for value in (leads, states) if value is not None}
-    if not said and len(sentence) < 20:
+    verdicts = {value for value in (leads, states) if value is not None}
+    if not verdicts and len(sentence) < 20:
         return _FOREIGN.get(sentence.strip(" .!,:;-–—()\n"))
-    return None if not said else said.pop() if len(said) == 1 else UNCLEAR
+    return None if not verdicts else verdicts.pop() if len(verdicts) == 1 else UNCLEAR
 
 
 _says_short = lru_cache(maxsize=4096)(_says)
@@ -210,19 +210,19 @@ def _leading(sentence: str, phrase: re.Match[str], named: bool, states: int | No
 
 def _say_grade(top: int, sentence: str, named: bool) -> int | None:
     """The grade that a sentence begins with, when a label names it or a mark ends it, or that it says to give."""
-    found = _GRADED.match(sentence)
-    if found and _ENDS_NUMBER.match(sentence, found.end()):
-        rest = sentence[found.end() :].lstrip()
-        if named or not found["number"][0].isdigit() or rest[:1] in ("(", "—", "–", "-", ","):
-            return _grade(found, top)
+    leading = _GRADED.match(sentence)
+    if leading and _ENDS_NUMBER.match(sentence, leading.end()):
+        rest = sentence[leading.end() :].lstrip()
+        if named or not leading["number"][0].isdigit() or rest[:1] in ("(", "—", "–", "-", ","):
+            return _grade(leading, top)
     if named:
         return None
-    said = {
+    grades = {
         _grade(match, top)
         for match in _GIVES.finditer(sentence)
         if _ENDS_NUMBER.match(sentence, match.end()) and not _UNSURE.search(sentence[: match.start()])
     }
-    return None if not said else said.pop() if len(said) == 1 else UNCLEAR
+    return None if not grades else grades.pop() if len(grades) == 1 else UNCLEAR
 
 
 def _grade(match: re.Match[str], top: int) -> int:
@@ -241,23 +241,23 @@ def _number(text: str | None) -> float | None:
 
 def _json_truth(answer: str) -> list[int]:
     pairs = json_values(answer, _KEYS | _TRUTH_KEYS | _OPPOSITE_KEYS)
-    values = [value for key, each in pairs if (value := _truth(key, each)) is not None]
+    values = [value for key, value_of_key in pairs if (value := _truth(key, value_of_key)) is not None]
     return values or [UNCLEAR] * bool(pairs)
 
 
 def _truth(key: str, value: JsonValue) -> int | None:
-    said = None
+    truth = None
     if isinstance(value, bool) or (value in (0, 1) and key in _TRUTH_KEYS | _OPPOSITE_KEYS):
-        said = int(value or 0)
+        truth = int(value or 0)
     elif isinstance(value, str):
-        said = _say(plain(value), True)
+        truth = _say(plain(value), True)
     if key in _OPPOSITE_KEYS:
-        return said if said in (None, UNCLEAR) else 1 - said
-    return said
+        return truth if truth in (None, UNCLEAR) else 1 - truth
+    return truth
 
 
 def _json_grade(top: int, answer: str) -> list[int]:
     pairs = json_values(answer, _KEYS | _GRADE_KEYS)
-    said = [_say_grade(top, plain(str(value)), True) for _, value in pairs if not isinstance(value, bool)]
-    values = [value for value in said if value is not None]
+    grades = [_say_grade(top, plain(str(value)), True) for _, value in pairs if not isinstance(value, bool)]
+    values = [value for value in grades if value is not None]
     return values or [UNCLEAR] * bool(pairs)

@@ -67,7 +67,7 @@ class Language(RowFilter):
         if not self.expect:
             stray = None if text.isascii() else _stray_script(text, pair, set())
             return stray or self._changed_at_the_end(text, pair)
-        expected = {pair.language or _identify(pair.query)[0] if each == "query" else each for each in self.expect}
+        expected = {pair.language or _identify(pair.query)[0] if code == "query" else code for code in self.expect}
         scripts = set().union(*(_WRITTEN_IN.get(code, set()) for code in expected))
         stray = None if text.isascii() else _stray_script(text, pair, scripts)
         return stray or self._switched(text, pair, expected) or self._changed_at_the_end(text, pair, expected)
@@ -127,8 +127,8 @@ def _stray_script(text: str, pair: Pair, allowed: set[str]) -> str | None:
     if not _ANY.search(text):  # five times as fast as the runs
         return None
     bare = None
-    for found in _FOREIGN.finditer(text):
-        run = found.group()
+    for match in _FOREIGN.finditer(text):
+        run = match.group()
         script = _script(run[0])
         if (
             script in allowed

@@ -64,9 +64,9 @@ class Leak(RowFilter):
 
 def _by_grammar(text: str) -> Iterator[re.Match[str]]:
     """What the rules of the grammar find, each in the sentence that its middle part is in."""
-    for found in _MIDDLE_COMPILED.finditer(text):
-        first = max(text.rfind(mark, 0, found.start()) for mark in ".!?\n") + 1
-        last = min(at for mark in ".!?\n" if (at := text.find(mark, found.end())) >= 0 or (at := len(text)))
+    for hit in _MIDDLE_COMPILED.finditer(text):
+        first = max(text.rfind(mark, 0, hit.start()) for mark in ".!?\n") + 1
+        last = min(place for mark in ".!?\n" if (place := text.find(mark, hit.end())) >= 0 or (place := len(text)))
         for middle, rule in _RULES:
             if (
                 middle.search(text, first, last)

@@ -71,12 +71,12 @@ class ProgressCallback(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         """A line with the held-out measures, and a word where all scores are alike."""
-        found = {key.removeprefix("eval_"): value for key, value in (metrics or {}).items()}
-        self.curve.append({"step": state.global_step, **found})
-        self._line(state, {f"dev_{key}": round(value, 5) for key, value in found.items()})
-        said = collapse(found, self.relevant_share) if "spread" in found else None
-        if said and state.global_step * 3 >= state.max_steps:
-            self._warn(state, said)
+        measured = {key.removeprefix("eval_"): value for key, value in (metrics or {}).items()}
+        self.curve.append({"step": state.global_step, **measured})
+        self._line(state, {f"dev_{key}": round(value, 5) for key, value in measured.items()})
+        warning = collapse(measured, self.relevant_share) if "spread" in measured else None
+        if warning and state.global_step * 3 >= state.max_steps:
+            self._warn(state, warning)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """A line with the loss. Raises DistillError where it is no number, or grows beyond where it began."""
@@ -97,10 +97,10 @@ class ProgressCallback(TrainerCallback):
                 f"{self.name}: the loss is {loss} at step {state.global_step}; "
                 "lower sft.training.learning_rate, or look for broken rows in the dataset"
             )
-        said = self.diverging.see(loss)
-        if said is not None:
-            text = f"{said[0]} (step {state.global_step}); lower sft.training.learning_rate, or warm up for longer"
-            if said[1]:
+        verdict = self.diverging.see(loss)
+        if verdict is not None:
+            text = f"{verdict[0]} (step {state.global_step}); lower sft.training.learning_rate, or warm up for longer"
+            if verdict[1]:
                 raise DistillError(f"{self.name}: {text}")
             self._warn(state, text)
 

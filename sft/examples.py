@@ -131,9 +131,9 @@ def hold_out(
 
 def order_lengths(pairs: Mapping[str, Pair], kept: Iterable[Trace], prompt: str = PROMPT_NAME) -> dict[str, int]:
     """{pair_id: characters of its prompt and its longest trace}: what every target orders its rows by."""
-    found: dict[str, int] = {}
+    lengths: dict[str, int] = {}
     for trace in kept:
         pair = pairs[trace.pair_id]
         text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
-        found[pair.pair_id] = max(found.get(pair.pair_id, 0), len(text) + len(trace.reasoning))
-    return found
+        lengths[pair.pair_id] = max(lengths.get(pair.pair_id, 0), len(text) + len(trace.reasoning))
+    return lengths

@@ -42,8 +42,8 @@ def ended_without_result(name: str, status: int, errors: str, out: Path) -> Dist
     if is_about_memory(reason):
         return InputError(f"{name}: the memory ran out ({reason}); {LESS_MEMORY}")
     how = f"signal {-status}, {signal.strsignal(-status)}" if status < 0 else f"status {status}"
-    said = f": {reason}" if reason else ""
-    return DistillError(f"{name}: the training process ended ({how}){said}; see {out / 'stderr.txt'}")
+    detail = f": {reason}" if reason else ""
+    return DistillError(f"{name}: the training process ended ({how}){detail}; see {out / 'stderr.txt'}")
 
 
 def is_about_memory(text: str) -> bool:

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from distill.errors import of_exit_code
@@ -32,7 +31,7 @@ class TrainingProcesses:
     def __enter__(self) -> TrainingProcesses:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         for process in self._all:
             if process.poll() is None:
                 process.kill()

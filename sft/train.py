@@ -82,7 +82,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     seconds = outcome.metrics["train_runtime"]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    found = {
+    counts = {
         "target": job["target"],
         "examples": len(encoded),
         "rejected": len(rejected),
@@ -103,11 +103,11 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         measured = [entry for entry in trainer.state.log_history if "eval_spread" in entry]
         best = trainer.state.best_global_step
         chosen = next((entry for entry in measured if entry["step"] == best), measured[-1] if measured else {})
-        found["dev"] = {key.removeprefix("eval_"): v for key, v in chosen.items() if key.startswith("eval_")}
-        found["best_step"] = best
+        counts["dev"] = {key.removeprefix("eval_"): v for key, v in chosen.items() if key.startswith("eval_")}
+        counts["best_step"] = best
     if torch.cuda.is_available():
-        found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-    return found
+        counts["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    return counts
 
 
 def _first() -> bool:
@@ -175,7 +175,7 @@ def _check_reporters(named: Any) -> None:
     modules = {"tensorboard": ("tensorboard", "tensorboardX"), "azure_ml": ("azureml",), "flyte": ("flytekit",)}
     for name in [named] if isinstance(named, str) else list(named or ()):
         wanted = modules.get(name, (name,))
-        if name in INTEGRATION_TO_CALLBACK and not any(importlib.util.find_spec(each) for each in wanted):
+        if name in INTEGRATION_TO_CALLBACK and not any(importlib.util.find_spec(module) for module in wanted):
             raise ConfigError(f"sft.training.report_to: {name} is not installed; pip install {wanted[0]}")
 
 
@@ -184,12 +184,12 @@ def last_checkpoint(folder: Path) -> Path | None:
     from sft.callbacks import COMPLETE
 
     whole = []
-    for each in folder.glob("checkpoint-*"):
-        if (each / COMPLETE).exists():
-            whole.append(each)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / COMPLETE).exists():
+            whole.append(checkpoint)
         elif _first():
-            shutil.rmtree(each)
-    return max(whole, key=lambda each: int(each.name.rpartition("-")[2]), default=None)
+            shutil.rmtree(checkpoint)
+    return max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
 
 
 def _trainer(

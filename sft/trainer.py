@@ -130,8 +130,8 @@ class StudentTrainer(SFTTrainer):
         if self.dev is None:
             return dict(super().evaluate(*args, **kwargs))
         with self.autocast_smart_context_manager():
-            found = self.dev.measure(self.model)
-        metrics = {f"eval_{key}": value for key, value in found.items()}
+            measured = self.dev.measure(self.model)
+        metrics = {f"eval_{key}": value for key, value in measured.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

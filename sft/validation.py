@@ -54,8 +54,8 @@ class ValidationSet:
                         scores[i] = score
         finally:
             model.train(was_training)
-        found = measures(scores, self.pairs)
-        return {**found, "unfinished": forced / len(self.rows)} if self.mode == "think" else found
+        measured = measures(scores, self.pairs)
+        return {**measured, "unfinished": forced / len(self.rows)} if self.mode == "think" else measured
 
     def _reasoned(self, model: Any, prompts: list[list[int]]) -> tuple[list[list[int]], int]:
         """The prompts with what the model reasons, up to `</think>`; how many had to be closed by force."""
@@ -136,11 +136,13 @@ def measures(scores: Sequence[float], pairs: Sequence[Pair]) -> dict[str, float]
     return measured
 
 
-def collapse(found: dict[str, float], relevant_share: float) -> str | None:
+def collapse(measured: dict[str, float], relevant_share: float) -> str | None:
     """What to say of a student whose scores are all alike, with the likely cause; None where they differ."""
-    if found["spread"] >= ALIKE:
+    if measured["spread"] >= ALIKE:
         return None
-    said = f"the scores of the held-out pairs lie within {found['spread']:.3f} of one another: every pair gets the same"
+    finding = (
+        f"the scores of the held-out pairs lie within {measured['spread']:.3f} of one another: every pair gets the same"
+    )
     if max(relevant_share, 1 - relevant_share) > 0.9:
-        return f"{said}; {relevant_share:.0%} of the training pairs are relevant: balance them (filter balance)"
-    return f"{said}; the learning rate is likely too high, or there were too few steps to learn anything yet"
+        return f"{finding}; {relevant_share:.0%} of the training pairs are relevant: balance them (filter balance)"
+    return f"{finding}; the learning rate is likely too high, or there were too few steps to learn anything yet"

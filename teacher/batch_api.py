@@ -58,25 +58,25 @@ class BatchApi:
         except (openai.APIStatusError, openai.APIConnectionError) as error:
             fault = from_exception(error, _DEADLINE_S, self._endpoint.host)
             fault.message = scrubbed(fault.message, [self._key])
-            said = explained(fault, self._endpoint.model, self._endpoint.api_key_env)
+            message = explained(fault, self._endpoint.model, self._endpoint.api_key_env)
             waits = fault.action in (Action.RETRY, Action.THROTTLED) or fault.kind == "no_credit"
             place = f"teacher.endpoints.0 ({self._endpoint.base_url}): "
-            raise (Stopped(f"{place}{said}; run again") if waits else EndpointError(place + said)) from None
+            raise (Stopped(f"{place}{message}; run again") if waits else EndpointError(place + message)) from None
         finally:
             client.close()
 
     def _batch_refused(self, path: Path, batch: ApiBatch) -> DistillError:
         """The error for a batch that was refused as a whole. Its requests go into a new one in the next session."""
         reasons = _reasons(batch)
-        said = f"teacher.endpoints.0: batch {batch.id} ({path}) was refused: {reasons}"
+        message = f"teacher.endpoints.0: batch {batch.id} ({path}) was refused: {reasons}"
         if from_status(429, reasons, {}).kind == "no_credit":
             write_json(done_file(path), {"tried": False, "reason": reasons})
-            return Stopped(f"{said}; {remedy_of('no_credit', self._endpoint.model)}")
+            return Stopped(f"{message}; {remedy_of('no_credit', self._endpoint.model)}")
         if _LIMIT.search(reasons):
             write_json(done_file(path), {"tried": False, "reason": reasons})
-            return Stopped(f"{said}; run again when other batches are done, or lower teacher.batch.lines")
+            return Stopped(f"{message}; run again when other batches are done, or lower teacher.batch.lines")
         write_json(done_file(path), {"tried": True, "reason": f"batch {batch.id} was refused: {reasons}"})
-        return EndpointError(f"{said}; mend it and run again: its requests go into a new batch")
+        return EndpointError(f"{message}; mend it and run again: its requests go into a new batch")
 
     def _client(self) -> openai.OpenAI:
         import openai
@@ -96,7 +96,7 @@ class BatchApi:
         if known:
             return client.batches.retrieve(known["batch"])
         mark = hashlib.sha256(path.read_bytes()).hexdigest()
-        others = {(read_json(each) or {}).get("batch") for each in path.parent.glob("*.state.jsonl")}
+        others = {(read_json(path_of_state) or {}).get("batch") for path_of_state in path.parent.glob("*.state.jsonl")}
         for batch in islice(client.batches.list(limit=100), 200):
             if (batch.metadata or {}).get(_MARK) == mark and batch.id not in others:
                 break

@@ -87,29 +87,29 @@ def from_body(error: ErrorInBody) -> Fault:
 
 def from_status(status: int, body: str, headers: Mapping[str, str]) -> Fault:
     """The fault that an HTTP status other than 200 means."""
-    said = f"HTTP {status}: {said_in(body)}"
+    message = f"HTTP {status}: {said_in(body)}"
     wait = retry_after(headers)
     if status == 402 or (status in (400, 403, 412, 429) and _CREDIT.search(body) and not _waits(body)):
-        return Fault("no_credit", said, Action.ENDPOINT)
+        return Fault("no_credit", message, Action.ENDPOINT)
     if status == 429:
-        return Fault("rate_limited", said, Action.THROTTLED, wait)
+        return Fault("rate_limited", message, Action.THROTTLED, wait)
     if status == 401:
-        return Fault("unauthorized", said, Action.ENDPOINT)
+        return Fault("unauthorized", message, Action.ENDPOINT)
     if status in (400, 404, 422) and _MODEL.search(body):
-        return Fault("no_such_model", said, Action.ENDPOINT)
+        return Fault("no_such_model", message, Action.ENDPOINT)
     if status in (404, 405):
-        return Fault("no_such_url", said, Action.ENDPOINT)
+        return Fault("no_such_url", message, Action.ENDPOINT)
     if status == 400 and (problem := wants_tls(body, "the server")):
         return _of_tls(problem)
     if status == 413 or (status in (400, 422) and _CONTEXT.search(body)):
-        return Fault("context_too_long", said, Action.ROW)
+        return Fault("context_too_long", message, Action.ROW)
     if status in (400, 403, 451) and _FILTER.search(body):
-        return Fault("content_filter", said, Action.ROW)
+        return Fault("content_filter", message, Action.ROW)
     if status == 403:
-        return Fault("forbidden", said, Action.ENDPOINT)
+        return Fault("forbidden", message, Action.ENDPOINT)
     if status in (408, 409, 425) or status >= 500:
-        return Fault("overloaded" if status in (502, 503, 504, 529) else "server_error", said, Action.RETRY, wait)
-    return Fault("bad_request", said, Action.ROW)
+        return Fault("overloaded" if status in (502, 503, 504, 529) else "server_error", message, Action.RETRY, wait)
+    return Fault("bad_request", message, Action.ROW)
 
 
 def from_exception(error: Exception, deadline_s: float, host: str) -> Fault:
@@ -128,7 +128,7 @@ def from_exception(error: Exception, deadline_s: float, host: str) -> Fault:
     # The transport calls every lost connection a timeout; its cause knows better.
     if isinstance(error, TimeoutError) or isinstance(chain[-1], TimeoutError | openai.APITimeoutError):
         return Fault("deadline", f"no answer within {deadline_s:g} s", Action.RETRY, billed_text="")
-    text = shorten(" < ".join(f"{type(each).__name__}: {each}" for each in chain[1:] or chain))
+    text = shorten(" < ".join(f"{type(one).__name__}: {one}" for one in chain[1:] or chain))
     if isinstance(error, openai.APIConnectionError):
         if re.search(r"PayloadError|ReadError|RemoteProtocol|ContentLength", text):
             return Fault("broken_off", text, Action.RETRY, billed_text="")
@@ -235,7 +235,7 @@ def said_in(body: str) -> str:
         return shorten(inner if isinstance(inner, str) else body)
     code = inner.get("code") or inner.get("type")
     param = inner.get("param")
-    others = [str(each) for each in (code, param) if isinstance(each, str | int) and str(each) not in inner["message"]]
+    others = [str(word) for word in (code, param) if isinstance(word, str | int) and str(word) not in inner["message"]]
     return shorten(inner["message"]) + (f" ({', '.join(others)})" if others else "")
 
 

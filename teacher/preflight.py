@@ -29,8 +29,8 @@ def preflight(
     has no credit left. An endpoint that is away while others answer is left to the run, which rests it and tries it
     again; one that is throttled or says that it is overloaded is alive.
     """
-    found = asyncio.run(_ask_all(endpoints, keys, min(deadline_s, LONGEST_S), sampling))
-    faults: list[tuple[int, Fault]] = [(n, f) for n, f in enumerate(found) if isinstance(f, Fault)]
+    outcomes = asyncio.run(_ask_all(endpoints, keys, min(deadline_s, LONGEST_S), sampling))
+    faults: list[tuple[int, Fault]] = [(n, f) for n, f in enumerate(outcomes) if isinstance(f, Fault)]
     for number, fault in faults:
         if fault.kind == "no_credit":
             raise Stopped(_refusal(endpoints[number], number, fault))
@@ -41,7 +41,7 @@ def preflight(
         raise EndpointError("\n".join(_refusal(endpoints[n], n, f) for n, f in away))
     return [
         encode(JournalEntry(reply.answer("preflight", None, "", {}), "preflight", stage))
-        for reply in found
+        for reply in outcomes
         if isinstance(reply, Reply)
     ]
 

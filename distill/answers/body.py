@@ -202,8 +202,8 @@ def _error_of(body: JsonObject) -> ErrorInBody | None:
 
 
 def _error(error: JsonValue, text: str = "") -> ErrorInBody:
-    said = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-    return ErrorInBody(_status_of(error), said, text)
+    message = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+    return ErrorInBody(_status_of(error), message, text)
 
 
 def _status_of(error: JsonValue) -> int:

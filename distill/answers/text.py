@@ -108,12 +108,12 @@ def without_end_tokens(text: str) -> str:
 
 def _channels(text: str) -> tuple[str, str] | None:
     """gpt-oss's channels (harmony): the last `final` is the answer, the others are reasoning."""
-    found = list(_CHANNEL.finditer(text))
-    if not found:
+    channels = list(_CHANNEL.finditer(text))
+    if not channels:
         return None
     thoughts, answer = [], ""
-    for index, channel in enumerate(found):
-        end = found[index + 1].start() if index + 1 < len(found) else len(text)
+    for index, channel in enumerate(channels):
+        end = channels[index + 1].start() if index + 1 < len(channels) else len(text)
         body = _MESSAGE_ENDS.split(text[channel.end() : end], maxsplit=1)[0].strip()
         if channel[1] == "final":
             answer = body

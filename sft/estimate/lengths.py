@@ -67,8 +67,8 @@ def packed(lengths: Sequence[int], limit: int) -> list[int]:
     """Best-fit decreasing: tokens of each packed row of at most `limit`; what TRL's `bfd` does."""
     room: list[int] = []  # sorted; room left in the open rows
     for length in sorted((n for n in lengths if n <= limit), reverse=True):
-        at = bisect.bisect_left(room, length)
-        left = room.pop(at) - length if at < len(room) else limit - length
+        place = bisect.bisect_left(room, length)
+        left = room.pop(place) - length if place < len(room) else limit - length
         bisect.insort(room, left)
     return [limit - left for left in room]
 
@@ -80,7 +80,7 @@ def padded(rows: Sequence[RowLengths], batch: int, order_by: str = "trace") -> i
         near = sorted(
             rows[start : start + batch * 32], key=lambda row: row.whole if order_by == "trace" else row.prompt
         )
-        for at in range(0, len(near), batch):
-            chosen = near[at : at + batch]
+        for first in range(0, len(near), batch):
+            chosen = near[first : first + batch]
             total += max(row.whole for row in chosen) * len(chosen)
     return total

@@ -113,18 +113,18 @@ def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:
     if not config.is_file():
         return None
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
-        heads = int(found["num_attention_heads"])
+        fields = json.loads(config.read_text(encoding="utf-8"))
+        heads = int(fields["num_attention_heads"])
         return Shape(
-            family=str(found.get("model_type", "")),
-            hidden=int(found["hidden_size"]),
-            layers=int(found["num_hidden_layers"]),
+            family=str(fields.get("model_type", "")),
+            hidden=int(fields["hidden_size"]),
+            layers=int(fields["num_hidden_layers"]),
             heads=heads,
-            kv_heads=int(found.get("num_key_value_heads") or heads),
-            head_dim=int(found.get("head_dim") or found["hidden_size"] // heads),
-            ffn=int(found["intermediate_size"]),
-            vocab=int(found["vocab_size"]),
-            tied=bool(found.get("tie_word_embeddings", False)),
+            kv_heads=int(fields.get("num_key_value_heads") or heads),
+            head_dim=int(fields.get("head_dim") or fields["hidden_size"] // heads),
+            ffn=int(fields["intermediate_size"]),
+            vocab=int(fields["vocab_size"]),
+            tied=bool(fields.get("tie_word_embeddings", False)),
         )
     except (KeyError, ValueError, TypeError, OSError):
         return None

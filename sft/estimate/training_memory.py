@@ -71,7 +71,7 @@ def memory_by_part(plan: TrainingPlan) -> dict[str, float]:
         adapters = copies + lora
         gradients, optimiser = adapters, 2 * adapters
     activations, logits = _activations(plan), _logits(plan)
-    found = {
+    parts = {
         "weights": weights,
         "adapters": adapters,
         "gradients": gradients,
@@ -79,9 +79,9 @@ def memory_by_part(plan: TrainingPlan) -> dict[str, float]:
         "activations": activations,
         "logits": logits,
     }
-    found = {name: value / GIB for name, value in found.items()}
-    found["other"] = (CONTEXT_GIB if plan.gpu else 0.6) + SLACK * sum(found.values())
-    return found
+    parts = {name: value / GIB for name, value in parts.items()}
+    parts["other"] = (CONTEXT_GIB if plan.gpu else 0.6) + SLACK * sum(parts.values())
+    return parts
 
 
 def layer_bytes(plan: TrainingPlan) -> float:
