@@ -27,6 +27,7 @@ _UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
 SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
+_LONGER = {"training": "train", "testing": "test"}
 _SAME_SPLITS = (("dev", "val", "valid", "validation", "eval"), ("train", "training"), ("test", "testing"))
 _JSON_FORMS = "write a line a row, or one array of rows (pandas: orient='records', lines=True)"
 csv.field_size_limit(1 << 30)
@@ -67,22 +68,26 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def split_files(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """{split: files} of tables whose names begin with train, test, dev, val, valid, validation or eval; {} of others.
+    """{split: files} of tables whose names have a word of SPLITS; {} of others.
 
-    Raises DataError where only some of the names do, since nothing says what the others are.
+    A name's first word goes before the others; training is train, testing test. Raises DataError for a name with two
+    splits, or where only some of the names have one, since nothing says what the others are.
     """
     parts: dict[str, list[Path]] = {}
     others: list[Path] = []
     for path in paths:
-        name = re.split(r"[-_.]", path.name.lower())[0]
-        if name in SPLITS:
-            parts.setdefault(name, []).append(path)
+        words = [_LONGER.get(word, word) for word in re.split(r"[\W_]+", path.name.lower())]
+        named = words[:1] if words[0] in SPLITS else sorted({*words} & {*SPLITS})
+        if len(named) > 1 and len(paths) > 1:
+            raise DataError(f"{path}: its name says {' and '.join(named)}; let it begin with its split")
+        if named:
+            parts.setdefault(named[0], []).append(path)
         else:
             others.append(path)
     if parts and others and len(paths) > 1:
         raise DataError(
             f"{others[0]}: of no split, and {next(iter(parts.values()))[0].name} lies next to it; "
-            "let every file's name begin with its split, or none's"
+            "let every file's name have its split, such as train.csv, or none's"
         )
     return parts if len(paths) > 1 else {}
 

@@ -397,6 +397,9 @@ EXAMPLES: dict[str, list[Example]] = {
         table("has columns of clicks and 'score'", "t.csv", f"query,passage,clicks,score\na,{APPLES},3,2\n"),
     ],
     "table splits": [
+        *(folder(HARVEST, **{name: jsonl(ROWS[0]), other: jsonl(ROWS[1])}) for name, other in (
+            ("my_train__jsonl", "my_test__jsonl"), ("training__jsonl", "testing__jsonl"), ("a-Train-1__jsonl", "a-dev-1__jsonl"))),
+        folder("its name says dev and train", a_train_dev__jsonl=jsonl(ROWS[0]), b_test__jsonl=jsonl(ROWS[1])),
         folder("there are train, validation (did you mean 'validation'?)", "dev", train__jsonl=jsonl(ROWS[0]), validation__jsonl=jsonl(ROWS[1])),
         table(HARVEST, "t.jsonl", jsonl(*SPLIT), split="train"),
         folder(HARVEST, train__jsonl=jsonl(ROWS[0]), test__jsonl=jsonl(ROWS[1])),

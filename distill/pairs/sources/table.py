@@ -342,7 +342,7 @@ def _words(name: str) -> list[str]:
 
 
 class _Files:
-    """A file, or a folder's files by name; its splits are those that the files' names begin with."""
+    """A file, or a folder's files by name; its splits are those that the files' names have."""
 
     def __init__(self, place: Path) -> None:
         self.paths = table_files(place) if place.is_dir() else [place]

@@ -25,7 +25,7 @@ _NEEDED = ("query_id", "query", "positive_passages", "negative_passages")
 
 
 class Tevatron(Source):
-    """The file, or the folder of files; its splits are those that the files' names begin with (train.jsonl).
+    """The file, or the folder of files; its splits are those that the files' names have (train.jsonl).
 
     Where `ids` is `text`, passages and queries are known by their texts, for files whose ids count anew in each row.
     """
@@ -42,13 +42,13 @@ class Tevatron(Source):
 
     @property
     def divided(self) -> bool:  # type: ignore[override]
-        """Whether the files' names begin with splits."""
+        """Whether the files' names have splits."""
         return bool(split_files(self.files()))
 
     def check_split(self, split: str) -> None:
         """Of files without splits, by their names."""
         if not self.divided:
-            check_names(split, [path.name for path in self.files()], "let the files' names begin with their split")
+            check_names(split, [path.name for path in self.files()], "let the files' names have their split")
 
     def files(self) -> list[Path]:
         """Those of the folder, or the one."""
