@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from distill.errors import ConfigError, DataError
-from distill.pairs.build import build, collection
-from distill.pairs.collection import Collection
+from distill.pairs.build import build
+from distill.pairs.collection import Collection, gather
 from distill.pairs.settings import PairSettings
+from distill.pairs.sources import open_source
 from distill.pairs.sources.ir_datasets import IrDatasets
 from distill.pairs.sources.texts import cut
 
@@ -29,7 +30,8 @@ def lines(rows: list[dict[str, Any]]) -> str:
 
 def read(settings: dict[str, Any], base: Path) -> Collection:
     found = PairSettings.model_validate({"split": "train", **settings})
-    return collection(found, base / found.path, 0, base=base)
+    assert isinstance(found.split, str)
+    return gather(open_source(found, base / found.path, base), found.split, found.missing)
 
 
 def expected(data: Collection, instructions: bool = True) -> None:
