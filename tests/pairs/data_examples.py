@@ -425,6 +425,11 @@ EXAMPLES: dict[str, list[Example]] = {
         folder("holds the folder sub", **{"a__jsonl": jsonl(ROWS[0]), "sub/b__jsonl": jsonl(ROWS[1])}),
     ],
     "huggingface": [
+        *(Example({"data/train.csv": f"doc_id,query,passage,label\n{key},a,{APPLES},1\n1,b,{TRAIN},1\n"}, {"source": "huggingface", "path": "data"}, outcome)
+          for key, outcome in (("01", {("a", APPLES): 1, ("b", TRAIN): 1}), ("1.0", "holds the ids '1' and '1.0'"))),
+        Example({"data/train.jsonl": '{"query": "a", "query": "b", "passage": "c"}\n'}, {"source": "huggingface", "path": "data"},
+                "train.jsonl:1: the key 'query' is there twice"),
+        Example({"data/train.csv": "query,passage\na,b\nquery,passage\nc,d\n"}, {"source": "huggingface", "path": "data"}, "train.csv:3: the header again"),
         *(Example({"data/train.csv": f"query,passage,label\nNA,{APPLES},1\nNone,{TRAIN},{word}\n"}, {"source": "huggingface", "path": "data"},
                   {("NA", APPLES): 1, ("None", TRAIN): None}) for word in ("NA", "None", "NaN", "null", "n/a", "")),
         Example({"saved": saved(train=[ROWS[0]], validation=[ROWS[1]])}, {"source": "huggingface", "path": "saved", "split": "val"},

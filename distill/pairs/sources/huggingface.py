@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import DataError
-from distill.files.rows import Row, is_junk
+from distill.files.rows import ENDINGS, Row, is_junk, rows
+from distill.files.text import ending
 from distill.pairs.sources.base import Source, no_such_split
 from distill.pairs.sources.table import Table
 
@@ -45,7 +47,7 @@ class _Hub:
         self._name, self._config, self._split, self._strict = name, config, split, strict
 
     @cached_property
-    def _parts(self) -> Mapping[str, Dataset]:
+    def _parts(self) -> Mapping[str, Dataset | list[Path]]:
         from datasets import Dataset, load_from_disk
 
         local = Path(self._name)
@@ -65,22 +67,36 @@ class _Hub:
 
     def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
         wanted = [name for name in (split or self._split,) if name and name in self._parts] or list(self._parts)
-        one_column = len(wanted) == 1 and "split" in self._parts[wanted[0]].column_names
+        one_column = len(wanted) == 1 and "split" in next(self._rows_of(wanted[0]), ("", {}))[1]
         if self._strict and self._split and self._split not in self._parts and self.splits() and not one_column:
             raise DataError(no_such_split(self._name, self._split, list(self.splits())))
         for part in wanted:
-            classes = _classes(self._parts[part])
-            for number, row in enumerate(self._parts[part], 1):
-                for column, names in classes.items():
-                    row[column] = names[row[column]] if row[column] in range(len(names)) else None
-                yield f"{self._name}{f' ({part})' if part else ''}: row {number}", row
+            yield from self._rows_of(part)
+
+    def _rows_of(self, part: str) -> Iterator[tuple[str, Row]]:
+        data = self._parts[part]
+        if isinstance(data, list):
+            yield from chain.from_iterable(map(rows, data))
+            return
+        classes = _classes(data)
+        for number, row in enumerate(data, 1):
+            for column, names in classes.items():
+                row[column] = names[row[column]] if row[column] in range(len(names)) else None
+            yield f"{self._name}{f' ({part})' if part else ''}: row {number}", row
 
 
-def _loaded(name: str, config: str | None) -> Dataset | Mapping[str, Dataset]:
-    """What `datasets.load_dataset` gives, but words such as NA and None in CSV are words, as in every other table."""
+def _loaded(name: str, config: str | None) -> Dataset | Mapping[str, Dataset | list[Path]]:
+    """What `datasets.load_dataset` gives; local files of CSV and JSON are left to be read as every other table is.
+
+    Words such as NA and None in CSV of the hub are words.
+    """
     from datasets import load_dataset_builder
 
     builder = load_dataset_builder(name, config)
+    if builder.name in ("csv", "json") and builder.info.features is None:
+        files = {str(split): list(map(Path, paths)) for split, paths in (builder.config.data_files or {}).items()}
+        if files and all(path.is_file() and ending(path) in ENDINGS for paths in files.values() for path in paths):
+            return files
     if builder.name == "csv":
         builder = load_dataset_builder(name, config, keep_default_na=False, na_values=[""])
     builder.download_and_prepare()
