@@ -106,6 +106,50 @@ class SetDetail:
     per_query: ByUnit = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How well scores are calibrated; `bins` are (mean score, share relevant, pairs) of each bin that holds any."""
+
+    ECE: float | None = None
+    Brier: float | None = None
+    bins: list[tuple[float, float, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ModeResult:
+    """One system of a student: its mode, pace, and how its scores fit before and after calibration."""
+
+    mode: str = ""
+    tokens_per_pair: float | None = None
+    pairs_per_s: float | None = None
+    raw: Calibration = Calibration()
+    calibrated: Calibration | None = None
+    forced: int = 0
+    unparsable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationCheck:
+    """A saved calibration tried under an instruction; `template` is None under its own, "" under none."""
+
+    mode: str = ""
+    template: str | None = None
+    before: Calibration = Calibration()
+    after: Calibration = Calibration()
+    off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StudentModes:
+    """One student of evaluation/SET.modes.json; `curve` are (tokens a pair, quality) of other windows, `window` is
+    (lowest, highest log-odds, passages of a query) of mode adaptive."""
+
+    systems: dict[str, ModeResult] = field(default_factory=dict)
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    checks: list[CalibrationCheck] = field(default_factory=list)
+    window: tuple[float, float, int | None] | None = None
+
+
 # --- an ablation -----------------------------------------------------------------------------------------------------
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from distill.errors import DataError
 from distill.evaluation.evaluate import summarise
 from distill.files.qrels import Grades
 from distill.files.runs import Rankings, ranked
+from distill.results import Counts, EvaluationResult, Intervals, Measures
 from distill.statistics.measures import per_query
 from distill.statistics.significance import interval
 from distill.tables import aligned
@@ -28,6 +30,34 @@ JUDGED_RELEVANT = 2  # on the judge's scale: answers the request at least in par
 LEAST_JUDGED = 50  # in a system's top 20s; with fewer nothing is known of what it finds
 MODEL_TOP = 20  # ranks of each run whose judged passages the model learns from
 TRIED_MEASURE, TRIED_DEPTH = "nDCG@10", 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnjudgedResult:
+    """Every unjudged passage in the top `depth` graded, and the measures before and after.
+
+    `error`, `corrected`, `not_estimated` are what `estimated` gives; `untried` the measures and depth for which the
+    intervals' coverage was never counted; `agreement` that on judged passages out of the same tops (`agreement`);
+    `holes`, `graded`, `undecided` how many are unjudged, and what became of them (undecided ones stay unjudged in
+    `after`); `by_system` {SYSTEM: its "holes", and how many were graded "relevant"}; `qrels` the judgements with the
+    grades; `asked` what the judge was asked, `unreadable` how many of its answers were no grade.
+    """
+
+    before: EvaluationResult
+    after: EvaluationResult
+    error: Intervals
+    corrected: Measures
+    not_estimated: dict[str, str]
+    untried: list[str]
+    agreement: dict[str, float]
+    depth: int
+    holes: int
+    graded: int
+    undecided: int
+    by_system: dict[str, dict[str, int]]
+    qrels: dict[str, dict[str, int]]
+    asked: Counts | None = None
+    unreadable: int | None = None
 
 
 def unjudged(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> list[Key]:
@@ -111,14 +141,8 @@ def judge_unjudged(
     control: int = 200,
     relevant_from: int = 1,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Every unjudged passage in the top `depth` graded, and the measures before and after.
-
-    {"before", "after": what `summarise` gives; "error", "corrected", "not_estimated": what `estimated` gives;
-    "untried": measures and depth for which the intervals' coverage was never counted; "agreement" on `control` judged
-    passages out of the same tops; "holes", "graded", "undecided": how many are unjudged, and what became of them;
-    "by_system": {SYSTEM: its "holes", and how many were graded "relevant"}; "qrels": the judgements with the grades}.
-    Undecided ones stay unjudged in "after".
+) -> UnjudgedResult:
+    """Every unjudged passage in the top `depth` graded; the judge is measured on `control` judged ones of these tops.
 
     The intervals cover the judge's errors and what the model does not know of the unjudged passages, not the choice of
     queries (those of `summarise` cover that). Raises DataError as `check` does.
@@ -135,25 +159,28 @@ def judge_unjudged(
     before = summarise({name: per_query(qrels, run, measures) for name, run in runs.items()}, seed)
     asked = {key: answers[key] for key in missing}
     names = list(dict.fromkeys(name for values in before.measures.values() for name in values))
-    return {
-        "before": before,
-        "after": summarise({name: per_query(after, run, measures) for name, run in runs.items()}, seed),
-        **estimated(qrels, runs, names, asked, pairs, depth, seed),
-        "untried": untried(names, depth),
-        "agreement": agreement([(assessor, rescaled(answer, highest)) for assessor, answer in pairs], threshold),
-        "depth": depth,
-        "holes": len(missing),
-        "graded": len(given),
-        "undecided": len(missing) - len(given),
-        "by_system": {
+    estimate = estimated(qrels, runs, names, asked, pairs, depth, seed)
+    return UnjudgedResult(
+        before=before,
+        after=summarise({name: per_query(after, run, measures) for name, run in runs.items()}, seed),
+        error=estimate["error"],
+        corrected=estimate["corrected"],
+        not_estimated=estimate["not_estimated"],
+        untried=untried(names, depth),
+        agreement=agreement([(assessor, rescaled(answer, highest)) for assessor, answer in pairs], threshold),
+        depth=depth,
+        holes=len(missing),
+        graded=len(given),
+        undecided=len(missing) - len(given),
+        by_system={
             name: {
                 "holes": sum(key in top for key in missing),
                 "relevant": sum(key in top for key, value in given.items() if value >= threshold),
             }
             for name, top in tops.items()
         },
-        "qrels": after,
-    }
+        qrels=after,
+    )
 
 
 def estimated(
@@ -216,30 +243,30 @@ def _judged_tops(qrels: Grades, runs: Mapping[str, Rankings], depth: int) -> set
     return {key for key in _tops(qrels, runs, max(MODEL_TOP, depth)) if key[1] in qrels[key[0]]}
 
 
-def describe(result: Mapping[str, Any]) -> str:
+def describe(result: UnjudgedResult) -> str:
     """Before and after as plain text: one system and measure a line, then what is known of the judge."""
-    rows = [["system", f"unjudged@{result['depth']}", "relevant", "measure", "before", "after", "corrected"]]
-    for system, values in result["before"].measures.items():
-        by = result["by_system"][system]
+    rows = [["system", f"unjudged@{result.depth}", "relevant", "measure", "before", "after", "corrected"]]
+    for system, values in result.before.measures.items():
+        by = result.by_system[system]
         lead = [system, str(by["holes"]), str(by["relevant"])]
         for name in filter(lambda name: not _of_judged(name), values):
-            low, high = result["error"].get(system, {}).get(name, (None, None))
-            mean = result["corrected"].get(system, {}).get(name)
+            low, high = result.error.get(system, {}).get(name, (None, None))
+            mean = result.corrected.get(system, {}).get(name)
             bar = "-" if mean is None else f"{mean:.4f} [{low:.4f}, {high:.4f}]"
-            rows.append([*lead, name, f"{values[name]:.4f}", f"{result['after'].measures[system][name]:.4f}", bar])
+            rows.append([*lead, name, f"{values[name]:.4f}", f"{result.after.measures[system][name]:.4f}", bar])
             lead = ["", "", ""]
     lines = [
         aligned(rows),
         "",
-        *(f"{system}: no estimate: {reason}." for system, reason in result["not_estimated"].items()),
+        *(f"{system}: no estimate: {reason}." for system, reason in result.not_estimated.items()),
     ]
-    if result["untried"]:
+    if result.untried:
         lines.append(
-            f"{', '.join(result['untried'])}: how often the intervals hold was counted for {TRIED_MEASURE} in the top "
+            f"{', '.join(result.untried)}: how often the intervals hold was counted for {TRIED_MEASURE} in the top "
             f"{TRIED_DEPTH} alone."
         )
-    known = result["agreement"]
-    summary = f"{result['graded']} of {result['holes']} unjudged passages were graded"
+    known = result.agreement
+    summary = f"{result.graded} of {result.holes} unjudged passages were graded"
     if known["pairs"]:
         summary += (
             f"; on {known['pairs']} judged passages of the same tops the judge agrees with the assessors in "

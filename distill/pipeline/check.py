@@ -16,7 +16,7 @@ from distill.config import secret, validate
 from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
-from distill.pipeline.sources import base_of, settings_of, source_of
+from distill.pipeline.sources import settings_of, sft_of, source_of
 from distill.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
     if "sft" in stages:
         from sft import check as training
 
-        settings = run.config.sft.model_copy(update={"base": base_of(run)})
+        settings = sft_of(run)
         yield look(training.check_base, settings, network)
         yield look(training.check_training, settings, run.config.seed, run.students)
         if network:
@@ -127,7 +127,7 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
     elif "evaluate" in stages:
         from sft import check as training
 
-        yield look(training.check_base, run.config.sft.model_copy(update={"base": base_of(run)}), network)
+        yield look(training.check_base, sft_of(run), network)
 
 
 def _in_a_process(function: Callable[..., None], *arguments: object) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
-from distill.pipeline.sources import base_of, data_folder
+from distill.pipeline.sources import data_folder, sft_of
 from distill.pipeline.trace import estimate_lines
 from distill.records import Example, Pair, Trace
 
@@ -37,7 +37,7 @@ def training_lines(run: Run) -> list[str]:
     """What training would take, from the dataset where it is made, else from the pairs, else from sft.assume."""
     from sft.estimate.estimate import describe
 
-    settings = assumed_lengths(run, run.config.sft.model_copy(update={"base": base_of(run)}))
+    settings = assumed_lengths(run, sft_of(run))
     return describe(settings, training_data(run, settings))
 
 

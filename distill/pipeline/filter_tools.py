@@ -40,12 +40,9 @@ def filter_tools(run: Run) -> Iterator[Tools]:
         if "ask" not in used(run.config.filters, run.base):
             yield _tools(run, scores)
             return
-        from distill.pipeline.pairs import teacher_running
-        from teacher.asker import asker
+        from distill.pipeline.pairs import asking
 
-        account: dict[str, Any] = {"stage": "filter", "notify": run.log, "retry_failed": run.retry_failed}
-        url = opened.enter_context(teacher_running(run))
-        yield _tools(run, scores, opened.enter_context(asker(run.config.teacher, run.traces, base_url=url, **account)))
+        yield _tools(run, scores, opened.enter_context(asking(run, "filter")))
 
 
 def _tools(run: Run, scores: Scores | None, ask: Ask | None = None) -> Tools:

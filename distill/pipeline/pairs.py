@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from distill import store
@@ -16,6 +17,7 @@ from distill.results import Counts, Json
 
 if TYPE_CHECKING:
     from teacher.asker import Asker
+    from teacher.settings import StageName
 
 
 def _settings(run: Run) -> Json:
@@ -52,7 +54,7 @@ def _make(run: Run) -> Counts:
     from distill.pairs.build import build
 
     settings = run.config.pairs
-    with _asking(run) if settings.asks else nullcontext(None) as ask:
+    with asking(run, "pairs") if settings.asks else nullcontext(None) as ask:
         pairs, counts = build(
             settings, run.config.seed, data_folder(run, settings), run.base, ask, HeldOut(run, made=False),
             lambda text: run.say(f"  {text}"),
@@ -86,21 +88,12 @@ def teacher_running(run: Run) -> AbstractContextManager[str | None]:
 
 
 @contextmanager
-def _asking(run: Run) -> Iterator[Asker]:
-    """A session with the teacher on this stage's account."""
+def asking(run: Run, stage: StageName) -> Iterator[Asker]:
+    """A session with the teacher on a stage's account; the run's journal holds what was answered before."""
     from teacher.asker import asker
 
-    with (
-        teacher_running(run) as url,
-        asker(
-            run.config.teacher,
-            run.traces,
-            stage="pairs",
-            base_url=url,
-            notify=run.log,
-            retry_failed=run.retry_failed,
-        ) as ask,
-    ):
+    account = partial(asker, stage=stage, notify=run.log, retry_failed=run.retry_failed)
+    with teacher_running(run) as url, account(run.config.teacher, run.traces, base_url=url) as ask:
         yield ask
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from distill import store
 from distill.pipeline.dataset import sft_seed
 from distill.pipeline.run import Run, dump
-from distill.pipeline.sources import base_of
+from distill.pipeline.sources import base_of, sft_of
 from distill.pipeline.stage import Stage
 from distill.records import Example
 from distill.results import Counts, Json
-from sft.settings import SftSettings
 
 
 def _settings(run: Run) -> Json:
@@ -39,11 +38,7 @@ def same_students(run: Run) -> dict[str, Callable[[Path], bool]]:
     if manifest is None:
         return {}
     hashes = manifest["result"]["hashes"]
-    return stage.same_students(_sft(run), sft_seed(run), hashes, run.data_hash("kept"), _base_hash(run))
-
-
-def _sft(run: Run) -> SftSettings:
-    return run.config.sft.model_copy(update={"base": base_of(run)})
+    return stage.same_students(sft_of(run), sft_seed(run), hashes, run.data_hash("kept"), _base_hash(run))
 
 
 def _make(run: Run) -> Counts:
@@ -56,7 +51,7 @@ def _make(run: Run) -> Counts:
 
     manifest = store.read_manifest(run.dataset) or {}
     return train_students(
-        _sft(run),
+        sft_of(run),
         run.dataset,
         run.students,
         sft_seed(run),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distill.pairs.collection import Collection
     from distill.pairs.settings import DataSettings
     from distill.pairs.sources.base import Source
+    from sft.settings import SftSettings
 
 
 def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "train") -> Path:
@@ -50,6 +51,11 @@ def base_of(run: Run) -> str:
     base = str(run.config.sft.base)
     local = run.base / base
     return str(local) if base != "scratch" and local.is_dir() else base
+
+
+def sft_of(run: Run) -> SftSettings:
+    """The settings of training, with the base as `base_of` finds it."""
+    return run.config.sft.model_copy(update={"base": base_of(run)})
 
 
 def settings_of(run: Run, entry: SetSettings) -> DataSettings:

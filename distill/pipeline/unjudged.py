@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
 from distill.evaluation.cli import MEASURES, FileOptions, UnjudgedOptions
-from distill.evaluation.unjudged import Key, check, describe, judge_unjudged
+from distill.evaluation.unjudged import Key, UnjudgedResult, check, describe, judge_unjudged
 from distill.files.qrels import Grades, whole_grades, write_qrels
 from distill.pipeline.check import check as check_run
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
-from distill.results import EvaluationResult, as_json
+from distill.results import as_json
 
 if TYPE_CHECKING:
     from distill.evaluation.suites.base import Texts
@@ -28,18 +29,18 @@ def main(run: Run, files: FileOptions, options: UnjudgedOptions) -> int:
     check_run(run)
     with store.lease(run.folder):
         run.write_config()
-        found = {"": of_files(run, files, options)} if files.qrels or files.run else of_run(run, options)
-        if "" not in found:
+        results = {"": of_files(run, files, options)} if files.qrels or files.run else of_run(run, options)
+        if "" not in results:
             from distill.report.build import build
 
             run.say(f"report: {build(run.folder)}")
-    for name, result in found.items():
+    for name, result in results.items():
         print(f"{name}\n{describe(result)}\n" if name else describe(result))
-    files.write(found.get("", found), [result["after"] for result in found.values()])
+    files.write(results.get("", results), [result.after for result in results.values()])
     return 0
 
 
-def of_run(run: Run, options: UnjudgedOptions) -> dict[str, dict[str, Any]]:
+def of_run(run: Run, options: UnjudgedOptions) -> dict[str, UnjudgedResult]:
     """{SET: result} of the sets that the run has evaluated and that are measured by query.
 
     A set whose judgements say too little (`check`) is left out with its reason, before the teacher is asked.
@@ -47,42 +48,40 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, dict[str, Any]]:
     """
     from distill.files.runs import read_run
 
-    out, found = run.evaluation, {}
+    out, results = run.evaluation, dict[str, UnjudgedResult]()
     refused: list[str] = []
-    for each in run.config.evaluation.sets:
-        suite = suite_of(run, each)
+    for entry in run.config.evaluation.sets:
+        suite = suite_of(run, entry)
         if not suite.measured:
             continue
-        paths = sorted(out.glob(f"{each.name}.*.trec"))
+        paths = sorted(out.glob(f"{entry.name}.*.trec"))
         if not paths:
-            raise RunFolderError(f"{out}: holds no run of {each.name}; `distill evaluate {run.origin}` makes them")
-        runs = {path.name.removeprefix(f"{each.name}.").removesuffix(".trec"): read_run(path) for path in paths}
+            raise RunFolderError(f"{out}: holds no run of {entry.name}; `distill evaluate {run.origin}` makes them")
+        runs = {path.name.removeprefix(f"{entry.name}.").removesuffix(".trec"): read_run(path) for path in paths}
         least = suite.relevant_from or run.config.pairs.relevant_from
-        qrels = whole_grades(suite.qrels, each.name)
+        qrels = whole_grades(suite.qrels, entry.name)
         try:
             check(qrels, runs, options.unjudged_depth)
         except DataError as error:
-            refused.append(f"{each.name}: {error}")
+            refused.append(f"{entry.name}: {error}")
             run.say(refused[-1])
             continue
-        found[each.name] = _judged(run, suite, qrels, runs, run.config.evaluation.measures, options, least)
-        _keep(out / f"{each.name}.holes", found[each.name])
-    if refused and not found:
+        results[entry.name] = _judged(run, suite, qrels, runs, run.config.evaluation.measures, options, least)
+        _keep(out / f"{entry.name}.holes", results[entry.name])
+    if refused and not results:
         raise DataError("; ".join(refused))
-    if not found:
+    if not results:
         raise ConfigError("evaluation.sets: no set here is measured by query, so none has unjudged passages")
     metrics = run.metrics()
     metrics.holes = {
-        name: {k: v for k, v in result.items() if k != "qrels" and not isinstance(v, dict | EvaluationResult)}
-        | {key: result[key] for key in ("agreement", "error", "corrected", "not_estimated", "by_system")}
-        | {when: result[when].measures for when in ("before", "after")}
-        for name, result in found.items()
+        name: _without(result, "qrels", "asked") | {"before": result.before.measures, "after": result.after.measures}
+        for name, result in results.items()
     }
     run.write_metrics(metrics)
-    return found
+    return results
 
 
-def of_files(run: Run, files: FileOptions, options: UnjudgedOptions) -> dict[str, Any]:
+def of_files(run: Run, files: FileOptions, options: UnjudgedOptions) -> UnjudgedResult:
     """The result for the runs of --run against --qrels, their texts from the BEIR folder --texts."""
     from distill.evaluation.files import read_files
     from distill.pairs.collection import gather_texts
@@ -106,11 +105,10 @@ def _judged(
     measures: Sequence[str],
     options: UnjudgedOptions,
     least: int,
-) -> dict[str, Any]:
+) -> UnjudgedResult:
     from distill.pairs.generation.judge import grades
     from distill.pairs.generation.settings import JudgeSettings
-    from distill.pipeline.pairs import teacher_running
-    from teacher.asker import asker
+    from distill.pipeline.pairs import asking
 
     judge = run.config.pairs.judge or JudgeSettings()
     counts: Counter[str] = Counter()
@@ -121,22 +119,23 @@ def _judged(
             raise DataError(f"query {query!r}, passage {doc!r}: no text of it, so it cannot be judged; give its text")
         return texts.queries[query], texts.instructions.get(query), texts.passages[doc]
 
-    with teacher_running(run) as url, asker(
-        run.config.teacher, run.traces, stage="evaluate", base_url=url, notify=run.log
-    ) as ask:  # fmt: skip
+    def grade(keys: Sequence[Key]) -> Mapping[Key, int | None]:
+        requests = [(key, text(key)) for key in keys]  # a missing text is an error before anything is asked
+        return grades(ask, judge, requests, counts, "judge")
 
-        def grade(keys: Sequence[Key]) -> Mapping[Key, int | None]:
-            requests = [(key, text(key)) for key in keys]  # a missing text is an error before anything is asked
-            return grades(ask, judge, requests, counts, "judge")
-
+    with asking(run, "evaluate") as ask:
         result = judge_unjudged(
             qrels, runs, measures, grade,
             depth=options.unjudged_depth, control=options.control, relevant_from=least, seed=run.config.seed,
         )  # fmt: skip
-        result["asked"] = ask.counts()
-    return result | {"unreadable": counts["unreadable"]}
+        return replace(result, asked=ask.counts(), unreadable=counts["unreadable"])
 
 
-def _keep(stem: Path, result: dict[str, Any]) -> None:
-    store.write_json(f"{stem}.json", as_json({key: value for key, value in result.items() if key != "qrels"}))
-    write_qrels(Path(f"{stem}.qrels"), result["qrels"])
+def _keep(stem: Path, result: UnjudgedResult) -> None:
+    store.write_json(f"{stem}.json", _without(result, "qrels"))
+    write_qrels(Path(f"{stem}.qrels"), result.qrels)
+
+
+def _without(result: UnjudgedResult, *names: str) -> dict[str, Any]:
+    """The result as JSON values, some fields left out."""
+    return {name: value for name, value in as_json(result).items() if name not in names}

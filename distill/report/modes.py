@@ -1,7 +1,11 @@
-"""One student asked in several modes: what each costs, how far its scores can be trusted, and the curve between."""
+"""One student asked in several modes: what each costs, how far its scores can be trusted, and the curve between.
+
+Called by `build`.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from distill import store
@@ -9,6 +13,7 @@ from distill.report.chart import Chart, line_chart
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import colours, count, cut, interval_text, measure, safe_name, system_label
+from distill.results import Calibration, CalibrationCheck, ModeResult, StudentModes, read_as
 
 OWN = "its own, as fitted"
 
@@ -18,103 +23,100 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None
 
     None where no student was asked in more than one mode, and none was calibrated.
     """
-    found = [one for each in sets if (one := _one(files, each)) is not None]
-    if not found:
+    by_set = [(each, _students(files, each)) for each in sets]
+    shown = [one for each, students in by_set if (one := _one(files, each, students)) is not None]
+    if not shown:
         return None
-    described = [students for each in sets if (students := _students(files, each))]
-    by_student = {name: one["checks"] for students in described for name, one in students.items() if one.get("checks")}
-    checks = [_check(name, each) for name, rows in by_student.items() for each in rows]
-    again = any(each["instruction"] != OWN for each in checks)
-    return {"sets": found, "checks": checks if again else [], "on": files.setting("evaluation", "calibrate_on")}
+    checked = {name: student.checks for _, students in by_set for name, student in students.items() if student.checks}
+    checks = [_check(name, check) for name, checks in checked.items() for check in checks]
+    again = any(check["instruction"] != OWN for check in checks)
+    return {"sets": shown, "checks": checks if again else [], "on": files.setting("evaluation", "calibrate_on")}
 
 
-def _students(files: RunFiles, each: EvaluationSet) -> dict[str, dict[str, Any]]:
+def _students(files: RunFiles, each: EvaluationSet) -> dict[str, StudentModes]:
     raw = store.read_json(files.run / "evaluation" / f"{each.name}.modes.json") if safe_name(each.name) else None
-    return {n: s for n, s in raw.items() if isinstance(s, dict)} if isinstance(raw, dict) else {}
+    return {name: read_as(StudentModes, student) for name, student in raw.items()} if isinstance(raw, dict) else {}
 
 
-def _check(student: str, each: dict[str, Any]) -> dict[str, Any]:
+def _check(student: str, check: CalibrationCheck) -> dict[str, Any]:
     """One line of the table: a mode's scores under an instruction, before and after the saved calibration."""
-    text = each.get("template")
-    before, after = each.get("before") or {}, each.get("after") or {}
     return {
         "student": student,
-        "mode": str(each.get("mode", "")).replace(":", " "),
-        "instruction": OWN if text is None else cut(text, 160) or "none",
-        "cells": [measure(before.get("ECE")), measure(after.get("ECE")), measure(after.get("Brier"))],
-        "off": bool(each.get("off")),
+        "mode": check.mode.replace(":", " "),
+        "instruction": OWN if check.template is None else cut(check.template, 160) or "none",
+        "cells": [measure(check.before.ECE), measure(check.after.ECE), measure(check.after.Brier)],
+        "off": check.off,
     }
 
 
-def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any] | None:
-    students = _students(files, each)
-    shown = {name: one for name, one in students.items() if len(one.get("systems") or {}) > 1}
-    fitted = any(row.get("calibrated") for one in students.values() for row in (one.get("systems") or {}).values())
-    if not shown and not fitted:
+def _one(files: RunFiles, each: EvaluationSet, students: dict[str, StudentModes]) -> dict[str, Any] | None:
+    several = {name: student for name, student in students.items() if len(student.systems) > 1}
+    systems = [(name, system, row) for name, student in students.items() for system, row in _systems(student)]
+    if not several and not any(row.calibrated for _, _, row in systems):
         return None
     return {
         "name": each.name,
         "primary": each.primary,
-        "rows": [_row(each, name, system, row) for name, one in students.items() for system, row in _systems(one)],
-        "curves": [c for name, one in shown.items() if (c := _curve(each, name, one))],
-        "reliability": [c for one in students.values() for system, row in _systems(one) if (c := _bins(system, row))],
-        "windows": [(name, _window(one["window"])) for name, one in students.items() if one.get("window")],
+        "rows": [_row(each, name, system, row) for name, system, row in systems],
+        "curves": [curve for name, student in several.items() if (curve := _curve(each, name, student))],
+        "reliability": [plot for _, system, row in systems if (plot := _bins(system, row))],
+        "windows": [(name, _window(*student.window)) for name, student in students.items() if student.window],
         "href": files.link("evaluation", f"{each.name}.modes.json"),
     }
 
 
-def _systems(one: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return sorted((one.get("systems") or {}).items(), key=lambda item: item[1].get("tokens_per_pair") or 0)
+def _systems(student: StudentModes) -> list[tuple[str, ModeResult]]:
+    return sorted(student.systems.items(), key=lambda item: item[1].tokens_per_pair or 0)
 
 
-def _row(each: EvaluationSet, student: str, system: str, row: dict[str, Any]) -> dict[str, Any]:
-    before, after = row.get("raw") or {}, row.get("calibrated") or {}
+def _row(each: EvaluationSet, student: str, system: str, row: ModeResult) -> dict[str, Any]:
+    after = row.calibrated or Calibration()
     return {
         "student": student,
-        "mode": str(row.get("mode", "")).replace(":", " "),
+        "mode": row.mode.replace(":", " "),
         "cells": [
             measure(each.value(system)),
             interval_text(each.interval(system, each.primary or "")),
-            measure(row.get("tokens_per_pair")),
-            measure(row.get("pairs_per_s")),
-            measure(before.get("ECE")),
-            measure(after.get("ECE")),
-            measure(after.get("Brier", before.get("Brier"))),
-            count(row.get("forced") or 0),
-            count(row.get("unparsable") or 0),
+            measure(row.tokens_per_pair),
+            measure(row.pairs_per_s),
+            measure(row.raw.ECE),
+            measure(after.ECE),
+            measure(row.raw.Brier if after.Brier is None else after.Brier),
+            count(row.forced),
+            count(row.unparsable),
         ],
     }
 
 
-def _curve(each: EvaluationSet, name: str, one: dict[str, Any]) -> Chart | None:
+def _curve(each: EvaluationSet, name: str, student: StudentModes) -> Chart | None:
     """Quality against tokens: the modes as they were run, and what other windows of mode adaptive would have given."""
-    points = [(row["tokens_per_pair"], value) for system, row in _systems(one)
-              if row.get("mode") != "adaptive" and (value := each.value(system)) is not None]  # fmt: skip
+    points = [
+        (row.tokens_per_pair or 0.0, value)
+        for system, row in _systems(student)
+        if row.mode != "adaptive" and (value := each.value(system)) is not None
+    ]
     series = {"direct, budgets, think": points}
-    if one.get("curve"):
-        series["adaptive, by its window"] = [(float(tokens), float(value)) for tokens, value in one["curve"]]
+    if student.curve:
+        series["adaptive, by its window"] = student.curve
     title = f"{system_label(name)}: {each.primary} against tokens"
     return line_chart(title, "tokens a pair", series, colours(list(series)))
 
 
-def _bins(system: str, row: dict[str, Any]) -> Chart | None:
+def _bins(system: str, row: ModeResult) -> Chart | None:
     """The reliability plot: the share that is relevant against the mean score, bin by bin."""
     series = {"as it should be": [(0.0, 0.0), (1.0, 1.0)]}
-    for kind, label in (("raw", "score as it is"), ("calibrated", "calibrated")):
-        bins = (row.get(kind) or {}).get("bins") or []
-        if len(bins) > 1:
-            series[label] = [(float(score), float(share)) for score, share, _ in bins]
+    for calibration, label in ((row.raw, "score as it is"), (row.calibrated, "calibrated")):
+        if calibration and len(calibration.bins) > 1:
+            series[label] = [(score, share) for score, share, _ in calibration.bins]
     if len(series) == 1:
         return None
     return line_chart(f"{system_label(system)}: share relevant", "score", series, colours(list(series)))
 
 
-def _window(limits: list[Any]) -> str:
-    low, high, top = limits
+def _window(low: float, high: float, top: int | None) -> str:
     text = f"direct log-odds between {_bound(low)} and {_bound(high)}"
     return f"{text}, of the {top} best of a query" if top else text
 
 
-def _bound(value: Any) -> str:
-    number = float(value)
-    return "−∞" if number == float("-inf") else "∞" if number == float("inf") else f"{number:.2f}"
+def _bound(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "∞" if value > 0 else "−∞"

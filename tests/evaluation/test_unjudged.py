@@ -48,12 +48,12 @@ def test_agreement_by_hand() -> None:
 def test_before_and_after() -> None:
     said = {("q1", "y"): 3, ("q2", "z"): 0, ("q2", "x"): None, ("q1", "a"): 3, ("q1", "b"): 1, ("q2", "c"): 2}
     found = judge_unjudged(QRELS, RUNS, ["nDCG@10"], lambda keys: {key: said[key] for key in keys}, depth=2)
-    assert (found["holes"], found["graded"], found["undecided"]) == (3, 2, 1)
-    assert found["by_system"] == {"old": {"holes": 1, "relevant": 0}, "new": {"holes": 2, "relevant": 1}}
-    before, after = found["before"].per_query["new"]["nDCG@10"], found["after"].per_query["new"]["nDCG@10"]
+    assert (found.holes, found.graded, found.undecided) == (3, 2, 1)
+    assert found.by_system == {"old": {"holes": 1, "relevant": 0}, "new": {"holes": 2, "relevant": 1}}
+    before, after = found.before.per_query["new"]["nDCG@10"], found.after.per_query["new"]["nDCG@10"]
     assert before["q1"] < after["q1"] == 1.0 and before["q2"] == after["q2"]
-    assert found["after"].measures["old"]["nDCG@10"] < found["before"].measures["old"]["nDCG@10"]
-    assert found["agreement"]["exact"] == pytest.approx(2 / 3, abs=1e-4)
+    assert found.after.measures["old"]["nDCG@10"] < found.before.measures["old"]["nDCG@10"]
+    assert found.agreement["exact"] == pytest.approx(2 / 3, abs=1e-4)
     assert "2 of 3 unjudged passages were graded" in describe(found)
     with pytest.raises(DataError, match="no judged passage"):
         judge_unjudged({"q1": {"k": 1}}, RUNS, ["nDCG@10"], lambda keys: dict.fromkeys(keys, 0))
@@ -81,7 +81,7 @@ def test_the_error_bar_holds_the_true_value_about_as_often_as_it_says() -> None:
     for seed in range(10):
         (whole, runs), known, grade = world(seed, 0.25)
         found = judge_unjudged(known, runs, ["nDCG@10"], grade, depth=20, control=300, seed=seed)
-        low, high = found["error"]["one"]["nDCG@10"]
+        low, high = found.error["one"]["nDCG@10"]
         true = per_query(whole, runs["one"], ["nDCG@10"])["nDCG@10"]
         inside += low <= sum(true.values()) / len(true) <= high
         widths.append(high - low)
@@ -91,9 +91,9 @@ def test_the_error_bar_holds_the_true_value_about_as_often_as_it_says() -> None:
 def test_a_judge_without_error_has_next_to_no_error_bar() -> None:
     (whole, runs), known, grade = world(1, 0.0)
     found = judge_unjudged(known, runs, ["nDCG@10"], grade, control=300)
-    low, high = found["error"]["one"]["nDCG@10"]
-    assert high - low < 0.02 and found["agreement"]["kappa"] == 1.0
-    assert whole["q0"].items() >= {d: found["qrels"]["q0"][d] for d in found["qrels"]["q0"]}.items()
+    low, high = found.error["one"]["nDCG@10"]
+    assert high - low < 0.02 and found.agreement["kappa"] == 1.0
+    assert whole["q0"].items() >= {d: found.qrels["q0"][d] for d in found.qrels["q0"]}.items()
 
 
 def test_the_command_asks_the_configurations_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,18 +150,18 @@ def test_a_system_with_few_judged_passages_is_listed_with_the_reason() -> None:
     (_, runs), known, grade = world(3, 0.1)
     few = {query: {passage: 0.5} for query in ("q0", "q1") for passage in known[query]}
     found = judge_unjudged(known, {**runs, "few": few}, ["nDCG@10"], grade)
-    assert set(found["error"]) == set(found["corrected"]) == {"one"}
-    assert list(found["not_estimated"]) == ["few"] and "judged passages in its top 20s" in found["not_estimated"]["few"]
-    assert f"few: no estimate: {found['not_estimated']['few']}." in describe(found)
+    assert set(found.error) == set(found.corrected) == {"one"}
+    assert list(found.not_estimated) == ["few"] and "judged passages in its top 20s" in found.not_estimated["few"]
+    assert f"few: no estimate: {found.not_estimated['few']}." in describe(found)
 
 
 def test_equal_seeds_give_equal_intervals_which_hold_the_estimate() -> None:
     (_, runs), known, grade = world(4, 0.2)
     one, same, other = (judge_unjudged(known, runs, ["nDCG@10"], grade, seed=seed) for seed in (0, 0, 1))
-    assert one["error"] == same["error"] and one["corrected"] == same["corrected"]
-    assert one["error"] != other["error"]
-    low, high = one["error"]["one"]["nDCG@10"]
-    assert low < one["corrected"]["one"]["nDCG@10"] < high
+    assert one.error == same.error and one.corrected == same.corrected
+    assert one.error != other.error
+    low, high = one.error["one"]["nDCG@10"]
+    assert low < one.corrected["one"]["nDCG@10"] < high
 
 
 def test_an_undecided_judge_leaves_a_wider_interval() -> None:
@@ -172,19 +172,19 @@ def test_an_undecided_judge_leaves_a_wider_interval() -> None:
     )
     widths = []
     for found in (judge_unjudged(known, runs, ["nDCG@10"], grade), silent):
-        low, high = found["error"]["one"]["nDCG@10"]
+        low, high = found.error["one"]["nDCG@10"]
         widths.append(high - low)
-    assert silent["undecided"] == len(missing) and widths[1] > 2 * widths[0]
+    assert silent.undecided == len(missing) and widths[1] > 2 * widths[0]
 
 
 def test_measures_that_were_not_tried_are_said() -> None:
     (_, runs), known, grade = world(6, 0.2)
     found = judge_unjudged(known, runs, ["nDCG@10", "RR@10", "Judged@10"], grade, depth=12)
-    assert found["untried"] == ["RR@10", "depth 12"] and "RR@10, depth 12: how often" in describe(found)
-    low, high = found["error"]["one"]["RR@10"]
-    assert low <= found["corrected"]["one"]["RR@10"] <= high and "Judged@10" not in found["error"]["one"]
+    assert found.untried == ["RR@10", "depth 12"] and "RR@10, depth 12: how often" in describe(found)
+    low, high = found.error["one"]["RR@10"]
+    assert low <= found.corrected["one"]["RR@10"] <= high and "Judged@10" not in found.error["one"]
     usual = judge_unjudged(known, runs, ["nDCG@10"], grade)
-    assert usual["untried"] == [] and "how often" not in describe(usual)
+    assert usual.untried == [] and "how often" not in describe(usual)
 
 
 def test_drawn_ndcg_equals_ir_measures() -> None:
@@ -243,8 +243,8 @@ def test_intervals_of_an_unpooled_ranker_hold_as_often_as_they_say() -> None:
         labels = filled(known, {(q, d): whole[q][d] for q, d in unjudged(known, runs, 10)})
         values = per_query(labels, runs["new"], ["nDCG@10"])["nDCG@10"]
         true = sum(values.values()) / len(values)
-        low, high = found["error"]["new"]["nDCG@10"]
+        low, high = found.error["new"]["nDCG@10"]
         inside += low <= true <= high
-        before = found["before"].measures["new"]["nDCG@10"]
-        better += abs(found["corrected"]["new"]["nDCG@10"] - true) < abs(before - true)
+        before = found.before.measures["new"]["nDCG@10"]
+        better += abs(found.corrected["new"]["nDCG@10"] - true) < abs(before - true)
     assert inside >= 33 and better >= 33
