@@ -17,7 +17,7 @@ from distill.results import Counts, Json
 
 if TYPE_CHECKING:
     from teacher.asker import Asker
-    from teacher.settings import StageName
+    from teacher.settings import AskingStage
 
 
 def _settings(run: Run) -> Json:
@@ -88,7 +88,7 @@ def teacher_running(run: Run) -> AbstractContextManager[str | None]:
 
 
 @contextmanager
-def asking(run: Run, stage: StageName) -> Iterator[Asker]:
+def asking(run: Run, stage: AskingStage) -> Iterator[Asker]:
     """A session with the teacher on a stage's account; the run's journal holds what was answered before."""
     from teacher.asker import asker
 
