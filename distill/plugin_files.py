@@ -75,37 +75,50 @@ class FreshLoader(SourceFileLoader):
     """All that were run by one."""
 
     def get_code(self, fullname: str) -> CodeType:
-        self.content = self.get_data(self.path)
         self.files.add(self.path)
-        return self.source_to_code(self.content, self.path)
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def is_fresh(name: str) -> bool:
+    """Whether the module of that name has been run from an external file, or one next to it."""
+    return name in sys.modules and isinstance(vars(sys.modules[name]).get("__loader__"), FreshLoader)
 
 
 class _HelperFinder(MetaPathFinder):
-    """Finds the modules next to an external file that it imports, as the last finder: installed ones come first."""
+    """Finds the modules next to an external file that it imports, unless an installed one has the name."""
 
-    helpers: ClassVar[dict[str, Path]] = {}
+    files: ClassVar[dict[str, Path]] = {}
+    hashes: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def offer(cls, helpers: Mapping[str, Path]) -> None:
-        """Let these be imported; those of an earlier content, or of another folder, are forgotten."""
+        """Let these be imported; where one has another content than before, all are run again."""
         if not any(isinstance(finder, cls) for finder in sys.meta_path):
-            sys.meta_path.append(cls())
-        cls.helpers.update(helpers)
-        loaders = {name: vars(sys.modules[name]).get("__loader__") for name in helpers if name in sys.modules}
-        own = {name: loader for name, loader in loaders.items() if isinstance(loader, FreshLoader)}
-        if any(
-            helpers[name] != Path(each.path) or helpers[name].read_bytes() != each.content for name, each in own.items()
-        ):
-            for name in [each for each in sys.modules if each.partition(".")[0] in own]:
+            sys.meta_path.insert(0, cls())
+        contents = {name: [path.read_bytes() for path in files_of({name: file})] for name, file in helpers.items()}
+        hashes = {name: hashlib.sha256(b"".join(files)).hexdigest() for name, files in contents.items()}
+        if any((cls.files.get(name), cls.hashes.get(name)) != (helpers[name], hashes[name]) for name in helpers):
+            for name in [name for name in sys.modules if name.partition(".")[0] in helpers and is_fresh(name)]:
                 del sys.modules[name]
+        cls.files.update(helpers)
+        cls.hashes.update(hashes)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module of that name next to the file that was run last, of those with one."""
-        file = self.helpers.get(fullname)
-        if file is None or not file.is_file():
+        """The module of that name next to the file that was run last, of those that import one of the name."""
+        first, *rest = fullname.split(".")
+        file = self.files.get(first)
+        others = [finder for finder in sys.meta_path if finder is not self]
+        if file is None or (rest and not is_fresh(first)):
             return None
-        folder = [str(file.parent)] if file.name == "__init__.py" else None
-        loader = FreshLoader(fullname, str(file))
-        return importlib.util.spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=folder)
+        if not rest and any(finder.find_spec(fullname, None) for finder in others):
+            return None
+        inner = file.parent.joinpath(*rest)
+        candidates = (inner.with_suffix(".py"), inner / "__init__.py") if rest else (file,)
+        for found in filter(Path.is_file, candidates):
+            return importlib.util.spec_from_file_location(
+                fullname, found, loader=FreshLoader(fullname, str(found)),
+                submodule_search_locations=[str(found.parent)] if found.name == "__init__.py" else None,
+            )  # fmt: skip
+        return None

@@ -23,7 +23,6 @@ import importlib.util
 import inspect
 import keyword
 import pkgutil
-import sys
 import traceback
 from abc import ABCMeta
 from collections.abc import Iterable, Iterator
@@ -35,7 +34,7 @@ from types import FunctionType, ModuleType
 from typing import Generic, TypeVar, cast
 
 from distill.errors import ConfigError, DistillError, PluginError
-from distill.plugin_files import FreshLoader, files_of, helpers_of, run_file
+from distill.plugin_files import FreshLoader, files_of, helpers_of, is_fresh, run_file
 
 T = TypeVar("T")
 # Errors of programming: never due to the data, never transient.
@@ -152,7 +151,7 @@ class Kind(Generic[T]):
             if member == "__init__" and (makes_itself or own is object.__init__):
                 continue
             if fault := _misfit(member, own, theirs):
-                raise PluginError(f"{name}: {fault}{_line_of(own)}")
+                raise PluginError(f"{name}: {fault}{_line_of(own) or _line_of(made)}")
         if missing := sorted(made.__abstractmethods__ if isinstance(made, ABCMeta) else ()):
             wanted = ", ".join(f"`{_written(member, members.get(member))}`" for member in missing)
             lacks = ", ".join(f"`{member}`" for member in missing)
@@ -167,7 +166,7 @@ def is_external(name: str) -> bool:
 
 def is_own(made: type) -> bool:
     """Whether a class comes from an external file, or from a module next to one."""
-    return isinstance(vars(sys.modules[made.__module__]).get("__loader__"), FreshLoader)
+    return is_fresh(made.__module__)
 
 
 def external_file(name: str, folder: Path) -> Path:
@@ -225,7 +224,7 @@ def faulty(owner: object, method: str, fault: str, remedy: str, name: str = "") 
     """
     made = type(owner)
     name = name or f"{Path(inspect.getfile(made)).name}:{made.__name__}"
-    return PluginError(f"{name}: {fault}; {remedy}{_line_of(inspect.getattr_static(made, method))}")
+    return PluginError(f"{name}: {fault}; {remedy}{_line_of(inspect.getattr_static(made, method)) or _line_of(made)}")
 
 
 def shown(value: object) -> str:

@@ -16,7 +16,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")
 
-pytest_plugins = ["tests.browser", "tests.skips"]
+pytest_plugins = ["tests.architecture_page", "tests.browser", "tests.skips"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.errors import ConfigError
-from distill.plugins import Kind, external_files
+from distill.errors import ConfigError, PluginError
+from distill.plugins import Kind, external_files, external_hash, own_faults
 
 
 class Shape(ABC):
@@ -109,6 +109,44 @@ def test_faults_of_an_external_one_are_one_line(
     with pytest.raises(ConfigError, match=message) as raised:
         SHAPES.load("own.py:Mine", tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_a_module_next_to_the_file_is_imported_as_it_is_now(package: Path, tmp_path: Path) -> None:
+    own = f"from {__name__} import Shape\nimport sides\nclass Mine(Shape):\n def area(self):\n  import late\n  return "
+    before = [*sys.path]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.py").write_text(own + "sides.inner.SIDE ** late.POWER")
+        (tmp_path / folder / "sides.py").write_text("import inner, json\n")
+        (tmp_path / folder / "json.py").write_text("1 / 0")  # an installed module comes first
+        (tmp_path / folder / "inner").mkdir()
+        (tmp_path / folder / "inner" / "__init__.py").write_text("from .side import SIDE\n")
+        (tmp_path / folder / "inner" / "side.py").write_text(f"SIDE = {2 if folder == 'one' else 3}\n")
+        (tmp_path / folder / "late.py").write_text("POWER = 2\n")
+        assert SHAPES.load("own.py:Mine", tmp_path / folder)().area() == (4 if folder == "one" else 9)
+    assert {path.name for path in external_files(["own.py:Mine"], tmp_path / "one")} == {
+        "own.py", "sides.py", "json.py", "late.py", "__init__.py", "side.py"
+    }  # fmt: skip
+    assert external_hash("own.py:Mine", tmp_path / "one") != external_hash("own.py:Mine", tmp_path / "two")
+    (tmp_path / "two" / "inner" / "side.py").write_text("SIDE = 5\n")
+    assert SHAPES.load("own.py:Mine", tmp_path / "two")().area() == 25
+    assert sys.path == before
+    (tmp_path / "two" / "sides.py").write_text("import inner\n1 / 0\n")
+    with pytest.raises(PluginError, match=r"own.py does not run: ZeroDivisionError: .*two/sides.py, line 2\)"):
+        SHAPES.load("own.py:Mine", tmp_path / "two")
+
+
+def test_what_a_module_next_to_the_file_raises_is_named_with_its_line(package: Path, tmp_path: Path) -> None:
+    own = f"from {__name__} import Shape\nimport roots\nclass Mine(Shape):\n def area(self):\n  return roots.root()\n"
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own.py").write_text(own)
+    (tmp_path / "own" / "roots.py").write_text("def root():\n return 1 / 0\n")
+    mine = SHAPES.load("own.py:Mine", tmp_path / "own")()
+    said = r"^own.py:Mine: .*roots.py, line 2 raised ZeroDivisionError: division by zero; mend"
+    with pytest.raises(PluginError, match=said), own_faults():
+        mine.area()
+    with pytest.raises(ZeroDivisionError, match="of other code"), own_faults():
+        raise ZeroDivisionError("of other code")
 
 
 def test_the_module_is_light() -> None:

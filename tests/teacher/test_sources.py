@@ -61,6 +61,20 @@ def test_a_source_of_ones_own_is_one_file(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("ray_here")
+def test_a_module_next_to_a_source_of_ones_own_is_imported_in_the_actors_too(tmp_path: Path) -> None:
+    own = OWN.replace("class Mine", "import whys\n\n\nclass Mine").replace('f"The number is {number}."', "whys.WHY")
+    (tmp_path / "mine.py").write_text(own.replace("text number", "passage"))
+    (tmp_path / "whys.py").write_text("WHY = 'because'\n")
+    values = {"source": "mine.py:Mine", "options": {"words": ["false", "true"]}, "concurrency": 2}
+    settings = validate(TeacherSettings, values, tmp_path / "my.yaml")
+    assert trace(make_pairs(3), settings, tmp_path / "traces", quiet=True)["answered"] == 3
+    assert {row.reasoning for row in read_rows(tmp_path / "traces", Trace)} == {"because"}
+    before = settings.identity()
+    (tmp_path / "whys.py").write_text("WHY = 'since'\n")
+    assert settings.identity() != before
+
+
+@pytest.mark.usefixtures("ray_here")
 def test_what_a_source_of_ones_own_raises_fails_the_row_and_names_the_line(tmp_path: Path) -> None:
     text = OWN.replace("word = self.settings", "assert number != 3\n        word = self.settings")
     (tmp_path / "mine.py").write_text(text.replace("text number", "passage"))

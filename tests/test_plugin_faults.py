@@ -1,0 +1,149 @@
+"""Faults of one's own filters, sources, teachers, targets, sets and backends: one line with file and line each.
+
+The classes are those of docs/architecture.md, each with one thing made wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distill.cli import main
+from tests.architecture_page import BLOCKS, named, reranked
+
+COMMANDS = {"faq.py": "pairs", "mine.py": "trace", "short.py": "filter", "brief.py": "dataset", "titled.py": "evaluate"}
+# {file: {fault: (what is replaced, by what, a part of the message)}}
+FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
+    "short.py": {
+        "parameter": ("(self, pair, trace)", "(self, trace)",
+            "`__call__` takes (self, trace); write `def __call__(self, pair, trace)`"),
+        "missing": ("def __call__", "def call", "UnderWords lacks `__call__`; write `def __call__(self, pair, trace)`"),
+        "exception": ("if len(", "if lenn(", "raised NameError: name 'lenn' is not defined"),
+        "return": ("return f", "return True  # ", "filters.UnderWords: returned True for pair"),
+    },
+    "faq.py": {
+        "parameter": ("labels(self, split)", "labels(self)", "`labels` takes (self); write `def labels(self, split)`"),
+        "constructor": ("    def lines", "    def __init__(self): ...\n    def lines",
+            "write `def __init__(self, path)`"),
+        "missing": ("def labels", "def label", "faq.py:Faq: Faq lacks `labels`; write `def labels(self, split)`"),
+        "exception": ("key, answer) for", "kez, answer) for", "raised NameError: name 'kez' is not defined"),
+        "return": ("key, answer) for", "int(key), answer) for", "`passages` yielded ("),
+        "return a text": ("return ((place, key, key, 1)", 'return "x" or (((place, key, key, 1),)',
+            "`labels` yielded 'x'"),
+        "return nothing": ("return ((place, key, question", "((place, key, question", "`queries` returned None; yield"),
+    },
+    "mine.py": {
+        "parameter": ("messages, sampling", "messages",
+            "`ask` takes (self, messages); write `async def ask(self, mess"),
+        "missing": ("def ask", "def aks",
+            "mine.py:Mine: Mine lacks `ask`; write `async def ask(self, messages, sampling)`"),
+        "exception": ("return Reply(", "return Replyy(", "raised NameError: name 'Replyy' is not defined"),
+        "return": ('content="true"', "content=True", "the Reply's content is a bool; return Reply(reasoning, content)"),
+        "finish": ('content="true"', 'content="true", finish_reason="done"',
+            "finish_reason is 'done'; it is one of stop"),
+    },
+    "brief.py": {
+        "parameter": ("(self, reasoning, grade, prompt)", "(self, reasoning)",
+            "takes (self, reasoning); write `def compl"),
+        "constructor": ("    modes", "    def __init__(self, x): ...\n    modes", "`__init__` takes (self, x); write"),
+        "missing": ("def completions", "def completion_",
+            "Brief lacks `completions`; write `def completions(self, reas"),
+        "exception": ("reasoning[:60]", "reasonin[:60]", "raised NameError: name 'reasonin' is not defined"),
+        "no verdict": ('completion("think", reasoning[:60], grade, prompt)', "reasoning",
+            "a text without '</think> false'"),
+        "turned round": ("grade, prompt))]", "1 - grade, prompt))]", "a text without '</think> false'"),
+        "return": ("return [", "return True  # [", "`completions` returned a bool; return [(kind of row, text)]"),
+        "modes": ('("think",)', '("thik",)', "Brief.modes is ('thik',); write a tuple of think, direct"),
+    },
+    "titled.py": {
+        "parameter": ("(self, folder, split, texts, gaps)", "(self, folder)",
+            "`read` takes (self, folder); write `def read("),
+        "missing": ("def read", "def reed", "Titled lacks `read`; write `def read(self, folder, split, texts, gaps)`"),
+        "exception": ("return plain", "return plane", "raised NameError: name 'plane' is not defined"),
+        "return": ("return plain", "plain", "`read` returned None; return a Suite, such as plain(NAME, texts)"),
+        "attribute": ("names = ()", 'names = "x"', "`names` is a str; it is a tuple, such as ("),
+    },
+    "engine.py": {
+        "parameter": ("add(self, task)", "add(self)", "`add` takes (self); write `def add(self, task)`"),
+        "constructor": ("(self, form)", "(self)", "`__init__` takes (self); write `def __init__(self, form)`"),
+        "missing": ("free =", "fre =", "Overlap lacks `free`; write `@property def free(self)`"),
+        "exception": ("words = set(", "words = sett(", "raised NameError: name 'sett' is not defined"),
+        "return": ("return [(task,", "[(task,", "`step` returned None; return [(task, Result(ids, finish, logprobs))]"),
+        "probabilities": ("math.log(share), math.log(1 - share)", "share, 1 - share",
+            "are no logarithms of probabilities"),
+        "number": ("[math.log(share), ", "[math.nan, ", "which are no logarithms of probabilities"),
+        "too few": (", math.log(1 - share)", "", "`step` returned logprobs [-"),
+        "finish": ('"read"', '"done"', "`step` returned finish 'done' for a task with max_new 0"),
+        "no ids": ("Result([],", "Result(None,", "`step` returned ids that are None"),
+        "foreign task": ("[(task, R", "[(__import__('copy').copy(task), R",
+            "a task that it was not given, or twice the same"),
+        "no result": ("return [(task,", "return []  # ", "nothing 1,000,000 times in a row, for 12 tasks"),
+        "no room": ("free = 64", "free = 0", "`free` is 0 while it has no task"),
+    },
+}  # fmt: skip
+CASES = [(file, fault) for file, faults in FAULTS.items() for fault in faults]
+WHEN_READ = [(file, fault) for file, fault in CASES if fault in ("parameter", "constructor", "missing", "attribute")]
+WHEN_READ += [("brief.py", fault) for fault in FAULTS["brief.py"]] + [
+    ("short.py", fault) for fault in FAULTS["short.py"]
+]
+
+
+@pytest.fixture
+def folder(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The finished run's folder, its files afterwards as they were."""
+    monkeypatch.chdir(finished)
+    yield finished
+    for file, code in BLOCKS.items():
+        (finished / file).write_text(code)
+
+
+def spoil(folder: Path, file: str, fault: str) -> str:
+    """Put the fault into the file; what the message says of it."""
+    old, new, said = FAULTS[file][fault]
+    assert BLOCKS[file].count(old) == 1, (old, BLOCKS[file])
+    (folder / file).write_text(BLOCKS[file].replace(old, new))
+    return said
+
+
+def check_line(printed: str, file: str, said: str) -> None:
+    lines = [line for line in printed.splitlines() if line.startswith("distill: ") and "warning" not in line]
+    assert len(lines) == 1 and "Traceback" not in printed, printed
+    assert said in lines[0] and re.search(rf"{file}, line \d+|{file} does not run.*line \d+", lines[0]), lines[0]
+
+
+@pytest.mark.parametrize(("file", "fault"), CASES)
+def test_a_fault_is_one_line(folder: Path, file: str, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = FAULTS[file][fault][2]
+    if file == "mine.py":  # another test's source may have undone its pairs; another name asks anew
+        assert main(["pairs", "run.yaml", "--out", "run"]) == 0
+        capsys.readouterr()
+    spoil(folder, file, fault)
+    if file == "engine.py":
+        code = reranked(folder, "--backend", named(file), "--mode", "direct", "--out", f"{fault}.trec")
+    else:
+        code = main(
+            [COMMANDS[file], "run.yaml", "--out", "run", f"teacher.name={fault if file == 'mine.py' else 'Mine'}"]
+        )
+    assert code == 2
+    check_line(capsys.readouterr().err, file, said)
+
+
+@pytest.mark.parametrize(("file", "fault"), WHEN_READ)
+def test_what_can_be_seen_without_running_is_refused_by_the_dry_run(
+    folder: Path, file: str, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = spoil(folder, file, fault)
+    assert main(["run", "run.yaml", "--out", "run", "--dry-run", f"scoring.backend={named('engine.py')}"]) == 2
+    check_line(capsys.readouterr().err, file, said)
+
+
+@pytest.mark.parametrize("file", list(BLOCKS))
+def test_a_file_that_is_not_there_is_refused_by_the_dry_run(
+    folder: Path, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / file).unlink()
+    assert main(["run", "run.yaml", "--out", "run", "--dry-run", f"scoring.backend={named('engine.py')}"]) == 2
+    assert f"{named(file)}: no such file" in capsys.readouterr().err
