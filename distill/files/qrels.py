@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
 from distill.errors import DataError
+from distill.files.numbers import NO_JUDGEMENTS, SEVERAL, Numbers
 from distill.files.runs import ENCODED, encoder
 from distill.files.text import lines
 from distill.files.values import check_forms, gain_of, plain_name
@@ -21,10 +21,8 @@ _PASSAGES = {"corpus_id", "doc_id", "docid", "docno", "doc", "pid", "passage_id"
 _PLACES = {3: (0, 1, 2), 4: (0, 2, 3)}  # of query, passage and grade; TREC has an iteration after the query
 _FORMS = "a line is query, passage, grade (BEIR) or query, iteration, passage, grade (TREC)"
 
-_NAMED = "or has a header query-id, corpus-id, score above it"
+_NAMED = "or has a header query-id, corpus-id, label above it"
 _LARGEST = 100  # grade in a file of three columns without a header
-_GRADES = 11  # so many whole grades, as from 0 to 10, are a scale; more of them there are ids
-_SCALE = 5  # up to here whole grades may differ in most lines; further ones that do, and are never 0, are ids
 
 
 def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, float]]:
@@ -32,11 +30,10 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
 
     A line is split at its tabs where it has any, else at white space; a header is known by its names, and says the
     order of the columns. Raises DataError with file and line, and for what are no judgements: triples of ids, ranks
-    (seen after the last line), a run with a header, and pandas' index.
+    and scores (seen after the last line), a run with a header, and pandas' index.
     """
-    count, places, name, bare = 0, (0, 0, 0), str(path), False
-    ranks: Counter[str] | None = None  # {query: lines} while three columns without a header could be ranks
-    grades: set[float] = set()  # of three columns without a header
+    count, places, name, named = 0, (0, 0, 0), str(path), ""
+    numbers: Numbers | None = None  # the grades, while they may be something else
     index: set[str] | None = None  # the iterations, while the first of four columns counts the lines
     row = 0
     for number, line in lines(path, needed):
@@ -53,10 +50,12 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
                 raise DataError(
                     f"{where}: a column 'split', which is not read in this format; give each split a file of its own"
                 )
+            named = plain_name(cells[header[2]]) if header else ""
+            if named == "score" or (not header and (count == 3 or cells[1].upper() == "Q0")):
+                numbers = Numbers()
             if header:
                 continue
-            ranks, index = (Counter(), None) if count == 3 else (None, set())
-            bare = count == 3
+            index = None if count == 3 else set()
         if len(cells) != count:
             raise DataError(f"{where}: {len(cells)} columns, and {count} before; {_FORMS}; ids with blanks need tabs")
         query_id, doc_id, grade = (cells[place] for place in places)
@@ -65,23 +64,25 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
         if count == 4 and cells[1] == ENCODED:
             query_id, doc_id = unquote(query_id), unquote(doc_id)
         gain = gain_of(grade, where)
-        if bare:
-            grades.add(gain)
-            bare = not isinstance(gain, float)  # ids are whole
-            if gain > _LARGEST or (bare and len(grades) > _GRADES):
-                raise DataError(f"{where}: {grade} is no grade but looks like an id (of triples?); {_FORMS}, {_NAMED}")
-        if ranks is not None:
-            ranks[query_id] += 1
-            ranks = ranks if gain == ranks[query_id] else None
+        if numbers is not None:
+            numbers.add(query_id, gain)
+            if not named and (gain > _LARGEST or len(numbers.values) > SEVERAL):
+                raise DataError(
+                    f"{where}: {grade} is no grade but looks like an id (of triples?) or a score; {_FORMS}, {_NAMED}"
+                )
         if index is not None:
             index.add(cells[1])
             index = index if query_id == str(row) else None
         row += 1
         yield where, query_id, doc_id, gain
-    if ranks and max(ranks.values()) > 1:
-        raise DataError(f"{name}: the third column looks like ranks (1, 2, 3 ... in each query); {_FORMS}, {_NAMED}")
-    if bare and row > 1 and 0 not in grades and max(grades) > _SCALE and len(grades) > row / 2:
-        raise DataError(f"{name}: the third column looks like ids (of triples?), not grades; {_FORMS}, {_NAMED}")
+    if numbers and numbers.are_no_grades and named:
+        raise DataError(f"{name}: score {NO_JUDGEMENTS}; where it holds grades, call it label")
+    if numbers and numbers.are_no_grades:
+        raise DataError(
+            f"{name}: the last column looks like ids (of triples?), not grades, or like scores; {_FORMS}, {_NAMED}"
+        )
+    if numbers and numbers.are_ranks and not named:
+        raise DataError(f"{name}: the last column looks like ranks (1, 2, 3 ... in each query); {_FORMS}, {_NAMED}")
     if index and row > 1 and len(index) > 1:
         raise DataError(f"{name}: the first column looks like pandas' index; write index=False; {_FORMS}, {_NAMED}")
 
@@ -141,5 +142,7 @@ def _header(cells: list[str], where: str) -> tuple[int, int, int] | None:
     if -1 in places:
         raise DataError(f"{where}: a header of {', '.join(cells)}; name the columns query-id, corpus-id and score")
     if "rank" in names and names[places[2]] == "score":
-        raise DataError(f"{where}: a header with rank and score is a run's; where score is a grade, name it label")
+        raise DataError(
+            f"{where}: a header with rank and score is a run's, not judgements; where score is a grade, call it label"
+        )
     return places[0], places[1], places[2]

@@ -67,6 +67,10 @@ def test_trec_and_beir_judgements_read_alike(tmp_path: Path) -> None:
         ("q d 1\nq d 2\n", "q.tsv:2: the pair 'q', 'd' is judged twice"),
         ("", "q.tsv: is empty"),
         ("other d 1\n", "run.trec: has none of the queries"),
+        ("q d 2\nq e 1\nr d 1\n", "the last column looks like ranks"),
+        ("".join(f"q d{i} 0.{i}\n" for i in range(1, 30)), "q.tsv:13: 0.13 is no grade but looks like an id"),
+        ("qid did score\n", "a header of qid, did, score; name the columns"),
+        ("qid\tdocid\tscore\n" + "".join(f"q\td{i}\t0.{i}\n" for i in range(1, 30)), "score looks like a run's"),
         ("q d 1\n", r"nan.trec:1: the score 'nan' is not a number"),
     ],
 )

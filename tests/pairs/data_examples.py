@@ -289,7 +289,9 @@ EXAMPLES: dict[str, list[Example]] = {
         trec("qrels.txt:1: a column 'split', which is not read", {"qrels.txt": "query-id\tcorpus-id\tscore\tsplit\nq1\td1\t1\ttest\n"}),
         trec("is judged twice", {"qrels.txt": "q1 0 d1 1\nq1 0 d1 0\n"}),
         trec("7187158 is no grade but looks like an id", {"qrels.txt": "q1\td1\t7187158\nq2\td2\t8841\n"}),
-        trec("looks like ranks", {"qrels.txt": "q1\td1\t1\nq1\td3\t2\nq2\td2\t1\n"}),
+        *(trec("looks like ranks", {"qrels.txt": run.replace(" ", "\t")}) for run in (
+            "q1 d1 1\nq1 d3 2\nq2 d2 1\n", "q1 d3 2\nq1 d1 1\nq2 d2 1\n", "q1 Q0 d3 2\nq1 Q0 d1 1\nq2 Q0 d2 1\n")),
+        trec("score looks like a run's, not judgements", {"qrels.txt": "qid\tdocid\tscore\nq1\td1\t12\nq2\td2\t9\n"}),
         trec({("apple harvest", APPLES): 1, ("apple harvest", BRIDGE): 2},
              {"qrels.txt": "qid\tdocid\tlabel\nq1\td1\t1\nq1\td3\t2\n"}),
         trec("a header with rank and score is a run's", {"qrels.txt": "qid\tdocid\trank\tscore\nq1\td1\t1\t12\n"}),
@@ -381,6 +383,9 @@ EXAMPLES: dict[str, list[Example]] = {
         Example({**THREE, "q.tsv": "id\ttext\tsplit\nq1\tapple harvest\ttrain\nq2\tnight train\ttest\n",
                  "r.csv": "qid,pid,rel\nq1,d1,1\nq2,d2,1\n"},
                 {"source": "table", "files": NAMES}, "q.tsv:2: the queries have a column 'split' and the qrels have none"),
+        three("score looks like a run's, not judgements", "query_id,doc_id,score\nq1,d1,12\nq2,d2,9\n"),
+        three("score next to rank looks like a run's, not judgements", "query_id,doc_id,rank,score\nq1,d1,1,12\n"),
+        three({("apple harvest", APPLES): 12, ("night train", TRAIN): 9}, "query_id,doc_id,score\nq1,d1,12\nq2,d2,9\n", columns={"label": "score"}),
         three("no column of labels", "query-id,corpus-id\nq1,d1\n"),
         three("pairs.ids: text is for one table", "query-id,corpus-id,score\nq1,d1,1\n", ids="text"),
     ],
@@ -465,6 +470,9 @@ EXAMPLES: dict[str, list[Example]] = {
                                (None, None), (float("nan"), None), ("", None), ("nan", None), (3, 3))),
         *(table(f"t.jsonl:1: the label {shown!r} is not an integer", "t.jsonl", labelled(label))
           for label, shown in ((0.5, "0.5"), ("yes", "yes"), ("1,0", "1,0"), (10**12, "1000000000000"))),
+        *(table(f"{name!r} may be one, though it looks like a run's, not judgements", "t.csv", f"query,passage,rank,{name}\na,{APPLES},1,12\n")
+          for name in ("score", "bm25_score", "similarity")),
+        table({("a", APPLES): 2}, "t.csv", f"query,passage,score\na,{APPLES},2\n", columns={"label": "score"}),
         table("the label '{'grade': 1}' is not an integer".replace("'{", '"{').replace("}'", '}"'), "t.jsonl",
               labelled({"grade": 1})),
     ],

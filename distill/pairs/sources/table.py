@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import ConfigError, DataError
+from distill.files.numbers import NO_JUDGEMENTS, Numbers
 from distill.files.rows import Row, rows, split_files, table_files
 from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, nearest, plain_name, text_of
@@ -29,7 +30,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "query": ("query", "question", "query_text"),
     "passage": ("passage", "document", "doc", "text", "contents", "body"),
     "title": ("title",),
-    "label": ("label", "relevance", "rel", "grade", "score"),
+    "label": ("label", "relevance", "rel", "grade"),
     "query_id": ("query_id", "qid"),
     "doc_id": ("doc_id", "corpus_id", "docid", "docno", "passage_id", "pid"),
     "instruction": ("instruction",),
@@ -39,9 +40,12 @@ USUAL: dict[str, tuple[str, ...]] = {
     "position": ("position", "rank", "avg_position", "average_position", "pos"),
 }
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
+_SCORE = "score"  # the labels of BEIR's qrels; in a table of pairs it is a run's as often
+_SCORES = (_SCORE, "scores", "similarity", "bm25")
 _LIKE_LABELS = {  # words in the names of columns that hold labels or clicks
     *("label", "labels", "lable", "rel", "relevance", "relevancy", "relevant", "relevanz", "grade", "grades"),
     *("rating", "ratings", "gold", "qrel", "qrels", "judgement", "judgment", "click", "clicked", "clicks", "ctr"),
+    *_SCORES,
 }
 
 
@@ -150,6 +154,7 @@ class Table(Source):
             return
         odd = self._check_label_column(first[1], first[0])
         named, clicked, reference = False, False, first[1]
+        numbers = Numbers() if self._by_score(first[1]) else None
         count = 0
         for where, row in rows:
             said = self._value(row, "label")
@@ -163,7 +168,12 @@ class Table(Source):
             clicked = clicked or not is_missing(self._value(row, "clicks"))
             if not self._one and self._column(row, "label") is None:
                 raise DataError(f"{where}: no column of labels; name it in columns.label. It has {keys(row)}")
-            yield where, query_id, doc_id, None if is_no_label(said) else gain_of(said, where)
+            gain = None if is_no_label(said) else gain_of(said, where)
+            if numbers is not None and gain is not None:
+                numbers.add(query_id, gain)
+            yield where, query_id, doc_id, gain
+        if numbers and numbers.are_no_grades:
+            raise DataError(f"{self.name}: score {NO_JUDGEMENTS}; where it holds grades, name columns.label")
         if clicked and not named:
             raise DataError(
                 f"{self.name}: no row has a label, and there are clicks; take the column of labels out, "
@@ -173,14 +183,19 @@ class Table(Source):
             self.counts[f"pairs, all of them without a label (columns: {keys(first[1])})"] = count
 
     def _check_label_column(self, row: Row, where: str) -> dict[tuple[str, ...], None]:
-        """The columns that are checked so far. Raises DataError where a column that is not known seems to be labels."""
+        """The columns that are checked so far. Raises DataError where a column that is not known seems to be labels, or
+        where the labels are a run's scores.
+        """
+        if self._by_score(row) and "rank" in map(plain_name, row):
+            raise DataError(f"{where}: score next to rank {NO_JUDGEMENTS}; where it holds grades, name columns.label")
         if self._one and not self._unlabelled and self._column(row, "label") is None:
             known = {self._column(row, what) for what in USUAL}
             like = [name for name in row if name not in known and _LIKE_LABELS & set(_words(name))]
             if like:
+                score = f", though it {NO_JUDGEMENTS}" if set(_SCORES) & set(_words(like[0])) else ""
                 raise DataError(
-                    f"{where}: no column of labels is known, and {like[0]!r} may be one; name it in columns.label or "
-                    f"columns.clicks, or rename it for pairs without labels. It has {keys(row)}"
+                    f"{where}: no column of labels is known, and {like[0]!r} may be one{score}; name it in "
+                    f"columns.label or columns.clicks, or take it out for pairs without labels. It has {keys(row)}"
                 )
         return {tuple(row): None}
 
@@ -201,12 +216,18 @@ class Table(Source):
     def _has_clicks(self, row: Row) -> bool:
         """Whether the labels are to be made of clicks: there are some, and no column of labels."""
         label = self._column(row, "label")
-        judged = label is not None and label.strip().lower() != "score" and "clicks" not in self._columns
+        judged = label is not None and plain_name(label) != _SCORE and "clicks" not in self._columns
         if judged or "label" in self._columns or self._column(row, "clicks") is None:
             return False
-        if "clicks" not in self._columns and label is not None:
-            raise DataError(f"{self.name}: has columns of clicks and {label!r}; name columns.clicks or columns.label")
+        score = next((name for name in row if plain_name(name) == _SCORE), None)
+        if "clicks" not in self._columns and score is not None:
+            raise DataError(f"{self.name}: has columns of clicks and {score!r}; name columns.clicks or columns.label")
         return True
+
+    def _by_score(self, row: Row) -> bool:
+        """Whether the labels are in a column `score` that the settings do not name: BEIR's, or a run's."""
+        label = self._column(row, "label")
+        return label is not None and plain_name(label) == _SCORE and "label" not in self._columns
 
     def _click_rows(self, rows: Iterator[tuple[str, Row]]) -> Iterator[ClickRow]:
         for where, row in rows:
@@ -327,8 +348,8 @@ class Table(Source):
                 if not usual:
                     near = nearest(named, row)
                     raise DataError(f"{self.name}: no column {named!r} (columns.{what}){near}; it has {keys(row)}")
-            if what == "label" and len(usual) > 1 and plain_name(usual[-1]) == "score":
-                usual.pop()  # a search engine's, with the grade
+            if what == "label" and not usual and not self._one:
+                usual = [name for name in row if plain_name(name) == _SCORE]
             if len(usual) > 1:
                 raise DataError(
                     f"{self.name}: {' and '.join(map(repr, usual))} may both be the {what}; name one in columns.{what}"
