@@ -70,6 +70,9 @@ class EvaluationSettings(Settings):
     modes: dict[str, list[str]] = Field(
         {}, description="by student, how it is asked: think, direct, verdict_first, budget:N, adaptive"
     )
+    systems: list[str] | None = Field(
+        None, min_length=1, description="only these are judged: untrained, a student, or STUDENT.MODE (default: all)"
+    )
     calibrate_on: str | None = Field(None, description="the set on which scores are calibrated and adaptive is set up")
     calibration: Literal["temperature", "platt", "isotonic"] = "platt"
     calibration_instructions: list[str] = Field(

@@ -60,8 +60,10 @@ def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
 
 def check_settings(run: Run) -> None:
     """Raise ConfigError for settings that contradict each other, and for measures that cannot be computed."""
+    from distill.pipeline.modes import check_systems
     from distill.statistics.measures import parse_measures
 
+    check_systems(run)
     if run.config.pairs.example:
         from distill.example.world import WorldSettings
 

@@ -46,12 +46,14 @@ def _inputs(run: Run) -> Counts:
 
 
 def systems(run: Run) -> dict[str, tuple[str, str]]:
-    """{system: (model, mode)} of every student that is evaluated, the untrained one first.
+    """{system: (model, mode)} of all that `evaluation.systems` does not leave out, the untrained one first.
 
     The untrained model answers directly: what it would write before an answer says nothing, at great length.
     """
-    base = base_of(run)
-    found = {"untrained": (str(run.students / "untrained") if base == "scratch" else base, "direct")}
+    base, only = base_of(run), run.config.evaluation.systems
+    found = {}
+    if only is None or "untrained" in only:
+        found["untrained"] = (str(run.students / "untrained") if base == "scratch" else base, "direct")
     for student in run.config.sft.targets:
         folder = str(run.students / student.name)
         found |= {system: (folder, mode) for system, mode in modes.modes_of(run, student).items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill import store
+from distill.errors import ConfigError
 from distill.evaluation.settings import SetSettings
 from distill.files.qrels import Qrels
 from distill.pipeline import scoring
@@ -25,7 +26,13 @@ Judged = Mapping[str, Sequence[Judgement]]
 
 
 def modes_of(run: Run, student: StudentSettings) -> dict[str, str]:
-    """{system: mode} of one student: those of the configuration, else its target's."""
+    """{system: mode} of one student that are judged: those of the configuration, else its target's."""
+    only = run.config.evaluation.systems
+    return {system: mode for system, mode in all_modes(run, student).items() if only is None or system in only}
+
+
+def all_modes(run: Run, student: StudentSettings) -> dict[str, str]:
+    """{system: mode} of one student, whether `evaluation.systems` leaves it out or not."""
     from sft.targets import target_of
 
     wanted = run.config.evaluation.modes.get(student.name)
@@ -33,6 +40,21 @@ def modes_of(run: Run, student: StudentSettings) -> dict[str, str]:
         return {f"{student.name}.{mode.replace(':', '_')}": mode for mode in wanted}
     modes = target_of(student.target).modes
     return {student.name if len(modes) == 1 else f"{student.name}.{mode}": mode for mode in modes}
+
+
+def check_systems(run: Run) -> None:
+    """Raise ConfigError where `evaluation.systems` names no system, or adaptive without those that it is set up by."""
+    only = run.config.evaluation.systems or ()
+    known = ["untrained", *(name for student in run.config.sft.targets for name in all_modes(run, student))]
+    for name in only:
+        if name not in known:
+            raise ConfigError(f"evaluation.systems: {name!r} is none of {', '.join(known)}")
+    for student in run.config.sft.targets:
+        kept = set(modes_of(run, student).values())
+        if "adaptive" in kept and not {"think", "direct"} <= kept:
+            raise ConfigError(
+                f"evaluation.systems: {student.name}.adaptive is set up by think and direct; name them too"
+            )
 
 
 def in_order(run: Run) -> list[SetSettings]:
@@ -56,6 +78,8 @@ def calibrate(run: Run, judged: Judged, qrels: Qrels, relevant_from: int) -> dic
     for student in run.config.sft.targets:
         of = modes_of(run, student)
         mine = {mode: judged[system] for system, mode in of.items() if system in judged}
+        if not mine:
+            continue  # evaluation.systems leaves it out
         path = run.students / student.name / FILE
         path.unlink(missing_ok=True)  # one of earlier answers must not outlive them
         try:

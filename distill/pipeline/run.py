@@ -27,6 +27,7 @@ LATER: dict[str, Json] = {
     "self_retrieval": False,
     "missing": MISSING,
     "ids": "given",
+    "systems": None,
     "clicks": ClickSettings().model_dump(mode="json"),
 }
 SECRETS = "keys are named by their environment variable and never written"

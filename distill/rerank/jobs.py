@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,7 @@ from distill.records import Judgement, Pair, digest
 from distill.rerank.backends import BACKENDS, backend_name, backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
 from distill.rerank.calibration import FILE, read
-from distill.rerank.settings import ScoringSettings
+from distill.rerank.settings import Dtype, ScoringSettings
 from distill.rerank.student_format import Long, reasoning_bound
 from distill.texts import clean_text
 
@@ -58,14 +59,21 @@ class Student:
         return backend_name(self.scoring.backend, self.scoring.base_url)
 
     def resolved(self) -> Student:
-        """The student with backend and dtype as this machine has them, and its own bound where none is given."""
-        changes = {"backend": self.backend}
-        if self.backend == "transformers" and self.scoring.dtype == "auto":
-            from distill.rerank.backends.loading import device_of, dtype_of
+        """The student with backend and dtype as this machine, or the cluster, has them; its own bound without one."""
+        from distill.rerank.backends.loading import device_of, dtype_of
+        from distill.rerank.ray_workers import gpus_of_cluster
 
-            changes["dtype"] = dtype_of(self.model, device_of(self.device).type)
+        remote = self.device is None and gpus_of_cluster() > 0
+        backend, dtype = self.backend, self.scoring.dtype
+        if remote and backend == "transformers" and self.scoring.backend == "auto" and find_spec("vllm"):
+            backend = "vllm"
+        if is_external(backend):
+            backend = os.path.abspath(backend)  # an actor works in another folder
+        if backend == "transformers":
+            dtype = cast("Dtype", dtype_of(self.model, "cuda" if remote else device_of(self.device).type, dtype))
         bound = self.max_new_tokens or reasoning_bound(self.model)
-        return replace(self, max_new_tokens=bound, scoring=self.scoring.model_copy(update=changes))
+        scoring = self.scoring.model_copy(update={"backend": backend, "dtype": dtype})
+        return replace(self, max_new_tokens=bound, scoring=scoring)
 
     def start(self) -> Backend:
         """Its engine, ready for tasks. Raises InputError where it cannot be run."""

@@ -8,6 +8,7 @@ its pairs go to the others. Pairs are handed out a few at a time, to whichever w
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +23,14 @@ from distill.rerank.backends import BACKENDS
 from distill.rerank.jobs import Job, Judged, Student, job_of, weights_by_time
 from distill.rerank.journal import Journal, old_name
 from distill.rerank.progress import Progress
+from distill.rerank.ray_workers import on_the_cluster
 from distill.rerank.reranker import alike, failed_text
 from distill.rerank.workers import Handle, Here, Report, on_this_machine
 from distill.weights import check_files
 
 CHUNK = 64  # pairs handed to a worker together, of like length or of the same queries
 FEW = 256  # so few pairs are judged in this process: another takes seconds to start
-SHOW_S = 5.0
+SHOW_S, LOOK_S = 5.0, 10.0
 DEATHS_IN_A_ROW = 3
 
 
@@ -166,10 +168,13 @@ class Scorer:
         calls: dict[Future[Report], int] = {}
         deaths = 0
         try:
-            while calls or queue:
+            while any(work.left for work in self._jobs):
                 for number in set(range(count)) - set(calls.values()) if queue else ():
                     calls[self._workers[number].exchange(None, ())] = number
-                for call in wait(calls, return_when=FIRST_COMPLETED).done:
+                ready = wait(calls, timeout=LOOK_S, return_when=FIRST_COMPLETED).done
+                if not ready:
+                    self._workers[0].check()
+                for call in ready:
                     number = calls.pop(call)
                     try:
                         report = call.result()
@@ -281,7 +286,11 @@ class Scorer:
         if self._workers and (few or not isinstance(self._workers[0], Here)):
             return
         self._end_workers()
-        self._workers = [Here()] if few else [*on_this_machine(student, math.ceil(pairs / CHUNK))]
+        most = math.ceil(pairs / CHUNK)
+        if student.backend != "openai" and os.environ.get("RAY_ADDRESS"):
+            self._workers = [*on_the_cluster(student, most)]
+        else:
+            self._workers = [Here()] if few else [*on_this_machine(student, most)]
 
     def _end_workers(self) -> None:
         for worker in self._workers:

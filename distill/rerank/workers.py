@@ -127,6 +127,9 @@ class Handle(Protocol):
     def close(self) -> None:
         """End it."""
 
+    def check(self) -> None:
+        """Raise Stopped where it can never answer."""
+
 
 class Here:
     """A worker in this process, for few pairs and for a server's student."""
@@ -151,6 +154,9 @@ class Here:
         """Give the student's memory back."""
         self._worker.close()
 
+    def check(self) -> None:
+        """This process is there."""
+
 
 class Process:
     """A worker in a process of this machine, which ends with this one; `gpus` are those that it sees."""
@@ -172,6 +178,9 @@ class Process:
     def close(self) -> None:
         """Let it end after what it does now."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def check(self) -> None:
+        """A process that is gone says so by its future."""
 
 
 _worker = Worker()
