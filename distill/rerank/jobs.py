@@ -68,6 +68,7 @@ class Student:
         if remote and backend == "transformers" and self.scoring.backend == "auto" and find_spec("vllm"):
             backend = "vllm"
         if is_external(backend):
+            BACKENDS.load(backend)  # refused by the name that was given
             backend = os.path.abspath(backend)  # an actor works in another folder
         if backend == "transformers":
             dtype = cast("Dtype", dtype_of(self.model, "cuda" if remote else device_of(self.device).type, dtype))
@@ -175,7 +176,6 @@ def backend_identity(scoring: ScoringSettings) -> str | dict[str, str]:
     name = scoring.backend
     if not is_external(name):
         return backend_name(name, scoring.base_url)
-    BACKENDS.load(name)  # refused with a clear line where there is no such file or class
     return {"class": Path(name).name, "sha256": external_hash(name, Path())}
 
 
