@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BANDS, ROWS = 14, 8  # a pair of texts of similarity s meets in a band with 1 - (1 - s^8)^14: 0.92 at 0.8, 0.21 at 0.55
 CHUNK = 5000
@@ -51,12 +55,12 @@ class _Hashes(dict[str, int]):
         return value
 
 
-def _signatures(texts: Iterable[str]) -> Any:
+def _signatures(texts: Iterable[str]) -> NDArray[np.uint32]:
     """(texts, 112) uint32. Texts shorter than a 5-gram are one shingle; empty ones are never alike."""
     import numpy as np
 
     hashes = _Hashes()
-    parts: list[Any] = []
+    parts: list[NDArray[np.uint32]] = []
     rows = iter(texts)
     done = 0
     while chunk := list(islice(rows, CHUNK)):
@@ -71,7 +75,7 @@ def _signatures(texts: Iterable[str]) -> Any:
     return np.concatenate(parts) if parts else np.empty((0, BANDS * ROWS), np.uint32)
 
 
-def _digests(words: list[list[int]]) -> Any:
+def _digests(words: list[list[int]]) -> NDArray[np.uint32]:
     """MinHash of each text's 5-grams; a 5-gram's hash is a polynomial of its words', modulo 2^64."""
     import numpy as np
     from rensa import RMinHash

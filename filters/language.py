@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -58,7 +57,7 @@ class Language(RowFilter):
 
     @field_validator("expect", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _listed(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from distill.errors import DistillError
+from sft.job import TrainingJob
 from sft.validation import collapse
 
 COMPLETE = "complete"  # the file that is written last into a checkpoint
@@ -45,7 +46,7 @@ class Diverging:
 class ProgressCallback(TrainerCallback):
     """Lines for log.jsonl, a mark on whole checkpoints, and an end to a run that cannot come to anything."""
 
-    def __init__(self, job: dict[str, Any], say: Callable[[dict[str, Any]], None], relevant_share: float) -> None:
+    def __init__(self, job: TrainingJob, say: Callable[[dict[str, Any]], None], relevant_share: float) -> None:
         self.name, self.target, self.say = job["name"], job["target"], say
         self.relevant_share = relevant_share
         self.started = self.at = time.monotonic()

@@ -35,20 +35,15 @@ def check_training(settings: SftSettings, seed: int, out: Path) -> None:
     from sft.train import training_arguments
 
     try:
-        arguments = training_arguments({"name": settings.targets[0].name, "seed": seed}, settings, out / "check")
+        arguments = training_arguments(settings, out / "check", settings.targets[0].name, seed)
         module: Any = torch.nn.Linear(1, 1)
         if settings.optimizer == "trl":
             kind, values = Trainer.get_optimizer_cls_and_kwargs(arguments, module)
             optimizer = kind(module.parameters(), **{k: v for k, v in values.items() if k != "optimizer_dict"})
         else:
             optimizer = torch.optim.SGD(module.parameters(), 0.1)
-        get_scheduler(
-            arguments.lr_scheduler_type,
-            optimizer,
-            1,
-            10,
-            scheduler_specific_kwargs=dict(arguments.lr_scheduler_kwargs or {}),
-        )
+        schedule: Any = arguments.lr_scheduler_kwargs or {}
+        get_scheduler(arguments.lr_scheduler_type, optimizer, 1, 10, scheduler_specific_kwargs=dict(schedule))
         get_reporting_integration_callbacks(arguments.report_to)  # raises ValueError for a name that is none
         if arguments.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
             raise ImportError(

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distill.disk import disk_fault
 from distill.errors import DistillError, InputError, last_line, of_exit_code
 from distill.ray_cluster import connect
 from distill.store import read_json, write_json
 from sft.faults import LESS_MEMORY, is_about_memory, training_fault
+from sft.job import TrainingJob
 from sft.settings import RaySettings
 from sft.train import train
 
 EVENTS, RESULT = "events.jsonl", "worker.json"
 
 
-def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
+def train_on_ray(job: TrainingJob) -> dict[str, Any]:
     """`sft.train.train`'s result, made by `ray.workers` workers; their lines are printed as a single process would.
 
     Joins the cluster of RAY_ADDRESS, else starts Ray on this machine. Raises what the workers raised on purpose, and
@@ -44,7 +46,7 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
         gpus = float(ray.cluster_resources().get("GPU", 0) > 0)  # type: ignore[no-untyped-call]
     resources = {"CPU": settings.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
     trainer = TorchTrainer(
-        _worker,
+        cast("Callable[[dict[str, Any]], None]", _worker),
         train_loop_config={**job, "events": str(out / EVENTS)},
         torch_config=TorchConfig(backend="nccl" if gpus and torch.cuda.is_available() else "gloo"),
         scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=bool(gpus), resources_per_worker=resources),
@@ -79,7 +81,7 @@ def train_on_ray(job: dict[str, Any]) -> dict[str, Any]:
     return dict(result)
 
 
-def _worker(job: dict[str, Any]) -> None:
+def _worker(job: TrainingJob) -> None:
     """What each worker does; an error meant for the user is a result, not a failure to be tried again."""
     import ray.train
 

@@ -203,7 +203,8 @@ class SftSettings(Settings):
                 raise ValueError(f"{name} cannot be set here: {OWN[name]}")
             if name not in TRL_FIELDS:
                 near = difflib.get_close_matches(name, TRL_FIELDS, n=1, cutoff=0.5)
-                raise ValueError(f"{name} is not a name of TRL's SFTConfig; {_hint(near, ())}")
+                hint = f"did you mean {near[0]!r}?" if near else "see the TRL documentation"
+                raise ValueError(f"{name} is not a name of TRL's SFTConfig; {hint}")
             checked[name] = _typed(name, TRL_FIELDS[name], value)
         return checked
 
@@ -226,12 +227,6 @@ class SftSettings(Settings):
         if self.base == "scratch" and self.think_tokens == "text":
             raise ValueError("base: scratch makes its own tokenizer, with added tokens; leave think_tokens out")
         return self
-
-
-def _hint(near: list[str], known: tuple[str, ...]) -> str:
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(known)}" if known else "see the TRL documentation"
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:

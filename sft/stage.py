@@ -14,6 +14,7 @@ from distill.errors import DistillError
 from distill.processes import cores
 from distill.store import read_json, read_manifest, stage_fingerprint, write_json, write_manifest
 from sft.examples import DEV, LENGTHS
+from sft.job import TrainingJob
 from sft.processes import Notify, TrainingProcesses
 from sft.settings import SftSettings, StudentSettings
 
@@ -164,7 +165,7 @@ class _Stage:
             training = before["training"]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)
-        job = {
+        job: TrainingJob = {
             "name": student.name,
             "target": student.target,
             "base": base,

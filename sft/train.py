@@ -8,16 +8,20 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, DataError, DistillError
 from distill.prompts import PROMPTS
 from distill.records import Example, Pair
 from distill.store import read_json, read_rows, write_json
+from sft.job import TrainingJob
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
 from sft.targets import target_of
 from sft.tokens import MANY_LEFT_OUT, Encoded, encode, left_out_text, token_weights
+
+if TYPE_CHECKING:
+    from trl import SFTConfig
 
 # What the trainer does where the configuration says nothing: TRL's own defaults, except where a reason is given.
 DEFAULTS: dict[str, Any] = {
@@ -36,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
 CPU_DEFAULTS: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 
 
-def train(job: dict[str, Any]) -> dict[str, Any]:
+def train(job: TrainingJob) -> dict[str, Any]:
     """Train the student that the job describes, into `job["out"]`; returns what goes into metrics.json.
 
     Resumes from the newest checkpoint there. Raises DataError where nothing is left to train on, DistillError where
@@ -66,7 +70,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     if not encoded:
         reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
-    config = training_arguments(job, settings, out)
+    config = training_arguments(settings, out, job["name"], job["seed"], job.get("training"))
     progress = ProgressCallback(job, say, _relevant_share(rows, settings.prompt))
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, progress)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
@@ -118,7 +122,7 @@ def _first() -> bool:
     return not ranked or torch.distributed.get_rank() == 0
 
 
-def _longest(job: dict[str, Any], encoded: Sequence[Encoded]) -> dict[str, int]:
+def _longest(job: TrainingJob, encoded: Sequence[Encoded]) -> dict[str, int]:
     """`longest_trace`: tokens of the longest completion with a reasoning that was trained on, by which students'
     reasoning is bounded where nothing else is asked for; {} for a target without reasoning."""
     if not any(target_of(job["target"]).rows_with_reasoning()):
@@ -133,8 +137,10 @@ def _relevant_share(rows: Sequence[Example], prompt: str) -> float:
     return sum(end in words for end in ends) / max(1, len(ends))
 
 
-def training_arguments(job: dict[str, Any], settings: SftSettings, out: Path) -> Any:
-    """TRL's configuration of a job (`name`, `seed`, perhaps `training`). Raises ConfigError for a missing tracker."""
+def training_arguments(
+    settings: SftSettings, out: Path, name: str, seed: int, training: dict[str, Any] | None = None
+) -> SFTConfig:
+    """TRL's configuration of the student `name`, `training` on top. Raises ConfigError for a missing tracker."""
     import torch
     from trl import SFTConfig
 
@@ -142,13 +148,13 @@ def training_arguments(job: dict[str, Any], settings: SftSettings, out: Path) ->
         **DEFAULTS,
         **({} if torch.cuda.is_available() else CPU_DEFAULTS),
         **settings.training,
-        **job.get("training", {}),
+        **(training or {}),
     }
     arguments.pop("model_init_kwargs", None)
     _check_reporters(arguments["report_to"])
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out / "tensorboard"))  # else it goes with the checkpoints
     os.environ.setdefault("WANDB_DIR", str(out))  # else into the folder that the command was called in
-    arguments.setdefault("run_name", job["name"])
+    arguments.setdefault("run_name", name)
     if settings.dev is not None:
         every = min(settings.dev.every, 0.99999)  # 1 would be every step; a share just below it is the last one
         arguments |= {
@@ -161,8 +167,8 @@ def training_arguments(job: dict[str, Any], settings: SftSettings, out: Path) ->
     return SFTConfig(
         output_dir=str(out / "checkpoints"),
         max_length=settings.pack_length or settings.max_length,
-        seed=job["seed"],
-        data_seed=job["seed"],
+        seed=seed,
+        data_seed=seed,
         remove_unused_columns=True,
         **arguments,
     )
@@ -193,7 +199,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def _trainer(
-    job: dict[str, Any],
+    job: TrainingJob,
     settings: SftSettings,
     config: Any,
     model: Any,
@@ -232,7 +238,7 @@ def _trainer(
     return trainer
 
 
-def _order(job: dict[str, Any], settings: SftSettings, encoded: list[Encoded]) -> list[int]:
+def _order(job: TrainingJob, settings: SftSettings, encoded: list[Encoded]) -> list[int]:
     """The lengths by which rows are put into batches; the pairs' own, which all targets share, where they are known."""
     if settings.order_by == "prompt":
         return [row.prompt_tokens for row in encoded]

@@ -15,6 +15,7 @@ from distill.errors import DistillError
 from distill.processes import die_with_parent
 from distill.store import write_json
 from sft.faults import training_fault
+from sft.job import TrainingJob
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
     path = sys.stdin.readline().strip()
     if not path:
         return 0
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
+    job: TrainingJob = json.loads(Path(path).read_text(encoding="utf-8"))
     out = Path(job["out"])
     try:
         if job["settings"].get("ray"):
