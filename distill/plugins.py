@@ -293,7 +293,7 @@ def _classes(module: ModuleType) -> list[type]:
 
 def _run_file(name: str, path: Path) -> ModuleType:
     try:
-        return run_file(path.resolve(), external_hash(name, path.parent))
+        return run_file(path.resolve(), external_hash(f"{path.name}:", path.parent))
     except (Exception, SystemExit) as error:
         raise _does_not_run(name, path, error) from None
 

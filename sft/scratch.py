@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from distill.errors import ConfigError
 from distill.prompts import END_THINK, FALSE, THINK, TRUE, word_ids
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def train_tokenizer(
     """A byte-level BPE tokenizer trained on `texts`, with `tags` as ordinary added tokens.
 
     Every text can be encoded, since all bytes are in the vocabulary. The `verdicts` become
-    single tokens whatever the texts hold. Raises ValueError where `vocab_size` leaves no room.
+    single tokens where `vocab_size` leaves room for them; else raises ValueError.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -92,7 +93,10 @@ def train_tokenizer(
         tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT, clean_up_tokenization_spaces=False
     )
     if END_THINK in tags:  # else whoever adds them checks (`distill.prompts.verdict_ids`)
-        word_ids(fast, verdicts)
+        try:
+            word_ids(fast, verdicts)
+        except ValueError as error:
+            raise ConfigError(f"sft.scratch.vocab_size {vocab_size} is too small for these texts ({error})") from None
     return fast
 
 

@@ -83,6 +83,9 @@ def test_an_external_one_is_run_as_it_is_now(package: Path, tmp_path: Path) -> N
     (tmp_path / "own.py").write_text(SQUARE)
     assert SHAPES.load("own.py:Square", tmp_path)().area() == 4
     assert SHAPES.load("own.py:Square", tmp_path) is SHAPES.load("own.py:Square", tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "own.py").write_text(SQUARE)
+    assert SHAPES.load("below/own.py:Square", tmp_path)().area() == 4
     (tmp_path / "own.py").write_text(SQUARE.replace("= 2", "= 5"))  # the same size within the same second
     assert SHAPES.load("own.py:Square", tmp_path)().area() == 25
     assert external_files(["big_square", "own.py:Square", "own.py:Other"], tmp_path) == [tmp_path / "own.py"]
