@@ -178,6 +178,14 @@ def folder(outcome: Pairs | str, split: str = "train", **files: str | bytes) -> 
     return Example(given, {"source": "table", "path": "t", "split": split}, outcome)
 
 
+def hub(outcome: Pairs | str, split: str = "train", files: dict[str, str] | None = None, **more: str) -> Example:
+    given: Files = {f"data/{name}": text for name, text in (files or {}).items()}
+    return Example(given, {"source": "huggingface", "path": "data", "split": split, **more}, outcome)
+
+
+HEAD = "query,passage,label\n"
+CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: first.csv}\n  - {split: test, path: second.csv}\n"
+NAMES_OF_CLASSES = "---\ndataset_info:\n  features:\n  - {name: query, dtype: string}\n  - {name: passage, dtype: string}\n  - name: label\n    dtype: {class_label: {names: {'0': '1', '1': '0'}}}\n---\n"
 HARVEST: Pairs = {("apple harvest", APPLES): 1}
 CSV = f'query,passage,label\napple harvest,{APPLES},1\nnight train,"The train\nleaves, at ten.",0\n'
 WITH_NEWLINE: Pairs = {("apple harvest", APPLES): 1, ("night train", "The train\nleaves, at ten."): 0}
@@ -450,6 +458,24 @@ EXAMPLES: dict[str, list[Example]] = {
                 "no split 'train'; there are test"),
         Example({"saved": saved(a=[ROWS[0]], b=[ROWS[1]])},
                 {"source": "huggingface", "path": "saved", "split": {"train": 0.5, "test": 0.5}}, "holds a, b; say which"),
+        hub(HARVEST, files={"train.csv": f"{HEAD}apple harvest,{APPLES},1\n", "test.csv": f"{HEAD}night train,{TRAIN},1\n"}),
+        hub({("night train", TRAIN): 1}, "test", {"train/a.tsv": TABS, "test/b.tsv": f"query\tpassage\tlabel\nnight train\t{TRAIN}\t1\n"}),
+        hub({("night train", TRAIN): 1}, "test", {"README.md": f"{CARD}---\n", "first.csv": f"{HEAD}apple harvest,{APPLES},1\n",
+                                                  "second.csv": f"{HEAD}night train,{TRAIN},1\n", "other.jsonl": "{}\n"}),
+        hub("README.md: the setting names is not read", files={"README.md": f"{CARD}  names: [query, passage, label]\n---\n", "first.csv": "a,b,1\n",
+                                                               "second.csv": "a,b,1\n"}),
+        hub({("apple harvest", APPLES): 0}, files={"README.md": NAMES_OF_CLASSES, "train.csv": f"{HEAD}apple harvest,{APPLES},1\n"}),
+        hub("more.csv: would not be read", files={"a.jsonl": jsonl(ROWS[0]), "b.jsonl": jsonl(ROWS[1]), "more.csv": HEAD}),
+        hub("more.csv: would not be read", files={"train.csv": f"{HEAD}apple harvest,{APPLES},1\n", "more.csv": HEAD}),
+        hub({("h e", '"abc'): 1, ("h f", 'ab"d'): 0}, files={"train.tsv": 'query\tpassage\tlabel\nh e\t"abc\t1\nh f\tab"d\t0\n'}),
+        *(hub(f"train.csv:{number}: {message}", files={"train.csv": text}) for number, message, text in (
+            (2, "the row has not the header's 3 columns", f"{HEAD}h e,abc, more,1\nh f,abd, more,0\n"),
+            (3, "the row has not the header's 3 columns", f"{HEAD}h e,abc,1\nh f,abd\n"),
+            (4, "not readable as a table", f'{HEAD}h e,"abc,1\nh f,abd,0\nh g,"abe,1\n'),
+            (1, "two columns are called 'label'", "query,passage,label,label\nh e,abc,1,0\n"),
+            (3, "the header again", f"{HEAD}h e,abc,1\n{HEAD}h f,abd,0\n"))),
+        hub("train.jsonl:1: the key 'label' is there twice", files={"train.jsonl": '{"query": "a", "passage": "b", "label": 1, "label": 0}\n'}),
+        hub(BOTH, files={"train.csv": f"query,passage,label,doc_id\napple harvest,{APPLES},1,0012\nnight train,{TRAIN},1,12\n"}),
     ],
     "tevatron": [
         tevatron(HARVEST, mined("apple harvest", APPLES, "1", negative_passages=None)),

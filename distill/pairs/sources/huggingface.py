@@ -1,10 +1,16 @@
-"""A dataset of the Hugging Face hub, or a local folder of one, as the rows of `distill.pairs.sources.table`."""
+"""A dataset of the Hugging Face hub, or a local folder of one, as the rows of `distill.pairs.sources.table`.
+
+`datasets` says which files of a local folder belong to which split (by their names, or by the card's `configs`); files
+of text among them (CSV, TSV, JSON) are read by `distill.files.rows`, as everywhere else, since pandas, which `datasets`
+reads them by, shifts columns, joins rows at a stray quote and turns the id 007 into 7. The hub's files it reads itself.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +21,7 @@ from distill.pairs.sources.base import Source, no_such_split
 from distill.pairs.sources.table import Table
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetBuilder, Features
 
     from distill.pairs.settings import DataSettings
 
@@ -47,17 +53,26 @@ class _Hub:
         self._name, self._config, self._split, self._strict = name, config, split, strict
 
     @cached_property
-    def _parts(self) -> Mapping[str, Dataset | list[Path]]:
-        from datasets import Dataset, load_from_disk
+    def _parts(self) -> Mapping[str, _Part]:
+        from datasets import load_dataset_builder, load_from_disk
 
         local = Path(self._name)
         saved = (local / "state.json").exists() or (local / "dataset_dict.json").exists()
         try:
-            loaded = load_from_disk(self._name) if saved else _loaded(self._name, self._config)
+            if saved:
+                return _loaded(load_from_disk(self._name))
+            builder = load_dataset_builder(self._name, self._config)
+            if local.exists() and builder.name in ("csv", "json"):
+                return _files_of_text(builder, local)
+            if builder.name == "csv":  # of the hub; words such as NA and None are words
+                builder = load_dataset_builder(self._name, self._config, keep_default_na=False, na_values=[""])
+            builder.download_and_prepare()
+            return _loaded(builder.as_dataset())
+        except DataError:
+            raise
         except Exception as error:  # whatever datasets, the hub, the network or a file of the folder raise
             reason = " ".join(str(error).split())[:300]
             raise DataError(f"{self._name}: datasets cannot load it ({type(error).__name__}: {reason})") from None
-        return {"": loaded} if isinstance(loaded, Dataset) else loaded
 
     def splits(self) -> Sequence[str]:
         return [name for name in self._parts if name]
@@ -67,45 +82,81 @@ class _Hub:
 
     def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
         wanted = [name for name in (split or self._split,) if name and name in self._parts] or list(self._parts)
-        one_column = len(wanted) == 1 and "split" in next(self._rows_of(wanted[0]), ("", {}))[1]
+        one_column = len(wanted) == 1 and self._parts[wanted[0]].has_splits
         if self._strict and self._split and self._split not in self._parts and self.splits() and not one_column:
             raise DataError(no_such_split(self._name, self._split, list(self.splits())))
         for part in wanted:
-            yield from self._rows_of(part)
-
-    def _rows_of(self, part: str) -> Iterator[tuple[str, Row]]:
-        data = self._parts[part]
-        if isinstance(data, list):
-            yield from chain.from_iterable(map(rows, data))
-            return
-        classes = _classes(data)
-        for number, row in enumerate(data, 1):
-            for column, names in classes.items():
-                row[column] = names[row[column]] if row[column] in range(len(names)) else None
-            yield f"{self._name}{f' ({part})' if part else ''}: row {number}", row
+            classes = self._parts[part].classes
+            for where, row in self._parts[part].rows(f"{self._name}{f' ({part})' if part else ''}"):
+                for column, names in classes.items():
+                    row[column] = _class(row.get(column), names)
+                yield where, row
 
 
-def _loaded(name: str, config: str | None) -> Dataset | Mapping[str, Dataset | list[Path]]:
-    """What `datasets.load_dataset` gives; local files of CSV and JSON are left to be read as every other table is.
-
-    Words such as NA and None in CSV of the hub are words.
+class _Part:
+    """One split: a `Dataset`, or files of text. `classes` are {column: names}: a dataset numbers them in any order, so
+    that 0 may be called `relevant`.
     """
-    from datasets import load_dataset_builder
 
-    builder = load_dataset_builder(name, config)
-    if builder.name in ("csv", "json") and builder.info.features is None:
-        files = {str(split): list(map(Path, paths)) for split, paths in (builder.config.data_files or {}).items()}
-        if files and all(path.is_file() and ending(path) in ENDINGS for paths in files.values() for path in paths):
-            return files
-    if builder.name == "csv":
-        builder = load_dataset_builder(name, config, keep_default_na=False, na_values=[""])
-    builder.download_and_prepare()
-    loaded: Dataset | Mapping[str, Dataset] = builder.as_dataset()
-    return loaded
+    def __init__(self, data: Dataset | list[Path], features: Features | None) -> None:
+        from datasets import ClassLabel
+
+        self._data = data
+        self.classes: dict[str, list[str]] = {
+            name: feature.names for name, feature in (features or {}).items() if isinstance(feature, ClassLabel)
+        }
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether there is a column `split`."""
+        first = next(self.rows(""), None)
+        return first is not None and "split" in first[1]
+
+    def rows(self, name: str) -> Iterator[tuple[str, Row]]:
+        """(place, row); a dataset's place is its name and the row's number."""
+        if isinstance(self._data, list):
+            for path in self._data:
+                yield from rows(path)
+        else:
+            for number, row in enumerate(self._data, 1):
+                yield f"{name}: row {number}", row
 
 
-def _classes(part: Dataset) -> dict[str, list[str]]:
-    """{column: names} of classes, which a dataset numbers in any order: 0 may be called `relevant`."""
-    from datasets import ClassLabel
+def _class(value: object, names: Sequence[str]) -> object:
+    """The name of a class by its number; what is no number is a name already, and a number of none says nothing."""
+    if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
+        return value
+    number = int(value) if isinstance(value, int | str) else -1
+    return names[number] if number in range(len(names)) else None
 
-    return {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
+
+def _loaded(data: Dataset | Mapping[str, Dataset]) -> Mapping[str, _Part]:
+    from datasets import Dataset
+
+    parts = {"": data} if isinstance(data, Dataset) else data
+    return {name: _Part(part, part.features) for name, part in parts.items()}
+
+
+_ANY_VALUE = ("name", "version", "data_dir", "data_files", "description", "features", "sep", "delimiter")
+
+
+def _files_of_text(builder: DatasetBuilder, folder: Path) -> Mapping[str, _Part]:
+    """The files of each split. Raises DataError for settings of the card that only pandas knows, and for a table that
+    `datasets` passes over in silence, because most are of another format or have a split in their names.
+    """
+    settings, card = builder.config, folder / "README.md"
+    usual = type(settings)()
+    odd = [f.name for f in fields(settings) if getattr(settings, f.name) != getattr(usual, f.name)]
+    odd = [name for name in odd if name not in _ANY_VALUE]
+    if odd:
+        raise DataError(f"{card}: the setting {odd[0]} is not read; write files with a header, in UTF-8")
+    parts = {str(split): [Path(file) for file in files] for split, files in settings.data_files.items()}
+    if not card.is_file() or not re.search(r"^configs:", card.read_text("utf-8", "replace"), re.M):
+        read = {path.resolve() for paths in parts.values() for path in paths}
+        for path in sorted(path for path in folder.rglob("*") if not is_junk(path.relative_to(folder))):
+            if ending(path) in set(ENDINGS) - {".json"} and path.is_file() and path.resolve() not in read:
+                raise DataError(
+                    f"{path}: would not be read, since others next to it are of another format or named by splits; "
+                    "take it out, or give all one format and names by splits"
+                )
+    return {split: _Part(paths, builder.info.features) for split, paths in parts.items()}
