@@ -172,17 +172,22 @@ def clear_rows(folder: str | Path) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace a file by a text, so that a reader sees the old file or the new one, never half of it."""
     fs, inner = filesystem(path)
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+    data = text.encode()
     if is_local(fs):
         temporary = f"{inner}.{os.getpid()}.tmp"
-        with open(temporary, "w", encoding="utf-8") as out:
-            out.write(text)
+        with open(temporary, "wb") as out:
+            out.write(data)
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, inner)
     else:
-        fs.pipe_file(inner, text.encode())
+        fs.pipe_file(inner, data)
 
 
 def read_json(path: str | Path) -> Any | None:

@@ -7,7 +7,7 @@ taken out before a list is cut, so that the first stage is measured on the very 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -41,17 +41,16 @@ class Index(Protocol):
 
 def of_bm25(suite: Suite, entry: SetSettings, index: Index) -> FirstStage:
     """BM25's lists. A set's own lists are ranked whole, by query and instruction together (FollowIR's baseline)."""
-    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}, missing")
     if suite.candidates is None:
         spare = max(map(len, suite.excluded.values()), default=0) + (0 if entry.self_retrieval else COPIES)
-        return _kept(suite, entry, index.top(suite.queries, entry.depth + spare), gaps, "BM25", entry.depth)
-    place = {doc: at for at, doc in enumerate(index.ids)}
+        return _kept(suite, entry, index.top(suite.queries, entry.depth + spare), "BM25")
+    place = {doc: number for number, doc in enumerate(index.ids)}
     lists = {}
     for query, text in suite.queries.items():
         instruction = suite.instructions.get(query)
         scores = index.scores(f"{text} {instruction}" if instruction else text)
         lists[query] = ranked({doc: float(scores[place[doc]]) for doc in suite.candidates[query]})
-    return _kept(suite, entry, lists, gaps, "BM25", None)
+    return _kept(suite, entry, lists, "BM25")
 
 
 def of_run(suite: Suite, entry: SetSettings, path: Path) -> FirstStage:
@@ -62,13 +61,13 @@ def of_run(suite: Suite, entry: SetSettings, path: Path) -> FirstStage:
     run = read_run(path)
     if not any(query in run for query in suite.queries):
         raise DataError(f"{path}: has none of the queries of the set {entry.name!r}; name a run of this set")
-    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}, missing")
-    if suite.candidates is None:
-        lists = {query: ranked(run.get(query, {})) for query in suite.queries}
-        first = _kept(suite, entry, lists, gaps, path.name, entry.depth)
-    else:
-        lists = {query: _reordered(run.get(query, {}), suite.candidates[query]) for query in suite.queries}
-        first = _kept(suite, entry, lists, gaps, path.name, None)
+    lists = {
+        query: ranked(run.get(query, {}))
+        if suite.candidates is None
+        else _reordered(run.get(query, {}), suite.candidates[query])
+        for query in suite.queries
+    }
+    first = _kept(suite, entry, lists, path.name)
     others = sum(query not in suite.queries for query in run)
     return FirstStage(first, {**first.left_out, f"queries of {path.name} that the set does not ask": others})
 
@@ -79,11 +78,10 @@ def _reordered(scores: Mapping[str, float], candidates: Sequence[str]) -> Ranked
     return known + [(doc, lowest - at) for at, doc in enumerate((d for d in candidates if d not in scores), 1)]
 
 
-def _kept(
-    suite: Suite, entry: SetSettings, lists: Mapping[str, Iterable[tuple[str, float]]], gaps: Gaps, name: str,
-    depth: int | None,
-) -> FirstStage:  # fmt: skip
-    """The lists without what may not be in them, then cut. Raises DataError as `Gaps.check` does."""
+def _kept(suite: Suite, entry: SetSettings, lists: Mapping[str, Ranked], name: str) -> FirstStage:
+    """The lists without what may not be in them, then cut, but a set's own never. Raises DataError as `Gaps.check`."""
+    gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}, missing")
+    depth = entry.depth if suite.candidates is None else None
     kept: dict[str, Ranked] = {}
     left_out: Counter[str] = Counter()
     for query, text in suite.queries.items():

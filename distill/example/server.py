@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 from distill.example.teacher import Reply, Teacher, TeacherSettings
@@ -190,29 +191,21 @@ def running(settings: TeacherSettings | None = None) -> Iterator[str]:
     # The child must find this package wherever the parent found it, installed or not.
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    try:
-        assert child.stdin is not None and child.stdout is not None
-        line = child.stdout.readline().strip()
-        if not line.isdigit():
-            raise RuntimeError(f"the example teacher did not start ({child.wait(10)} is its exit status); see above")
-        yield f"http://127.0.0.1:{line}/v1"
-    finally:
-        child.terminate()
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment) as child:
         try:
-            child.wait(5)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
+            assert child.stdout is not None
+            line = child.stdout.readline().strip()
+            if not line.isdigit():
+                status = child.wait(10)
+                raise RuntimeError(f"the example teacher did not start (exit status {status}); see its output above")
+            yield f"http://127.0.0.1:{line}/v1"
+        finally:
+            child.terminate()
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
 
 def _end_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,12 +89,7 @@ def configured(run: Run, variant: Variant, overrides: Sequence[str]) -> Run:
     """The variant as a run. Raises ConfigError, with the variant's name, where its settings are impossible."""
     raw = config.apply_overrides(config.read_yaml(run.origin), overrides)
     raw.pop("ablate", None)
-    for key, value in variant.changes.items():
-        at, (*path, last) = raw, key.split(".")
-        for part in path:
-            at[part] = at.get(part) if isinstance(at.get(part), dict) else {}
-            at = at[part]
-        at[last] = value
+    config.apply_overrides(raw, (f"{key}={json.dumps(value)}" for key, value in variant.changes.items()))
     teacher = raw.setdefault("teacher", {})
     if teacher.get("source") != "import":
         teacher.setdefault("journal", str((run.traces / "journal").resolve()))

@@ -8,12 +8,12 @@ One JSON object a line: {"pair_id", "sample", "action": "accept" | "reject" | "r
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from distill import store
 from distill.errors import DataError
 
 NAME = "adjudication.jsonl"
@@ -32,16 +32,16 @@ class Adjudications:
         """The decisions, the last line of a trace winning. Raises DataError with the line that is none."""
         if not self.path.exists():
             return {}
-        found = {}
+        decisions = {}
         for number, line in enumerate(self.path.read_text(encoding="utf-8").split("\n"), 1):
             if not line.strip():
                 continue
             try:
-                one = checked(json.loads(line))
+                decision = checked(json.loads(line))
             except ValueError as error:
                 raise DataError(f"{self.path}, line {number}: {error}; mend or remove the line") from None
-            found[one["pair_id"], one["sample"]] = one
-        return found
+            decisions[decision["pair_id"], decision["sample"]] = decision
+        return decisions
 
     def change(self, decision: Any) -> dict[str, Any]:
         """Add a decision, or withdraw it with the action `clear`; returns it as written.
@@ -50,17 +50,13 @@ class Adjudications:
         """
         one = checked(decision, (*ACTIONS, "clear"))
         with self._lock:
-            found = self.read()
-            found.pop((one["pair_id"], one["sample"]), None)
+            decisions = self.read()
+            decisions.pop((one["pair_id"], one["sample"]), None)
             if one["action"] != "clear":
                 one["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-                found[one["pair_id"], one["sample"]] = one
-            temporary = self.path.with_name(f"{NAME}.{os.getpid()}.tmp")
-            with open(temporary, "w", encoding="utf-8") as out:
-                out.writelines(json.dumps(each, ensure_ascii=True) + "\n" for each in found.values())
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(temporary, self.path)
+                decisions[one["pair_id"], one["sample"]] = one
+            lines = (json.dumps(decided, ensure_ascii=True) + "\n" for decided in decisions.values())
+            store.write_text(self.path, "".join(lines))
         return one
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from distill import store
 from distill.report import words
 
 FOLDER = Path(__file__).parent / "templates"
@@ -61,9 +61,7 @@ def embedded(value: Any) -> str:
 
 def write(path: Path, html: str) -> Path:
     """Replace the file, so that a reader sees the old page or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(html, encoding="utf-8", errors="replace")
-    os.replace(temporary, path)
+    store.write_text(path, html.encode("utf-8", "replace").decode())
     return path
 
 

@@ -22,17 +22,9 @@ if TYPE_CHECKING:
 MAX_TEXT = 20_000  # characters of a text that the viewer gets
 KEPT, FAILED, NOT_ASKED, UNFILTERED = "kept", "failed", "not asked", "not filtered yet"
 PAIR_COLUMNS = (
-    "query_id",
-    "doc_id",
-    "query",
-    "instruction",
-    "passage",
-    "label",
-    "label_origin",
-    "label_before",
-    "relevant_from",
+    "query_id", "doc_id", "query", "instruction", "passage", "label", "label_origin", "label_before", "relevant_from",
     "source",
-)
+)  # fmt: skip
 TRACE_COLUMNS = ("pair_id", "sample", "reasoning", "content", "verdict", "finish_reason", "completion_tokens", "error")
 SEARCHED = ("query", "instruction", "passage", "reasoning", "content")
 
@@ -103,12 +95,12 @@ class Traces:
             raise IndexError(f"the traces have rows 0 to {len(self) - 1}")
         traces = self.traces.take(list(rows)).to_pylist()
         pairs = self.pairs.take([self.place[row] for row in rows]).to_pylist()
-        found = []
+        texts = []
         for row, trace, pair in zip(rows, traces, pairs, strict=True):
             outcome, reason = self.outcomes[row]
-            one = {**pair, **trace, "row": row, "outcome": outcome, "reason": reason}
-            found.append({k: cut(v, MAX_TEXT) if isinstance(v, str) else v for k, v in one.items()})
-        return found
+            values = {**pair, **trace, "row": row, "outcome": outcome, "reason": reason}
+            texts.append({name: cut(v, MAX_TEXT) if isinstance(v, str) else v for name, v in values.items()})
+        return texts
 
     def search(self, words: str) -> list[int]:
         """The rows that hold every word, in query, instruction, passage, reasoning or answer; case is ignored."""
@@ -144,6 +136,7 @@ def _agreement(verdict: int | None, prompt: str, label: int | None, relevant_fro
 
 def _numbered(values: list[str]) -> dict[str, Any]:
     """{"values": the different ones, "rows": the number of each row's value}."""
-    numbers: dict[str, int] = {}
-    rows = [numbers.setdefault(value, len(numbers)) for value in values]
-    return {"values": list(numbers), "rows": rows}
+    import pyarrow as pa
+
+    encoded = pa.array(values, pa.string()).dictionary_encode()
+    return {"values": encoded.dictionary.to_pylist(), "rows": encoded.indices.to_pylist()}

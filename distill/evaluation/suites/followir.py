@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from distill.errors import DataError
 from distill.evaluation.contrast import p_mrr, robustness
-from distill.evaluation.suites.base import OWN_LISTS, Layout, Suite, Texts, candidate_lists, read_lists
+from distill.evaluation.suites.base import OWN_LISTS, Layout, Suite, Texts, candidate_lists, plain, read_lists
 from distill.files.gaps import Gaps
 from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
@@ -39,7 +40,7 @@ class FollowIr(Layout):
 def build(texts: Texts, changed: dict[str, list[str]], candidates: dict[str, list[str]] | None) -> Suite:
     """The suite of texts and {query: passages that the change turned not relevant}."""
     extra = partial(_measures, texts.qrels, changed)
-    return Suite("followir", texts.passages, texts.queries, texts.qrels, texts.instructions, candidates, extra=extra)
+    return replace(plain("followir", texts), candidates=candidates, extra=extra)
 
 
 def _measures(qrels: Qrels, changed: dict[str, list[str]], run: Rankings) -> dict[str, dict[str, float]]:

@@ -127,10 +127,7 @@ def _pairs(texts: _Loaded, lists: Mapping[str, Sequence[str]] | None) -> Suite:
             members.setdefault(groups[query], []).append(passage)
         lists = {query: members[group] for query, group in groups.items()}
     extra = partial(nevir.measures, own, groups)
-    return Suite(
-        "nevir", texts.passages, texts.queries, texts.qrels, texts.instructions, lists,
-        extra=extra, measured=False, stop_words=False,
-    )  # fmt: skip
+    return replace(plain("nevir", texts), candidates=lists, extra=extra, measured=False, stop_words=False)
 
 
 def _changed(task: Any) -> dict[str, list[str]]:

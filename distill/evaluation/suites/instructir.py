@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from distill.evaluation.contrast import robustness
-from distill.evaluation.suites.base import Layout, Suite, Texts, candidate_lists
+from distill.evaluation.suites.base import Layout, Suite, Texts, candidate_lists, plain
 from distill.files.gaps import Gaps
 from distill.files.qrels import Qrels
 from distill.files.runs import Rankings
@@ -26,7 +27,7 @@ class InstructIr(Layout):
 def build(texts: Texts, candidates: dict[str, list[str]] | None) -> Suite:
     """The suite of texts."""
     extra = partial(_measures, texts.qrels)
-    return Suite("instructir", texts.passages, texts.queries, texts.qrels, texts.instructions, candidates, extra=extra)
+    return replace(plain("instructir", texts), candidates=candidates, extra=extra)
 
 
 def _measures(qrels: Qrels, run: Rankings) -> dict[str, dict[str, float]]:
