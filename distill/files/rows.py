@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -263,15 +263,36 @@ def _parquet(path: Path) -> Rows:
         raise DataError(f"{path}: {kind}")
     number = 0
     try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=4096):
+        file = pq.ParquetFile(path)
+        classes = _classes(file.schema_arrow.metadata or {})
+        for batch in file.iter_batches(batch_size=4096):
             for row in _listed(batch):
                 number += 1
+                for name, names in classes.items():
+                    row[name] = class_name(row[name], names)
                 yield f"{path}: row {number}", row
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable Parquet file ({reason})") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: row {number + 1} or one after it: a text that is not UTF-8") from None
+
+
+def class_name(value: object, names: Sequence[str]) -> object:
+    """The name of a class by its number; what is no number is a name already, and a number of none says nothing."""
+    if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
+        return value
+    number = int(value) if isinstance(value, int | str) else -1
+    return names[number] if number in range(len(names)) else None
+
+
+def _classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """{column: names of its classes}, as `datasets` writes them into a Parquet file."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {name: each["names"] for name, each in features.items() if isinstance(each, dict) and each.get("names")}
 
 
 def _listed(batch: pa.RecordBatch) -> list[Row]:

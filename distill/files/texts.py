@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 from distill.errors import DataError
 from distill.files.rows import ENDINGS, Row, rows, tab_lines
@@ -16,12 +17,18 @@ from distill.files.values import id_of, is_missing, keys, plain_name, raw_text, 
 from distill.texts import passage_text
 
 # Names of columns, as `plain_name` writes them.
-_IDS = ("_id", "id", "pid", "passage_id", "docid", "doc_id", "docno", "qid", "query_id", "topic")
-_PASSAGES = ("text", "contents", "body", "passage", "segment", "title")
+_IDS = ("_id", "id", "cord_uid", "pid", "passage_id", "docid", "doc_id", "docno", "qid", "query_id", "topic")
+_PASSAGES = ("text", "contents", "body", "passage", "segment", "abstract", "title")
 _QUERIES = ("text", "query", "title", "question")
+_LESS = ("abstract", "title")  # each is the text only where no name before it is
 _TITLE = ("title",)
+_NEXT_TO_TITLES = {  # what a row with a title alone may have, and is no text of it
+    *("url", "link", "date", "author", "authors", "lang", "language", "source", "doi", "type", "metadata"),
+    *("desc", "description", "instruction", "narrative"),
+}
 _NOTES = ("instruction", "narrative")
 _HEAD = 100  # first lines of a TSV that say whether its first line is a header
+_NUMBERS = re.compile(r"[\s,.:+-]*\d[\d\s,.:+-]*")
 _WORD = re.compile(r"[^\W\d]+(?:[-_. ][^\W\d]+)?")  # a column's name
 _KEY = re.compile(r"\S*\d\S*")  # an id as people count them
 # What columns of a TSV without a header hold throughout where they are no texts.
@@ -33,6 +40,9 @@ _NO_TEXTS = {
 _PASSAGE_COLUMNS = {2: ("id", "text"), 3: ("id", "title", "text"), 4: ("id", "url", "title", "body")}
 _QUERY_COLUMNS = {2: ("id", "text"), 3: ("id", "text", "instruction")}
 
+_Row = TypeVar("_Row")
+_Getter = Callable[[_Row], str]
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -42,6 +52,14 @@ class Text:
     id: str
     text: str
     instruction: str | None = None
+
+
+def worded(rows: Iterator[_Row], place: _Getter[_Row], text: _Getter[_Row]) -> Iterator[_Row]:
+    """The rows. Raises DataError where the texts of the first hundred, two at least, are all numbers."""
+    head = list(islice(rows, _HEAD))
+    if len(head) > 1 and all(_NUMBERS.fullmatch(text(row)) for row in head):
+        raise DataError(f"{place(head[0])}: the texts are numbers ({text(head[0])[:40]!r}); name the texts' column")
+    yield from chain(head, rows)
 
 
 def passage_rows(path: Path) -> Iterator[Text]:
@@ -98,10 +116,23 @@ def _id_column(row: Row, where: str) -> str | None:
 
 
 def _text_column(row: Row, texts: tuple[str, ...], where: str) -> str | None:
-    """The text's column: of the names under which the row says anything, the title only where it is alone."""
+    """The text's column: of the names under which the row says anything, an abstract or a title only where it is alone.
+
+    Raises DataError where it would be the title, and a column of another name holds anything.
+    """
     names = _columns(tuple(row), texts)
-    said = [name for name in names if not is_missing(row[name])] if len(names) > 1 else names
-    return one_column(row, [name for name in said if plain_name(name) != "title"] or said or names, "text", where)
+    said = [name for name in names if not is_missing(row[name])] if len(names) > 1 else list(names)
+    for less in reversed(_LESS):
+        said = [name for name in said if plain_name(name) != less] or said
+    if said and {*map(plain_name, names)} == {"title"}:
+        known = {*names, *(name for name in row if plain_name(name) in {*_IDS, *_NEXT_TO_TITLES})}
+        other = [name for name in row if name not in known and isinstance(row[name], str | list | dict) and row[name]]
+        if other:
+            raise DataError(
+                f"{where}: no column of the text is known but {said[0]!r}; call the text's column text, or take out "
+                f"what is none ({', '.join(other)})"
+            )
+    return one_column(row, said or names, "text", where)
 
 
 @lru_cache(maxsize=1024)

@@ -14,6 +14,7 @@ that depend on the results around a passage, on what its snippet promises, or on
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from distill.files.values import gain_of, is_missing
 from distill.pairs.settings import ClickSettings
 from distill.pairs.sources.base import Label
 
+_THOUSANDS = re.compile(r"\d{1,3}(\.\d{3})+")  # 1.000 is a thousand in much of Europe
 ROUNDING = 1e-9  # of a lift that is exactly a threshold
 
 
@@ -174,6 +176,8 @@ def _sum(counts: dict[int | None, float]) -> float:
 def _count(value: object, where: str, name: str) -> int:
     if is_missing(value):
         raise DataError(f"{where}: no number of {name}; take the row out")
+    if isinstance(value, str) and _THOUSANDS.fullmatch(value.strip()):
+        raise DataError(f"{where}: {name} {value!r} may be thousands; write numbers without a mark between them")
     try:
         number = gain_of(value, where)
     except DataError:

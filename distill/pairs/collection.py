@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from distill.errors import DataError
 from distill.files.gaps import MISSING, Gaps
+from distill.files.texts import worded
 from distill.files.values import check_forms, grade_of
 from distill.pairs.passages import Passages, RepeatedId
 from distill.pairs.sources.base import Source
@@ -104,7 +106,7 @@ def gather_queries(source: Source) -> tuple[dict[str, str], dict[str, str]]:
     """({query: text}, {query: instruction}) of all queries. Raises DataError for an id with two texts."""
     queries: dict[str, str] = {}
     instructions: dict[str, str] = {}
-    for where, key, text, instruction in source.queries():
+    for where, key, text, instruction in worded(source.queries(), itemgetter(0), itemgetter(2)):
         if key not in queries:
             queries[key] = text
             if instruction:
@@ -120,7 +122,7 @@ def gather_queries(source: Source) -> tuple[dict[str, str], dict[str, str]]:
 def gather_passages(source: Source) -> Passages:
     """Every passage of the source. Raises DataError, naming both places, for an id with two texts."""
     try:
-        passages = Passages(source.passages())
+        passages = Passages(worded(source.passages(), itemgetter(0), itemgetter(2)))
     except RepeatedId as error:
         first = next(place for place, key, _ in source.passages() if key == error.id)
         raise DataError(f"{error} at {first}; {_UNIQUE}") from None

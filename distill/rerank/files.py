@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.files.texts import passage_rows
+from distill.files.texts import passage_rows, worded
 from distill.files.topics import queries_of
 from distill.files.values import check_forms
 
@@ -45,7 +46,7 @@ class TextsOnDisk(Mapping[str, str]):
 def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
     """{query: (text, instruction or None)} of TREC topics, a table or a TSV. Raises DataError with file and line."""
     queries: dict[str, tuple[str, str | None]] = {}
-    for row in queries_of(path):
+    for row in worded(queries_of(path), attrgetter("where"), attrgetter("text")):
         if queries.setdefault(row.id, (row.text, row.instruction)) != (row.text, row.instruction):
             first = next(each.where for each in queries_of(path) if each.id == row.id)
             raise _twice(row.where, row.id, first)
@@ -56,7 +57,7 @@ def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
 def read_passages(path: Path, wanted: Collection[str]) -> Mapping[str, str]:
     """{passage: text} of those wanted that are there, title and text joined. Raises DataError with file and line."""
     passages = TextsOnDisk()
-    for row in passage_rows(path):
+    for row in worded(passage_rows(path), attrgetter("where"), attrgetter("text")):
         if row.id not in wanted:
             continue
         if row.id not in passages:

@@ -69,6 +69,18 @@ def classes(*names: str) -> Callable[[Path], None]:
     return write
 
 
+def class_parquet(*names: str) -> Callable[[Path], None]:
+    """A Parquet file as `datasets` writes it, the names of the classes in its metadata."""
+
+    def write(path: Path) -> None:
+        from datasets import ClassLabel, Dataset
+
+        rows = [{**ROWS[0], "label": 0}, {**ROWS[1], "label": 1}]
+        Dataset.from_list(rows).cast_column("label", ClassLabel(names=list(names))).to_parquet(str(path))
+
+    return write
+
+
 def row(query: str, passage: str, label: object, **more: object) -> dict[str, object]:
     return {"query": query, "passage": passage, "label": label, **more}
 
@@ -209,6 +221,16 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "trec corpus": [
         trec("c.tsv: is empty", {"c.tsv": ""}, corpus="c.tsv"),
+        *(trec({("apple harvest", f"X {APPLES}"): 1, ("night train", TRAIN): 1}, {name: text}, corpus=name) for name, text in (
+            ("c.jsonl", jsonl({"_id": "d1", "title": "X", "abstract": APPLES}, {"_id": "d2", "title": "", "abstract": TRAIN})),
+            ("c.tsv", f"id\ttitle\tabstract\nd1\tX\t{APPLES}\nd2\t\t{TRAIN}\n"),
+            ("c.csv", f"cord_uid,sha,title,abstract,authors\nd1,0,X,{APPLES},Me\nd2,0,,{TRAIN},You\n"),
+            ("c.jsonl", jsonl({"_id": "d1", "title": "X", "text": APPLES, "abstract": "Z"}, {"_id": "d2", "text": TRAIN})))),
+        *(trec(f"no column of the text is known but 'title'; call the text's column text, or take out what is none ({name})",
+               {"c.jsonl": jsonl({"_id": "d1", "title": "X", "lang": "en", name: APPLES})}, corpus="c.jsonl") for name in ("content", "article")),
+        trec({("apple harvest", APPLES): 1, ("night train", TRAIN): 1},
+             {"c.jsonl": jsonl(*({"_id": key, "title": text, "url": "u", "metadata": {}} for key, text in (("d1", APPLES), ("d2", TRAIN))))}, corpus="c.jsonl"),
+        trec("c.csv:2: the texts are numbers ('123')", {"c.csv": "id,text\nd1,123\nd2,456\n"}, corpus="c.csv"),
         trec("c.tsv:3: a header within the file", {"c.tsv": f"id\ttext\nd1\t{APPLES}\nid\ttext\nd2\t{TRAIN}\n"}, corpus="c.tsv"),
         trec({("apple harvest", f"X {APPLES}"): 1, ("night train", TRAIN): 1},
              {"c.csv": f"ID,Title,Text\nd1,X,{APPLES}\nd2,,{TRAIN}\n"}, corpus="c.csv"),
@@ -262,6 +284,8 @@ EXAMPLES: dict[str, list[Example]] = {
         trec("'id' and 'qid' may both be the id", {"q.csv": "id,qid,query\nq1,q2,apple harvest\n"}, queries="q.csv"),
         trec("'text' and 'query' may both be the text", {"q.csv": "id,query,text\nq1,a,apple harvest\n"}, queries="q.csv"),
         topics("topic_id\tsearch_phrase\nq1\tapple harvest\nq2\tnight\n", "header of unknown names (topic_id, search_phrase)"),
+        trec("q.jsonl:1: no column of the text is known but 'title'", {"q.jsonl": jsonl({"_id": "q1", "title": "a", "body": "b"})}, queries="q.jsonl"),
+        trec(BOTH, {"q.jsonl": jsonl({"qid": "q1", "title": "apple harvest", "description": "b"}, {"qid": "q2", "title": "night train", "desc": "c"})}, queries="q.jsonl"),
         topics("0\t1\tapple harvest\n1\t2\tnight train\n", "looks like pandas' index"),
         topics("q1\tapple harvest\t2\nq2\tnight train\t3\n", "column 3 is the instruction, and here are numbers (2)"),
         topics("<top>\n<title> apple harvest\n</top>\n", "topics.txt:1: a topic needs <num>"),
@@ -371,6 +395,8 @@ EXAMPLES: dict[str, list[Example]] = {
     "table Parquet": [
         table("t.parquet: is a pointer of Git LFS", "t.parquet", LFS),
         table("t.parquet: is a page of HTML", "t.parquet", HTML),
+        table("t.parquet: row 1: the label 'relevant' is not an integer", "t.parquet", class_parquet("relevant", "irrelevant")),
+        table({("apple harvest", APPLES): 1, ("night train", TRAIN): 0}, "t.parquet", class_parquet("1", "0")),
         table(BOTH, "t.parquet", parquet(*ROWS)),
         table({("apple harvest", APPLES): 1, ("apple harvest", BRIDGE): None}, "t.parquet",
               parquet(row("apple harvest", APPLES, 1.0), row("apple harvest", BRIDGE, float("nan")))),
@@ -402,6 +428,7 @@ EXAMPLES: dict[str, list[Example]] = {
               f"query,passage,clicks,impressions,position\napple harvest,{APPLES},30,60,1\nnight train,{APPLES},2,60,1\n"),
         table({("apple harvest", APPLES): 1, ("night train", APPLES): None}, "t.csv",
               f"query,passage,clicks\napple harvest,{APPLES},37\nnight train,{APPLES},2\n"),
+        table("impressions '1.000' may be thousands", "t.csv", f"query,passage,clicks,impressions\na,{APPLES},0,1.000\n"),
         table("3 clicks in 2 impressions", "t.csv", f"query,passage,clicks,impressions\na,{APPLES},3,2\n"),
         table("no row has a label, and there are clicks", "t.csv", f"query,passage,label,clicks\na,{APPLES},,2\n"),
         *(table(f"no column of labels is known, and {name!r} may be one", "t.csv", f"query,passage,{name}\na,{APPLES},1\n")
@@ -511,6 +538,9 @@ EXAMPLES: dict[str, list[Example]] = {
         *(table("t.jsonl: 2 of 3 pairs have an empty query or passage", "t.jsonl", jsonl(ROWS[0], row("a", shown, 1), row(shown, "b", 1)))
           for shown in ("\u200b", "\ufeff \u200d", "\x00", "\ufe0f", "\u3164", "\x1f\xad")),
         table({("a", "\u200b\u2764\ufe0f"): 1}, "t.jsonl", jsonl(row("a", "\u200b\u2764\ufe0f", 1))),
+        table("t.csv:2: the texts are numbers ('12')", "t.csv", f"query,passage,label\n12,{APPLES},1\n13,{TRAIN},1\n"),
+        table("t.csv:2: the texts are numbers ('12')", "t.csv", "query,passage,label\na,12,1\nb,13.5,1\n"),
+        table({("911", APPLES): 1, ("night train", TRAIN): 1}, "t.csv", f"query,passage,label\n911,{APPLES},1\nnight train,{TRAIN},1\n"),
         table("title is not a text but a int 5", "t.jsonl", jsonl(row("apple harvest", APPLES, 1, title=5))),
         table("passage is not a text but a list", "t.jsonl", jsonl({**ROWS[0], "passage": ["a"]})),
         table("query is not a text but a float 1.5", "t.jsonl", jsonl({**ROWS[0], "query": 1.5})),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import DataError
-from distill.files.rows import ENDINGS, Row, is_junk, rows
+from distill.files.rows import ENDINGS, Row, class_name, is_junk, rows
 from distill.files.text import ending
 from distill.pairs.sources.base import Source, no_such_split
 from distill.pairs.sources.table import Table
@@ -89,7 +89,7 @@ class _Hub:
             classes = self._parts[part].classes
             for where, row in self._parts[part].rows(f"{self._name}{f' ({part})' if part else ''}"):
                 for column, names in classes.items():
-                    row[column] = _class(row.get(column), names)
+                    row[column] = class_name(row.get(column), names)
                 yield where, row
 
 
@@ -120,14 +120,6 @@ class _Part:
         else:
             for number, row in enumerate(self._data, 1):
                 yield f"{name}: row {number}", row
-
-
-def _class(value: object, names: Sequence[str]) -> object:
-    """The name of a class by its number; what is no number is a name already, and a number of none says nothing."""
-    if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
-        return value
-    number = int(value) if isinstance(value, int | str) else -1
-    return names[number] if number in range(len(names)) else None
 
 
 def _loaded(data: Dataset | Mapping[str, Dataset]) -> Mapping[str, _Part]:
