@@ -37,7 +37,7 @@ def read(settings: dict[str, Any], base: Path) -> Collection:
 def expected(data: Collection, instructions: bool = True) -> None:
     assert {d: data.passages[d] for d in data.passages} == {d: f"{t} {x}".strip() for d, (t, x) in DOCS.items()}
     assert data.queries == {q: text for q, (text, _) in QUERIES.items()}
-    assert data.qrels == {"q1": {"d1": 3, "d2": -1}, "q2": {"d2": 1, "d3": 0}} and data.negative_grades == 1
+    assert data.qrels == {"q1": {"d1": 3, "d2": 0}, "q2": {"d2": 1, "d3": 0}} and data.negative_grades == 1
     if instructions:
         assert data.instructions == {"q1": "Only dens count."}
 
