@@ -42,7 +42,7 @@ def looped(model: Any, form: StudentFormat, pairs: list[Pair], size: int) -> Jud
             )
         for row, written in zip(chosen, out.sequences[:, longest:].tolist(), strict=True):
             ended = form.end in written
-            kept = written[: written.index(form.end) + 1] if ended else form.closed(written)
+            kept = written[: written.index(form.end) + 1] if ended else form.closed(written, len(row))
             with torch.inference_mode():
                 if ended and size == 1:
                     last = torch.tensor([[form.end]], device=model.device)

@@ -40,7 +40,7 @@ def rank1(llm: Any, form: StudentFormat, pairs: list[Pair]) -> Judged:
         if len(ids) > 1 and ids[-2] == form.end and ids[-1] in form.verdicts:
             margins[at] = _margin(form, steps[-1])
         else:
-            again.append((at, form.closed([token for token in ids if token not in form.stops])))
+            again.append((at, form.closed([token for token in ids if token not in form.stops], len(rows[at]))))
     if again:
         forced = SamplingParams(
             temperature=0, max_tokens=1, logprobs=TOP, allowed_token_ids=list(form.verdicts), skip_special_tokens=False

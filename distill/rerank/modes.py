@@ -138,21 +138,17 @@ def _read(
     form: StudentFormat, tasks: list[Task], results: list[Result]
 ) -> Generator[list[Task], list[Result], list[tuple[list[int], list[float]]]]:
     """(ids, verdicts) of what was written; what did not end is closed by force, and then read."""
-    ids = [r.ids if r.finish == "stop" else _closed(form, t, r.ids) for t, r in zip(tasks, results, strict=True)]
-    again = [at for at, r in enumerate(results) if r.finish != "stop" or r.logprobs is None]
+    ids = [
+        r.ids if r.finish == "stop" else r.closed or form.closed(r.ids, len(t.ids))
+        for t, r in zip(tasks, results, strict=True)
+    ]
+    again = [at for at, r in enumerate(results) if r.logprobs is None or (r.finish != "stop" and r.closed is None)]
     verdicts = [r.logprobs or [] for r in results]
     if again:
         readings = yield [Task(tasks[at].ids + ids[at], tasks[at].pair) for at in again]
         for at, reading in zip(again, readings, strict=True):
             verdicts[at] = reading.logprobs or []
     return list(zip(ids, verdicts, strict=True))
-
-
-def _closed(form: StudentFormat, task: Task, written: list[int]) -> list[int]:
-    """What was written, closed by force; within the context, though text encoded again may be of more tokens."""
-    ids = form.closed(written)
-    room = form.context - len(task.ids) - 1
-    return ids if len(ids) <= room else ids[: max(0, room - len(form.close))] + form.close
 
 
 def _explained(

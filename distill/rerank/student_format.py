@@ -57,12 +57,17 @@ class StudentFormat:
             return bool(ids) and ids[-1] == self.end
         return str(self.tokenizer.decode(ids[-8:])).rstrip().endswith(END_THINK)
 
-    def closed(self, ids: list[int]) -> list[int]:
-        """`ids` as Rank1 closes them: up to the last sentence end (all where there is none), then `\\n</think>`."""
+    def closed(self, ids: list[int], prompt: int) -> list[int]:
+        """`ids` as Rank1 closes them: up to the last sentence end (all where there is none), then `\\n</think>`.
+
+        They stay within the context after a prompt of so many tokens, though text encoded again may be of more.
+        """
         text = self.tokenizer.decode(ids)
         last = max(text.rfind(mark) for mark in SENTENCE_ENDS)
         kept = text[: last + 1] if last > 0 else text
-        return list(self.tokenizer.encode(f"{kept.rstrip()}\n{END_THINK}", add_special_tokens=False))
+        made = list(self.tokenizer.encode(f"{kept.rstrip()}\n{END_THINK}", add_special_tokens=False))
+        room = self.context - prompt - 1
+        return made if len(made) <= room else made[: max(0, room - len(self.close))] + self.close
 
     @property
     def early(self) -> list[int]:

@@ -100,3 +100,15 @@ def test_the_bound_and_the_switch_belong_to_a_judgements_identity(tiny: Path, tm
     assert plain.identity("w") == Student(folder, max_new_tokens=30).resolved().identity("w")
     others = [Student(folder, max_new_tokens=31), Student(folder, scoring=ScoringSettings(loops="run"))]
     assert len({plain.identity("w"), *(other.resolved().identity("w") for other in others)}) == 3
+
+
+def test_a_forced_close_reads_no_prompt_again(
+    tiny: Path, few_pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, handle = repeating(tiny)
+    prefill, prefilled = backend._prefill, []
+    monkeypatch.setattr(backend, "_prefill", lambda room: prefilled.append(len(backend._waiting)) or prefill(room))
+    found = Reranker(backend, "think", max_new_tokens=40).predict(few_pairs[:5])
+    handle.remove()
+    assert prefilled == [5], "the prompts once, nothing for the verdicts"
+    assert len({judgement.margin for judgement in found}) == 5

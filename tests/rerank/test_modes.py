@@ -232,9 +232,7 @@ def test_a_request_that_cannot_be_judged_fails_alone(form: StudentFormat) -> Non
 
 def test_what_is_closed_by_force_stays_within_the_context(form: StudentFormat) -> None:
     """Text that is encoded again may be of more tokens than were written; the close is never what is lost."""
-    from distill.rerank.modes import _closed
-
     written = form.tokenizer.encode("fox " * 60, add_special_tokens=False)
     small = replace(form, context=50)
-    ids = _closed(small, Task([1] * 20, make_pair("q", "d", "red", "fox")), written)
+    ids = small.closed(written, 20)
     assert len(ids) + 20 + 1 <= 50 and ids[-len(form.close) :] == form.close and ids[:5] == written[:5]

@@ -53,12 +53,14 @@ class Result:
     `finish` is "read" for a reading, "stop" after `</think>` (or an end of text where that was the aim), "length" at
     the bound, "no_end" for an end of text before `</think>`, "looped" where the text repeated itself. `logprobs` are
     over the whole vocabulary, one a verdict in the form's order; None where the engine has to be asked for them with a
-    second task.
+    second task. `closed` is what an engine made of the ids of a reasoning that did not end by itself
+    (`StudentFormat.closed`), where it has read the verdicts after that.
     """
 
     ids: list[int]
     finish: Finish
     logprobs: list[float] | None = None
+    closed: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

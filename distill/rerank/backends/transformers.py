@@ -2,8 +2,8 @@
 
 Readings are batched by like length, without a cache. Rows that write are prefilled together as soon as a quarter of the
 batch is free, and then decoded with those that run. All are padded on the right, where a causal model needs no mask.
-A row is done one step after its `</think>`, where the log-probabilities of the verdicts are read, so that no second
-pass is needed.
+A row is done one step after its `</think>`, where the log-probabilities of the verdicts are read. A row that does not
+close its reasoning is closed by force on the cache that it has, so that no second pass is needed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.rerank.backends.base import Backend, EngineSettings, Result, Task
+from distill.rerank.backends.base import Backend, EngineSettings, Finish, Result, Task
 from distill.rerank.backends.loading import load
 from distill.rerank.repetition import repeats
 from distill.rerank.student_format import StudentFormat
 
 # So many tokens are read together at most, padding included: on a CPU what a layer makes of more leaves its caches.
 PREFILL_TOKENS = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
+CLOSING = 16  # tokens at most that are fed one by one to close a reasoning by force; more are read as a prompt again
 BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
 
 
@@ -27,8 +28,11 @@ BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
 class _Row:
     task: Task
     written: list[int] = field(default_factory=list)
-    closing: bool = False
+    closing: bool = False  # `</think>` is fed in the next step
     draws: Any = None
+    finish: Finish = "stop"
+    closed: list[int] | None = None  # what was written, closed by force,
+    forced: deque[int] = field(default_factory=deque)  # and what of it has still to be fed
 
 
 class TransformersBackend(Backend):
@@ -169,7 +173,7 @@ class TransformersBackend(Backend):
         import torch
 
         mask, positions = self._cache.advance(self.device)
-        closing = [slot for slot, row in enumerate(self._rows) if row.closing]
+        closing = [slot for slot, row in enumerate(self._rows) if row.closing and not row.forced]
         logits = self._logits(
             torch.zeros(len(self._rows), dtype=torch.long, device=self.device),
             bool(closing),
@@ -184,12 +188,16 @@ class TransformersBackend(Backend):
         found, ended = [], []
         for slot, row in enumerate(self._rows):
             if slot in verdicts:
-                result: Result | None = Result(row.written, "stop", verdicts[slot])
+                result: Result | None = Result(row.written, row.finish, verdicts[slot], row.closed)
+            elif row.forced:
+                self._next[slot], result = row.forced.popleft(), None
             else:
                 result = self._write(row, chosen[slot])
-            if result is None:
-                self._next[slot] = chosen[slot]
-            else:
+                if result is None:
+                    self._next[slot] = chosen[slot]
+                elif self._closes(slot, row, result):
+                    result = None
+            if result is not None:
                 found.append((row.task, result))
                 ended.append(slot)
         for slot in reversed(ended):  # the last first: whatever moves into an empty slot goes on
@@ -207,6 +215,22 @@ class TransformersBackend(Backend):
         if row.task.loops == "stop" and not row.closing and repeats(row.written):
             return Result(row.written, "looped")
         return None
+
+    def _closes(self, slot: int, row: _Row, result: Result) -> bool:
+        """Whether a reasoning that did not end by itself is closed on its cache, which holds what is kept of it."""
+        if not row.task.to_end or result.finish == "stop":
+            return False
+        closed = self.form.closed(row.written, len(row.task.ids))
+        fed = self._cache.lengths[slot] - len(row.task.ids)
+        same = 0
+        while same < min(fed, len(closed) - 1) and closed[same] == row.written[same]:
+            same += 1
+        if len(closed) - same > CLOSING:
+            return False
+        self._cache.lengths[slot] = len(row.task.ids) + same
+        row.forced, row.closed, row.finish, row.closing = deque(closed[same:]), closed, result.finish, True
+        self._next[slot] = row.forced.popleft()
+        return True
 
     def _end(self, slot: int) -> None:
         self._cache.remove(slot)
