@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from distill.errors import DataError
 from distill.files.text import ending, foreign, lines, stream
-from distill.files.values import keys, nearest
+from distill.files.values import keys
 from distill.texts import clean_text
 
 if TYPE_CHECKING:
@@ -26,9 +25,6 @@ _REMEDIES |= dict.fromkeys((".zip", ".bz2", ".xz", ".zst"), "unpack it, or use g
 _UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
-SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
-_LONGER = {"training": "train", "testing": "test"}
-_SAME_SPLITS = (("dev", "val", "valid", "validation", "eval"), ("train", "training"), ("test", "testing"))
 _JSON_FORMS = "write a line a row, or one array of rows (pandas: orient='records', lines=True)"
 csv.field_size_limit(1 << 30)
 
@@ -65,38 +61,6 @@ def table_files(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"{folder}: holds no table; wanted are files that end in {', '.join(ENDINGS)}")
     return found
-
-
-def split_files(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """{split: files} of tables whose names have a word of SPLITS; {} of others.
-
-    A name's first word goes before the others; training is train, testing test. Raises DataError for a name with two
-    splits, or where only some of the names have one, since nothing says what the others are.
-    """
-    parts: dict[str, list[Path]] = {}
-    others: list[Path] = []
-    for path in paths:
-        words = [_LONGER.get(word, word) for word in re.split(r"[\W_]+", path.name.lower())]
-        named = words[:1] if words[0] in SPLITS else sorted({*words} & {*SPLITS})
-        if len(named) > 1 and len(paths) > 1:
-            raise DataError(f"{path}: its name says {' and '.join(named)}; let it begin with its split")
-        if named:
-            parts.setdefault(named[0], []).append(path)
-        else:
-            others.append(path)
-    if parts and others and len(paths) > 1:
-        raise DataError(
-            f"{others[0]}: of no split, and {next(iter(parts.values()))[0].name} lies next to it; "
-            "let every file's name have its split, such as train.csv, or none's"
-        )
-    return parts if len(paths) > 1 else {}
-
-
-def similar_split(split: str | None, there: Sequence[str]) -> str:
-    """For an error: " (did you mean 'validation'?)" where a split has another name for dev, or nearly its own."""
-    same = next((names for names in _SAME_SPLITS if split and split.lower() in names), ())
-    other = next((name for name in there if name.lower() in same), None)
-    return f" (did you mean {other!r}?)" if other else nearest(split or "", there)
 
 
 def is_junk(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
-from distill.files.rows import similar_split
+from distill.files.splits import similar_split
 from distill.pipeline.run import Run
 from distill.records import Pair
 

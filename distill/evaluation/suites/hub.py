@@ -12,7 +12,7 @@ from distill.evaluation.suites import bright, followir, instructir, nevir
 from distill.evaluation.suites.base import Suite, plain
 from distill.files.gaps import MISSING, Gaps
 from distill.files.qrels import Qrels
-from distill.files.rows import similar_split
+from distill.files.splits import similar_split
 from distill.files.values import gain_of, text_of
 from distill.texts import clean_text, passage_text
 

@@ -9,8 +9,8 @@ from distill.errors import DataError
 from distill.evaluation.contrast import pairwise_accuracy
 from distill.evaluation.suites.base import Layout, Suite, Texts, rows_with
 from distill.files.gaps import Gaps
-from distill.files.rows import similar_split
 from distill.files.runs import Rankings
+from distill.files.splits import similar_split
 from distill.files.values import id_of, text_of
 
 NEEDS = ("id", "q1", "q2", "doc1", "doc2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +11,7 @@ from reprlib import repr as short
 from types import NoneType
 from typing import TYPE_CHECKING
 
-from distill.errors import ConfigError
-from distill.files.rows import SPLITS, is_junk, similar_split
+from distill.files.rows import is_junk
 from distill.plugins import faulty, is_own, shown
 
 if TYPE_CHECKING:
@@ -122,47 +120,3 @@ def _checked(method: str, rows_of: Callable[..., object]) -> Callable[..., Itera
             yield row
 
     return checked
-
-
-# Values of one column that are surely meant to be the split that is asked for.
-_LONGER = {"train": ("training", "trainset"), "test": ("testing", "testset")}
-
-
-def is_misspelt(value: str, split: str) -> bool:
-    """Whether a row's split is the chosen one in another case, or, for train, test and the like, with a slip in it."""
-    own, wanted = value.casefold(), split.casefold()
-    if own == wanted or own in _LONGER.get(wanted, ()):
-        return value != split
-    if wanted not in SPLITS or own in SPLITS or not own.isalpha():
-        return False
-    swapped = sorted(own) == sorted(wanted)
-    return swapped or (len(wanted) > 3 and abs(len(own) - len(wanted)) <= 1 and _one_edit(own, wanted))
-
-
-def _one_edit(one: str, other: str) -> bool:
-    """Whether one letter more, less or another makes the one the other."""
-    same = 0
-    while same < min(len(one), len(other)) and one[same] == other[same]:
-        same += 1
-    rest, wanted = one[same:], other[same:]
-    return rest[1:] in (wanted, wanted[1:]) or rest == wanted[1:]
-
-
-def check_names(split: str, names: Iterable[str], remedy: str) -> None:
-    """Raise ConfigError for a split of data that have none: `train` may be any file but that of another split.
-
-    Another split is taken where the file's name says it (test.csv, qrels-test.txt).
-    """
-    words = [set(re.split(r"\W|_", name.lower())) for name in names]
-    others = sorted({word for parts in words for word in parts if word in SPLITS and split not in parts})
-    if split == "train" and others:
-        raise ConfigError(f"split: 'train' of a file called {others[0]!r}; set split: {others[0]}")
-    if split != "train" and not (words and all(split.lower() in parts for parts in words)):
-        raise ConfigError(f"split: {split!r}, and the data have no splits; {remedy}, or leave split out to read all")
-
-
-def no_such_split(name: str, split: str | None, there: list[str]) -> str:
-    """The message for a split that the data do not have, or, with None, for several of which none is named."""
-    if split is None:
-        return f"{name}: holds {', '.join(there)}; say which one is split in pairs.qrels"
-    return f"{name}: no split {split!r}; there are {', '.join(there)}{similar_split(split, there)}, or give shares"

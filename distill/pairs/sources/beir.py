@@ -8,8 +8,9 @@ from pathlib import Path
 from distill.errors import DataError
 from distill.files.qrels import qrels_rows
 from distill.files.rows import Row, is_junk, rows
+from distill.files.splits import no_such_split
 from distill.files.values import id_of, keys, raw_text, text_of
-from distill.pairs.sources.base import Label, Passage, Query, Source, no_such_split
+from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.texts import clean_text, passage_text
 
 

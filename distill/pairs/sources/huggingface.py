@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from distill.errors import DataError
 from distill.files.rows import ENDINGS, Row, class_name, is_junk, rows
+from distill.files.splits import no_such_split
 from distill.files.text import ending
-from distill.pairs.sources.base import Source, no_such_split
+from distill.pairs.sources.base import Source
 from distill.pairs.sources.table import Table
 
 if TYPE_CHECKING:

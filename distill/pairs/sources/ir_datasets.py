@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, DataError
-from distill.files.rows import SPLITS
+from distill.files.splits import SPLITS
 from distill.files.values import gain_of, text_of
 from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.texts import passage_text

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import ConfigError, DataError
 from distill.files.numbers import NO_JUDGEMENTS, Numbers
-from distill.files.rows import Row, rows, split_files, table_files
+from distill.files.rows import Row, rows, table_files
+from distill.files.splits import check_names, is_misspelt, no_such_split, split_files
 from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, nearest, plain_name, text_of
 from distill.pairs.clicks import ClickRow, click_labels
-from distill.pairs.sources.base import Label, Passage, Query, Source, check_names, is_misspelt, no_such_split
+from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.records import digest
 from distill.texts import passage_text
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import DataError
-from distill.files.rows import Row, json_rows, split_files, table_files
+from distill.files.rows import Row, json_rows, table_files
+from distill.files.splits import check_names, no_such_split, split_files
 from distill.files.values import id_of, keys, text_of
-from distill.pairs.sources.base import Label, Passage, Query, Source, check_names, no_such_split
+from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.records import digest
 from distill.texts import passage_text
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError, DataError
 from distill.files.qrels import qrels_rows
-from distill.files.rows import similar_split
+from distill.files.splits import check_names, similar_split
 from distill.files.texts import passage_rows
 from distill.files.topics import queries_of
-from distill.pairs.sources.base import Label, Passage, Query, Source, check_names
+from distill.pairs.sources.base import Label, Passage, Query, Source
 
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
