@@ -107,7 +107,7 @@ def _place_of(number: int, output: Path | None) -> Path | None:
     cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     for folder in filter(None, (output, Path(tempfile.gettempdir()), cache)):
         try:
-            with tempfile.TemporaryFile(dir=_there(folder)) as probe:
+            with tempfile.TemporaryFile(dir=existing(folder)) as probe:
                 probe.write(_PROBE)
                 probe.flush()
         except OSError as error:
@@ -116,7 +116,7 @@ def _place_of(number: int, output: Path | None) -> Path | None:
     return output if number in _FULL else None
 
 
-def _there(path: Path) -> Path:
+def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     return next((place for place in (path, *path.absolute().parents) if place.is_dir()), path)
 

@@ -202,8 +202,7 @@ def _read(sentence: str, hit: re.Match[str], positive: bool, finite: bool) -> in
     if _WEAKENS.intersection(between) or (finite and {"directly", "specifically"}.intersection(between)):
         return _NOTHING
     word = words[negations[0]]
-    if word in ("not", "never", "neither") and all(each in _BETWEEN for each in between):
-        return 0
-    if finite and word in ("fails", "fail", "failed") and all(each in _BETWEEN for each in between):
+    negates = word in ("not", "never", "neither") or (finite and word in ("fails", "fail", "failed"))
+    if negates and _BETWEEN.issuperset(between):
         return 0
     return 0 if _FAR_NEGATION.search(clause) and not (_HEDGE - {"some", "part"}).intersection(words) else _NOTHING

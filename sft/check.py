@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from distill.disk import existing
 from distill.errors import ConfigError, DiskFull, InputError, first_line
 from sft.estimate.estimate import TrainingData, TrainingEstimate, estimates, side_by_side, together
 from sft.estimate.shapes import Shape, device_of, shape_of
@@ -207,8 +208,7 @@ def check_disk(settings: SftSettings, folder: Path, done: int = 0) -> None:
     students = len(settings.targets) - done
     at_a_time = 0 if settings.training.get("save_strategy") == "no" else min(count, students) * CHECKPOINTS
     needed = students * _student_bytes(settings, shape) + at_a_time * _state_bytes(settings, shape)
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(existing(folder)).free
     if needed > free:
         raise DiskFull(
             f"{folder}: students and checkpoints need about {needed / GIB:.1f} GiB (estimated), and the disk "

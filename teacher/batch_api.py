@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from distill.errors import DistillError, EndpointError, Stopped
-from distill.store import read_json, write_json
+from distill.store import file_hash, read_json, write_json
 from teacher.connection import trusted_certificates, trusts_proxy
 from teacher.faults import Action, explained, from_exception, from_status, remedy_of, scrubbed
 from teacher.settings import BatchSettings, Endpoint
@@ -95,7 +94,7 @@ class BatchApi:
         known = read_json(state)
         if known:
             return client.batches.retrieve(known["batch"])
-        mark = hashlib.sha256(path.read_bytes()).hexdigest()
+        mark = file_hash(path)
         others = {(read_json(path_of_state) or {}).get("batch") for path_of_state in path.parent.glob("*.state.jsonl")}
         for batch in islice(client.batches.list(limit=100), 200):
             if (batch.metadata or {}).get(_MARK) == mark and batch.id not in others:

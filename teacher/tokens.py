@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distill.errors import ConfigError
+from distill.errors import ConfigError, first_line
 from teacher.client import guess_tokens
 from teacher.settings import TeacherSettings
 
@@ -24,7 +24,7 @@ class Counting:
             try:
                 self._tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
             except (OSError, ValueError) as error:
-                reason = str(error).splitlines()[0]
+                reason = first_line(error)
                 raise ConfigError(f"teacher.tokenizer: {settings.tokenizer} cannot be loaded ({reason})") from None
 
     def tokens(self, text: str) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
+from distill import store
 from filters.base import Filter, Tools
 from filters.engine.adjudicated import Adjudicated
 from filters.settings import FilterSettings, files, make
@@ -23,12 +22,14 @@ def keys(settings: FilterSettings, tools: Tools) -> list[str]:
     hashes = []
     if tools.decided:
         decided = sorted((*key, decision) for key, decision in tools.decided.items())
-        before = _hash([before, _code(Adjudicated), decided])
+        before = store.fingerprint([before, _code(Adjudicated), decided])
         hashes.append(before)
     for name, thresholds in settings.entries():
         made = make(name, thresholds, tools.base)
         code = [_file_hash(path) for path in files(name, thresholds, tools.base)] or _code(type(made))
-        before = _hash([before, name, thresholds, code, {tool: tools.identity.get(tool) for tool in made.uses()}])
+        before = store.fingerprint(
+            [before, name, thresholds, code, {tool: tools.identity.get(tool) for tool in made.uses()}]
+        )
         hashes.append(before)
     return hashes
 
@@ -38,10 +39,6 @@ def used(settings: FilterSettings, base: Path) -> set[str]:
     return {tool for name, thresholds in settings.entries() for tool in make(name, thresholds, base).uses()}
 
 
-def _hash(parts: Sequence[object]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _code(kind: type[Filter]) -> list[str]:
     """Of the filter's file, and of those with its rules: `_leak_rules.py` of `leak.py`."""
     file = Path(inspect.getfile(kind))
@@ -49,4 +46,4 @@ def _code(kind: type[Filter]) -> list[str]:
 
 
 def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return store.file_hash(path) if path.is_file() else ""

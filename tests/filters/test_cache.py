@@ -57,9 +57,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(folder: Path, filters: list[Any], into: str = ".", rows: str = "1", **tools: Any) -> tuple[Any, set[str]]:
     """(what came of it, which of the counting filters were called)."""
-    (folder / "calls.txt").unlink(missing_ok=True)
     out = {name: str(folder / into / name) for name in OUT}
     given_settings = FilterSettings.model_validate(filters, context={"base": folder})
+    (folder / "calls.txt").unlink(missing_ok=True)  # of the trial, when the settings are read
     filter_tools = Tools(base=folder, identity={"rows": rows}, **tools)
     counts = filter_folders(
         str(folder / "pairs"), str(folder / "traces"), out["kept"], out["rejected"], out["changed"], given_settings,
