@@ -307,6 +307,6 @@ def _does_not_run(name: str, path: Path, error: BaseException) -> PluginError:
         lines.append((error.filename or str(path), error.lineno))
     file, line = lines[-1] if lines else (str(path), 0)
     where = "" if file in (str(path), str(path.resolve())) else f"{file}, "
-    message = str(error).partition("\n")[0]
+    message = error.msg if isinstance(error, SyntaxError) else str(error).partition("\n")[0]
     place = f" ({where}line {line})" if line else ""
     return PluginError(f"{name}: {path} does not run: {type(error).__name__}: {message}{place}")

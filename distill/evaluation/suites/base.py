@@ -84,7 +84,11 @@ class Layout(ABC):
 
     @abstractmethod
     def read(self, folder: Path, split: str, texts: Texts, gaps: Gaps) -> Suite:
-        """The set in `folder`; `gaps` counts what lists name and the corpus lacks. Raises DataError."""
+        """The set in `folder`, of which `split` is asked for; `plain(NAME, texts)` is one of labels alone.
+
+        `texts` are its corpus, queries and labels where it is shaped as BEIR, else empty; `gaps` counts what lists name
+        and the corpus lacks. Raises DataError with file and line.
+        """
 
     def files(self, folder: Path, split: str) -> list[Path]:
         """The files apart from corpus, queries and labels: a change of one is noticed."""
