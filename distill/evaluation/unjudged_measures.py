@@ -7,16 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from distill.evaluation.unjudged_model import Floats, Integers, Key
 from distill.files.qrels import Grades
 from distill.files.runs import Rankings, ranked
 from distill.statistics.measures import per_query
 from distill.statistics.ndcg import ndcg
-
-Key = tuple[str, str]
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def drawn_means(

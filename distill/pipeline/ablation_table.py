@@ -12,11 +12,20 @@ from distill import store
 from distill.pipeline.run import Run
 from distill.pipeline.variants import Variant
 from distill.records import Trace
-from distill.results import Ablation, AblationRow, ByUnit, EvaluationResult, SetDetail, StudentCounts, as_json, read_as
+from distill.results import (
+    BASELINES,
+    Ablation,
+    AblationRow,
+    ByUnit,
+    EvaluationResult,
+    SetDetail,
+    StudentCounts,
+    as_json,
+    read_as,
+)
 from distill.tables import cell, markdown
 
 OWN = Variant("as configured", "", {})
-NOT_STUDENTS = ("first_stage", "untrained")
 SEEDS = {"seed", "sft.seed"}
 COSTS = (
     "student", "pairs trained on", "traces asked", "teacher tokens", "teacher USD", "training s", "tokens a pair",
@@ -88,7 +97,7 @@ def _rows(variant: Variant, run: Run, reused: list[str]) -> list[AblationRow]:
     metrics = run.metrics()
     students, examples = metrics.counts("sft").students, metrics.counts("dataset").examples
     targets = [student.name for student in run.config.sft.targets]
-    systems = {name for measures in metrics.evaluation.values() for name in measures if name not in NOT_STUDENTS}
+    systems = {name for measures in metrics.evaluation.values() for name in measures if name not in BASELINES}
     traces, usd, tokens = _asked(run)
     rows = []
     for system in sorted(systems, key=lambda name: (targets.index(name) if name in targets else len(targets), name)):

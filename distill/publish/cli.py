@@ -9,13 +9,12 @@ from pathlib import Path
 import click
 
 from distill.commands import FILE, Command, writes_to
-
-FORMATS = ("dataset", "trl", "llama-factory", "messages", "rank1", "sentence-transformers", "beir")
+from distill.publish.formats import FORMATS
 
 
 @click.command("export", cls=Command)
 @click.argument("run", type=FILE, metavar="RUN", help="a run folder whose filter stage is done")
-@click.option("--to", metavar="FORMAT", type=click.Choice(FORMATS), default="dataset", help=", ".join(FORMATS))
+@click.option("--to", metavar="FORMAT", type=click.Choice(list(FORMATS)), default="dataset", help=", ".join(FORMATS))
 @click.option(
     "--model",
     metavar="[STUDENT]",
@@ -24,10 +23,7 @@ FORMATS = ("dataset", "trl", "llama-factory", "messages", "rank1", "sentence-tra
     help="a student instead: weights, tokenizer, model card",
 )
 @click.option(
-    "--out",
-    type=FILE,
-    metavar="DIR",
-    help="where to (default: RUN/export/FORMAT); an earlier export is replaced",
+    "--out", type=FILE, metavar="DIR", help="where to (default: RUN/export/FORMAT); an earlier export is replaced"
 )
 @click.option(
     "--push-to-hub", metavar="NAME", help="then upload it as the dataset or model NAME, with the token in HF_TOKEN"

@@ -12,7 +12,7 @@ from distill.config import resolved
 from distill.errors import InputError
 from distill.prompts import PROMPT_NAME, student_prompt
 from distill.publish.card import licence_of, words
-from distill.results import RunMetrics, read_as
+from distill.results import BASELINES, RunMetrics, read_as
 from distill.tables import markdown
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ FILES = (
     "calibration.json", "chat_template.json",
 )  # fmt: skip
 NOT_THE_MODELS = {"stderr.txt"}
-BASELINES = ("first_stage", "untrained")
 MEASURES = ("nDCG@10", "RR@10", "verdict_accuracy", "ECE", "tokens_per_pair")
 Results = Mapping[tuple[str, str], Mapping[str, float]]
 """{(set, system): {measure: value}}."""

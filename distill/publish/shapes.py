@@ -137,14 +137,7 @@ def _written(shape: str, prompt: str | None, completion: str | None, context: di
         if newline and _verdict(first, asked) is not None:  # verdict first, reasoning after
             reasoning, answer = rest.strip(), first
     return Seen(
-        shape,
-        reasoning,
-        answer,
-        _verdict(answer, asked),
-        prompt,
-        completion,
-        **context,
-        unclosed=is_unclosed(whole),
+        shape, reasoning, answer, _verdict(answer, asked), prompt, completion, **context, unclosed=is_unclosed(whole)
     )
 
 

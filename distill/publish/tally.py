@@ -47,28 +47,28 @@ class RowCounts:
 
 def tally(kept: Kept) -> RowCounts:
     """Count the rows."""
-    found = RowCounts()
+    counts = RowCounts()
     for pair, trace in kept.joined():
         verdict = trained_verdict(pair, trace)
         if verdict is None:
-            found.without_verdict += 1
+            counts.without_verdict += 1
             continue
         row = row_of(pair, trace, verdict)
-        found.rows += 1
-        found.splits[hub_split(row.split)] += 1
-        for name, counter in found.by.items():
+        counts.rows += 1
+        counts.splits[hub_split(row.split)] += 1
+        for name, counter in counts.by.items():
             value = getattr(row, name)
             counter["not known" if value is None else str(value).split(":")[0] if name == "source" else str(value)] += 1
-        found.queries.add(row.query_id)
-        found.instructions += row.instruction is not None
-        found.relabelled += row.label_before is not None
-        found.lengths["reasoning words"].append(len(row.reasoning.split()))
-        found.lengths["passage words"].append(len(row.passage.split()))
-        found.lengths["teacher tokens"].append(row.completion_tokens)
-        shortest = found.examples.get(row.verdict)
+        counts.queries.add(row.query_id)
+        counts.instructions += row.instruction is not None
+        counts.relabelled += row.label_before is not None
+        counts.lengths["reasoning words"].append(len(row.reasoning.split()))
+        counts.lengths["passage words"].append(len(row.passage.split()))
+        counts.lengths["teacher tokens"].append(row.completion_tokens)
+        shortest = counts.examples.get(row.verdict)
         if shortest is None or len(row.prompt + row.completion) < len(shortest.prompt + shortest.completion):
-            found.examples[row.verdict] = row
-    return found
+            counts.examples[row.verdict] = row
+    return counts
 
 
 def spread(values: Iterable[int]) -> Spread:

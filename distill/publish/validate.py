@@ -92,34 +92,34 @@ def validate(
         if name not in NAMES:
             raise InputError(f"--columns {name}=...: unknown; there are {', '.join(NAMES)}")
     length, unit = _length(tokenizer)
-    found = Findings(str(path), unit=unit)
+    findings = Findings(str(path), unit=unit)
     seen: dict[bytes, str] = {}
     known: dict[frozenset[str], dict[str, str]] = {}
     for raw in read(path):
-        found.rows += 1
-        broken = _look(raw, found, seen, known, named, max_length, length)
-        found.broken += bool(broken)
+        findings.rows += 1
+        broken = _look(raw, findings, seen, known, named, max_length, length)
+        findings.broken += bool(broken)
         for name, what in broken:
-            fault = found.faults.setdefault(name, RowFault())
+            fault = findings.faults.setdefault(name, RowFault())
             fault.rows += 1
             if not limit or len(fault.at) < limit:
                 fault.at.append((raw.place, what))
-    if not found.rows:
+    if not findings.rows:
         raise DataError(f"{path}: holds no row")
-    found.sums = _sums(path)
-    return found
+    findings.sums = _sums(path)
+    return findings
 
 
 def _look(
     raw: Raw,
-    found: Findings,
+    findings: Findings,
     seen: dict[bytes, str],
     known: dict[frozenset[str], dict[str, str]],
     named: Mapping[str, str],
     max_length: int | None,
     length: Length,
 ) -> list[tuple[str, str]]:
-    """The row's faults; what is sound is counted into `found`."""
+    """The row's faults; what is sound is counted into `findings`."""
     if raw.fault is not None:
         return [raw.fault]
     names = frozenset(raw.values)
@@ -128,17 +128,17 @@ def _look(
     row = understand(raw.values, known[names])
     if isinstance(row, str):
         return [("missing columns", f"{row} (there are {', '.join(sorted(names)) or 'none'})")]
-    broken = list(faults(row, max_length, length, found.unit))
+    broken = list(faults(row, max_length, length, findings.unit))
     first = seen.setdefault(key(row), raw.place)
     if first != raw.place:
         broken.append(("duplicate", f"the same as {first}"))
-    found.shapes[row.shape] += 1
-    found.notes.update(notes(row))
+    findings.shapes[row.shape] += 1
+    findings.notes.update(notes(row))
     if not broken:
-        found.verdicts[row.verdict or 0] += 1
+        findings.verdicts[row.verdict or 0] += 1
         if (written := trained(row)) is not None:
-            found.lengths.append(length("".join(written)))
-            found.example = found.example or (raw.place, *written)
+            findings.lengths.append(length("".join(written)))
+            findings.example = findings.example or (raw.place, *written)
     return broken
 
 

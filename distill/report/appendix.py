@@ -32,12 +32,10 @@ def section(files: RunFiles) -> dict[str, Any]:
                 "written": manifest.get("written", ""),
                 "fingerprint": str(manifest.get("fingerprint", ""))[:12],
                 "inputs": [(clean(k), cut(v, 60)) for k, v in list((manifest.get("inputs") or {}).items())[:12]],
-                "settings": cut(_yaml(manifest.get("settings")), MAX_TEXT),
+                "settings": cut(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), MAX_TEXT)
+                if (settings := manifest.get("settings"))
+                else "",
             }
             for stage, manifest in stages
         ],
     }
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if value else ""

@@ -9,9 +9,8 @@ from functools import cache, cached_property
 from distill import store
 from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, safe_name
-from distill.results import Intervals, Measures, SetDetail, read_as
+from distill.results import BASELINES, Intervals, Measures, SetDetail, read_as
 
-NOT_STUDENTS = ("first_stage", "untrained")
 OWN_MEASURE = ("pairwise_accuracy", "p-MRR", "robustness@10")  # what a set of several rankings a need is made for
 
 
@@ -97,7 +96,7 @@ class EvaluationSet:
     @cached_property
     def students(self) -> list[str]:
         """The trained systems, best first by the primary measure."""
-        students = [name for name in self.measures if name not in NOT_STUDENTS and self.value(name) is not None]
+        students = [name for name in self.measures if name not in BASELINES and self.value(name) is not None]
         sign = 1 if self.primary in LOWER_IS_BETTER else -1
         return sorted(students, key=lambda name: sign * (self.value(name) or 0.0))
 
@@ -127,7 +126,7 @@ class EvaluationSet:
     @cached_property
     def order(self) -> list[str]:
         """First stage and untrained, then the students up to the best; whatever has no primary value before them."""
-        first = [name for name in NOT_STUDENTS if name in self.measures]
+        first = [name for name in BASELINES if name in self.measures]
         rest = [name for name in self.measures if name not in self.students]
         return list(dict.fromkeys([*first, *rest, *reversed(self.students)]))
 

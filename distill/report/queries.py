@@ -8,9 +8,10 @@ from typing import Any
 from distill.errors import DataError
 from distill.files.runs import ranked, read_run
 from distill.records import Judgement
-from distill.report.evaluated import NOT_STUDENTS, EvaluationSet
+from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import colours, count, measure_label, safe_name
+from distill.results import BASELINES
 
 MAX_QUERIES = 60
 MAX_SYSTEMS = 4
@@ -78,7 +79,7 @@ def _systems(each: EvaluationSet, left: str, right: str) -> list[str]:
     """At most four: the two compared, the first stage, the best others; the untrained one only for want of others."""
     wanted = [left, right, "first_stage", *each.students, "untrained"]
     found = [s for s in dict.fromkeys(wanted) if s in each.measures and each.per_query(s, each.by_query)][:MAX_SYSTEMS]
-    return sorted(found, key=[*NOT_STUDENTS, *reversed(each.students)].index)
+    return sorted(found, key=[*BASELINES, *reversed(each.students)].index)
 
 
 def _chosen(order: list[str], limit: int) -> tuple[list[str], str]:

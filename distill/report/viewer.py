@@ -17,12 +17,7 @@ def shell(data: str = "", name: str = "") -> str:
     from markupsafe import Markup
 
     return page.render(
-        "viewer.html.j2",
-        "viewer.css",
-        ("viewer_data.js", "viewer.js"),
-        connect=not data,
-        name=name,
-        data=Markup(data),
+        "viewer.html.j2", "viewer.css", ("viewer_data.js", "viewer.js"), connect=not data, name=name, data=Markup(data)
     )
 
 

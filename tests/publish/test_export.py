@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from made_run import make_pairs, make_trace, write_run
 
@@ -15,7 +16,7 @@ from distill.errors import DataError, InputError, RunFolderError
 from distill.pairs.collection import gather
 from distill.pairs.sources.beir import Beir
 from distill.prompts import END_THINK, THINK, rank1_prompt
-from distill.publish.cli import FORMATS as NAMED
+from distill.publish.cli import export as export_command
 from distill.publish.export import export
 from distill.publish.formats import FORMATS
 from distill.publish.rows import Kept, KeptRow
@@ -96,7 +97,8 @@ def test_every_format_loads_by_its_card(run: Path, to: str, config: str | None, 
 
 
 def test_the_command_line_and_the_formats_name_the_same() -> None:
-    assert tuple(FORMATS) == NAMED
+    (to,) = (option for option in export_command.params if option.name == "to")
+    assert isinstance(to.type, click.Choice) and tuple(FORMATS) == tuple(to.type.choices)
 
 
 def test_trl_plain_and_chat(run: Path) -> None:
