@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 ADAPTER = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
+WIDE = 256  # hidden size from which bfloat16 is taken on a CPU; the embedded example's students (128) keep float32
 READ = ("*.json", "*.txt", "*.model", "*.jinja")  # what a tokenizer and a configuration are read from
 ANOTHER_HEAD = "it has no trained language head, so it cannot answer true or false; name a causal language model"
 
@@ -126,9 +127,13 @@ def load_causal_lm(path: str, revision: str | None = None, **arguments: Any) -> 
     return model
 
 
-def fast_bf16() -> bool:
-    """Whether this machine's CPU multiplies matrices in bfloat16 faster than in float32: by AVX512-BF16 or AMX, or the
-    like on ARM. Others emulate it, more slowly than float32."""
+def bf16_pays(config: PretrainedConfig) -> bool:
+    """Whether a model computes faster in bfloat16 than in float32 on this machine's CPU: it is wide enough, and the CPU
+    has AVX512-BF16 or AMX, or the like on ARM; others emulate it, more slowly than float32."""
+    return int(config.get_text_config().hidden_size) >= WIDE and _fast_bf16()
+
+
+def _fast_bf16() -> bool:
     import torch
 
     if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.12

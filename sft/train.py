@@ -14,6 +14,7 @@ from distill.errors import ConfigError, DataError, DistillError
 from distill.prompts import PROMPTS
 from distill.records import Example, Pair
 from distill.store import read_json, read_rows, write_json
+from distill.weights import bf16_pays
 from sft.job import TrainingJob
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
@@ -36,7 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "warmup_steps": 0.05,  # Rank1; a share where below 1
     "dataloader_pin_memory": False,
 }
-# A CPU has no fast bf16 matmul to win and memory to spare (measured: docs/speed.md).
+# A CPU has memory to spare; bf16 where `bf16_pays` says so (docs/speed.md).
 CPU_DEFAULTS: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 
 
@@ -70,7 +71,8 @@ def train(job: TrainingJob) -> dict[str, Any]:
     if not encoded:
         reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
-    config = training_arguments(settings, out, job["name"], job["seed"], job.get("training"))
+    bf16 = bf16_pays(model.config)
+    config = training_arguments(settings, out, job["name"], job["seed"], job.get("training"), bf16)
     progress = ProgressCallback(job, say, _relevant_share(rows, settings.prompt))
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, progress)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
@@ -138,15 +140,23 @@ def _relevant_share(rows: Sequence[Example], prompt: str) -> float:
 
 
 def training_arguments(
-    settings: SftSettings, out: Path, name: str, seed: int, training: dict[str, Any] | None = None
+    settings: SftSettings,
+    out: Path,
+    name: str,
+    seed: int,
+    training: dict[str, Any] | None = None,
+    bf16: bool = False,
 ) -> SFTConfig:
-    """TRL's configuration of the student `name`, `training` on top. Raises ConfigError for a missing tracker."""
+    """TRL's configuration of the student `name`, `training` on top; `bf16` is what a CPU does where nothing is said.
+
+    Raises ConfigError for a missing tracker.
+    """
     import torch
     from trl import SFTConfig
 
     arguments = {
         **DEFAULTS,
-        **({} if torch.cuda.is_available() else CPU_DEFAULTS),
+        **({} if torch.cuda.is_available() else {**CPU_DEFAULTS, "bf16": bf16}),
         **settings.training,
         **(training or {}),
     }

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Gemma3TextConfig, GraniteConfig
 
+from distill import weights
 from distill.errors import InputError
 from distill.records import Pair
 from distill.rerank.backends import loading
@@ -68,7 +69,7 @@ def test_a_wide_student_takes_bfloat16_where_the_cpu_is_fast_at_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, width: int, expected: str
 ) -> None:
     AutoConfig.for_model("llama", hidden_size=width).save_pretrained(tmp_path)
-    monkeypatch.setattr(loading, "fast_bf16", lambda: fast)
+    monkeypatch.setattr(weights, "_fast_bf16", lambda: fast)
     assert loading.dtype_of(str(tmp_path), "cpu") == expected
     assert loading.dtype_of(str(tmp_path), "cpu", "float32") == "float32"
     assert loading.dtype_of(str(tmp_path), "cuda") == "bfloat16"

@@ -260,3 +260,20 @@ def test_a_learning_rate_that_destroys_the_model_is_said(tmp_path: Path, scratch
 def test_a_base_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sft.base: .*nowhere.* could not be loaded"):
         train_here(tmp_path, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("fast", "width", "expected"), [(True, 576, True), (True, 128, False), (False, 576, False)])
+def test_on_a_cpu_a_wide_base_is_trained_in_bf16_where_that_is_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, width: int, expected: bool
+) -> None:
+    from transformers import LlamaConfig
+
+    from distill import weights
+    from sft.train import training_arguments
+
+    monkeypatch.setattr(weights, "_fast_bf16", lambda: fast)
+    pays = weights.bf16_pays(LlamaConfig(hidden_size=width))
+    chosen = training_arguments(SftSettings(), tmp_path, "think", 0, bf16=pays)
+    assert chosen.bf16 is expected
+    own = SftSettings(training={"bf16": not expected})
+    assert training_arguments(own, tmp_path, "think", 0, bf16=pays).bf16 is not expected

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import InputError, first_line
 from distill.rerank.student_format import StudentFormat, form_of
-from distill.weights import fast_bf16, load_causal_lm
+from distill.weights import bf16_pays, load_causal_lm
 
 if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")
-WIDE = 256  # hidden size from which a CPU's bf16 is faster; the embedded example's students (128) gain nothing by it
 
 
 def load(
@@ -63,5 +62,4 @@ def dtype_of(path: str, device_type: str, dtype: str | None = None) -> str:
         return str(dtype)
     if device_type != "cpu":
         return "bfloat16"
-    wide = fast_bf16() and AutoConfig.from_pretrained(path).get_text_config().hidden_size >= WIDE
-    return "bfloat16" if wide else "float32"
+    return "bfloat16" if bf16_pays(AutoConfig.from_pretrained(path)) else "float32"
