@@ -87,13 +87,13 @@ def _kept(suite: Suite, entry: SetSettings, lists: Mapping[str, Ranked], name: s
     for query, text in suite.queries.items():
         excluded, labels = suite.excluded.get(query, frozenset()), suite.qrels.get(query, {})
         rows = kept[query] = []
-        for doc, score in lists.get(query, ()):
+        for doc, score in lists.get(query, ()) if text else ():
             if len(rows) == depth:
                 break
             if doc in excluded:
                 left_out["excluded passages"] += 1
                 continue
-            has_text = doc in suite.passages
+            has_text = bool(suite.passages.get(doc))
             if gaps.lacks(f"passages of {name}", "passage", doc, has_text, f"{name}, query {query!r}", "the corpus"):
                 continue
             own = not entry.self_retrieval and is_the_query(query, text, doc, suite.passages[doc])

@@ -74,7 +74,12 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
             labels[doc_id] = kept
             negative += label < 0
         elif labels[doc_id] != kept:
-            raise DataError(f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice; keep one line")
+            first = next(place for place, *ids, _ in source.labels(split) if ids == [query_id, doc_id])
+            texts = f"query {_beginning(queries[query_id])}, passage {_beginning(passages.get(doc_id, ''))}"
+            raise DataError(
+                f"{where}: the pair {query_id!r}, {doc_id!r} is judged twice ({texts}): {label} here, "
+                f"{labels[doc_id]} at {first}; keep one line"
+            )
     gaps.check()
     for query_id, doc_id in source.negatives(split):
         asked[query_id] = None
@@ -94,6 +99,10 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
         counts=dict(source.counts),
         by_split=dict(source.by_split),
     )
+
+
+def _beginning(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def gather_texts(source: Source) -> Collection:

@@ -16,7 +16,7 @@ from distill.config import secret, validate
 from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
-from distill.pipeline.sources import settings_of, sft_of, source_of
+from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
 from distill.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def _check_pairs(run: Run) -> None:
 
 def _check_set(run: Run, entry: SetSettings, key: str) -> None:
     """Raise DataError or ConfigError where a set's files, split, judgements or first-stage run cannot be used."""
+    from distill.evaluation.suites.base import check_own_lists
     from distill.evaluation.suites.hub import known_task
     from distill.files.runs import read_run
 
@@ -167,6 +168,9 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
         judged = set(suite_of(run, entry).qrels)  # small sets, with rules of their own
     elif entry.source not in ("pairs", "example"):
         judged = _judged_queries(run, entry, key)
+        if entry.source == "beir":
+            whole = entry.queries is None and isinstance(settings_of(run, entry).split, str)
+            check_own_lists(data_folder(run, entry, entry.split), sorted(judged) if whole else ())
     if entry.first_stage != "bm25":
         ranked = read_run(run.base / entry.first_stage)
         if judged is not None and not judged & set(ranked):
@@ -177,11 +181,12 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
 
 
 def _judged_queries(run: Run, entry: SetSettings, key: str) -> set[str]:
-    """The queries that a set's split judges. Of the passages only the first is read."""
+    """The queries that a set's split judges and that have a text. Of the passages only the first is read."""
     settings, source = settings_of(run, entry), source_of(run, entry)
     next(iter(source.passages()), None)
     split = settings.qrels if isinstance(settings.split, dict) else entry.split
     judged = {query for _, query, _, _ in source.labels(split)}
-    if judged and not judged & {query for _, query, _, _ in source.queries()}:
+    with_text = judged & {query for _, query, _, _ in source.queries()}
+    if judged and not with_text:
         raise DataError(f"{key}: none of the queries that split {entry.split!r} judges has a text")
-    return judged
+    return with_text

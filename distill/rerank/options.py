@@ -166,11 +166,12 @@ class InputOptions:
             raise InputError(f"--depth {self.depth}: at least 1")
         run = read_run(self.run)
         queries = files.read_queries(self.queries)
+        texts = {query for query, (text, _) in queries.items() if text}
         gaps, name = Gaps(self.missing, "--missing"), self.run.name
         lists = {
             query: [doc for doc, _ in ranked(run.pop(query))[: self.depth]]
             for query in sorted(run)
-            if not gaps.lacks(f"queries of {name}", "query", query, query in queries, name, self.queries.name, queries)
+            if not gaps.lacks(f"queries of {name}", "query", query, query in texts, name, self.queries.name, texts)
         }
         gaps.check()
         passages = files.read_passages(self.corpus, {doc for docs in lists.values() for doc in docs})
@@ -178,7 +179,9 @@ class InputOptions:
         for query, docs in lists.items():
             where = f"{name}, query {query!r}"
             lists[query] = [
-                doc for doc in docs if not gaps.lacks(of, "passage", doc, doc in passages, where, place, passages)
+                doc
+                for doc in docs
+                if not gaps.lacks(of, "passage", doc, bool(passages.get(doc)), where, place, passages)
             ]
         gaps.check()
         for what, count in gaps.counts().items():

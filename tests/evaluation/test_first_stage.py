@@ -80,6 +80,16 @@ def test_a_few_missing_passages_are_left_out_counted_and_made_good_from_below(tm
     assert first["q0"] == [("d5", 99.0)], "below the depth nothing is looked at"
 
 
+def test_an_empty_text_is_none(tmp_path: Path) -> None:
+    folder = beir(tmp_path, {**PASSAGES, "d5": "", "d4": "\u200b"}, {**QUERIES, "q1": " "}, LABELS)
+    name = trec(folder / "run.trec", {"q0": ["d5", "d4", "d3"], "q1": ["d1"], "q2": ["d2"]})
+    with pytest.raises(DataError, match=r"query 'q0': passage 'd5' has no text .*\(2 of 4 passages"):
+        read(folder, first_stage=name)
+    _, first = read(folder, first_stage=name, missing=0.5)
+    assert first == {"q0": [("d3", 97.0)], "q1": [], "q2": [("d2", 99.0)]}
+    assert sorted(first.left_out.values()) == [1, 2]
+
+
 def test_labels_without_a_text_are_counted_and_an_evaluation_counts_them_as_not_found(tmp_path: Path) -> None:
     folder = beir(tmp_path, PASSAGES, QUERIES, [*LABELS, ("q0", "gone", 1), ("nobody", "d0", 1)])
     with pytest.raises(DataError, match=r"test.tsv:4: passage 'gone' has no text in corpus.jsonl; .*\(1 of 4 labels"):

@@ -319,7 +319,10 @@ EXAMPLES: dict[str, list[Example]] = {
         Example({"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels.txt": PLAIN},
                 {"source": "trec", "files": TREC, "split": "dev"}, "the data have no splits; name the file qrels.dev"),
         trec("qrels.txt:1: a column 'split', which is not read", {"qrels.txt": "query-id\tcorpus-id\tscore\tsplit\nq1\td1\t1\ttest\n"}),
-        trec("is judged twice", {"qrels.txt": "q1 0 d1 1\nq1 0 d1 0\n"}),
+        trec(f"qrels.txt:2: the pair 'q1', 'd1' is judged twice (query 'apple harvest', passage '{APPLES}'): 0 here, 1 at ",
+             {"qrels.txt": "q1 0 d1 1\nq1 0 d1 0\n"}),
+        folder("(query 'apple harvest', passage 'Bridges cross the river.'): 0 here, 1 at ",
+               train_1__csv=f"query,passage,label\napple harvest,{BRIDGE},1\n", train_2__csv=f"query,passage,label\napple harvest,{BRIDGE},0\n"),
         trec("7187158 is no grade but looks like an id", {"qrels.txt": "q1\td1\t7187158\nq2\td2\t8841\n"}),
         *(trec("looks like ranks", {"qrels.txt": run.replace(" ", "\t")}) for run in (
             "q1 d1 1\nq1 d3 2\nq2 d2 1\n", "q1 d3 2\nq1 d1 1\nq2 d2 1\n", "q1 Q0 d3 2\nq1 Q0 d1 1\nq2 Q0 d2 1\n")),

@@ -120,6 +120,33 @@ def test_an_exam_that_is_the_lesson_or_is_not_there(
     assert len(lines) == 1 and said in lines[0], lines
 
 
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        ([("q0", ["d0"]), ("q0", ["d1"])], "top_ranked.jsonl:2: query-id 'q0' is there twice"),
+        ([("q0", ["d0"])], "top_ranked.jsonl: no list for query 'q1'"),
+    ],
+)
+def test_a_sets_own_lists_are_looked_at_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lists: list[tuple[str, list[str]]], said: str
+) -> None:
+    beir(tmp_path / "data")
+    folder = beir(tmp_path / "set")
+    (folder / "qrels" / "test.tsv").write_text("q0\td0\t1\nq1\td1\t1\n")
+    for number, name in enumerate(("corpus.jsonl", "queries.jsonl")):
+        rows = [{"_id": f"{'dq'[number]}{at}", "text": f"word {at} of {name}"} for at in range(2)]
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [{"query-id": query, "corpus-ids": ids} for query, ids in lists]
+    (folder / "top_ranked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = json.loads(own_config(tmp_path).read_text())
+    config["evaluation"] = {"sets": [{"name": "exam", "source": "beir", "path": "set", "split": "test"}]}
+    (tmp_path / "own.yaml").write_text(json.dumps(config))
+    assert main(["run", str(tmp_path / "own.yaml"), "--dry-run", "--out", str(tmp_path / "dry")]) == 0
+    assert said in capsys.readouterr().err
+    assert main(["run", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_pairs_need_no_teacher_and_no_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,10 +100,12 @@ def test_a_threshold_leaves_passages_out_of_the_run_only(tiny: Path, data: Path)
     assert len(judgements(data / "above.trec.judgements")) == 30
 
 
-def test_what_has_no_text_is_left_out_under_the_allowed_share(tiny: Path, data: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("blank", [False, True], ids=["no row", "an empty text"])
+def test_what_has_no_text_is_left_out_under_the_allowed_share(tiny: Path, data: Path, capsys: Any, blank: bool) -> None:
     for name, gone in (("corpus.jsonl", "d4"), ("queries.jsonl", "q5")):
         rows = (data / name).read_text().splitlines(keepends=True)
-        (data / name).write_text("".join(row for row in rows if f'"{gone}"' not in row))
+        empty = json.dumps({"_id": gone, "text": "\u200b"}) + "\n" if blank else ""
+        (data / name).write_text("".join(row for row in rows if f'"{gone}"' not in row) + empty)
     out = data / "out.trec"
     arguments_ = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(out), "--missing", "0.2")
     assert main(arguments_) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -122,20 +122,28 @@ def read_lists(path: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]]:
 
     Raises DataError with file and line.
     """
-    lists: dict[str, list[str]] = {}
+    lists = {
+        query: [
+            doc
+            for doc in dict.fromkeys(ids)
+            if not gaps.lacks(f"ids of {path.name}", "passage", doc, doc in texts.passages, where, "corpus.jsonl")
+        ]
+        for where, query, ids in _lists(path)
+    }
+    gaps.check()
+    return lists
+
+
+def _lists(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    queries: set[str] = set()
     for where, row in rows_with(path, ("query-id", "corpus-ids")):
         ids, query = row["corpus-ids"], id_of(row["query-id"], where)
-        if query is None or query in lists:
+        if query is None or query in queries:
             raise DataError(f"{where}: query-id {query!r} {'is there twice' if query else 'is empty'}; one row a query")
         if not isinstance(ids, list):
             raise DataError(f"{where}: corpus-ids is a list of passage ids")
-        lists[query] = [
-            doc
-            for doc in dict.fromkeys(str(id_of(value, where)) for value in ids)
-            if not gaps.lacks(f"ids of {path.name}", "passage", doc, doc in texts.passages, where, "corpus.jsonl")
-        ]
-    gaps.check()
-    return lists
+        queries.add(query)
+        yield where, query, [str(id_of(value, where)) for value in ids]
 
 
 def candidate_lists(folder: Path, texts: Texts, gaps: Gaps) -> dict[str, list[str]] | None:
@@ -144,7 +152,18 @@ def candidate_lists(folder: Path, texts: Texts, gaps: Gaps) -> dict[str, list[st
     if not path.exists():
         return None
     lists = read_lists(path, texts, gaps)
-    for query in texts.queries:
+    _check_listed(path, lists, texts.queries)
+    return {query: lists[query] for query in texts.queries}
+
+
+def check_own_lists(folder: Path, queries: Iterable[str]) -> None:
+    """Raise DataError, before anything is judged, where top_ranked.jsonl cannot be read or lacks one of the queries."""
+    path = folder / OWN_LISTS
+    if path.exists():
+        _check_listed(path, {query for _, query, _ in _lists(path)}, queries)
+
+
+def _check_listed(path: Path, lists: Container[str], queries: Iterable[str]) -> None:
+    for query in queries:
         if query not in lists:
             raise DataError(f"{path}: no list for query {query!r}; give one to each query, or take the file away")
-    return {query: lists[query] for query in texts.queries}
