@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from distill import store
@@ -136,6 +137,7 @@ def _judge(
         for name, (model, mode) in wanted.items()
         if modes.due(run, entry.name, mode)
     ]
+    _remove_left_out(run, entry, wanted)
     judged: dict[str, list[Judgement]] = {}
     seconds: dict[str, float] = {}
     scorer.notify = scoring.shown(run, entry.name)
@@ -146,6 +148,15 @@ def _judge(
         store.write_rows(run.evaluation / f"{entry.name}.{made.name}", made.found, Judgement)
         judged[made.name], seconds[made.name] = made.found, made.seconds
     return {name: judged[name] for name in wanted if name in judged}, seconds
+
+
+def _remove_left_out(run: Run, entry: SetSettings, wanted: Collection[str]) -> None:
+    """Delete what an earlier evaluation left of systems that are not judged any more; the journal keeps it."""
+    for path in run.evaluation.glob(f"{entry.name}.*"):
+        name = path.name.removeprefix(f"{entry.name}.")
+        if path.is_dir() and name not in wanted:
+            shutil.rmtree(path)
+            (run.evaluation / f"{path.name}.trec").unlink(missing_ok=True)
 
 
 def _rankings(judged: Mapping[str, list[Judgement]]) -> dict[str, dict[str, dict[str, float]]]:

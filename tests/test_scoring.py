@@ -1,0 +1,113 @@
+"""The evaluation's scoring through the real command: nothing is judged twice, systems may be left out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill import store
+from distill.cli import main
+from distill.records import Judgement
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = str(ROOT / "configs" / "tiny.yaml")
+CLOCK = "pairs_per_s"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One undisturbed run of configs/tiny.yaml."""
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    assert main(["run", TINY, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "tiny"))
+
+
+def evaluate(folder: Path, *more: str) -> int:
+    return main(["evaluate", TINY, "--out", str(folder), *more])
+
+
+def measures(folder: Path) -> dict[str, dict[str, Any]]:
+    systems = json.loads((folder / "metrics.json").read_text())["evaluation"]["test"]
+    return {name: {k: v for k, v in values.items() if k != CLOCK} for name, values in systems.items()}
+
+
+def judgements(folder: Path, system: str) -> list[Judgement]:
+    return list(store.read_rows(folder / "evaluation" / f"test.{system}", Judgement))
+
+
+def test_an_evaluation_stopped_half_way_judges_what_is_left(
+    run: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = run / "evaluation" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:50]) + lines[50][:40])
+    (run / "evaluation" / "manifest.json").unlink()
+    assert evaluate(run) == 0
+    again = [row for line in journal.read_text().splitlines() if (row := _parsed(line))]
+    keys = [(row["student"], row["pair_id"]) for row in again]
+    assert len(keys) == len(set(keys)) == len(lines), "each of its pairs once"
+    assert measures(run) == measures(finished)
+    assert "judged already" in capsys.readouterr().err
+    for system in ("untrained", "direct", "think"):
+        for now, before in zip(judgements(run, system), judgements(finished, system), strict=True):
+            assert now.margin == pytest.approx(before.margin, abs=1e-4) and now.reasoning == before.reasoning
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
+
+
+def test_another_measure_judges_no_pair_again(run: Path, finished: Path) -> None:
+    before = (run / "evaluation" / "journal.jsonl").read_bytes()
+    assert evaluate(run, "evaluation.measures=[nDCG@10, P@5]") == 0
+    assert (run / "evaluation" / "journal.jsonl").read_bytes() == before
+    now, then = measures(run), measures(finished)
+    assert {name: row["nDCG@10"] for name, row in now.items()} == {name: row["nDCG@10"] for name, row in then.items()}
+    speed = [
+        json.loads((f / "metrics.json").read_text())["evaluation"]["test"]["think"][CLOCK] for f in (run, finished)
+    ]
+    assert speed[0] == pytest.approx(speed[1], rel=0.01), "the pace is that of the judging, not of the reading"
+
+
+def test_systems_are_left_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", TINY, "--out", str(run), "evaluation.systems=[think]"]) == 0
+    said = capsys.readouterr().err
+    assert set(measures(run)) == {"first_stage", "think"} and "test, think: [" in said and "test, direct" not in said
+    assert not (run / "evaluation" / "test.direct.trec").exists(), "what is left out leaves nothing stale"
+    assert (run / "report.html").stat().st_size > 10_000
+    assert main(["run", TINY, "--out", str(run), "evaluation.systems=[untrained]"]) == 0
+    assert set(measures(run)) == {"first_stage", "untrained"}
+
+
+def test_a_system_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", TINY, "--out", str(tmp_path / "run"), "evaluation.systems=[thinking]"]) == 2
+    assert "evaluation.systems: 'thinking' is none of untrained, direct, think" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("scoring.backend=openai", "backend openai needs base_url"),
+        ("scoring={backend: transformers, gpus_per_actor: 2}", "needs backend vllm"),
+        ("scoring.dtype=int8", "scoring.dtype"),
+        ("scoring.actors=0", "scoring.actors"),
+    ],
+)
+def test_settings_of_scoring_that_cannot_be_are_refused(
+    given: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", TINY, "--out", str(tmp_path / "run"), given]) == 2
+    assert message in capsys.readouterr().err
