@@ -40,9 +40,9 @@ def filter_tools(run: Run) -> Iterator[Tools]:
         if "ask" not in used(run.config.filters, run.base):
             yield _tools(run, scores)
             return
-        from distill.pipeline.pairs import asking
+        from distill.pipeline.pairs import teacher_session
 
-        yield _tools(run, scores, opened.enter_context(asking(run, "filter")))
+        yield _tools(run, scores, opened.enter_context(teacher_session(run, "filter")))
 
 
 def _tools(run: Run, scores: Scores | None, ask: Ask | None = None) -> Tools:

@@ -54,7 +54,7 @@ def _make(run: Run) -> Counts:
     from distill.pairs.build import build
 
     settings = run.config.pairs
-    with asking(run, "pairs") if settings.asks else nullcontext(None) as ask:
+    with teacher_session(run, "pairs") if settings.asks else nullcontext(None) as ask:
         pairs, counts = build(
             settings, run.config.seed, data_folder(run, settings), run.base, ask, HeldOut(run, made=False),
             lambda text: run.say(f"  {text}"),
@@ -88,7 +88,7 @@ def teacher_running(run: Run) -> AbstractContextManager[str | None]:
 
 
 @contextmanager
-def asking(run: Run, stage: AskingStage) -> Iterator[Asker]:
+def teacher_session(run: Run, stage: AskingStage) -> Iterator[Asker]:
     """A session with the teacher on a stage's account; the run's journal holds what was answered before."""
     from teacher.asker import asker
 

@@ -108,7 +108,7 @@ def _judged(
 ) -> UnjudgedResult:
     from distill.pairs.generation.judge import grades
     from distill.pairs.generation.settings import JudgeSettings
-    from distill.pipeline.pairs import asking
+    from distill.pipeline.pairs import teacher_session
 
     judge = run.config.pairs.judge or JudgeSettings()
     counts: Counter[str] = Counter()
@@ -123,7 +123,7 @@ def _judged(
         requests = [(key, text(key)) for key in keys]  # a missing text is an error before anything is asked
         return grades(ask, judge, requests, counts, "judge")
 
-    with asking(run, "evaluate") as ask:
+    with teacher_session(run, "evaluate") as ask:
         result = judge_unjudged(
             qrels, runs, measures, grade,
             depth=options.unjudged_depth, control=options.control, relevant_from=least, seed=run.config.seed,
