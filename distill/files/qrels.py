@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from distill.errors import DataError
 from distill.files.numbers import NO_JUDGEMENTS, SEVERAL, Numbers
 from distill.files.runs import ENCODED, encoder
+from distill.files.splits import may_hold_splits
 from distill.files.text import lines
 from distill.files.values import check_forms, gain_of, plain_name
 
@@ -46,9 +47,10 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
                 raise DataError(f"{where}: {other or f'{count} columns'}; {_FORMS}")
             header = _header(cells, where)
             places = header or _PLACES[count]
-            if header and "split" in (cell.lower() for cell in cells):
+            split = next((cell for cell in cells if header and may_hold_splits(cell)), None)
+            if split:
                 raise DataError(
-                    f"{where}: a column 'split', which is not read in this format; give each split a file of its own"
+                    f"{where}: a column {split!r}, which is not read in this format; give each split a file of its own"
                 )
             named = plain_name(cells[header[2]]) if header else ""
             if named == "score" or (not header and (count == 3 or cells[1].upper() == "Q0")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ _REMEDIES |= dict.fromkeys((".zip", ".bz2", ".xz", ".zst"), "unpack it, or use g
 _UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
+_MARKS = ",;|\t"  # between columns
 _JSON_FORMS = "write a line a row, or one array of rows (pandas: orient='records', lines=True)"
 csv.field_size_limit(1 << 30)
 
@@ -198,6 +199,9 @@ def tab_lines(path: Path, needed: str = "") -> Iterator[tuple[int, list[str]]]:
 
 def _header(cells: Sequence[str], where: str) -> list[str]:
     header = [clean_text(cell) for cell in cells]
+    mark = next((mark for mark in _MARKS if mark in header[0]), None) if len(header) == 1 else None
+    if mark:
+        raise DataError(f"{where}: one column, with {mark!r} in its name; save the table with commas, or tabs as .tsv")
     repeated = [name for name in header if name and header.count(name) > 1]
     if repeated:
         raise DataError(f"{where}: two columns are called {repeated[0]!r}; rename one")
@@ -209,6 +213,8 @@ def _row(header: Sequence[str], cells: Sequence[str], where: str) -> Row:
         cells = [cells[0].lstrip("\ufeff"), *cells[1:]]
     if cells and cells[0] in header and sorted(map(clean_text, cells)) == sorted(header):
         raise DataError(f"{where}: the header again; files were joined: take it out, or name a folder of the files")
+    if len(header) == 1 and len(cells) > 1:
+        raise DataError(f"{where}: {len(cells)} columns, and the first line has one ({header[0]!r}); take it out")
     if len(cells) != len(header):
         raise DataError(f"{where}: the row has not the header's {len(header)} columns; mend or quote it")
     return dict(zip(header, cells, strict=True))
@@ -228,7 +234,7 @@ def _parquet(path: Path) -> Rows:
     number = 0
     try:
         file = pq.ParquetFile(path)
-        classes = _classes(file.schema_arrow.metadata or {})
+        classes = _classes(file.schema_arrow)
         for batch in file.iter_batches(batch_size=4096):
             for row in _listed(batch):
                 number += 1
@@ -250,13 +256,14 @@ def class_name(value: object, names: Sequence[str]) -> object:
     return names[number] if number in range(len(names)) else None
 
 
-def _classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def _classes(schema: pa.Schema) -> dict[str, list[str]]:
     """{column: names of its classes}, as `datasets` writes them into a Parquet file."""
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
-    return {name: each["names"] for name, each in features.items() if isinstance(each, dict) and each.get("names")}
+    named = {name: features[name] for name in schema.names if name in features}
+    return {name: each["names"] for name, each in named.items() if isinstance(each, dict) and each.get("names")}
 
 
 def _listed(batch: pa.RecordBatch) -> list[Row]:

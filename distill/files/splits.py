@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distill.errors import ConfigError, DataError
-from distill.files.values import nearest
+from distill.files.values import nearest, plain_name
 
 SPLITS = ("train", "test", "dev", "val", "valid", "validation", "eval")
+_COLUMNS = {"split", "splits", "set", "fold", "part", "partition", "subset"}  # the last word of a column's name
 _LONGER = {"training": "train", "trainset": "train", "testing": "test", "testset": "test"}
 _SAME = (("dev", "val", "valid", "validation", "eval"), ("train", "training"), ("test", "testing"))
 
@@ -40,6 +41,22 @@ def split_files(paths: Sequence[Path]) -> dict[str, list[Path]]:
             "let every file's name have its split, such as train.csv, or none's"
         )
     return parts if len(paths) > 1 else {}
+
+
+def as_one(names: Sequence[str]) -> dict[str, int]:
+    """{what to say of several files that are read as one table: how many}; {} of one."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return {f"files, read as one table: {', '.join(names[:5])}{more}": len(names)} if len(names) > 1 else {}
+
+
+def may_hold_splits(column: str) -> bool:
+    """Whether a column's name is one for splits: set, fold, data_split."""
+    return plain_name(column).split("_")[-1] in _COLUMNS
+
+
+def is_split(value: object) -> bool:
+    """Whether a value is the name of a split: train, Test, training."""
+    return isinstance(value, str) and _LONGER.get(value.strip().lower(), value.strip().lower()) in SPLITS
 
 
 def similar_split(split: str | None, there: Sequence[str]) -> str:

@@ -68,6 +68,8 @@ def lines(path: Path, needed: str = "") -> Iterator[tuple[int, str]]:
             except UnicodeDecodeError as error:
                 message = f"{path}:{number}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
                 raise DataError(message) from None
+            if number == 1 and "\r" in line.rstrip("\r\n") and line[-1] != "\n":
+                raise DataError(f"{path}: its lines end in \\r alone, as on old Macs; save it with \\n")
             if line[:1] == "\ufeff":  # also where files with such marks were joined
                 line = line.lstrip("\ufeff")
             if line.strip():

@@ -40,7 +40,8 @@ def gain_of(value: object, where: str) -> float:
         raise DataError(f"{where}: the label {text!r} is not an integer: nobody judged; take the row out")
     number = float(text) if _NUMBER.fullmatch(text) else float("nan")
     if not abs(number) <= _LARGEST:
-        raise DataError(f"{where}: the label {_short(text)!r} is not an integer")
+        kind = "not an integer of 32 bits" if _NUMBER.fullmatch(text) else "not an integer"
+        raise DataError(f"{where}: the label {_short(text)!r} is {kind}; write a whole number, such as 1 or 0")
     return int(number) if number.is_integer() else number
 
 

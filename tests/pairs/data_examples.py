@@ -220,6 +220,7 @@ EXAMPLES: dict[str, list[Example]] = {
         beir("name the columns query-id, corpus-id and score", {"qrels/train.tsv": "a\tb\tscore\nq1\td1\t1\n"}),
     ],
     "trec corpus": [
+        trec("c.sgml: documents in TREC's SGML, which is not read", {"c.sgml": "<DOC>\n<DOCNO>d1</DOCNO>\n<TEXT>a</TEXT>\n</DOC>\n"}, corpus="c.sgml"),
         trec("c.tsv: is empty", {"c.tsv": ""}, corpus="c.tsv"),
         *(trec({("apple harvest", f"X {APPLES}"): 1, ("night train", TRAIN): 1}, {name: text}, corpus=name) for name, text in (
             ("c.jsonl", jsonl({"_id": "d1", "title": "X", "abstract": APPLES}, {"_id": "d2", "title": "", "abstract": TRAIN})),
@@ -318,6 +319,7 @@ EXAMPLES: dict[str, list[Example]] = {
               "queries.jsonl": jsonl({"_id": "q 1", "text": "apple harvest"})}),
         Example({"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels.txt": PLAIN},
                 {"source": "trec", "files": TREC, "split": "dev"}, "the data have no splits; name the file qrels.dev"),
+        trec("qrels.txt:1: a column 'set', which is not read", {"qrels.txt": "query-id\tcorpus-id\tscore\tset\nq1\td1\t1\ttest\n"}),
         trec("qrels.txt:1: a column 'split', which is not read", {"qrels.txt": "query-id\tcorpus-id\tscore\tsplit\nq1\td1\t1\ttest\n"}),
         trec(f"qrels.txt:2: the pair 'q1', 'd1' is judged twice (query 'apple harvest', passage '{APPLES}'): 0 here, 1 at ",
              {"qrels.txt": "q1 0 d1 1\nq1 0 d1 0\n"}),
@@ -340,6 +342,8 @@ EXAMPLES: dict[str, list[Example]] = {
                 "no qrels.Train; there is qrels.train, qrels.test"),
     ],
     "table CSV": [
+        table("t.csv:2: 3 columns, and the first line has one ('Report of May'); take it out", "t.csv", "Report of May\n" + CSV),
+        table("t.csv:1: one column, with '|' in its name", "t.csv", "query|passage|label\na|b|1\n"),
         table(BOTH, "t.csv", TABS.replace("\t", ";").replace("\n", "\r\n")),
         table(WITH_NEWLINE, "t.csv", "\ufeff\ufeff" + CSV),
         table("t.csv:3: the header again", "t.csv", "query,passage\na,b\nquery,passage\nc,d\n"),
@@ -368,6 +372,8 @@ EXAMPLES: dict[str, list[Example]] = {
         table("not UTF-8", "t.csv", "query,passage\ncafé,b\n".encode("latin-1")),
     ],
     "table TSV": [
+        table("its lines end in \\r alone", "t.tsv", TABS.replace("\n", "\r")),
+        table("t.tsv:1: one column, with ',' in its name", "t.tsv", CSV),
         table("t.tsv:4: the header again", "t.tsv", TABS + TABS),
         table(BOTH, "t.tsv", TABS),
         table(BOTH, "t.tsv", TABS.encode("utf-16")),
@@ -445,6 +451,10 @@ EXAMPLES: dict[str, list[Example]] = {
         folder("its name says dev and train", a_train_dev__jsonl=jsonl(ROWS[0]), b_test__jsonl=jsonl(ROWS[1])),
         folder("there are train, validation (did you mean 'validation'?)", "dev", train__jsonl=jsonl(ROWS[0]), validation__jsonl=jsonl(ROWS[1])),
         table(HARVEST, "t.jsonl", jsonl(*SPLIT), split="train"),
+        *(table(f"{name!r} holds 'train', and no column of splits is known", "t.jsonl", jsonl({**ROWS[0], name: "train"}, {**ROWS[1], name: "test"}))
+          for name in ("set", "fold", "data_set", "subset")),
+        table(HARVEST, "t.jsonl", jsonl({**ROWS[0], "set": "train"}, {**ROWS[1], "set": "test"}), columns={"split": "set"}),
+        table(BOTH, "t.jsonl", jsonl(*({**each, "fold": 1} for each in ROWS))),
         folder(HARVEST, train__jsonl=jsonl(ROWS[0]), test__jsonl=jsonl(ROWS[1])),
         folder(BOTH, **{"a__jsonl": jsonl(ROWS[0]), "b__csv": f"query,passage,label\nnight train,{TRAIN},1\n",
                         "__DS_Store": b"\0\0\0\1Bud1", "~$a__csv": b"\0", "__MACOSX/__a__jsonl": b"\0"}),

@@ -11,7 +11,7 @@ import pytest
 from distill import store
 from distill.cli import main
 from distill.records import Pair
-from tests.pairs.data_examples import EXAMPLES, Example
+from tests.pairs.data_examples import EXAMPLES, Example, Files
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "data.md"
 
@@ -57,3 +57,15 @@ def test_every_row_of_the_table_has_examples_of_both_kinds() -> None:
     for name, examples in EXAMPLES.items():
         refused = sum(isinstance(example.outcome, str) for example in examples)
         assert 0 < refused < len(examples), name
+
+
+def test_the_command_names_files_of_one_table_and_a_column_of_folds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "query,passage,label,fold\napple,Apples ripen.,1,{}\n"
+    files: Files = {"t/b.csv": rows.format(2), "t/a.csv": rows.format(1)}
+    config = write(tmp_path, Example(files, {"source": "table", "path": "t"}, {}))
+    assert main(["pairs", str(config), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert "source: 2 files, read as one table: a.csv, b.csv" in said
+    assert "column of splits, maybe, that is not read: fold (such as '1'); columns.split names it" in said

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from distill.errors import ConfigError, DataError
 from distill.files.numbers import NO_JUDGEMENTS, Numbers
 from distill.files.rows import Row, rows, table_files
-from distill.files.splits import check_names, is_misspelt, no_such_split, split_files
+from distill.files.splits import as_one, check_names, is_misspelt, is_split, may_hold_splits, no_such_split, split_files
 from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, nearest, plain_name, text_of
 from distill.pairs.clicks import ClickRow, click_labels
@@ -149,8 +149,11 @@ class Table(Source):
         if first is None:
             return
         rows = chain([first], rows)
+        self.counts.clear()
+        if table is not None and not table.splits():
+            self.counts.update(as_one(table.names()))
+            self._check_split_column(first[1], first[0])
         if self._has_clicks(first[1]):
-            self.counts.clear()
             yield from click_labels(self._click_rows(rows), self._clicks, self.counts)
             return
         odd = self._check_label_column(first[1], first[0])
@@ -199,6 +202,23 @@ class Table(Source):
                     f"columns.label or columns.clicks, or take it out for pairs without labels. It has {keys(row)}"
                 )
         return {tuple(row): None}
+
+    def _check_split_column(self, row: Row, where: str) -> None:
+        """Count a column that is not read and has a split's name. Raises DataError where it holds a split as well."""
+        if self._column(row, "split") is not None:
+            return
+        known = {self._column(row, what) for what in USUAL}
+        for name, value in row.items():
+            named = may_hold_splits(name)
+            if name in known or not (named or is_split(value)):
+                continue
+            if named and is_split(value):
+                raise DataError(
+                    f"{where}: {name!r} holds {value!r}, and no column of splits is known; name it in columns.split, "
+                    "or take it out"
+                )
+            shown = f"{name} (such as {str(value)[:20]!r})"
+            self.counts[f"column of splits, maybe, that is not read: {shown}; columns.split names it"] = 1
 
     def _check_same_columns(self, first: Row, row: Row, where: str) -> None:
         """Raise DataError where only one of two rows has a label, and the other a key in its place."""

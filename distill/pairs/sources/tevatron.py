@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from distill.errors import DataError
 from distill.files.rows import Row, json_rows, table_files
-from distill.files.splits import check_names, no_such_split, split_files
+from distill.files.splits import as_one, check_names, no_such_split, split_files
 from distill.files.values import id_of, keys, text_of
 from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.records import digest
@@ -70,6 +70,8 @@ class Tevatron(Source):
 
     def labels(self, split: str | None) -> Iterator[Label]:
         """The positives, grade 1."""
+        if not self.divided:
+            self.counts.update(as_one([path.name for path in self.files()]))
         for where, row in self._rows(self._of_split(split)):
             for key, _ in self._passages(where, row, "positive_passages"):
                 yield where, self._query_id(where, row), key, 1
