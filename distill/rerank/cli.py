@@ -158,7 +158,7 @@ def calibrate(
     from distill.rerank.calibration import write
     from distill.rerank.fitting import fitted
     from distill.rerank.jobs import with_instruction
-    from distill.rerank.scorer import judging
+    from distill.rerank.judging import judging
 
     out = out or Path(inputs.model) / NAME
     writes_to(out.parent)

@@ -10,8 +10,8 @@ from typing import Any
 from distill.records import Judgement, Pair
 from distill.rerank import adaptive
 from distill.rerank.calibration import Calibration, Method, calibrate, check, points_of
+from distill.rerank.judging import Judge
 from distill.rerank.modes import Mode, Window, think_about
-from distill.rerank.scorer import Judge
 
 Qrels = Mapping[str, Mapping[str, float]]
 WORSE = 0.05  # so much more ECE under another instruction is said

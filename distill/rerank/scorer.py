@@ -13,14 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from distill.errors import InputError, Stopped, first_line
 from distill.records import Judgement, Pair, digest
 from distill.rerank.backends import BACKENDS
-from distill.rerank.jobs import Job, Judged, Student, job_of, weights_by_time
+from distill.rerank.jobs import Job, Judged, Student
 from distill.rerank.journal import Journal, old_name
 from distill.rerank.progress import Progress
 from distill.rerank.ray_workers import on_the_cluster
@@ -44,8 +42,6 @@ class _Work:
     left: int = 0
 
 
-Judge = Callable[[Sequence[Pair], str], list[Judgement]]
-"""Pairs and a mode in, judgements out, without those of queries that are too long."""
 Chunk = tuple[Student, list[int]]
 """A student, and the numbers of the items that go to a worker together."""
 
@@ -296,33 +292,6 @@ class Scorer:
         for worker in self._workers:
             worker.close()
         self._workers = []
-
-
-@contextmanager
-def judging(student: Student, journal: Path | None, say: Callable[[str], None]) -> Iterator[Judge]:
-    """For a command: pairs and a mode in, judgements out. Queries that are too long are said once, and left out.
-
-    Where `journal` is named, judgements are kept there, and those that are there already are not made again.
-    """
-    weights = weights_by_time(student.model)
-    said: set[str] = set()
-
-    def notify(progress: Progress) -> None:
-        if progress.warning:
-            say(f"warning: {progress.warning}")
-        else:
-            say(f"{progress.system}: {progress.text()}")
-
-    with Scorer(Journal(journal) if journal else None, notify) as scorer:
-
-        def judge(pairs: Sequence[Pair], mode: str) -> list[Judgement]:
-            (judged,) = scorer.score([job_of(mode, replace(student, mode=mode), pairs, weights)])
-            if not said.issuperset(judged.failed):
-                say(f"warning: {failed_text(judged.failed)}")
-                said.update(judged.failed)
-            return judged.found
-
-        yield judge
 
 
 def _together(job: Job) -> list[list[int]] | None:

@@ -49,7 +49,7 @@ def sweep(
     from distill.rerank.instructions.sweep import as_json, table
     from distill.rerank.instructions.sweep import sweep as run_sweep
     from distill.rerank.jobs import own_calibration
-    from distill.rerank.scorer import judging
+    from distill.rerank.judging import judging
     from distill.statistics.measures import Rankings, per_query
 
     if not 0 < dev_share < 1:
