@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from distill.errors import DistillError
-from sft.job import TrainingJob
+from sft.training_job import TrainingJob
 from sft.validation import collapse
 
 COMPLETE = "complete"  # the file that is written last into a checkpoint

@@ -18,9 +18,9 @@ from distill.errors import DistillError, InputError, last_line, of_exit_code
 from distill.ray_cluster import connect
 from distill.store import read_json, write_json
 from sft.faults import LESS_MEMORY, is_about_memory, training_fault
-from sft.job import TrainingJob
 from sft.settings import RaySettings
 from sft.train import train
+from sft.training_job import TrainingJob
 
 EVENTS, RESULT = "events.jsonl", "worker.json"
 

@@ -14,9 +14,9 @@ from distill.errors import DistillError
 from distill.processes import cores
 from distill.store import read_json, read_manifest, stage_fingerprint, write_json, write_manifest
 from sft.examples import DEV, LENGTHS
-from sft.job import TrainingJob
 from sft.processes import Notify, TrainingProcesses
 from sft.settings import SftSettings, StudentSettings
+from sft.training_job import TrainingJob
 
 # What decides how a student is trained, and not which one comes out.
 NOT_THE_STUDENTS = {"targets", "parallel", "assume", "ray"}

@@ -15,11 +15,11 @@ from distill.prompts import PROMPTS
 from distill.records import Example, Pair
 from distill.store import read_json, read_rows, write_json
 from distill.weights import bf16_pays
-from sft.job import TrainingJob
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
 from sft.targets import target_of
 from sft.tokens import MANY_LEFT_OUT, Encoded, encode, left_out_text, token_weights
+from sft.training_job import TrainingJob
 
 if TYPE_CHECKING:
     from trl import SFTConfig

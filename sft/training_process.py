@@ -15,7 +15,7 @@ from distill.errors import DistillError
 from distill.processes import die_with_parent
 from distill.store import write_json
 from sft.faults import training_fault
-from sft.job import TrainingJob
+from sft.training_job import TrainingJob
 
 
 def main() -> int:

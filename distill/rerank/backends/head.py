@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 class VerdictHead(torch.nn.Module):
-    """Stands in for a model's head during one forward pass; what the model does after it (soft cap, scale) still holds.
+    """Takes the place of a head for one forward pass; what the model does after it (soft cap, scale) still holds.
 
     `last` is the position to read in each row; `verdicts` are the columns that are computed in float32, none where no
     verdict is read. In bfloat16 a logit of 20 is rounded to a multiple of 0.125, and so would be the margins.
