@@ -10,6 +10,7 @@ import pytest
 
 from distill import store
 from distill.cli import main
+from distill.pairs.sources.table import USUAL
 from distill.records import Pair
 from tests.pairs.data_examples import EXAMPLES, Example, Files
 
@@ -69,3 +70,10 @@ def test_the_command_names_files_of_one_table_and_a_column_of_folds(
     said = capsys.readouterr().err
     assert "source: 2 files, read as one table: a.csv, b.csv" in said
     assert "column of splits, maybe, that is not read: fold (such as '1'); columns.split names it" in said
+
+
+def test_the_page_lists_every_name_of_a_column() -> None:
+    listed = dict(re.findall(r"^\| (\w+(?:, \w+)?) \| (`.+`.*) \|$", PAGE.read_text(encoding="utf-8"), re.M))
+    names = {what: set(re.findall(r"`(\w+)`", cell)) for whats, cell in listed.items() for what in whats.split(", ")}
+    assert names.keys() == USUAL.keys()
+    assert all(set(known) <= names[what] for what, known in USUAL.items())
