@@ -1,4 +1,4 @@
-"""Texts by id (a corpus, or queries) from any table or TSV: source trec and `distill rerank` read them."""
+"""Texts by id (a corpus, or queries) from any table or TSV, for `documents` and `topics`, which read all forms."""
 
 from __future__ import annotations
 
@@ -156,8 +156,6 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
     forms = " or ".join(", ".join(form) for form in columns.values())
     numbered = tab_lines(path, "name JSON lines with _id and text, or a TSV of id and text")
     head = list(islice(numbered, _HEAD))
-    if head and head[0][1][0].lstrip().lower().startswith("<doc"):
-        raise DataError(f"{path}: documents in TREC's SGML, which is not read; write JSON lines with id and text")
     for number, cells in chain(head, numbered):
         where = f"{path}:{number}"
         if not names:

@@ -9,7 +9,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.files.texts import passage_rows, worded
+from distill.files.documents import passages_of
+from distill.files.texts import worded
 from distill.files.topics import queries_of
 from distill.files.values import check_forms
 
@@ -57,13 +58,13 @@ def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
 def read_passages(path: Path, wanted: Collection[str]) -> Mapping[str, str]:
     """{passage: text} of those wanted that are there, title and text joined. Raises DataError with file and line."""
     passages = TextsOnDisk()
-    for row in worded(passage_rows(path), attrgetter("where"), attrgetter("text")):
+    for row in worded(passages_of(path), attrgetter("where"), attrgetter("text")):
         if row.id not in wanted:
             continue
         if row.id not in passages:
             passages.put(row.id, row.text)
         elif passages[row.id] != row.text:
-            raise _twice(row.where, row.id, next(each.where for each in passage_rows(path) if each.id == row.id))
+            raise _twice(row.where, row.id, next(each.where for each in passages_of(path) if each.id == row.id))
     check_forms(passages, str(path))
     return passages
 

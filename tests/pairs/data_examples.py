@@ -167,6 +167,27 @@ COVID = """<?xml version="1.0" encoding="UTF-8"?>
   <topic number="q2"><query>night train</query><question>when?</question><narrative>Times.</narrative></topic>
 </topics>
 """
+DOCS = f"""<!-- a disk -->
+<DOC>
+<DOCNO> d1 </DOCNO>
+<HEADLINE>
+<P>Fruit &amp;
+more</P>
+</HEADLINE>
+<DATELINE> PARIS </DATELINE>
+<TEXT>
+<P>
+{APPLES}</P>
+</TEXT>
+</DOC>
+
+<doc><docno>d2</docno><text>{TRAIN[:9]}
+{TRAIN[10:]} &lt; 5 < 6</text></doc>
+<DOC>
+<DOCNO>d3</DOCNO>
+<TEXT>one</TEXT> <TEXT>two</TEXT>
+</DOC>
+"""
 TRIALS = '<topics task="2021 TREC Clinical Trials">\n<topic number="q1">\napple\nharvest\n</topic>\n<topic number="q2">night train</topic>\n</topics>\n'
 NOTES = {"apple harvest": "Relevant is what names a month & a place; p < 0.05 counts.", "night train": "Times."}
 SPLIT = [{**ROWS[0], "split": "train"}, {**ROWS[1], "split": "test"}]
@@ -220,8 +241,15 @@ EXAMPLES: dict[str, list[Example]] = {
         beir("name the columns query-id, corpus-id and score", {"qrels/train.tsv": "a\tb\tscore\nq1\td1\t1\n"}),
     ],
     "trec corpus": [
-        trec("c.sgml: documents in TREC's SGML, which is not read", {"c.sgml": "<DOC>\n<DOCNO>d1</DOCNO>\n<TEXT>a</TEXT>\n</DOC>\n"}, corpus="c.sgml"),
         trec("c.tsv: is empty", {"c.tsv": ""}, corpus="c.tsv"),
+        *(trec({("apple harvest", f"Fruit & more {APPLES}"): 1, ("night train", f"{TRAIN} < 5 < 6"): 1}, {name: text}, corpus=name)
+          for name, text in (("c.sgml", DOCS), ("c", DOCS), ("c.xml.gz", gzip.compress(DOCS.encode())))),
+        *(trec(f"c.txt:{message}", {"c.txt": text}, corpus="c.txt") for message, text in (
+            ("1: a <DOC> without its </DOC>", "<DOC>\n<DOCNO>d1</DOCNO>\n<DOC>\n"),
+            ("1: a document without <DOCNO>", "<DOC>\n<TEXT>a</TEXT>\n</DOC>\n"),
+            ("1: two documents in one line", "<DOC><DOCNO>1</DOCNO><TEXT>a</TEXT></DOC><DOC></DOC>\n"),
+            ("2: a document with neither a title nor <TEXT>", "\n<DOC><DOCNO>1</DOCNO><DOCHDR>x</DOCHDR>a</DOC>\n"),
+            (" markup without <DOC>", "<page>\n<id>1</id>\n</page>\n"))),
         *(trec({("apple harvest", f"X {APPLES}"): 1, ("night train", TRAIN): 1}, {name: text}, corpus=name) for name, text in (
             ("c.jsonl", jsonl({"_id": "d1", "title": "X", "abstract": APPLES}, {"_id": "d2", "title": "", "abstract": TRAIN})),
             ("c.tsv", f"id\ttitle\tabstract\nd1\tX\t{APPLES}\nd2\t\t{TRAIN}\n"),

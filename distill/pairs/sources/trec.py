@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError, DataError
+from distill.files.documents import passages_of
 from distill.files.qrels import qrels_rows
 from distill.files.splits import check_names, similar_split
-from distill.files.texts import passage_rows
 from distill.files.topics import queries_of
 from distill.pairs.sources.base import Label, Passage, Query, Source
 
@@ -50,7 +50,7 @@ class Trec(Source):
 
     def passages(self) -> Iterator[Passage]:
         """Title and text joined."""
-        for row in passage_rows(self._files["corpus"]):
+        for row in passages_of(self._files["corpus"]):
             yield row.where, row.id, row.text
 
     def queries(self) -> Iterator[Query]:
