@@ -14,12 +14,12 @@ from functools import cache
 
 OWN_WORDS = 0.8  # the share of a query's words in the passage of its id from which that is the query itself
 _WORD = re.compile(r"\w+")
-# Marks that mean something: C++ and C#, 5 %, A+ and A-, -1, < 5 and $5 are not C, 5, A, 1. This finds the others
-# (of e-mail, 1990-1991, a list's -).
+# Marks that mean something: C++ and C#, 5 %, A+ and A-, -1, < 5, x > y and $5 are not C, 5, A, 1, x y. This finds the
+# others (of e-mail, 1990-1991, a list's -).
 _MEANINGLESS = re.compile(
     r"[-−#<>≤≥$€£¥](?:"
     r"(?<=[-−])(?:(?<=[\w)].)(?:(?<!\b[a-z].)|(?=\w))|(?<![\w)].)(?!\d))"
-    r"|(?<=#)(?<!\w#)|(?<=[<>≤≥])(?!\s*\d)|(?<=[$€£¥])(?!\d))",
+    r"|(?<=#)(?<!\w#)|(?<=[<>≤≥])(?!\s*\d)(?:(?<!\w\s[<>≤≥])|(?!\s\w))|(?<=[$€£¥])(?!\d))",
     re.S,
 )
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")

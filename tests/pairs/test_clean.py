@@ -74,7 +74,7 @@ MEANT = [
     "x+y",
     "x y",
 ]
-MEANT += ["😀", "😡", "?", "!", "कि", "की", "ที่", "ที"]
+MEANT += ["x > y", "x < y", "😀", "😡", "?", "!", "कि", "की", "ที่", "ที"]
 
 
 def test_marks_that_mean_something_make_two_texts(tmp_path: Path) -> None:
