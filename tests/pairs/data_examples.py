@@ -506,6 +506,8 @@ EXAMPLES: dict[str, list[Example]] = {
         folder("holds the folder sub", **{"a__jsonl": jsonl(ROWS[0]), "sub/b__jsonl": jsonl(ROWS[1])}),
     ],
     "huggingface": [
+        Example({"data/rows.csv": f"query,passage,label,set\na,{APPLES},1,train\nb,{TRAIN},1,test\n"}, {"source": "huggingface", "path": "data"},
+                "'set' holds 'train', and no column of splits is known"),
         *(Example({"data/train.csv": f"doc_id,query,passage,label\n{key},a,{APPLES},1\n1,b,{TRAIN},1\n"}, {"source": "huggingface", "path": "data"}, outcome)
           for key, outcome in (("01", {("a", APPLES): 1, ("b", TRAIN): 1}), ("1.0", "holds the ids '1' and '1.0'"))),
         Example({"data/train.jsonl": '{"query": "a", "query": "b", "passage": "c"}\n'}, {"source": "huggingface", "path": "data"},

@@ -60,12 +60,13 @@ def test_every_row_of_the_table_has_examples_of_both_kinds() -> None:
         assert 0 < refused < len(examples), name
 
 
+@pytest.mark.parametrize("source", ["table", "huggingface"])
 def test_the_command_names_files_of_one_table_and_a_column_of_folds(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
 ) -> None:
     rows = "query,passage,label,fold\napple,Apples ripen.,1,{}\n"
     files: Files = {"t/b.csv": rows.format(2), "t/a.csv": rows.format(1)}
-    config = write(tmp_path, Example(files, {"source": "table", "path": "t"}, {}))
+    config = write(tmp_path, Example(files, {"source": source, "path": "t"}, {}))
     assert main(["pairs", str(config), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
     assert "source: 2 files, read as one table: a.csv, b.csv" in said

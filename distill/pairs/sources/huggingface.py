@@ -79,7 +79,7 @@ class _Hub:
         return [name for name in self._parts if name]
 
     def names(self) -> list[str]:
-        return []
+        return [path.name for part in self._parts.values() for path in part.files]
 
     def rows(self, split: str | None = None) -> Iterator[tuple[str, Row]]:
         wanted = [name for name in (split or self._split,) if name and name in self._parts] or list(self._parts)
@@ -103,6 +103,7 @@ class _Part:
         from datasets import ClassLabel
 
         self._data = data
+        self.files = data if isinstance(data, list) else []
         self.classes: dict[str, list[str]] = {
             name: feature.names for name, feature in (features or {}).items() if isinstance(feature, ClassLabel)
         }

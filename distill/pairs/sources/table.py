@@ -150,7 +150,7 @@ class Table(Source):
             return
         rows = chain([first], rows)
         self.counts.clear()
-        if table is not None and not table.splits():
+        if table is not None and len(table.splits()) < 2:
             self.counts.update(as_one(table.names()))
             self._check_split_column(first[1], first[0])
         if self._has_clicks(first[1]):
