@@ -52,6 +52,7 @@ _WORDS = {
 class ImportedRow:
     """One row: its file and line, the keys that it is matched by, the text that the first of them is made of.
 
+    `ids` are those of its query and passage in a row that is matched by texts, None where it does not say both.
     `refused` says why the row is no trace, else None.
     """
 
@@ -63,6 +64,7 @@ class ImportedRow:
     finish_reason: str | None = None
     model: str | None = None
     refused: str | None = None
+    ids: tuple[str, str] | None = None
 
 
 def text_key(text: str) -> str:
@@ -134,6 +136,7 @@ def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str],
         asked = _conversation(row["prompt"])[0] if isinstance(row["prompt"], list) else _text(row["prompt"])
     text, keys = "", ()  # type: tuple[str, tuple[str, ...]]
     query, passage = _text(row["query"]), _text(row["passage"])
+    query_id, doc_id = _text(row["query_id"]), _text(row["doc_id"])
     if asked:
         text = asked.strip().removesuffix(THINK).rstrip()
         keys = (text_key(text),)
@@ -143,7 +146,7 @@ def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str],
         keys = (text_key(text),)
         if title := _text(row["title"]):
             keys = (*keys, text_key(teacher_prompt(query, passage_text(title, passage), instruction)))
-    elif (query_id := _text(row["query_id"])) and (doc_id := _text(row["doc_id"])):
+    elif query_id and doc_id:
         text, keys = f"{query_id} {doc_id}", (id_key(query_id, doc_id),)
     else:
         _need_columns(where, raw, columns)
@@ -151,7 +154,8 @@ def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str],
     reasoning, content = _answer(row, told, prompt)
     refused = None if reasoning or content else "holds neither reasoning nor an answer"
     finish, model = _text(row["finish_reason"]) or None, _text(row["model"]) or None
-    return ImportedRow(where, keys, text, reasoning, content, finish, model, refused)
+    ids = (query_id, doc_id) if query_id and doc_id else None
+    return ImportedRow(where, keys, text, reasoning, content, finish, model, refused, ids)
 
 
 def _need_columns(where: str, raw: JsonObject, columns: dict[str, str]) -> None:

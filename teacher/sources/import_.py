@@ -62,6 +62,8 @@ class Import(TeacherSource):
         ConfigError (no such file, a column that is not there), DataError (a line that cannot be read, or no row that
         matches a pair).
         """
+        self._other_ids = 0  # rows matched by their texts that name other ids than their pairs
+        self._first_other: tuple[int, Pair] | None = None  # of these the first: its number and its pair
         scratch.unlink(missing_ok=True)
         base = sqlite3.connect(scratch)
         try:
@@ -92,7 +94,7 @@ class Import(TeacherSource):
                     self.notes.append(f"{row.where}: {row.refused}")
                 self._refused[row.refused] += 1
                 continue
-            answer = json.dumps([row.reasoning, row.content, row.finish_reason, row.model])
+            answer = json.dumps([row.reasoning, row.content, row.finish_reason, row.model, row.ids])
             yield row.keys[0], row.keys[1] if len(row.keys) > 1 else None, answer
 
     def _of_pair(self, pair: Pair, base: sqlite3.Connection) -> Iterator[tuple[Pair, int, Answer | None]]:
@@ -109,7 +111,10 @@ class Import(TeacherSource):
             base.execute("UPDATE trace SET used=? WHERE rowid=? AND used<>1", (TAKEN if taken else BEYOND, number))
             if not taken:
                 continue
-            reasoning, answer, finish, model = json.loads(text)
+            reasoning, answer, finish, model, ids = json.loads(text)
+            if ids is not None and ids != [pair.query_id, pair.doc_id]:
+                self._first_other = self._first_other or (number, pair)
+                self._other_ids += 1
             request = make_request(settings.teacher_name, messages, settings.sampling(sample), sample)
             reason, unknown = finish_of(finish)
             yield (
@@ -128,6 +133,10 @@ class Import(TeacherSource):
                 ),
             )
 
+    def _accepted(self, number: int) -> ImportedRow:
+        """The row of that number, from 1 on, of those that are not refused."""
+        return next(islice((row for row in self._rows() if row.refused is None), number - 1, None))
+
     def _count(self, base: sqlite3.Connection, without: list[Pair]) -> None:
         """Say what became of the rows. Raises DataError where none matches a pair."""
         used = dict(base.execute("SELECT used, count(*) FROM trace GROUP BY used"))
@@ -141,8 +150,14 @@ class Import(TeacherSource):
         }
         if used.get(UNMATCHED):
             (number,) = base.execute("SELECT min(rowid) FROM trace WHERE used=?", (UNMATCHED,)).fetchone()
-            accepted = (row for row in self._rows() if row.refused is None)
-            self.notes.append(nearest(next(islice(accepted, number - 1, None)), without))
+            self.notes.append(nearest(self._accepted(number), without))
+        if self._first_other:
+            number, pair = self._first_other
+            row = self._accepted(number)
+            self.notes.append(
+                f"{self._other_ids:,} rows are matched by their texts and name other ids than the pairs: {row.where} "
+                f"has {', '.join(row.ids or ())} and the texts of query {pair.query_id!r}, passage {pair.doc_id!r}"
+            )
         if used.get(BEYOND):
             self.notes.append(f"{used[BEYOND]:,} rows are further samples; teacher.samples says how many are taken")
         if not used.get(TAKEN):

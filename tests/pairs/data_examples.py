@@ -469,7 +469,7 @@ EXAMPLES: dict[str, list[Example]] = {
         table("3 clicks in 2 impressions", "t.csv", f"query,passage,clicks,impressions\na,{APPLES},3,2\n"),
         table("no row has a label, and there are clicks", "t.csv", f"query,passage,label,clicks\na,{APPLES},,2\n"),
         *(table(f"no column of labels is known, and {name!r} may be one", "t.csv", f"query,passage,{name}\na,{APPLES},1\n")
-          for name in ("gold_label", "Relevanz", "clicked", "click", "ctr")),
+          for name in ("stars", "annotator_1", "gold_label", "Relevanz", "clicked", "click", "ctr")),
         table({("a", APPLES): None}, "t.csv", f"query,passage,url\na,{APPLES},x\n"),
         table("has columns of clicks and 'score'", "t.csv", f"query,passage,clicks,score\na,{APPLES},3,2\n"),
     ],

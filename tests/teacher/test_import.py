@@ -120,6 +120,23 @@ def test_every_row_ends_matched_beyond_the_samples_unmatched_or_refused(tmp_path
     assert "1 rows are further samples; teacher.samples says how many are taken" in said
 
 
+def test_rows_whose_ids_contradict_their_texts_are_counted(tmp_path: Path, capsys: Any) -> None:
+    ids = {"query_id": PAIRS[1].query_id, "doc_id": PAIRS[1].doc_id}
+    own = {"query_id": PAIRS[0].query_id, "doc_id": PAIRS[0].doc_id}
+    rows = [
+        {**by_text(PAIRS[0]), **own},
+        {**by_text(PAIRS[2]), **ids},
+        {**by_prompt(PAIRS[3]), **ids},
+        by_text(PAIRS[4]),
+    ]
+    shares, said = counted(tmp_path, rows, capsys)
+    assert shares == {"matched": 4, "more_samples": 0, "unmatched": 0, "refused": 0}
+    assert "2 rows are matched by their texts and name other ids than the pairs: " in said
+    pair = f"query {PAIRS[2].query_id!r}, passage {PAIRS[2].doc_id!r}"
+    assert f"given.jsonl:2 has {ids['query_id']}, {ids['doc_id']} and the texts of {pair}" in said
+    assert "name other ids" not in counted(tmp_path, [{**by_text(PAIRS[0]), **own}], capsys)[1]
+
+
 def test_nothing_that_matches_is_an_error_with_the_nearest_pair(tmp_path: Path, capsys: Any) -> None:
     other = {**by_ids(PAIRS[2]), "corpus-id": PAIRS[2].doc_id + "-x"}
     with pytest.raises(

@@ -45,7 +45,8 @@ _SCORE = "score"  # the labels of BEIR's qrels; in a table of pairs it is a run'
 _SCORES = (_SCORE, "scores", "similarity", "bm25")
 _LIKE_LABELS = {  # words in the names of columns that hold labels or clicks
     *("label", "labels", "lable", "rel", "relevance", "relevancy", "relevant", "relevanz", "grade", "grades"),
-    *("rating", "ratings", "gold", "qrel", "qrels", "judgement", "judgment", "click", "clicked", "clicks", "ctr"),
+    *("rating", "ratings", "stars", "vote", "votes", "annotator", "annotators", "annotation", "gold", "qrel", "qrels"),
+    *("judgement", "judgment", "click", "clicked", "clicks", "ctr"),
     *_SCORES,
 }
 
