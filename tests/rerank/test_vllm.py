@@ -108,3 +108,21 @@ def test_a_server_of_vllm_agrees_with_transformers(url: str, ending: Path, few_p
     assert backend.exact and backend.form.context == 256
     agree(backend, ending, few_pairs)
     backend.close()
+
+
+def test_a_text_that_repeats_itself_is_ended(tiny: Path, tmp_path: Path, few_pairs: list[Pair]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.rerank.backends.vllm import VllmBackend
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny), AutoTokenizer.from_pretrained(tiny)
+    with torch.no_grad():  # every logit is 0, so that the first token of the vocabulary is written for ever
+        model.get_output_embeddings().weight.zero_()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    engine = VllmBackend(str(tmp_path), batch=4)
+    ended = Reranker(engine, "think", max_new_tokens=40).predict(few_pairs[:3])
+    run = Reranker(engine, "think", max_new_tokens=40, loops="run").predict(few_pairs[:3])
+    engine.close()
+    assert [j.finish_reason for j in ended] == ["looped"] * 3 and [j.finish_reason for j in run] == ["length"] * 3
