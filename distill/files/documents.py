@@ -24,11 +24,11 @@ _TAG = re.compile(r"</?[a-z][^<>]*>", re.I)
 
 
 def passages_of(path: Path) -> Iterator[Text]:
-    """Passages in any form: TREC's documents where the first line that holds anything begins with `<`, else
-    `passage_rows`. Raises DataError with file and line.
+    """Passages in any form: TREC's documents where the first line that holds anything begins with `<` and has no tab,
+    else `passage_rows`. Raises DataError with file and line.
     """
     first = next(lines(path), (1, ""))[1] if path.is_file() and ending(path) != ".parquet" else ""
-    return document_rows(path) if first.lstrip().startswith("<") else passage_rows(path)
+    return document_rows(path) if first.lstrip().startswith("<") and "\t" not in first else passage_rows(path)
 
 
 def document_rows(path: Path) -> Iterator[Text]:

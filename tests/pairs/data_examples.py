@@ -244,6 +244,7 @@ EXAMPLES: dict[str, list[Example]] = {
         trec("c.tsv: is empty", {"c.tsv": ""}, corpus="c.tsv"),
         *(trec({("apple harvest", f"Fruit & more {APPLES}"): 1, ("night train", f"{TRAIN} < 5 < 6"): 1}, {name: text}, corpus=name)
           for name, text in (("c.sgml", DOCS), ("c", DOCS), ("c.xml.gz", gzip.compress(DOCS.encode())))),
+        trec(BOTH, {"c.tsv": f"<d1>\t{APPLES}\n<d2>\t{TRAIN}\n", "qrels.txt": "q1 0 <d1> 1\nq2 0 <d2> 1\n"}, corpus="c.tsv"),
         *(trec(f"c.txt:{message}", {"c.txt": text}, corpus="c.txt") for message, text in (
             ("1: a <DOC> without its </DOC>", "<DOC>\n<DOCNO>d1</DOCNO>\n<DOC>\n"),
             ("1: a document without <DOCNO>", "<DOC>\n<TEXT>a</TEXT>\n</DOC>\n"),
@@ -370,6 +371,7 @@ EXAMPLES: dict[str, list[Example]] = {
                 "no qrels.Train; there is qrels.train, qrels.test"),
     ],
     "table CSV": [
+        table("It has query;passage, label;note (';' separates no columns here)", "t.csv", "query;passage,label;note\nx;y,1;z\n"),
         table("t.csv:2: 3 columns, and the first line has one ('Report of May'); take it out", "t.csv", "Report of May\n" + CSV),
         table("t.csv:1: one column, with '|' in its name", "t.csv", "query|passage|label\na|b|1\n"),
         table(BOTH, "t.csv", TABS.replace("\t", ";").replace("\n", "\r\n")),

@@ -334,7 +334,11 @@ class Table(Source):
     def _text(self, row: Row, what: str, where: str, name: str | None = None) -> str:
         name = name or self._column(row, what)
         if name is None:
-            raise DataError(f"{where}: no text in a column for {what}; name it in columns.{what}. It has {keys(row)}")
+            joined = next((mark for mark in ";|" if any(len(column.split(mark)) > 1 for column in row)), "")
+            hint = f" ({joined!r} separates no columns here)" if joined else ""
+            raise DataError(
+                f"{where}: no text in a column for {what}; name it in columns.{what}. It has {keys(row)}{hint}"
+            )
         return text_of(row[name], where, name)
 
     def _id(self, row: Row, what: str, where: str, *texts: str | None) -> str:
