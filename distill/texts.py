@@ -41,7 +41,7 @@ def clean_text(value: object) -> str:
     if isinstance(value, str):
         text = value if value.isascii() or not _HALF_PAIRS.search(value) else _HALF_PAIRS.sub("?", value)
         text = text.strip()
-        return "" if _SHOWS_NOTHING.fullmatch(text) else text
+        return text if "!" <= text[:1] <= "~" or not _SHOWS_NOTHING.fullmatch(text) else ""
     if value is None or value != value:
         return ""
     if isinstance(value, bytes):

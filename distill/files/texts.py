@@ -40,6 +40,7 @@ _NO_TEXTS = {
 _PASSAGE_COLUMNS = {2: ("id", "text"), 3: ("id", "title", "text"), 4: ("id", "url", "title", "body")}
 _QUERY_COLUMNS = {2: ("id", "text"), 3: ("id", "text", "instruction")}
 
+_plain = lru_cache(maxsize=1024)(plain_name)  # of columns, the same in every row
 _Row = TypeVar("_Row")
 _Getter = Callable[[_Row], str]
 
@@ -72,7 +73,7 @@ def passage_rows(path: Path) -> Iterator[Text]:
         key = id_of(row.get(str(_id_column(row, where))), where)
         if key is None or name is None:
             raise DataError(f"{where}: a passage has an id and a text; this has {keys(row)}")
-        titled = None if plain_name(name) == "title" else one_column(row, _columns(tuple(row), _TITLE), "title", where)
+        titled = None if _plain(name) == "title" else one_column(row, _columns(tuple(row), _TITLE), "title", where)
         title = raw_text(row[titled], where, titled) if titled else ""
         yield Text(where, key, passage_text(title, raw_text(row[name], where, name)))
     if not where:
@@ -122,10 +123,10 @@ def _text_column(row: Row, texts: tuple[str, ...], where: str) -> str | None:
     """
     names = _columns(tuple(row), texts)
     said = [name for name in names if not is_missing(row[name])] if len(names) > 1 else list(names)
-    for less in reversed(_LESS):
-        said = [name for name in said if plain_name(name) != less] or said
-    if said and {*map(plain_name, names)} == {"title"}:
-        known = {*names, *(name for name in row if plain_name(name) in {*_IDS, *_NEXT_TO_TITLES})}
+    for less in reversed(_LESS) if len(said) > 1 else ():
+        said = [name for name in said if _plain(name) != less] or said
+    if said and {*map(_plain, names)} == {"title"}:
+        known = {*names, *(name for name in row if _plain(name) in {*_IDS, *_NEXT_TO_TITLES})}
         other = [name for name in row if name not in known and isinstance(row[name], str | list | dict) and row[name]]
         if other:
             raise DataError(
@@ -138,9 +139,9 @@ def _text_column(row: Row, texts: tuple[str, ...], where: str) -> str | None:
 @lru_cache(maxsize=1024)
 def _columns(row: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     """The row's columns of those names, case apart."""
-    there = [name for known in names for name in row if plain_name(name) == known]
-    if there and plain_name(there[0]) in ("pid", "passage_id"):  # of a passage of MS MARCO; docid is its document's
-        return tuple(name for name in there if plain_name(name) not in ("docid", "doc_id"))
+    there = [name for known in names for name in row if _plain(name) == known]
+    if there and _plain(there[0]) in ("pid", "passage_id"):  # of a passage of MS MARCO; docid is its document's
+        return tuple(name for name in there if _plain(name) not in ("docid", "doc_id"))
     return tuple(there)
 
 

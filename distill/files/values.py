@@ -18,7 +18,9 @@ _NO_LABEL = frozenset(("na", "n/a", "nan", "none", "null", "<na>"))  # what pand
 
 def is_missing(value: object) -> bool:
     """Whether a value says nothing: null, NaN (so pandas writes what is missing), or a text that shows nothing."""
-    return value is None or value != value or (isinstance(value, str) and not clean_text(value))
+    if isinstance(value, str):
+        return not clean_text(value)
+    return value is None or value != value
 
 
 def is_no_label(value: object) -> bool:
