@@ -167,7 +167,7 @@ def completion(target: str, reasoning: str, verdict: int, prompt: str = PROMPT_N
         return f"\n{END_THINK}{word}"
     if target == "verdict_first":
         return f"\n{END_THINK}{word}\n{reasoning}"
-    raise ValueError(f"no completion for target {target!r}")
+    raise ValueError(f"no completion for target {target!r}; known: think, direct, verdict_first")
 
 
 _MARKS = re.compile("(" + "|".join(re.escape(mark) for mark in FIELDS) + ")")

@@ -191,7 +191,7 @@ class SftSettings(Settings):
         """What a target of one's own writes is looked at before anything is paid for."""
         for name in {student.target for student in self.targets if is_external(student.target)}:
             for grade in range(len(PROMPTS[self.prompt].verdicts) if self.prompt in PROMPTS else 0):
-                target_of(name).checked("some reasoning", grade, self.prompt)
+                target_of(name).try_out(grade, self.prompt)
         return self
 
     @field_validator("training")

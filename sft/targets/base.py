@@ -6,10 +6,15 @@ from abc import ABC, abstractmethod
 from reprlib import repr as short
 from typing import Literal, cast, get_args
 
-from distill.plugins import faulty, shown
-from distill.prompts import END_THINK, PROMPTS
+from distill.errors import PluginError
+from distill.plugins import faulty, raised, shown
+from distill.prompts import END_THINK, PROMPTS, as_data
 
 Mode = Literal["think", "direct"]
+MADE_UP = (  # two reasonings without a word in common, which each target is tried with
+    "The query asks who wrote the song. The passage names Anna Holm as its author. So it answers the query.",
+    "We want a ferry's hours. Nothing here gives times of departure. Therefore this text leaves us without them.",
+)
 
 
 class Target(ABC):
@@ -18,12 +23,16 @@ class Target(ABC):
     `modes` are the ways in which such a student is evaluated, a system each.
     """
 
-    modes: tuple[Mode, ...] = ("direct",)
+    modes: tuple[Mode, ...]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not cls.modes or not set(cls.modes) <= set(get_args(Mode)):
-            raise TypeError(f"{cls.__name__}.modes is {cls.modes!r}; write a tuple of {', '.join(get_args(Mode))}")
+        modes: object = getattr(cls, "modes", ())
+        if not isinstance(modes, tuple) or not modes or not set(modes) <= set(get_args(Mode)):
+            is_there = (
+                f"{cls.__name__}.modes is {modes!r}" if hasattr(cls, "modes") else f"{cls.__name__} lacks `modes`"
+            )
+            raise TypeError(f'{is_there}; write a tuple of {", ".join(get_args(Mode))}, such as ("think",)')
 
     @abstractmethod
     def completions(self, reasoning: str, grade: int, prompt: str) -> list[tuple[str, str]]:
@@ -36,19 +45,32 @@ class Target(ABC):
         """
 
     def checked(self, reasoning: str, grade: int, prompt: str) -> list[tuple[str, str]]:
-        """`completions`. Raises PluginError where they are none, or one lacks the verdict after `</think>`."""
-        verdict = f"{END_THINK}{PROMPTS[prompt].verdicts[grade]}"
-        rows: object = self.completions(reasoning, grade, prompt)
+        """`completions`. Raises PluginError where they are none, or one lacks the verdict after its only `</think>`.
+
+        What a reasoning itself holds of `</think>` and other control tokens is no fault of the target.
+        """
+        try:
+            rows: object = self.completions(reasoning, grade, prompt)
+        except Exception as error:
+            raise raised(error) or error from None
         fault = shown(rows) if not isinstance(rows, list | tuple) else "" if rows else "no row"
         for row in rows if isinstance(rows, list | tuple) else ():
             if not (isinstance(row, tuple) and len(row) == 2 and all(isinstance(text, str) for text in row)):
                 fault = short(row)
-            elif verdict not in row[1]:
-                fault = f"a text without {verdict!r}: {short(row[1])}"
+            elif wrong := _fault(row[1], grade, prompt, as_data(reasoning) == reasoning):
+                fault = f"{wrong}: {short(row[1])}"
         if fault:
-            remedy = f"return [(kind of row, text)], the text with the grade's verdict, here {verdict!r}"
+            verdict = f"{END_THINK}{PROMPTS[prompt].verdicts[grade]}"
+            remedy = f"return [(kind of row, text)], the text with the grade's verdict, here {verdict!r}, once"
             raise faulty(self, "completions", f"`completions` returned {fault}", remedy)
         return list(cast(list[tuple[str, str]], rows))
+
+    def try_out(self, grade: int, prompt: str) -> None:
+        """Raise PluginError for what is wrong with `completions` of a made-up trace."""
+        try:
+            self.checked(MADE_UP[0], grade, prompt)
+        except PluginError as error:
+            raise PluginError(f"{error}; seen with a made-up trace, before anything was run") from None
 
     @property
     def mode(self) -> Mode:
@@ -57,5 +79,19 @@ class Target(ABC):
 
     def rows_with_reasoning(self) -> list[bool]:
         """For each training row of a trace, whether the reasoning is in it."""
-        mark = "some reasoning"
-        return [mark in text for _, text in self.checked(mark, 0, "rank1")]
+        one, other = (self.checked(reasoning, 0, "rank1") for reasoning in MADE_UP)
+        return [row != changed for row, changed in zip(one, other, strict=True)]
+
+
+def _fault(text: str, grade: int, prompt: str, strictly: bool) -> str:
+    """What is wrong with a text to learn; `strictly` where no control token can come from the reasoning."""
+    words = PROMPTS[prompt].verdicts
+    before, _, after = text.partition(END_THINK)
+    verdict, rest = f"{END_THINK}{words[grade]}", after.removeprefix(words[grade])
+    if verdict not in text or (strictly and rest == after) or (strictly and rest[:1].isalnum()):
+        return f"a text without {verdict!r}" + (" right after the first of them" if verdict in text else "")
+    if strictly and (END_THINK in rest or rest.startswith(words)):
+        return f"a text with more than one {END_THINK!r} or verdict"
+    if strictly and as_data(before + rest) != before + rest:
+        return "a text with a control token, such as the end of text, which is put there later"
+    return ""
