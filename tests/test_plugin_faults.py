@@ -15,6 +15,23 @@ from distill.cli import main
 from tests.architecture_page import BLOCKS, named, reranked
 
 COMMANDS = {"faq.py": "pairs", "mine.py": "trace", "short.py": "filter", "brief.py": "dataset", "titled.py": "evaluate"}
+SUITE = "import dataclasses; return dataclasses.replace(plain('titled', texts), {})"
+# (fault, a field of the Suite, a part of the message)
+SUITES = [
+    ("extra without units", "extra=lambda run: {'words@1': 3.0}", "`extra` returned {'words@1': 3.0}"),
+    ("extra of text", "extra=lambda run: {'words@1': {'q1': 'x'}}",
+        "`extra` returned 'x' for 'words@1' of 'q1'"),
+    ("extra no function", "extra={}", "the Suite's extra is a dict"),
+    ("grade", "qrels={'q1': {'d1': '1'}}", "the Suite's qrels has 'd1': '1' for query 'q1'"),
+    ("query", "qrels={'x': {'d1': 1}}", "the Suite's qrels has the query 'x', which its queries lack"),
+    ("candidate", "candidates={f'q{n}': ['d0', 'x'] for n in range(4)}",
+        "the Suite's candidates names the passage 'x' for query 'q0', which its passages lack"),
+    ("candidates", "candidates={'q1': ['d0']}", "the Suite's candidates has no list for query 'q0'"),
+    ("excluded", "excluded={'q1': frozenset({'x'})}",
+        "the Suite's excluded names the passage 'x' for query 'q1'"),
+    ("excluded text", "excluded={'q1': 'd1'}", "the Suite's excluded has 'd1' for query 'q1'"),
+    ("text", "queries={'q1': None}", "the Suite's queries has 'q1': None"),
+]  # fmt: skip
 # {file: {fault: (what is replaced, by what, a part of the message)}}
 FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
     "short.py": {
@@ -77,6 +94,8 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         "missing": ("def read", "def reed", "Titled lacks `read`; write `def read(self, folder, split, texts, gaps)`"),
         "exception": ("return plain", "return plane", "raised NameError: name 'plane' is not defined"),
         "return": ("return plain", "plain", "`read` returned None; return a Suite, such as plain(NAME, texts)"),
+        "no such file": ("names = ()", 'names = ("lists.tsv",)', "no such file "),
+        **{fault: ('return plain("titled", texts)', SUITE.format(given), said) for fault, given, said in SUITES},
         "attribute": ("names = ()", 'names = "x"', "`names` is a str; it is a tuple, such as ("),
     },
     "engine.py": {
@@ -160,3 +179,16 @@ def test_a_file_that_is_not_there_is_refused_by_the_dry_run(
     (folder / file).unlink()
     assert main(["run", "run.yaml", "--out", "run", "--dry-run", f"scoring.backend={named('engine.py')}"]) == 2
     assert f"{named(file)}: no such file" in capsys.readouterr().err
+
+
+def test_a_set_of_ones_own_is_read_again_when_any_file_of_its_folder_changes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "run.yaml", "--out", "run"]
+    assert main(command) == 0
+    (folder / "set" / "banned.tsv").write_text("q1\td2\n")
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "evaluate: made again" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "evaluate: unchanged" in capsys.readouterr().err

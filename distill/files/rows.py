@@ -69,6 +69,19 @@ def is_junk(path: Path) -> bool:
     return any(part.startswith(_JUNK[:-2]) for part in path.parts)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder, sorted, save junk and whole folders that this project writes (`.lease`); or the file.
+
+    Junk is what systems and Python leave in folders.
+    """
+    if not folder.is_dir():
+        return [folder] if folder.is_file() else []
+    written = {lease.parent for lease in folder.rglob(".lease")} - {folder}
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and written.isdisjoint(path.parents))
+    inside = [(path, path.relative_to(folder)) for path in found]
+    return [path for path, name in inside if not is_junk(name) and "__pycache__" not in name.parts]
+
+
 def json_rows(path: Path, needed: str = "") -> Rows:
     """(place, object) of JSON lines, or of one array of objects. Raises DataError with file and line."""
     numbered = lines(path, needed)

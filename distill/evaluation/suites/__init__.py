@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from distill.evaluation.suites._own import checked, watched_files
 from distill.evaluation.suites.base import Layout, Suite, Texts, plain
 from distill.files.gaps import MISSING, Gaps
-from distill.plugins import Kind, external_files, faulty, shown
+from distill.plugins import Kind, external_files, faulty, is_own, shown
 
 SUITES = Kind("kind of evaluation set", "distill.evaluation.suites", Layout, besides=("hub",))
 
@@ -35,6 +36,7 @@ def read(
     suite: object = layout.read(folder, split, collection, gaps) if own_lists else plain(kind, collection)
     if not isinstance(suite, Suite):
         raise faulty(layout, "read", f"`read` returned {shown(suite)}", "return a Suite, such as plain(NAME, texts)")
+    suite = checked(layout, suite) if is_own(type(layout)) else suite
     gaps.check()
     return replace(suite, left_out={**collection.left_out, **gaps.counts()})
 
@@ -45,5 +47,10 @@ def is_beir_shaped(kind: str, base: Path) -> bool:
 
 
 def files(kind: str, folder: Path, split: str, base: Path = Path()) -> list[Path]:
-    """The files of a suite apart from corpus, queries and labels, and that of a kind `file.py:Class` itself."""
-    return SUITES.load(kind, base)().files(folder, split) + external_files([kind], base)
+    """The files of a suite apart from corpus, queries and labels; of a kind `file.py:Class` all, and that file itself.
+
+    Raises PluginError where a file that such a kind names is not there.
+    """
+    layout = SUITES.load(kind, base)()
+    own = is_own(type(layout))
+    return (watched_files(layout, folder, split) if own else layout.files(folder, split)) + external_files([kind], base)

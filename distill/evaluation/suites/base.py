@@ -80,7 +80,7 @@ class Layout(ABC):
     """Whether corpus, queries and labels are read as a source of pairs reads them, and given to `read`."""
 
     names: tuple[str, ...] = (OWN_LISTS,)
-    """The files apart from those."""
+    """The files apart from those. Of a kind of one's own all files of the folder are watched; these must be there."""
 
     @abstractmethod
     def read(self, folder: Path, split: str, texts: Texts, gaps: Gaps) -> Suite:

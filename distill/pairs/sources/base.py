@@ -11,7 +11,7 @@ from reprlib import repr as short
 from types import NoneType
 from typing import TYPE_CHECKING
 
-from distill.files.rows import is_junk
+from distill.files.rows import files_below
 from distill.plugins import faulty, is_own, shown
 
 if TYPE_CHECKING:
@@ -77,16 +77,8 @@ class Source(ABC):
         return
 
     def files(self) -> list[Path]:
-        """The local files that are read, by whose hashes a change is noticed; of a folder all, sorted, save junk.
-
-        Junk is what systems and Python leave in folders, and whole folders below that this project writes (`.lease`).
-        """
-        if not self.path.is_dir():
-            return [self.path] if self.path.is_file() else []
-        written = {lease.parent for lease in self.path.rglob(".lease")} - {self.path}
-        found = sorted(path for path in self.path.rglob("*") if path.is_file() and written.isdisjoint(path.parents))
-        inside = [(path, path.relative_to(self.path)) for path in found]
-        return [path for path, name in inside if not is_junk(name) and "__pycache__" not in name.parts]
+        """The local files that are read, by whose hashes a change is noticed; of a folder all (`files_below`)."""
+        return files_below(self.path)
 
     @abstractmethod
     def passages(self) -> Iterator[Passage]:
