@@ -80,7 +80,7 @@ class Journal:
         if self._file is None:
             self._open()
         assert self._file is not None
-        line: Line = {"student": student, "pair_id": name, "seconds": round(seconds, 4)}
+        line: Line = {"student": student, "pair_id": name, "seconds": round(seconds, 7)}
         if isinstance(judgement, str):
             line["failed"] = judgement
         else:

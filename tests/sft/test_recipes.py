@@ -144,7 +144,7 @@ def test_a_student_made_here_scores_alike_in_rank1s_reader(tags: str, tmp_path: 
 
 
 def test_a_published_rank1_folder_is_read_here(tmp_path: Path) -> None:
-    """Rank1's folders hold no note of ours: a plain model, a tokenizer, and the tags as tokens."""
+    """Rank1's folders hold no note of ours: a plain model, a tokenizer, the tags as tokens; its reader ends no loop."""
     from distill.rerank.reranker import Reranker
 
     base = base_folder(tmp_path / "base", tied=False)
@@ -152,7 +152,7 @@ def test_a_published_rank1_folder_is_read_here(tmp_path: Path) -> None:
     folder = tmp_path / "students" / "think"
     (folder / "distill.json").unlink()
     pairs = list(world(6)[0].values())
-    ours = [each.score for each in Reranker(str(folder), "think", max_new_tokens=30).predict(pairs)]
+    ours = [each.score for each in Reranker(str(folder), "think", max_new_tokens=30, loops="run").predict(pairs)]
     assert ours == pytest.approx(rank1_reads(folder, pairs, 30), abs=1e-4)
 
 
