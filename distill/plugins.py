@@ -128,7 +128,9 @@ class Kind(Generic[T]):
             classes = ", ".join(each.__name__ for each in _classes(module))
             raise PluginError(f"{name}: {path} has no class {class_name!r}; it has {classes or 'none'}")
         if not issubclass(made, self.base):
-            raise PluginError(f"{name}: {class_name} is no {self.word}; let it inherit from {self._inherit}")
+            raise PluginError(
+                f"{name}: {class_name} is no {self.word}; let it inherit from {self._inherit}{_line_of(made)}"
+            )
         return self._fitting(made, name)
 
     @property
@@ -224,7 +226,8 @@ def faulty(owner: object, method: str, fault: str, remedy: str, name: str = "") 
     """
     made = type(owner)
     name = name or f"{Path(inspect.getfile(made)).name}:{made.__name__}"
-    return PluginError(f"{name}: {fault}; {remedy}{_line_of(inspect.getattr_static(made, method)) or _line_of(made)}")
+    own = (vars(each)[method] for each in made.__mro__ if method in vars(each) and is_own(each) == is_own(made))
+    return PluginError(f"{name}: {fault}; {remedy}{_line_of(next(own, made)) or _line_of(made)}")
 
 
 def shown(value: object) -> str:

@@ -34,7 +34,7 @@ class Asker:
         """
         messages = [{"role": "user", "content": content}]
         settings = {**self._settings.sampling(sample), **sampling}
-        return make_request(self._settings.teacher_name, messages, settings, sample, purpose)
+        return make_request(self._settings.asked_as, messages, settings, sample, purpose)
 
     def __call__(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """One answer a request, in order of arrival, journalled before it is yielded; known ones are not asked again.

@@ -43,7 +43,7 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
     Output tokens and seconds a request are the means of the journal where it has answers, else assumed; `basis` says
     which. `samples_then` is what `samples.then` could add at most.
     """
-    count, name = Counting(settings), settings.teacher_name
+    count, name = Counting(settings), settings.asked_as
     due = known = prompt_tokens = no_room = seen = 0
     with journal_of(settings, folder) as index:
         for pair in pairs:

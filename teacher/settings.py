@@ -6,6 +6,7 @@ Where it is asked, at what price, how fast and within what budget may change bet
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
@@ -225,6 +226,12 @@ class TeacherSettings(Settings):
     def teacher_name(self) -> str:
         """The stable name that request ids hash, whatever alias an endpoint gives the model."""
         return self.name or self.made_source().default_name
+
+    @property
+    def asked_as(self) -> str:
+        """What request ids hash of who is asked: the name, and the options of an external source that has some."""
+        options = self.options if is_external(self.source) else {}
+        return f"{self.teacher_name} {json.dumps(options, sort_keys=True)}" if options else self.teacher_name
 
     @property
     def sampled(self) -> Samples:

@@ -116,7 +116,7 @@ class SamplePlan:
 
     def __init__(self, settings: TeacherSettings, session: Session) -> None:
         self._settings, self._session = settings, session
-        self._name, self._samples = settings.teacher_name, settings.sampled
+        self._name, self._samples = settings.asked_as, settings.sampled
         self._count = Counting(settings)
         self._open: dict[str, tuple[Pair, set[str]]] = {}
         self._pairs_of: dict[str, list[str]] = {}

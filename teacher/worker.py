@@ -29,6 +29,7 @@ from teacher.sources.base import Connection, Reply
 
 THROTTLES, ANSWERS_OTHERS_S = 200, 60.0  # a request fails when it is refused so often while others are answered
 LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be in flight, or what came in 5 ms
+RAISES = 8  # so often in a row the code of an own source may raise, once it has answered
 LONGEST_BACKOFF_S = 60.0
 BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline": 0.1}  # nobody asked us to slow down
 USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (limits.py)
@@ -50,7 +51,7 @@ class Worker:
     ) -> None:
         self.places = list(connections)
         self.attempts, self.concurrency, self._stage = attempts, concurrency, stage
-        self._raised: set[str] = set()  # the requests at which its code has raised
+        self._raised: list[str] = []  # the requests at which its code has raised since it last answered
         self._waiting: deque[PendingRequest] = deque()
         self._delayed = 0
         self._out = WorkerReport()
@@ -187,22 +188,28 @@ class Worker:
     ) -> Reply:
         """One answer. Raises Fault, for whatever an engine raises as well; PluginError for an error in an own source.
 
-        What its code raises at one request only, and is no error of programming, is that request's fault.
+        What its code raises at one request only, or now and then, and is no error of programming, is the request's
+        fault. An own source that does not answer within `deadline_s` is not waited for.
         """
         own = is_own(type(client))
         try:
-            reply = await client.ask(messages, sampling)
+            answer = client.ask(messages, sampling)
+            reply = await (asyncio.wait_for(answer, client.deadline_s) if own else answer)
         except Exception as error:
             if own and isinstance(error, DistillError):
                 raise
             if own and type(error).__module__ == "builtins" and not isinstance(error, OSError):
                 fault = raised(error)
-                self._raised.add(request_id)
-                if fault and (isinstance(error, PROGRAMMING) or (len(self._raised) > 1 and not self._answered)):
+                self._raised.append(request_id)
+                most = max(RAISES, self.attempts) if self._answered else 1
+                if fault and (
+                    isinstance(error, PROGRAMMING) or (len(self._raised) > most and len({*self._raised}) > 1)
+                ):
                     raise fault from None
             raise from_exception(error, client.deadline_s, client.host) from None
         if own:
             _check_reply(client, reply)
+            self._raised.clear()
         return reply
 
     async def _probe(self, client: Connection, limits: EndpointLimits) -> None:

@@ -5,9 +5,11 @@ The classes are those of docs/architecture.md, each with one thing made wrong.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,13 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         "missing": ("def ask", "def aks",
             "mine.py:Mine: Mine lacks `ask`; write `async def ask(self, messages, sampling)`"),
         "exception": ("return Reply(", "return Replyy(", "raised NameError: name 'Replyy' is not defined"),
+        "no base": ("class Mine(WorkerSource)", "class Mine",
+            "Mine is no teacher source; let it inherit from teacher.sources.base.WorkerSource, and define `ask`"),
+        "wrong base": ("class Mine(WorkerSource)", "class Mine(WorkerSource.__base__)",
+            "Mine cannot be asked; let it inherit from teacher.sources.base.WorkerSource"),
+        "later exception": ("return Reply(",
+            "self.n = getattr(self, 'n', 0) + 1\n        assert self.n < 5, 'worn out'\n        return Reply(",
+            "raised AssertionError: worn out; mend it"),
         "return": ('content="true"', "content=True", "the Reply's content is a bool; return Reply(reasoning, content)"),
         "finish": ('content="true"', 'content="true", finish_reason="done"',
             "finish_reason is 'done'; it is one of stop"),
@@ -101,6 +110,7 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
     "engine.py": {
         "parameter": ("add(self, task)", "add(self)", "`add` takes (self); write `def add(self, task)`"),
         "constructor": ("(self, form)", "(self)", "`__init__` takes (self); write `def __init__(self, form)`"),
+        "no super": ("super().__init__(form)", "pass", "has no `form`; call super().__init__(form) in `__init__`"),
         "missing": ("free =", "fre =", "Overlap lacks `free`; write `@property def free(self)`"),
         "exception": ("words = set(", "words = sett(", "raised NameError: name 'sett' is not defined"),
         "return": ("return [(task,", "[(task,", "`step` returned None; return [(task, Result(ids, finish, logprobs))]"),
@@ -117,7 +127,11 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
 }  # fmt: skip
 CASES = [(file, fault) for file, faults in FAULTS.items() for fault in faults]
-WHEN_READ = [(file, fault) for file, fault in CASES if fault in ("parameter", "constructor", "missing", "attribute")]
+WHEN_READ = [
+    (file, fault)
+    for file, fault in CASES
+    if fault in ("parameter", "constructor", "missing", "attribute", "no base", "wrong base")
+]
 WHEN_READ += [("brief.py", fault) for fault in FAULTS["brief.py"]] + [
     ("short.py", fault) for fault in FAULTS["short.py"]
 ]
@@ -192,3 +206,27 @@ def test_a_set_of_ones_own_is_read_again_when_any_file_of_its_folder_changes(
     assert "evaluate: made again" in capsys.readouterr().err
     assert main(command) == 0
     assert "evaluate: unchanged" in capsys.readouterr().err
+
+
+def traced(folder: Path, *more: str) -> dict[str, Any]:
+    """What `trace` counts, once its pairs are the page's."""
+    for stage in ("pairs", "trace"):
+        assert main([stage, "run.yaml", "--out", "run", *more]) == 0
+    counts: dict[str, Any] = json.loads((folder / "run" / "metrics.json").read_text())["stages"]["trace"]
+    return counts
+
+
+def test_a_teacher_that_hangs_fails_the_request_after_its_deadline(folder: Path) -> None:
+    hang = (
+        'import asyncio\n        await asyncio.sleep(99 * ("mayor of Holm is" in str(messages)))\n        return Reply('
+    )
+    (folder / "mine.py").write_text(BLOCKS["mine.py"].replace("return Reply(", hang))
+    counts = traced(folder, "teacher.name=slow", "teacher.deadline_s=0.3", "teacher.attempts=1")
+    assert counts["failures"] == {"deadline": counts["failed"]} and 0 < counts["failed"] < 5 < counts["answered"]
+
+
+def test_changed_options_of_a_teacher_ask_anew(folder: Path) -> None:
+    asked = [traced(folder, "teacher.name=fond", *options)["asked_now"] for options in (
+        [], ["teacher.options={letters: 5}"], ["teacher.options={letters: 3}"], ["teacher.options={letters: 5}"], [],
+    )]  # fmt: skip
+    assert asked[0] == asked[1] == asked[2] > 0 == asked[3] == asked[4]

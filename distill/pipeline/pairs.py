@@ -28,7 +28,7 @@ def _settings(run: Run) -> Json:
         from distill.pairs.generation.prompting import hashes
 
         sampling = {key: value for key, value in teacher.sampling(0).items() if key in ("top_p", "seed")}
-        found["asked"] = {"teacher": teacher.teacher_name, "sampling": sampling, "prompts": hashes()}
+        found["asked"] = {"teacher": teacher.asked_as, "sampling": sampling, "prompts": hashes()}
     return found
 
 

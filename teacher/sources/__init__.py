@@ -14,7 +14,9 @@ from teacher.sources.base import TeacherSource
 if TYPE_CHECKING:
     from teacher.settings import TeacherSettings
 
-SOURCES = Kind("teacher source", "teacher.sources", TeacherSource)
+SOURCES = Kind(
+    "teacher source", "teacher.sources", TeacherSource, inherit="teacher.sources.base.WorkerSource, and define `ask`"
+)
 
 
 def source_of(settings: TeacherSettings) -> TeacherSource:

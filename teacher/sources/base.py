@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from distill.answers import JsonObject
 from distill.answers.finish import FinishReason
-from distill.plugins import is_external
+from distill.plugins import is_external, is_own
 from distill.records import Answer, Pair, Request
 from teacher.limits import EndpointLimits
 
@@ -112,6 +112,12 @@ class TeacherSource:
     """Whether it costs what the endpoints' prices say; a budget in dollars then needs them."""
     embedded: ClassVar[bool] = False
     """Whether it is the example's teacher, which the pipeline starts."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        methods = ((cls.connect, TeacherSource.connect), (cls.finished, TeacherSource.finished))
+        if is_own(cls) and cls.asks and all(own is base for own, base in methods):
+            raise TypeError(f"{cls.__name__} cannot be asked; let it inherit from {__name__}.WorkerSource")
 
     def __init__(self, settings: TeacherSettings) -> None:
         self.settings = settings

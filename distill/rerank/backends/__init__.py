@@ -30,7 +30,7 @@ def backend_of(model: str, name: str, settings: EngineSettings) -> Backend:
     if not isinstance(backend, Backend):
         raise InputError(f"{name}: `start` returned {shown(backend)}; return a {made.__name__}")
     if not hasattr(backend, "form"):
-        raise faulty(backend, "start", "has no `form`", "set self.form = form_of(model) in it")
+        raise faulty(backend, "__init__", "has no `form`", "call super().__init__(form) in `__init__`")
     return backend
 
 

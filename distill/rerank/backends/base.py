@@ -142,7 +142,8 @@ def finished_tasks(backend: Backend) -> list[tuple[Task, Result]]:
 def _fault(backend: Backend, task: Task, result: Result) -> str:
     """What of a result cannot be; a NaN of a built-in backend is the student's, and stays."""
     if result.finish not in FINISHES or (result.finish == "read") == (task.max_new > 0):
-        return f"finish {result.finish!r} for a task with max_new {task.max_new}"
+        fault = f"finish {result.finish!r} for a task with max_new {task.max_new}"
+        return f"{fault} (one that only reads: --mode direct, or sft.targets of mode direct)" if task.max_new else fault
     if not isinstance(result.ids, list):
         return f"ids that are {shown(result.ids)}"
     if result.logprobs is None:
