@@ -155,7 +155,7 @@ def commands() -> None:
 
 def stage(name: str) -> Callable[[Callable[..., int]], click.Command]:
     """Make a function the command of a stage."""
-    return commands.command(name, cls=Command, help=HELP[name])
+    return commands.command(name, cls=Command, help=HELP.get(name))
 
 
 def plain_stages(*names: str) -> None:
@@ -267,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("distill: interrupted; nothing is lost, the same command goes on from here", file=sys.stderr)
         return 3
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         from distill.disk import disk_fault
         from distill.plugins import raised
 

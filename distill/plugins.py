@@ -191,7 +191,7 @@ def external_hash(name: str, folder: Path) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def raised(error: Exception, name: str = "", place: str = "") -> PluginError | None:
+def raised(error: BaseException, name: str = "", place: str = "") -> PluginError | None:
     """The error for what the code of an external file has raised; None for an error of other code, or of this project.
 
     `name` is what the message begins with, by default `file.py:Class`; `place` is the row, such as " for pair 7".
@@ -228,6 +228,11 @@ def faulty(owner: object, method: str, fault: str, remedy: str, name: str = "") 
     name = name or f"{Path(inspect.getfile(made)).name}:{made.__name__}"
     own = (vars(each)[method] for each in made.__mro__ if method in vars(each) and is_own(each) == is_own(made))
     return PluginError(f"{name}: {fault}; {remedy}{_line_of(next(own, made)) or _line_of(made)}")
+
+
+def class_and_place(owner: object) -> str:
+    """The name of an object's class, with its file and line."""
+    return f"{type(owner).__name__}{_line_of(type(owner))}"
 
 
 def shown(value: object) -> str:

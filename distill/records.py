@@ -74,7 +74,7 @@ def make_pair(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing to ask. `request_id` hashes the teacher's name, messages, sampling and sample index, nothing else."""
+    """One thing to ask. `request_id` hashes who is asked (`asked_as` of the settings), messages, sampling, sample."""
 
     request_id: str
     messages: list[dict[str, str]]

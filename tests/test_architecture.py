@@ -8,14 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distill import store
 from distill.cli import main
+from distill.errors import DistillError
 from distill.evaluation.suites import SUITES
 from distill.pairs.sources import SOURCES
+from distill.pipeline.config import RunConfig
+from distill.pipeline.run import Run
+from distill.pipeline.stages import STAGES, in_table
 from distill.records import Example, Pair, Rejected, Trace
 from distill.rerank.backends import BACKENDS
 from filters.settings import FILTERS
@@ -96,6 +101,15 @@ def test_a_stage_is_added_as_the_page_says(finished: Path, tmp_path: Path) -> No
     metrics = json.loads((tmp_path / "own" / "run" / "metrics.json").read_text())
     assert metrics["stages"]["words"]["words"] == 8 * kept > 0
     assert "words: unchanged" in done[1].stderr
+
+
+def test_a_stage_that_is_in_one_table_alone_or_reads_an_unknown_folder_is_one_line(finished: Path) -> None:
+    (first, *others), run = STAGES, Run(RunConfig.model_construct(name="own"), finished / "run", finished / "run.yaml")
+    for stages in (others, (*STAGES, replace(first, name="words")), (replace(first, folder="pair"), *others)):
+        with pytest.raises(DistillError, match=r"differ in the stages \(name, folder\) \('pairs', 'pair|'words'"):
+            in_table(*stages)
+    with pytest.raises(DistillError, match=r"data_hash\('keep'\): no stage has this folder; known: .*kept"):
+        run.data_hash("keep")
 
 
 def edit(file: Path, old: str, new: str) -> None:

@@ -40,6 +40,13 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         "parameter": ("(self, pair, trace)", "(self, trace)",
             "`__call__` takes (self, trace); write `def __call__(self, pair, trace)`"),
         "missing": ("def __call__", "def call", "UnderWords lacks `__call__`; write `def __call__(self, pair, trace)`"),
+        "unknown tool": ("    most:", "    def uses(self):\n        return ('scores',)\n    most:",
+            "`uses` returned ('scores',); return a tuple of score, ask, row_tokens, held_out"),
+        "reads a text": ("    most:", "    def reads(self):\n        return 'words.txt'\n    most:",
+            "`reads` returned 'words.txt'; return a tuple of paths"),
+        "prefilter": ("    most:", "    def prefilter(self, reasoning):\n        return [True] * 3\n    most:",
+            "`prefilter` returned [True, True, True] for 1 texts; return a bool for each of them"),
+        "exit": ("return f", "raise SystemExit(4)  # ", "raised SystemExit: 4; mend it"),
         "exception": ("if len(", "if lenn(", "raised NameError: name 'lenn' is not defined"),
         "return": ("return f", "return True  # ", "filters.UnderWords: returned True for pair"),
     },
@@ -230,3 +237,14 @@ def test_changed_options_of_a_teacher_ask_anew(folder: Path) -> None:
         [], ["teacher.options={letters: 5}"], ["teacher.options={letters: 3}"], ["teacher.options={letters: 5}"], [],
     )]  # fmt: skip
     assert asked[0] == asked[1] == asked[2] > 0 == asked[3] == asked[4]
+
+
+def test_ids_of_a_source_that_do_not_fit_are_shown_with_their_places(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "faq.py").write_text(BLOCKS["faq.py"].replace("((place, key, question", "((key, place, question"))
+    (folder / "other.txt").write_text("who wrote the song = Anna Holm did.\n")
+    entry = f"evaluation.sets=[{{name: own, source: '{named('faq.py')}', path: other.txt, split: test}}]"
+    assert main(["run", "run.yaml", "--out", "run", "--dry-run", entry]) == 2
+    printed = capsys.readouterr().err
+    assert "judges has a text, such as '1' (" in printed and "other.txt:1); the queries of Faq (" in printed, printed

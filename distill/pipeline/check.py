@@ -17,6 +17,7 @@ from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginE
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
+from distill.plugins import class_and_place
 from distill.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -185,8 +186,12 @@ def _judged_queries(run: Run, entry: SetSettings, key: str) -> set[str]:
     settings, source = settings_of(run, entry), source_of(run, entry)
     next(iter(source.passages()), None)
     split = settings.qrels if isinstance(settings.split, dict) else entry.split
-    judged = {query for _, query, _, _ in source.labels(split)}
-    with_text = judged & {query for _, query, _, _ in source.queries()}
-    if judged and not with_text:
-        raise DataError(f"{key}: none of the queries that split {entry.split!r} judges has a text")
-    return with_text
+    judged = {query: place for place, query, _, _ in source.labels(split)}
+    texts = {query: place for place, query, _, _ in source.queries()}
+    if judged and not judged.keys() & texts.keys():
+        example, other = next(iter(judged.items())), next(iter(texts.items()), ("", "none"))
+        raise DataError(
+            f"{key}: none of the queries that split {entry.split!r} judges has a text, such as {example[0]!r} "
+            f"({example[1]}); the queries of {class_and_place(source)} are such as {other[0]!r} ({other[1]})"
+        )
+    return judged.keys() & texts.keys()

@@ -16,12 +16,13 @@ from pydantic import BaseModel
 
 from distill import store
 from distill.config import resolved
-from distill.errors import RunFolderError
+from distill.errors import DistillError, RunFolderError
 from distill.files.gaps import MISSING
 from distill.pairs.settings import ClickSettings
 from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
 from distill.results import Counts, Json, RunMetrics, as_json, read_as
+from distill.stages import FOLDERS
 
 LATER: dict[str, Json] = {
     "self_retrieval": False,
@@ -130,7 +131,12 @@ class Run:
         store.write_json(self.folder / "metrics.json", as_json(metrics))
 
     def data_hash(self, folder: str) -> str:
-        """The hash of the rows in a finished stage's folder, "" where it is not there yet."""
+        """The hash of the rows in a finished stage's folder, "" where it is not there yet.
+
+        Raises DistillError for a folder that is no stage's.
+        """
+        if folder not in FOLDERS and not folder.startswith("round-"):
+            raise DistillError(f"data_hash({folder!r}): no stage has this folder; known: {', '.join(sorted(FOLDERS))}")
         manifest = store.read_manifest(self.path(folder))
         return str(manifest["result"].get("data_hash", manifest["fingerprint"])) if manifest else ""
 

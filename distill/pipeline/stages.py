@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from distill.errors import DistillError
 from distill.pipeline import dataset, evaluate, filter, pairs, sft, trace
 from distill.pipeline.config import RunConfig
 from distill.pipeline.rounds import Round
 from distill.pipeline.run import Run
 from distill.pipeline.stage import Stage, run_stages
 from distill.results import Counts, Json
+from distill.stages import STAGES as TABLE
 
-STAGES = (pairs.STAGE, trace.STAGE, filter.STAGE, dataset.STAGE, sft.STAGE, evaluate.STAGE)
+
+def in_table(*stages: Stage) -> tuple[Stage, ...]:
+    """The stages. Raises DistillError where `distill.stages` has others, or other folders."""
+    here, table = ({(stage.name, stage.folder) for stage in each} for each in (stages, TABLE))
+    if different := sorted(here ^ table):
+        raise DistillError(
+            "STAGES of distill/pipeline/stages.py and of distill/stages.py differ in the stages (name, folder) "
+            f"{', '.join(map(str, different))}; give both the same names and folders"
+        )
+    return stages
+
+
+STAGES = in_table(pairs.STAGE, trace.STAGE, filter.STAGE, dataset.STAGE, sft.STAGE, evaluate.STAGE)
 WITHIN_ROUND = (filter.STAGE, dataset.STAGE, sft.STAGE)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from reprlib import repr as short
+from typing import TYPE_CHECKING, get_args
 
 from distill.errors import DistillError, PluginError
 from distill.plugins import faulty, raised
 from distill.records import Pair, Trace
-from filters.base import Filter, GroupFilter, Key, Row, RowFilter, Tools
+from filters.base import Filter, GroupFilter, Key, Row, RowFilter, ToolName, Tools
 from filters.engine.adjudicated import Adjudicated
 from filters.settings import FilterSettings, make
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def build(settings: FilterSettings, tools: Tools) -> list[RowFilter | GroupFilter]:
@@ -45,10 +50,33 @@ def checked_reason(asked: Filter, reason: object, trace: Trace) -> str:
     """The reason. Raises PluginError where it is none, such as True or False, with what to return instead."""
     if isinstance(reason, str) and reason.strip():
         return reason
+    keep = "leave out what is kept" if isinstance(asked, GroupFilter) else "return None to keep a trace"
     fault = f"returned {reason!r} for {_place(trace)}"
-    raise faulty_filter(
-        asked, "__call__", fault, "return None to keep a trace, or a sentence that says why to reject it"
-    )
+    raise faulty_filter(asked, "__call__", fault, f"{keep}, or a sentence that says why to reject it")
+
+
+def looks_at(row_filter: RowFilter, reasoning: pa.ChunkedArray) -> Sequence[bool] | None:
+    """What `prefilter` says of a column. Raises PluginError where that is not one value for each text."""
+    try:
+        looks = row_filter.prefilter(reasoning)
+    except Exception as error:
+        raise failure(row_filter, error) from None
+    if looks is None or (isinstance(looks, Sized) and len(looks) == len(reasoning)):
+        return looks
+    fault = f"`prefilter` returned {short(looks)} for {len(reasoning)} texts"
+    raise faulty_filter(row_filter, "prefilter", fault, "return a bool for each of them, or None to look at all")
+
+
+def check_lists(made: Filter) -> None:
+    """Raise PluginError where `uses` names an unknown tool, or `reads` is no tuple of paths."""
+    known = get_args(ToolName)
+    for method, names, allowed in (
+        ("uses", made.uses(), f"of {', '.join(known)}"),
+        ("reads", made.reads(), "of paths"),
+    ):
+        wrong = not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names)
+        if wrong or (method == "uses" and not set(names) <= set(known)):
+            raise faulty_filter(made, method, f"`{method}` returned {names!r}", f"return a tuple {allowed}, or ()")
 
 
 def outcomes_of(group_filter: GroupFilter, rows: Iterable[Row]) -> dict[Key, str | Pair]:

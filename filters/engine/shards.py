@@ -11,7 +11,7 @@ from distill import store
 from distill.errors import DataError
 from distill.records import Pair, Trace
 from filters.base import Key, RowFilter, Tools
-from filters.engine.build import prepare, reason_of
+from filters.engine.build import looks_at, prepare, reason_of
 from filters.settings import Thresholds, make
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def rejections_of(shard: Shard, plan: FilterPlan, table: pa.Table | None = None)
     table = read_traces(shard) if table is None else table
     pairs = pairs_of(shard, table)
     steps = [
-        (place, row_filter, row_filter.prefilter(table["reasoning"]))
+        (place, row_filter, looks_at(row_filter, table["reasoning"]))
         for place, row_filter in enumerate(filters, plan.first)
     ]
     for row, trace in traces_left(shard, table):

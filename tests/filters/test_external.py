@@ -106,6 +106,7 @@ def test_a_fault_in_another_process_is_the_same_line(tmp_path: Path, monkeypatch
     [
         ("return [True for _ in rows]", r"filters.Mine: returned list; return a dict with \(pair_id, sample\)"),
         ("return None", "filters.Mine: returned NoneType; return a dict"),
+        ("return {(t.pair_id, t.sample): None for p, t in rows}", r"None for pair .*; leave out what is kept, or"),
         ("return {(t.pair_id, t.sample): True for p, t in rows}", "filters.Mine: returned True for pair"),
         ("return {t.pair_id: 'no' for p, t in rows}", r"filters.Mine: returned the key '\w{32}', which no trace of"),
         ("return {(t.pair_id, t.sample): 1 / t.sample for p, t in rows}",
@@ -167,3 +168,15 @@ def test_what_an_external_filter_says_is_in_the_explanation(tmp_path: Path) -> N
     settings = validate(FilterSettings, ["own.py:UnderWords", "consensus"], tmp_path / "x.yaml")  # type: ignore[arg-type]
     said = explain(ONE.pair_id, str(tmp_path / "pairs"), str(tmp_path / "traces"), settings, Tools(base=tmp_path))
     assert said == [(0, "UnderWords", "100 words or more"), (0, "consensus", "did not see it (UnderWords)")]
+
+
+def test_a_filter_may_need_an_instruction_or_need_none(tmp_path: Path) -> None:
+    for need in ("pair.instruction.split()", "{None: 1}[pair.instruction]", "[][0] if pair.instruction is None else 1"):
+        code = (
+            f"from filters.base import RowFilter\nclass Mine(RowFilter):\n  def __call__(self, pair, trace): {need}\n"
+        )
+        (tmp_path / "own.py").write_text(code)
+        assert validate(FilterSettings, ["own.py:Mine"], tmp_path / "run.yaml")  # type: ignore[arg-type]
+    (tmp_path / "own.py").write_text(code.replace("[][0]", "pair.non").replace("else 1", "else pair.non"))
+    with pytest.raises(ConfigError, match="no attribute 'non'.*; seen with a made-up trace"):
+        validate(FilterSettings, ["own.py:Mine"], tmp_path / "run.yaml")  # type: ignore[arg-type]
