@@ -245,6 +245,6 @@ def test_ids_of_a_source_that_do_not_fit_are_shown_with_their_places(
     (folder / "faq.py").write_text(BLOCKS["faq.py"].replace("((place, key, question", "((key, place, question"))
     (folder / "other.txt").write_text("who wrote the song = Anna Holm did.\n")
     entry = f"evaluation.sets=[{{name: own, source: '{named('faq.py')}', path: other.txt, split: test}}]"
-    assert main(["run", "run.yaml", "--out", "run", "--dry-run", entry]) == 2
+    assert main(["evaluate", "run.yaml", "--out", "run", entry]) == 2
     printed = capsys.readouterr().err
     assert "judges has a text, such as '1' (" in printed and "other.txt:1); the queries of Faq (" in printed, printed
