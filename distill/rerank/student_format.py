@@ -6,12 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distill.errors import InputError, first_line
 from distill.prompts import END_THINK, FIELDS, PROMPT_NAME, PROMPTS, prompt_ids, student_prompt, verdict_ids
 from distill.records import Pair
 from distill.weights import check_files, check_head
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 Long = Literal["cut", "split", "refuse"]
 LONG = ("cut", "split", "refuse")
@@ -149,19 +152,14 @@ def form_of(path: str, context: int | None = None, prompt: str | None = None, we
     Raises InputError where there is no tokenizer or configuration, where a verdict is not one token, or where the
     prompt is none that this project knows.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     check_files(path, weights)
+    whole = config_of(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        whole = AutoConfig.from_pretrained(path)
     except Exception as error:  # of a damaged file tokenizers raises just that
-        said = first_line(error)
-        if not Path(path).is_dir() and (path.count("/") > 1 or path[:1] in (".", "/")):
-            raise InputError(f"{path}: no such folder; name a student's, such as runs/NAME/students/think") from None
-        if not Path(path).is_dir():
-            raise InputError(f"{path}: no such folder, and no hub model that can be had here ({said})") from None
-        raise InputError(f"{path}: not a student that loads ({said})") from None
+        raise _not_loaded(path, error) from None
     check_head(path, whole)
     config = whole.get_text_config()
     name = (
@@ -188,6 +186,26 @@ def form_of(path: str, context: int | None = None, prompt: str | None = None, we
         prompt=name,
         bound=reasoning_bound(path),
     )
+
+
+def config_of(path: str) -> PretrainedConfig:
+    """The configuration of the student at `path`. Raises InputError where there is none, or it cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(path)
+    except Exception as error:  # of a damaged file it may be any
+        raise _not_loaded(path, error) from None
+    return config
+
+
+def _not_loaded(path: str, error: Exception) -> InputError:
+    cause = first_line(error)
+    if not Path(path).is_dir() and (path.count("/") > 1 or path[:1] in (".", "/")):
+        return InputError(f"{path}: no such folder; name a student's, such as runs/NAME/students/think")
+    if not Path(path).is_dir():
+        return InputError(f"{path}: no such folder, and no hub model that can be had here ({cause})")
+    return InputError(f"{path}: not a student that loads ({cause})")
 
 
 def reasoning_bound(path: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import InputError, first_line
-from distill.rerank.student_format import StudentFormat, form_of
+from distill.rerank.student_format import StudentFormat, config_of, form_of
 from distill.weights import bf16_pays, load_causal_lm
 
 if TYPE_CHECKING:
@@ -52,14 +52,12 @@ def dtype_of(path: str, device_type: str, dtype: str | None = None) -> str:
     """The precision of the weights of the student at `path`: the one that is named, or of `auto` (or None) bfloat16 on
     a GPU, and on a CPU that multiplies it fast where the student is wide enough to gain; else float32.
 
-    Raises InputError for an unknown name.
+    Raises InputError for an unknown name, and where the student's configuration has to be read and cannot be.
     """
-    from transformers import AutoConfig
-
     if dtype not in (None, "auto", *DTYPES):
         raise InputError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
     if dtype in DTYPES:
         return str(dtype)
     if device_type != "cpu":
         return "bfloat16"
-    return "bfloat16" if bf16_pays(AutoConfig.from_pretrained(path)) else "float32"
+    return "bfloat16" if bf16_pays(config_of(path)) else "float32"
