@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from distill import store
+from distill.files import READING
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut
 from distill.pipeline.sources import data_folder, source_files
@@ -37,7 +38,7 @@ def _inputs(run: Run) -> Counts:
     pairs = run.config.pairs
     if pairs.source == "example":
         return {"example": pairs.example}
-    found: dict[str, Json] = {**run.file_hashes(source_files(run, pairs))}
+    found: dict[str, Json] = {**run.file_hashes(source_files(run, pairs)), "reading": READING}
     for miner in pairs.miners:
         if miner.path:
             found |= run.file_hashes([run.base / miner.path])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from distill.files import READING
 from distill.pipeline.run import Run
 from distill.pipeline.sources import collection_of, data_folder, source_files
 from distill.results import Json
@@ -42,14 +43,14 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
         return {"mteb": entry.path, "subset": entry.subset}
     if entry.source == "pairs":
         passages = run.file_hashes(source_files(run, run.config.pairs)) if run.config.pairs.source != "example" else {}
-        return {"pairs": run.data_hash("pairs"), **passages}
+        return {"pairs": run.data_hash("pairs"), **passages, "reading": READING}
     from distill.evaluation import suites
 
     folder = data_folder(run, entry, entry.split)
     paths = source_files(run, entry) if suites.is_beir_shaped(entry.kind, run.base) else []
     paths += suites.files(entry.kind, folder, entry.split, run.base)
     paths += [run.base / entry.first_stage] if entry.first_stage != "bm25" else []
-    return run.file_hashes(paths)
+    return {**run.file_hashes(paths), "reading": READING}
 
 
 def first_stage(run: Run, entry: SetSettings, suite: Suite) -> FirstStage:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill import store
+from distill.files import READING
 from distill.pipeline.filter_tools import count_when_written
 from distill.pipeline.pairs import pairs_without_teacher, teacher_running
 from distill.pipeline.run import Run
@@ -24,7 +25,8 @@ def _settings(run: Run) -> Json:
 
 
 def _inputs(run: Run) -> Counts:
-    return {"pairs": run.data_hash("pairs")}
+    reading = {"reading": READING} if run.config.teacher.import_ else {}
+    return {"pairs": run.data_hash("pairs"), **reading}
 
 
 def _asked(run: Run) -> Iterator[Pair]:
