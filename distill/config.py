@@ -167,6 +167,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def resolve_path(base: Path, path: str) -> str:
     """A path of the configuration: URLs and absolute paths as they are, others relative to the file's folder."""
+    path = path.removeprefix("file://")
     if "://" in path or os.path.isabs(path):
         return path
     return str(base / path)

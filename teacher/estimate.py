@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from distill.prompts import teacher_prompt
 from distill.records import Pair, make_request
+from distill.urls import is_url
 from teacher.index import JournalIndex
 from teacher.journal import Journal
 from teacher.settings import TeacherSettings
@@ -97,9 +98,9 @@ def journal_of(settings: TeacherSettings, folder: Path) -> Iterator[JournalIndex
     """The journal's index to look things up in, made aside: a run that is under way is not disturbed."""
     with tempfile.TemporaryDirectory() as scratch:
         place = settings.journal or str(folder / "journal")
-        if "://" not in place and not Path(place).exists():
+        if not is_url(place) and not Path(place).exists():
             place = f"{scratch}/journal"
-        journal = Journal(place, Path(scratch) / "mirror")
+        journal = Journal(place, Path(scratch) / "mirror", writes=False)
         index = JournalIndex(journal, Path(scratch) / "index.sqlite")
         try:
             yield index

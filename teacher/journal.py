@@ -3,7 +3,7 @@
 `encode` and `decode` are the one place that knows a line's form: an answer (`id`, the answer's fields), or a bill
 (`bill`, the request's id, tokens and dollars) for something that was billed and could not be used. Each session begins
 a part of its own, so that a line torn by a kill is the last of its part; it does not parse, and is dropped when read.
-On a URL (object storage) a part is one immutable object a flush.
+On a URL (object storage) a part is an object for each flush until it is done, then one (`teacher.journal_objects`).
 
 Guarantee: `append` hands the bytes to the operating system before it returns, so a killed process loses none; `tick`
 forces them to the disk at most `SYNC_S` later, so a power cut costs less than a second. On a URL both happen at the
@@ -24,7 +24,8 @@ from typing import BinaryIO, NamedTuple
 from distill.answers import JsonObject
 from distill.answers.finish import finish_of
 from distill.records import Answer, JournalEntry
-from distill.store import filesystem, is_local
+from distill.urls import is_url
+from teacher.journal_objects import JournalObjects
 
 SYNC_S = 0.5
 PART_BYTES = 256 << 20
@@ -106,26 +107,28 @@ def decode(raw: bytes) -> JournalEntry | None:
 
 
 class Journal:
-    """The one writer. Not for two processes: the run folder's lease keeps the second one out.
+    """The one writer. Not for two processes: the session's lease keeps the second one out.
 
     `scratch` is a local folder in which the parts of a URL are mirrored, so that single lines can be read back.
+    `writes` is False where the journal is only looked at: nothing is changed then, and no lease is needed.
     """
 
-    def __init__(self, folder: str | Path, scratch: Path) -> None:
+    def __init__(self, folder: str | Path, scratch: Path, *, writes: bool = True) -> None:
         self.folder = str(folder)
-        self._fs, self._inner = filesystem(folder)
-        self._local = is_local(self._fs)
-        self._home = Path(self._inner) if self._local else scratch
+        self._home = scratch if is_url(self.folder) else Path(folder)
+        self._objects = JournalObjects(self.folder, self._home) if is_url(self.folder) else None
         self._home.mkdir(parents=True, exist_ok=True)
-        if not self._local:
-            self._mirror()
+        if self._objects:
+            self._objects.fetch(join=writes)
         self.parts = sorted(path.name for path in self._home.glob("*.jsonl"))
-        self._number = int(self.parts[-1].split(".")[0]) if self.parts else 0
+        self._number = int(self.parts[-1][:8]) if self.parts else 0
         self._file: BinaryIO | None = None
-        self._size, self._synced, self._unsynced = 0, time.monotonic(), False
+        self._size, self._flushed, self._synced = 0, 0, time.monotonic()
         self._open: dict[str, BinaryIO] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._syncing: Future[None] | None = None
+        self._joiner = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._joining: list[Future[None]] = []
 
     def entries(self, part: str) -> Iterator[tuple[Place, JournalEntry]]:
         """Every whole entry of a part with its place; torn or damaged lines are left out."""
@@ -139,7 +142,7 @@ class Journal:
 
     def append(self, lines: Sequence[bytes]) -> list[Place]:
         """Write lines (as `encode` makes them, without a newline); returns the place of each."""
-        if self._file is None or self._size > PART_BYTES:
+        if self._file is None or self._is_full():
             self._next_part()
         assert self._file is not None
         places = []
@@ -149,7 +152,6 @@ class Journal:
         block = memoryview(b"\n".join(lines) + b"\n")
         while block:
             block = block[self._file.write(block) :]
-        self._unsynced = True
         return places
 
     def tick(self, force: bool = False) -> None:
@@ -161,17 +163,17 @@ class Journal:
         if self._syncing is not None and (force or self._syncing.done()):
             self._syncing.result()
             self._syncing = None
-        if self._file is None or not self._unsynced or self._syncing is not None:
+        while self._joining and self._joining[0].done():
+            self._joining.pop(0).result()
+        if self._file is None or self._flushed == self._size or self._syncing is not None:
             return
         if not force and time.monotonic() - self._synced < SYNC_S:
             return
-        if self._local:
-            self._syncing = self._thread.submit(os.fsync, self._file.fileno())
+        if self._objects:
+            self._syncing = self._thread.submit(self._objects.flush, self.parts[-1], self._flushed, self._size)
         else:
-            name = self.parts[-1]
-            self._end_part()
-            self._syncing = self._thread.submit(self._fs.put_file, str(self._home / name), f"{self._inner}/{name}")
-        self._unsynced, self._synced = False, time.monotonic()
+            self._syncing = self._thread.submit(os.fsync, self._file.fileno())
+        self._flushed, self._synced = self._size, time.monotonic()
         if force:
             self._syncing.result()
             self._syncing = None
@@ -186,22 +188,33 @@ class Journal:
         return entry
 
     def close(self) -> None:
-        """Force everything to the disk and let go."""
-        self.tick(force=True)
-        self._end_part()
-        self._thread.shutdown()
-        for handle in self._open.values():
-            handle.close()
-        self._open.clear()
+        """Force everything to the disk and let go; on a URL the last part becomes one object."""
+        try:
+            self.tick(force=True)
+            self._end_part()
+            for joining in self._joining:
+                joining.result()
+        finally:
+            self._joiner.shutdown()
+            self._thread.shutdown()
+            for handle in self._open.values():
+                handle.close()
+            self._open.clear()
+
+    def _is_full(self) -> bool:
+        if self._objects:
+            return self._objects.is_full(self.parts[-1], self._size)
+        return self._size > PART_BYTES
 
     def _next_part(self) -> None:
         if self._file is not None:
             self.tick(force=True)
             self._end_part()
         self._number += 1
-        self.parts.append(f"{self._number:08d}.jsonl")
+        self.parts.append(self._objects.name(self._number) if self._objects else f"{self._number:08d}.jsonl")
         self._file, self._size = open(self._home / self.parts[-1], "xb", buffering=0), 0
-        if self._local:  # the part's name must survive a power cut too
+        self._flushed = 0
+        if not self._objects:  # the part's name must survive a power cut too
             folder = os.open(self._home, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -209,17 +222,9 @@ class Journal:
                 os.close(folder)
 
     def _end_part(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _mirror(self) -> None:
-        self._fs.makedirs(self._inner, exist_ok=True)
-        self._fs.invalidate_cache()
-        there = {path.rsplit("/", 1)[-1]: path for path in self._fs.ls(self._inner, detail=False)}
-        for path in self._home.glob("*.jsonl"):  # a killed session's last part, written here and not yet there
-            if path.name not in there:
-                self._fs.put_file(str(path), f"{self._inner}/{path.name}")
-        for name, path in there.items():
-            if name.endswith(".jsonl"):
-                self._fs.get_file(path, str(self._home / name))
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        if self._objects:
+            self._joining.append(self._joiner.submit(self._objects.join, self.parts[-1]))

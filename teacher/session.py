@@ -15,6 +15,8 @@ from distill.errors import DistillError, Stopped
 from distill.processes import in_background
 from distill.records import Answer, Request
 from distill.store import lease
+from distill.url_lease import UrlLease
+from distill.urls import is_url
 from teacher.actors import ActorPool
 from teacher.budgets import Budgets
 from teacher.faults import remedy_of
@@ -59,7 +61,9 @@ class Session:
         self._held.enter_context(lease(folder))
         self._held.callback(self._dismiss)
         self._scratch = folder / ".index.sqlite"
+        self._url_lease: UrlLease | None = None
         try:
+            self._hold(settings.journal, folder / ".journal")
             self.journal = Journal(settings.journal or folder / "journal", folder / ".journal")
             self.index = JournalIndex(self.journal, self._scratch)
         except BaseException:
@@ -95,6 +99,13 @@ class Session:
             self.index.close()
             self._scratch.unlink(missing_ok=True)
             self._held.close()
+
+    def _hold(self, journal: str | None, scratch: Path) -> None:
+        """Keep other runs out of a journal that is not in the run's own folder."""
+        if journal is not None and is_url(journal):
+            self._url_lease = self._held.enter_context(UrlLease(journal, scratch, self.say))
+        elif journal is not None:
+            self._held.enter_context(lease(Path(journal)))
 
     def ask(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """One answer a request, in order of arrival, journalled before it is yielded (`records.Ask`)."""
@@ -156,6 +167,11 @@ class Session:
                 for _ in range(call.copies.pop(key)):
                     yield key
 
+    def check_lease(self) -> None:
+        """Raise Stopped where another job has taken this one for dead and has the journal now."""
+        if self._url_lease is not None:
+            self._url_lease.check()
+
     def _drop(self, unwanted: set[str]) -> None:
         """Forget requests that nobody waits for any more, as far as they have not been handed out."""
         if unwanted:
@@ -177,6 +193,7 @@ class Session:
             self._receive(report)
         self._hand(actors)  # before anything else: it tells the actor that its answers are journalled
         self.journal.tick()
+        self.check_lease()
         self.in_flight = sum(state.in_flight for state in self._states.values())
         self.window = sum(state.window for state in self._states.values())
         self._check(actors, reasoning)

@@ -196,6 +196,7 @@ class BatchFiles:
                 "their requests are asked again"
             )
         self._session.journal.tick(force=True)
+        self._session.check_lease()
         with path.open("rb") as lines:
             all_refused = len(self._refusals.held) == sum(1 for _ in lines)
         if self._refusals.alike(self._session.known, all_refused):

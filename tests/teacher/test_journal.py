@@ -105,9 +105,11 @@ def test_a_url_takes_one_immutable_object_a_flush(tmp_path: Path) -> None:
         journal.tick(force=True)
     place = journal.append([line(KEYS[3])])[0]
     assert journal.read(place).answer.request_id == KEYS[3]  # before its flush
-    journal.close()
+    journal.tick(force=True)
     fs = fsspec.filesystem("memory")
     assert len(fs.ls(f"/{tmp_path.name}/journal")) == 4
+    journal.close()
+    assert len(fs.ls(f"/{tmp_path.name}/journal")) == 1
     index = opened(url, tmp_path / "b")  # another machine
     assert all(index.has(key) for key in KEYS[:4])
 
