@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from ctypes import c_float
 from functools import cache
 from pathlib import Path
@@ -31,27 +31,57 @@ def write_run(path: Path, runs: Rankings, tag: str) -> None:
     Where an id of the run holds white space, which TREC's format cannot, all its ids are percent-encoded and the tag
     ends in `ENCODED`: trec_eval reads the file, and `read_run` gives the ids as they were.
     """
-    encode = encoder(key for query_id, scores in runs.items() for key in (query_id, *scores))
-    tag = "_".join(tag.split()) if encode is str else f"{'_'.join(tag.split())}:{ENCODED}"
-    with open(path, "w", encoding="utf-8") as out:
-        for query_id in sorted(runs):
-            for rank, (doc_id, score) in enumerate(ranked(runs[query_id]), 1):
-                out.write(f"{encode(query_id)} Q0 {encode(doc_id)} {rank} {score!r} {tag}\n")
+    write_lists(path, lambda: sorted(runs.items()), tag)
+
+
+def write_lists(path: Path, lists: Callable[[], Iterable[tuple[str, Mapping[str, float]]]], tag: str) -> None:
+    """As `write_run`, of (query, {passage: score}) in the order given, one list in memory; `lists` gives them anew."""
+    tag = "_".join(tag.split())
+    for encode, ending in ((str, ""), (_encoded, f":{ENCODED}")):
+        with open(path, "w", encoding="utf-8") as out:
+            for query_id, scores in lists():
+                if encode is str and encoder((query_id, *scores)) is not str:
+                    break  # from the beginning, encoded
+                for rank, (doc_id, score) in enumerate(ranked(scores), 1):
+                    out.write(f"{encode(query_id)} Q0 {encode(doc_id)} {rank} {score!r} {tag}{ending}\n")
+            else:
+                return
 
 
 def read_run(
     path: Path, queries: Container[str] | None = None, needed: str = "name a TREC run, or bm25"
 ) -> dict[str, dict[str, float]]:
-    """{query: {passage: score}} of a TREC run, gzipped or not, of those `queries` only where they are given.
+    """{query: {passage: score}} of a TREC run, of those `queries` only where they are given. Raises as `run_rows`.
 
-    A line is split at its tabs where it has any, else at white space. One line on the terminal says where the ranks
-    contradict the scores, by which alone a run is ordered. Raises DataError with file and line.
+    One line on the terminal says where the ranks contradict the scores, by which alone a run is ordered.
     """
     run: dict[str, dict[str, float]] = {}
     ranks: dict[str, list[str]] = {}
-    empty, current = True, ""
+    current = ""
     scores: dict[str, float] = {}  # of the current query, in the file's order as its ranks
     order: list[str] = []
+    for number, query_id, doc_id, rank, score in run_rows(path, queries, needed):
+        if query_id != current:
+            current, scores, order = query_id, run.setdefault(query_id, {}), ranks.setdefault(query_id, [])
+        if doc_id in scores:
+            raise twice(path, number, query_id, doc_id)
+        scores[doc_id] = score
+        order.append(rank)
+    contradictions = Contradictions(path)
+    for query_id, order in ranks.items():
+        contradictions.look(query_id, order, run[query_id])
+    contradictions.say()
+    return run
+
+
+def run_rows(
+    path: Path, queries: Container[str] | None = None, needed: str = "name a TREC run, or bm25"
+) -> Iterator[tuple[int, str, str, str, float]]:
+    """(line's number, query, passage, rank as it is written, score) of the lines of a TREC run, gzipped or not.
+
+    A line is split at its tabs where it has any, else at white space. Raises DataError with file and line.
+    """
+    empty = True
     for number, line in lines(path, needed):
         empty = False
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
@@ -64,21 +94,20 @@ def read_run(
             continue
         if not query_id or not doc_id:
             raise DataError(f"{path}:{number}: an empty id; a TREC run has query Q0 passage rank score tag")
-        if query_id != current:
-            current, scores, order = query_id, run.setdefault(query_id, {}), ranks.setdefault(query_id, [])
-        if doc_id in scores:
-            raise DataError(f"{path}:{number}: passage {doc_id!r} is there twice for query {query_id!r}; keep one")
         try:
-            scores[doc_id] = value = float(score)
+            value = float(score)
         except ValueError:
             value = math.nan
         if not -_LARGEST <= value <= _LARGEST or "_" in score:
             raise DataError(f"{path}:{number}: {_no_score(score, value)}")
-        order.append(rank)
+        yield number, query_id, doc_id, rank, value
     if empty:
         raise DataError(f"{path}: is empty; a TREC run has lines of query Q0 passage rank score tag")
-    _warn_of_ranks(path, ranks, run)
-    return run
+
+
+def twice(path: Path, number: int, query_id: str, doc_id: str) -> DataError:
+    """The error for a passage that is in a list already."""
+    return DataError(f"{path}:{number}: passage {doc_id!r} is there twice for query {query_id!r}; keep one")
 
 
 def _no_score(cell: str, value: float) -> str:
@@ -88,16 +117,29 @@ def _no_score(cell: str, value: float) -> str:
     return f"the score {cell!r} is infinite as a 32-bit float; take the line out, or scale the scores"
 
 
-def _warn_of_ranks(path: Path, ranks: Mapping[str, list[str]], run: Rankings) -> None:
-    """Say on the terminal, once a file, in how many of its lists the ranks contradict the scores."""
-    against = {query: row for query, cells in ranks.items() if (row := _contradiction(cells, run[query])) is not None}
-    if against:
-        query, row = next(iter(against.items()))
-        line = _line_of(path, query, list(run[query])[row])
-        _say(
-            f"{path}: in {len(against):,} of {len(run):,} lists the ranks contradict the scores (first: {query} at "
-            f"line {line}); the scores are used, as trec_eval does"
-        )
+class Contradictions:
+    """Counts the lists of a file in which the ranks contradict the scores."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lists, self._against = path, 0, 0
+        self._first: tuple[str, str] | None = None
+
+    def look(self, query_id: str, ranks: list[str], scores: Mapping[str, float]) -> None:
+        """Take in a list, in the file's order."""
+        self._lists += 1
+        row = _contradiction(ranks, scores)
+        if row is not None:
+            self._against += 1
+            self._first = self._first or (query_id, list(scores)[row])
+
+    def say(self) -> None:
+        """Say on the terminal, once a file, in how many lists it is so."""
+        if self._first:
+            first = f"{self._first[0]} at line {_line_of(self._path, *self._first)}"
+            _say(
+                f"{self._path}: in {self._against:,} of {self._lists:,} lists the ranks contradict the scores "
+                f"(first: {first}); the scores are used, as trec_eval does"
+            )
 
 
 def _line_of(path: Path, query_id: str, doc_id: str) -> int:

@@ -1,47 +1,114 @@
-"""Texts of queries and passages for `distill rerank` and its like: only those that a run names, passages on disk."""
+"""Queries, passages and lists for `distill rerank` and its like: only what a run names, passages and lists on disk."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from operator import attrgetter
+import json
+import sqlite3
+from collections.abc import Container, Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from distill.errors import DataError
 from distill.files.documents import passages_of
+from distill.files.runs import Contradictions, ranked, run_rows, twice
 from distill.files.texts import worded
 from distill.files.topics import queries_of
 from distill.files.values import check_forms
 
 BLOCK = 50_000  # pairs that are in memory together, as many as the rows of a shard
+CACHE = 8_000  # KB of a temporary database that are in memory
+
+
+def database(table: str) -> sqlite3.Connection:
+    """A temporary database with this table; its file is gone when the connection is."""
+    made = sqlite3.connect("", isolation_level=None)
+    for line in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", f"PRAGMA cache_size=-{CACHE}", table, "BEGIN"):
+        made.execute(line)
+    return made
 
 
 class TextsOnDisk(Mapping[str, str]):
-    """{id: text} whose texts lie in a temporary file; a million of them take the memory of their ids."""
+    """{id: text} in a temporary database: a million of them take no more memory than a thousand."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="distill-texts-")
-        self._places: dict[str, tuple[int, int]] = {}
-        self._end = 0
+        self._rows = database("CREATE TABLE texts (id BLOB PRIMARY KEY, text BLOB)")
 
     def put(self, key: str, text: str) -> None:
         """Keep a text under a key that has none yet."""
-        raw = text.encode("utf-8", "surrogatepass")
-        self._file.write(raw)
-        self._places[key] = (self._end, len(raw))
-        self._end += len(raw)
+        self._rows.execute("INSERT INTO texts VALUES (?, ?)", (_raw(key), _raw(text)))
+
+    def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        """The text, or the default where there is none."""
+        row = self._rows.execute("SELECT text FROM texts WHERE id = ?", (_raw(key),)).fetchone()
+        return _text(row[0]) if row else default
 
     def __getitem__(self, key: str) -> str:
-        offset, length = self._places[key]
-        self._file.flush()
-        return os.pread(self._file.fileno(), length, offset).decode("utf-8", "surrogatepass")
+        text = self.get(key)
+        if text is None:
+            raise KeyError(key)
+        return text
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.get(key) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return (_text(key) for (key,) in self._rows.execute("SELECT id FROM texts ORDER BY rowid"))
 
     def __len__(self) -> int:
-        return len(self._places)
+        return int(self._rows.execute("SELECT count(*) FROM texts").fetchone()[0])
+
+
+class ListsOnDisk:
+    """(query, its passages) in a temporary database, in the order in which they were put."""
+
+    def __init__(self) -> None:
+        self._lists = database("CREATE TABLE lists (query TEXT, docs TEXT)")
+        self.pairs = 0
+
+    def put(self, query: str, docs: list[str]) -> None:
+        """Keep a list."""
+        self._lists.execute("INSERT INTO lists VALUES (?, ?)", (json.dumps(query), json.dumps(docs)))
+        self.pairs += len(docs)
+
+    def __iter__(self) -> Iterator[tuple[str, list[str]]]:
+        rows = self._lists.execute("SELECT query, docs FROM lists ORDER BY rowid")
+        return ((json.loads(query), json.loads(docs)) for query, docs in rows)
+
+
+class IdsOnDisk(Container[str]):
+    """The ids of the passages of lists, in a temporary database."""
+
+    def __init__(self, lists: ListsOnDisk) -> None:
+        self._ids = database("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")
+        for _, docs in lists:
+            self._ids.executemany("INSERT OR IGNORE INTO ids VALUES (?)", ((_raw(doc),) for doc in docs))
+
+    def __contains__(self, doc: object) -> bool:
+        return self._ids.execute("SELECT 1 FROM ids WHERE id = ?", (_raw(str(doc)),)).fetchone() is not None
+
+
+def read_lists(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(query, its passages, best first) of a TREC run, by query. Raises DataError as `distill.files.runs.read_run`.
+
+    The file is read once and sorted on disk, so that memory holds one list.
+    """
+    parts = database("CREATE TABLE parts (query BLOB, part TEXT)")
+    for query, rows in groupby(run_rows(path), itemgetter(1)):
+        part = json.dumps([(number, doc, rank, score) for number, _, doc, rank, score in rows])
+        parts.execute("INSERT INTO parts VALUES (?, ?)", (_raw(query), part))
+    contradictions = Contradictions(path)
+    by_query = groupby(parts.execute("SELECT query, part FROM parts ORDER BY query, rowid"), itemgetter(0))
+    for raw, parts_of_query in by_query:
+        query, scores, ranks = _text(raw), {}, []
+        for number, doc, rank, score in (row for _, part in parts_of_query for row in json.loads(part)):
+            if doc in scores:
+                raise twice(path, number, query, doc)
+            scores[doc] = score
+            ranks.append(rank)
+        contradictions.look(query, ranks, scores)
+        yield query, [doc for doc, _ in ranked(scores)]
+    contradictions.say()
 
 
 def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
@@ -55,15 +122,16 @@ def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:
     return queries
 
 
-def read_passages(path: Path, wanted: Collection[str]) -> Mapping[str, str]:
+def read_passages(path: Path, wanted: Container[str]) -> Mapping[str, str]:
     """{passage: text} of those wanted that are there, title and text joined. Raises DataError with file and line."""
     passages = TextsOnDisk()
     for row in worded(passages_of(path), attrgetter("where"), attrgetter("text")):
         if row.id not in wanted:
             continue
-        if row.id not in passages:
+        text = passages.get(row.id)
+        if text is None:
             passages.put(row.id, row.text)
-        elif passages[row.id] != row.text:
+        elif text != row.text:
             raise _twice(row.where, row.id, next(each.where for each in passages_of(path) if each.id == row.id))
     check_forms(passages, str(path))
     return passages
@@ -72,3 +140,11 @@ def read_passages(path: Path, wanted: Collection[str]) -> Mapping[str, str]:
 def _twice(where: str, key: str, first: str) -> DataError:
     """The same row may come again, another one under its id may not."""
     return DataError(f"{where}: {key!r} is there twice with different texts, first at {first}; keep one")
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogatepass")

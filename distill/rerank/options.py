@@ -158,38 +158,35 @@ class InputOptions:
         """
         from distill.errors import InputError
         from distill.files.gaps import Gaps
-        from distill.files.runs import ranked, read_run
         from distill.records import make_pair
         from distill.rerank import files
 
         if self.depth is not None and self.depth < 1:
             raise InputError(f"--depth {self.depth}: at least 1")
-        run = read_run(self.run)
+        lists = files.ListsOnDisk()
+        for query, docs in files.read_lists(self.run):
+            lists.put(query, docs[: self.depth])
         queries = files.read_queries(self.queries)
         texts = {query for query, (text, _) in queries.items() if text}
         gaps, name = Gaps(self.missing, "--missing"), self.run.name
-        lists = {
-            query: [doc for doc, _ in ranked(run.pop(query))[: self.depth]]
-            for query in sorted(run)
-            if not gaps.lacks(f"queries of {name}", "query", query, query in texts, name, self.queries.name, texts)
-        }
+        known, unknown = files.ListsOnDisk(), f"queries of {name}"
+        for query, docs in lists:
+            if not gaps.lacks(unknown, "query", query, query in texts, name, self.queries.name, texts):
+                known.put(query, docs)
         gaps.check()
-        passages = files.read_passages(self.corpus, {doc for docs in lists.values() for doc in docs})
-        of, place = f"passages of {name}", self.corpus.name
-        for query, docs in lists.items():
+        passages = files.read_passages(self.corpus, files.IdsOnDisk(known))
+        kept, of, place = files.ListsOnDisk(), f"passages of {name}", self.corpus.name
+        for query, docs in known:
             where = f"{name}, query {query!r}"
-            lists[query] = [
-                doc
-                for doc in docs
-                if not gaps.lacks(of, "passage", doc, bool(passages.get(doc)), where, place, passages)
-            ]
+            lacks = [gaps.lacks(of, "passage", doc, bool(passages.get(doc)), where, place, passages) for doc in docs]
+            kept.put(query, [doc for doc, gone in zip(docs, lacks, strict=True) if not gone])
         gaps.check()
         for what, count in gaps.counts().items():
             say(f"left out: {count:,} {what}")
 
         def blocks() -> Iterator[list[Pair]]:
             block: list[Pair] = []
-            for query, docs in lists.items():
+            for query, docs in kept:
                 if only is not None and query not in only:
                     continue
                 text, instruction = queries[query]
@@ -200,7 +197,7 @@ class InputOptions:
             if block:
                 yield block
 
-        return sum(map(len, lists.values())), blocks
+        return kept.pairs, blocks
 
     def judged_pairs(self, qrels: Mapping[str, Mapping[str, float]], path: Path) -> list[Pair]:
         """The pairs of queries that the judgements in the file `path` name. Raises InputError where there are none."""

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from distill import store
 from distill.errors import InputError, RunFolderError
-from distill.files.runs import write_run
+from distill.files.runs import write_lists
 from distill.records import Judgement, Pair
 from distill.rerank import files
 from distill.rerank.jobs import Job, Judged, Student
@@ -59,7 +61,6 @@ def rerank_run(
     if manifest is None and others and not work.journal.exists():
         raise RunFolderError(f"{judgements}: is not empty and holds no judgements of ours; choose another --judgements")
     counts: Counter[str] = Counter()
-    runs: dict[str, dict[str, float]] = {}
     if work.journal.exists():
         Journal(work.journal, key, keys).close()  # that of another run is refused
     if manifest is not None and manifest["settings"].get("key") in keys:
@@ -72,16 +73,23 @@ def rerank_run(
         result = store.write_rows(judgements, work.rows(counts), Judgement, presorted=True)
         described = {**result, **summary(counts), "failed_queries": len(failed), "failed": failed}
         store.write_manifest(judgements, "rerank", dict(made_from), {"key": key}, described)
+
+    def lists() -> Iterator[tuple[str, dict[str, float]]]:
         counts.clear()
-    for judgement in store.read_rows(judgements, Judgement):
-        tally(counts, judgement)
-        if threshold is None or judgement.score >= threshold:
-            runs.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.margin
+        for query, rows in groupby(store.read_rows(judgements, Judgement), attrgetter("query_id")):
+            scores = {}
+            for row in rows:
+                tally(counts, row)
+                if threshold is None or row.score >= threshold:
+                    scores[row.doc_id] = row.margin
+            counts["written"] += len(scores)
+            yield query, scores
+
     temporary = out.with_name(out.name + ".tmp")
-    write_run(temporary, runs, "distill")
+    write_lists(temporary, lists, "distill")
     os.replace(temporary, out)
     work.remove()
-    return summary(counts) | {"failed_queries": len(failed), "written": sum(map(len, runs.values()))}
+    return summary(counts) | {"failed_queries": len(failed), "written": counts["written"]}
 
 
 @dataclass(slots=True)

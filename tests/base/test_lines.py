@@ -13,10 +13,10 @@ from distill.evaluation.suites.base import rows_with
 from distill.files.gaps import Gaps
 from distill.files.qrels import qrels_rows, read_qrels
 from distill.files.rows import rows
-from distill.files.runs import read_run
+from distill.files.runs import ranked, read_run
 from distill.files.text import lines
 from distill.files.values import grade_of, similar_id
-from distill.rerank.files import read_passages, read_queries
+from distill.rerank.files import read_lists, read_passages, read_queries
 
 WHOLE = gzip.compress(b'{"_id": "a", "text": "b"}\n' * 1000)  # nothing of it can be read from its first 15 bytes
 READERS = {
@@ -115,6 +115,22 @@ def test_rerank_reads_corpora_and_topics_as_training_does(tmp_path: Path) -> Non
     assert read_queries(tmp_path / "topics.xml") == {"1": ("a < b", None)}
     (tmp_path / "q.tsv").write_text("q1\tfoxes\tonly red ones\n")
     assert read_queries(tmp_path / "q.tsv") == {"q1": ("foxes", "only red ones")}
+
+
+def test_rerank_reads_lists_as_every_stage_does_though_their_lines_are_mixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mixed.trec"
+    rows = [(f"q{n % 3}", f"d{n}", n * 7 % 11 / 10) for n in range(30)]
+    path.write_text("".join(f"{query} Q0 {doc} 1 {score} t\n" for query, doc, score in rows))
+    found = list(read_lists(path))
+    assert found == [(query, [doc for doc, _ in ranked(scores)]) for query, scores in sorted(read_run(path).items())]
+    path.write_text("q Q0 a 1 2 t\nr Q0 b 1 2 t\nq Q0 c 2 3 t\nq Q0 a 3 1 t\n")
+    with pytest.raises(DataError, match=r"mixed.trec:4: passage 'a' is there twice for query 'q'; keep one"):
+        list(read_lists(path))
+    path.write_text("q Q0 a 1 2 t\nr Q0 b 1 2 t\nq Q0 c 2 3 t\n")
+    assert list(read_lists(path)) == [("q", ["c", "a"]), ("r", ["b"])]
+    assert "in 1 of 2 lists the ranks contradict the scores (first: q at line 3)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
