@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from distill.errors import DataError, RunFolderError
-from distill.records import SCHEMA_VERSION, Judgement, Rejected, Trace
+from distill.records import SCHEMA_VERSION, Judgement, Pair, Rejected, Trace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,13 +117,44 @@ def read_rows(folder: str | Path, row_type: type[Row]) -> Iterator[Row]:
 
     Raises DataError where a column is missing or a file cannot be read as Parquet.
     """
+    for batch in _batches(folder, row_type):
+        yield from _rows(batch, row_type)
+
+
+def read_joined(pairs: str | Path, traces: str | Path, changed: Mapping[str, Pair]) -> Iterator[tuple[Pair, Trace]]:
+    """Each trace of a folder with its pair, both folders being sorted by pair_id; `changed` take the place of pairs.
+
+    One batch of each is held; of pairs without a trace no row is made. Raises DataError as `read_rows` does, and for a
+    trace without its pair.
+    """
+    import pyarrow.compute as pc
+
+    batches = _batches(pairs, Pair)
+    ahead = next(batches, None)
+    for batch in _batches(traces, Trace):
+        ids = batch.column("pair_id")
+        last = ids[-1].as_py()
+        known: dict[str, Pair] = {}
+        while ahead is not None and ahead.column("pair_id")[0].as_py() <= last:
+            wanted = ahead.filter(pc.is_in(ahead.column("pair_id"), value_set=ids))
+            known.update((pair.pair_id, pair) for pair in _rows(wanted, Pair))
+            if ahead.column("pair_id")[-1].as_py() >= last:  # a pair's further samples may come in the next batch
+                break
+            ahead = next(batches, None)
+        for trace in _rows(batch, Trace):
+            pair = changed.get(trace.pair_id) or known.get(trace.pair_id)
+            if pair is None:
+                raise DataError(f"{traces}: trace of the pair {trace.pair_id}, which is not among the pairs")
+            yield pair, trace
+
+
+def _batches(folder: str | Path, row_type: type) -> Iterator[pa.RecordBatch]:
+    """The rows of a folder's Parquet files in batches that are not empty, the columns in the order of the fields."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     fs, inner = filesystem(folder)
     names = schema_of(row_type).names
-    hints = get_type_hints(Trace if row_type is Rejected else row_type)
-    nested = {n for n in names if n in hints and getattr(hints[n], "__origin__", None) in (dict, list)}
     for path in parquet_files(fs, inner):
         with fs.open(path, "rb") as source:
             try:
@@ -134,17 +165,25 @@ def read_rows(folder: str | Path, row_type: type[Row]) -> Iterator[Row]:
                         f"{path}: no column {sorted(missing)[0]!r}; it was not written as {row_type.__name__} rows"
                     )
                 for batch in parquet.iter_batches(batch_size=8192, columns=names):
-                    for values in zip(*(batch.column(n).to_pylist() for n in names), strict=True):
-                        row = dict(zip(names, values, strict=True))
-                        for name in nested:
-                            row[name] = json.loads(row[name])
-                        if row_type is Rejected:
-                            name, reason = row.pop("filter"), row.pop("reason")
-                            yield Rejected(Trace(**row), name, reason)  # type: ignore[misc]
-                        else:
-                            yield row_type(**row)
+                    if batch.num_rows:
+                        yield batch.select(names)
             except pa.ArrowException as error:
                 raise DataError(f"{path}: not a readable Parquet file ({error})") from None
+
+
+def _rows(batch: pa.RecordBatch, row_type: type[Row]) -> Iterator[Row]:
+    """The rows of a batch whose columns are in the order of the row type's fields."""
+    names = schema_of(row_type).names
+    hints = get_type_hints(Trace if row_type is Rejected else row_type)
+    columns = [column.to_pylist() for column in batch.columns]
+    for place, name in enumerate(names):
+        if name in hints and getattr(hints[name], "__origin__", None) in (dict, list):
+            columns[place] = list(map(json.loads, columns[place]))
+    if row_type is Rejected:
+        for *values, name, reason in zip(*columns, strict=True):
+            yield Rejected(Trace(*values), name, reason)  # type: ignore[misc]
+    else:
+        yield from map(row_type, *columns)
 
 
 def parquet_files(fs: Any, folder: str) -> list[str]:

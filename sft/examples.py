@@ -1,69 +1,83 @@
-"""Kept traces to training rows: the same pairs in the same order for every target. Used by the dataset stage."""
+"""Kept traces to training rows: the same pairs in the same order for every target. Used by the dataset stage.
+
+The traces are read anew for each thing that is written, and never held; of each there is a number or two in memory.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 from distill.prompts import PROMPT_NAME, is_relevant, student_prompt, trained_grade
 from distill.records import Example, Pair, Trace
-from distill.store import fingerprint, write_json, write_rows
+from distill.store import write_rows
+from distill.text_file import TextFile
 from sft.settings import SftSettings
 from sft.targets import target_of
 
 LENGTHS = "lengths.json"  # {pair_id: characters of prompt and trace}, by which all targets order their rows
 DEV = "dev"  # the folder of held-out pairs next to the students' examples
+Rows = Callable[[], Iterator[tuple[Pair, Trace]]]  # kept traces with their pairs, by (pair_id, sample); each call anew
 
 
 def write_examples(
-    folder: Path, pairs: Mapping[str, Pair], kept: list[Trace], settings: SftSettings, seed: int
-) -> tuple[dict[str, int], dict[str, str]]:
+    folder: Path, kept: Rows, settings: SftSettings, seed: int
+) -> tuple[int, dict[str, int], dict[str, str]]:
     """Write every student's rows to `folder`/NAME, the held-out pairs (`sft.dev`) to `folder`/dev, and the lengths.
 
-    Returns ({folder: rows}, {what was written: its hash}); `kept` are the traces of the training split.
+    Returns (traces, {folder: rows}, {what was written: its hash}); `kept` are the traces of the training split.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     prompt, weights = settings.prompt, settings.weights
     rows: dict[str, int] = {}
     hashes: dict[str, str] = {}
+    everything = None
     if settings.dev is not None:
-        kept, held_out = hold_out(pairs, kept, settings.dev.pairs, seed, prompt)
+        everything = sum(1 for _ in kept())
+        kept, held_out = hold_out(kept, settings.dev.pairs, seed, prompt)
         written = write_rows(folder / DEV, held_out, Pair)
         rows[DEV], hashes[DEV] = written["rows"], written["data_hash"]
+    traces, lengths_hash = write_lengths(folder / LENGTHS, kept(), prompt)
     for student in settings.targets:
-        traces = subsample(kept, student.train_size, seed)
+        chosen = subsample(kept, traces, student.train_size, seed)
         if student.shuffle_traces:
-            traces = shuffled(traces, seed)
+            chosen = shuffled(chosen, seed)
         by_verdict = (weights.not_relevant, weights.relevant)
-        made = examples(pairs, traces, student.target, prompt, by_verdict, weights.direct)
-        written = write_rows(folder / student.name, made, Example)
+        made = _in_order(examples(chosen(), student.target, prompt, by_verdict, weights.direct))
+        written = write_rows(folder / student.name, made, Example, presorted=True)
         rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
-    lengths = order_lengths(pairs, kept, prompt)
-    write_json(folder / LENGTHS, lengths)
-    hashes["lengths"] = fingerprint(lengths)
-    return rows, hashes
+    hashes["lengths"] = lengths_hash
+    return everything or traces, rows, hashes
+
+
+def _in_order(rows: Iterable[Example]) -> Iterator[Example]:
+    """Rows that come by pair, those of each pair by their target too."""
+    for _, of_pair in groupby(rows, key=lambda row: row.pair_id):
+        yield from sorted(of_pair, key=lambda row: row.target)
 
 
 def examples(
-    pairs: Mapping[str, Pair],
-    kept: Iterable[Trace],
+    kept: Iterable[tuple[Pair, Trace]],
     target: str,
     prompt: str = PROMPT_NAME,
     weights: tuple[float, float] = (1.0, 1.0),
     direct: float = 1.0,
-) -> list[Example]:
+) -> Iterator[Example]:
     """The rows of each trace, in the traces' order: one, or as many as the target gives (`mixed`: think, then direct).
 
     The verdict written is the pair's label where a filter or a person has changed it (`label_before` is set), else
     the teacher's; a trace without either is left out. `weights` are those of (not relevant, relevant) by the verdict
-    written, `direct` multiplies those of the direct rows of `mixed`. Raises KeyError where a trace's pair is missing.
+    written, `direct` multiplies those of the direct rows of `mixed`.
     """
-    rows = []
     kind_of_student = target_of(target)
-    for trace in kept:
-        pair = pairs[trace.pair_id]
+    for pair, trace in kept:
         verdict = trained_grade(trace.verdict, None if pair.label_before is None else pair.relevant, prompt)
         if verdict is None:
             continue
@@ -72,68 +86,97 @@ def examples(
         answers = kind_of_student.checked(trace.reasoning, verdict, prompt)
         for kind, answer in answers:
             share = direct if kind == "direct" and len(answers) > 1 else 1.0
-            rows.append(Example(trace.pair_id, text, answer, target=kind, weight=weight * share))
+            yield Example(trace.pair_id, text, answer, target=kind, weight=weight * share)
+
+
+def shuffled(kept: Rows, seed: int) -> Rows:
+    """The control: each pair gets the reasoning of another pair of the same verdict (a seeded rotation).
+
+    What a student then gains over `direct` cannot come from the content of its traces. The texts lie in a temporary
+    file meanwhile.
+    """
+    texts = TextFile()
+    by_verdict: dict[int | None, array[int]] = defaultdict(lambda: array("Q"))
+    for number, (_, trace) in enumerate(kept()):
+        texts.append(trace.reasoning)
+        by_verdict[trace.verdict].append(number)
+    texts.flush()
+    rng = random.Random(seed)
+    given = array("Q", bytes(8 * len(texts)))
+    for order in by_verdict.values():
+        rng.shuffle(order)
+        for here, there in zip(order, order[1:] + order[:1], strict=True):
+            given[here] = there
+
+    def rows() -> Iterator[tuple[Pair, Trace]]:
+        for number, (pair, trace) in enumerate(kept()):
+            yield pair, replace(trace, reasoning=texts[given[number]])
+
     return rows
 
 
-def shuffled(kept: list[Trace], seed: int) -> list[Trace]:
-    """The control: each pair gets the reasoning of another pair of the same verdict (a seeded rotation).
-
-    What a student then gains over `direct` cannot come from the content of its traces.
-    """
-    by_verdict: dict[int | None, list[Trace]] = defaultdict(list)
-    for trace in kept:
-        by_verdict[trace.verdict].append(trace)
-    rng = random.Random(seed)
-    given: dict[tuple[str, int], str] = {}
-    for group in by_verdict.values():
-        order = list(group)
-        rng.shuffle(order)
-        for here, there in zip(order, order[1:] + order[:1], strict=True):
-            given[here.pair_id, here.sample] = there.reasoning
-    return [replace(trace, reasoning=given[trace.pair_id, trace.sample]) for trace in kept]
-
-
-def subsample(kept: list[Trace], size: int | None, seed: int) -> list[Trace]:
-    """At most `size` traces, drawn with the seed; a smaller draw is part of every larger one."""
-    if size is None or size >= len(kept):
+def subsample(kept: Rows, traces: int, size: int | None, seed: int) -> Rows:
+    """At most `size` of the `traces`, drawn with the seed; a smaller draw is part of every larger one."""
+    if size is None or size >= traces:
         return kept
-    order = list(kept)
+    order = array("Q", range(traces))
     random.Random(seed).shuffle(order)
-    chosen = {(trace.pair_id, trace.sample) for trace in order[:size]}
-    return [trace for trace in kept if (trace.pair_id, trace.sample) in chosen]
+    chosen = bytearray(traces)
+    for number in order[:size]:
+        chosen[number] = 1
+    return lambda: (row for number, row in enumerate(kept()) if chosen[number])
 
 
-def hold_out(
-    pairs: Mapping[str, Pair], kept: list[Trace], count: int, seed: int, prompt: str = PROMPT_NAME
-) -> tuple[list[Trace], list[Pair]]:
+def hold_out(kept: Rows, count: int, seed: int, prompt: str = PROMPT_NAME) -> tuple[Rows, list[Pair]]:
     """(traces to train on, held-out pairs): whole queries drawn with the seed until `count` pairs are held out.
 
     A pair that nobody judged gets the teacher's verdict for its label. At most half of the traces are held out.
     """
-    by_query: dict[str, list[Trace]] = defaultdict(list)
-    for trace in kept:
-        by_query[pairs[trace.pair_id].query_id].append(trace)
-    order = sorted(by_query)
+    traces, pairs_of = 0, Counter[str]()
+    before = ""
+    for pair, _ in kept():
+        traces += 1
+        pairs_of[pair.query_id] += pair.pair_id != before
+        before = pair.pair_id
+    order = sorted(pairs_of)
     random.Random(f"dev:{seed}").shuffle(order)
-    held: dict[str, Pair] = {}
+    queries: set[str] = set()
+    held = 0
     for query in order:
-        fresh = {trace.pair_id: trace for trace in by_query[query]}
-        if len(held) >= count or len(held) + len(fresh) > len(kept) // 2:
+        if held >= count or held + pairs_of[query] > traces // 2:
             break
-        for pair_id, trace in fresh.items():
-            pair = pairs[pair_id]
-            if pair.relevant is None and trace.verdict is not None:
-                pair = replace(pair, label=pair.grade_of(is_relevant(trace.verdict, prompt)), label_origin="teacher")
-            held[pair_id] = pair
-    return [trace for trace in kept if trace.pair_id not in held], [held[pair_id] for pair_id in sorted(held)]
+        queries.add(query)
+        held += pairs_of[query]
+    held_out = {pair.pair_id: (pair, trace) for pair, trace in kept() if pair.query_id in queries}
+    labelled = [_labelled(pair, trace, prompt) for pair, trace in held_out.values()]
+    return lambda: (row for row in kept() if row[0].query_id not in queries), labelled
 
 
-def order_lengths(pairs: Mapping[str, Pair], kept: Iterable[Trace], prompt: str = PROMPT_NAME) -> dict[str, int]:
-    """{pair_id: characters of its prompt and its longest trace}: what every target orders its rows by."""
-    lengths: dict[str, int] = {}
-    for trace in kept:
-        pair = pairs[trace.pair_id]
-        text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
-        lengths[pair.pair_id] = max(lengths.get(pair.pair_id, 0), len(text) + len(trace.reasoning))
-    return lengths
+def _labelled(pair: Pair, trace: Trace, prompt: str) -> Pair:
+    if pair.relevant is None and trace.verdict is not None:
+        return replace(pair, label=pair.grade_of(is_relevant(trace.verdict, prompt)), label_origin="teacher")
+    return pair
+
+
+def write_lengths(path: Path, kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME) -> tuple[int, str]:
+    """Write {pair_id: characters of its prompt and its longest trace}, by which every target orders its rows.
+
+    Returns how many traces there are, and the hash that `distill.store.fingerprint` has of the whole.
+    """
+    traces, total = 0, hashlib.sha256(b"{")
+    mark = ""  # between entries
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("{")
+        for pair_id, of_pair in groupby(kept, key=lambda row: row[0].pair_id):
+            longest = 0
+            for pair, trace in of_pair:
+                text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
+                longest = max(longest, len(text) + len(trace.reasoning))
+                traces += 1
+            entry = f"{json.dumps(pair_id)}: {longest}"
+            out.write(f"{mark and ','}\n  {entry}")
+            total.update(f"{mark}{entry}".encode())
+            mark = ", "
+        out.write("\n}\n")
+    total.update(b"}")
+    return traces, total.hexdigest()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
 from distill.errors import DataError
-
-BLOCK = 1 << 22  # bytes written together
+from distill.text_file import TextFile
 
 
 class RepeatedId(DataError):
@@ -30,10 +27,8 @@ class Passages(Mapping[str, str]):
         Raises RepeatedId, naming the row's place, for an id that comes with another text.
         """
         self._places: dict[str, int] = {}
-        self._ends = array("Q", [0])
-        self._file = tempfile.TemporaryFile(prefix="distill-passages-")
+        self._texts = TextFile()
         hashes = array("q")
-        end, block = 0, bytearray()
         for where, key, text in rows:
             place = self._places.setdefault(key, len(self._places))
             if place < len(hashes):
@@ -43,20 +38,11 @@ class Passages(Mapping[str, str]):
                     raise error
                 continue
             hashes.append(hash(text))
-            raw = text.encode("utf-8", "replace")
-            end += len(raw)
-            self._ends.append(end)
-            block += raw
-            if len(block) >= BLOCK:
-                self._file.write(block)
-                block.clear()
-        self._file.write(block)
-        self._file.flush()
+            self._texts.append(text)
+        self._texts.flush()
 
     def __getitem__(self, key: str) -> str:
-        place = self._places[key]
-        start, end = self._ends[place], self._ends[place + 1]
-        return os.pread(self._file.fileno(), end - start, start).decode("utf-8")
+        return self._texts[self._places[key]]
 
     def __contains__(self, key: object) -> bool:
         return key in self._places

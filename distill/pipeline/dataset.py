@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 from distill import store
 from distill.errors import ConfigError
@@ -45,19 +46,22 @@ def _make(run: Run) -> Counts:
     from distill.publish.export import export
     from sft.examples import write_examples
 
-    pairs = {pair.pair_id: pair for folder in (run.pairs, run.changed) for pair in store.read_rows(folder, Pair)}
-    kept = [t for t in store.read_rows(run.kept, Trace) if pairs[t.pair_id].split == "train"]
-    if not kept:
+    changed = {pair.pair_id: pair for pair in store.read_rows(run.changed, Pair)}
+
+    def kept() -> Iterator[tuple[Pair, Trace]]:
+        return (row for row in store.read_joined(run.pairs, run.kept, changed) if row[0].split == "train")
+
+    if next(kept(), None) is None:
         raise ConfigError(
             "filters: no trace was kept, so there is nothing to train on; see report.html for the reasons"
         )
-    rows, hashes = write_examples(run.dataset, pairs, kept, run.config.sft, sft_seed(run))
+    traces, rows, hashes = write_examples(run.dataset, kept, run.config.sft, sft_seed(run))
     joined = hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
     published: dict[str, Json] = {}
     if not isinstance(run, Round):
         exported = export(run.folder, "dataset", run.dataset / "kept-traces", run.config.dataset)
         published = {"published": exported["rows"], "left_out": exported["left_out"]}
-    return {"kept": len(kept), "examples": rows, **published, "hashes": hashes, "data_hash": joined}
+    return {"kept": traces, "examples": rows, **published, "hashes": hashes, "data_hash": joined}
 
 
 STAGE = Stage("dataset", "dataset", ("pairs", "kept"), _settings, _inputs, _make)

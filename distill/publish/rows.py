@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from distill import store
-from distill.errors import DataError, RunFolderError
+from distill.errors import RunFolderError
 from distill.prompts import completion, is_relevant, prompt_in, prompt_of, student_prompt, trained_grade
 from distill.records import Pair, Trace
 
@@ -89,14 +89,7 @@ class Kept:
 
     def joined(self) -> Iterator[tuple[Pair, Trace]]:
         """Each kept trace with its pair. Raises DataError where a trace has none: the folders are of two runs."""
-        pairs = self.pairs()
-        pair = next(pairs, None)
-        for trace in store.read_rows(self.run / "kept", Trace):
-            while pair is not None and pair.pair_id < trace.pair_id:
-                pair = next(pairs, None)
-            if pair is None or pair.pair_id != trace.pair_id:
-                raise DataError(f"{self.run / 'kept'}: trace of the pair {trace.pair_id}, which is not among the pairs")
-            yield pair, trace
+        return store.read_joined(self.run / "pairs", self.run / "kept", self._changed)
 
     def rows(self, split: str | None = None) -> Iterator[KeptRow]:
         """The rows that can be trained on, of one of the hub's splits or of all; a trace without a verdict is none."""

@@ -7,8 +7,8 @@ import pytest
 from distill.prompts import PROMPTS, completion, is_relevant, student_prompt, verdict_ids
 from distill.records import Trace, make_pair
 from distill.verdicts import parse_verdict
-from sft.examples import examples
 from sft.scratch import train_tokenizer
+from tests.sft.kept import examples
 
 
 @pytest.mark.parametrize(

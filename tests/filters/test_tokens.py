@@ -71,9 +71,9 @@ def test_the_students_count_is_what_training_encodes(folder: Path) -> None:
     from distill.pipeline.config import RunConfig
     from distill.pipeline.filter_tools import StudentTokens
     from distill.pipeline.run import Run
-    from sft.examples import examples
     from sft.scratch import train_tokenizer
     from sft.tokens import encode
+    from tests.sft.kept import examples
 
     train_tokenizer([TEXT, "Determine if the following passage is relevant"] * 9, 400).save_pretrained(folder / "base")
     config = RunConfig.model_validate({

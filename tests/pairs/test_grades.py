@@ -14,8 +14,8 @@ from distill.pairs.build import build
 from distill.pairs.settings import PairSettings
 from distill.records import Judgement, Pair
 from filters.settings import FilterSettings
-from sft.examples import examples
 from tests.filters.filter_rows import pair, sifted, trace
+from tests.sft.kept import examples
 
 GRADES = {"d0": 0, "d1": 1, "d2": 2, "d3": 3, "d4": -1}
 

@@ -21,7 +21,7 @@ from distill.publish.export import export
 from distill.publish.formats import FORMATS
 from distill.publish.rows import Kept, KeptRow
 from distill.records import Pair, Trace
-from sft.examples import examples
+from tests.sft.kept import examples
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from distill.prompts import completion, rank1_prompt
 from distill.publish.export import export
 from distill.publish.validate import Findings, validate
 from distill.records import Example, Pair
-from sft.examples import examples
 from sft.scratch import train_tokenizer
+from tests.sft.kept import examples
 
 PROMPT = rank1_prompt("a query", "a passage")
 Row = dict[str, Any]

@@ -13,9 +13,9 @@ from distill import store
 from distill.errors import ConfigError, DistillError
 from distill.records import Pair, make_pair
 from sft.callbacks import Diverging
-from sft.examples import hold_out
 from sft.train import train
 from sft.validation import collapse, measures
+from tests.sft.kept import hold_out
 from tests.sft.tiny import base_folder, job_of, train_tiny, weights, world
 
 

@@ -105,8 +105,8 @@ def test_weights_of_one_change_nothing_and_others_scale_the_loss(
 ) -> None:
     from distill import store
     from distill.records import Example
-    from sft.examples import examples
     from sft.train import train
+    from tests.sft.kept import examples
     from tests.sft.tiny import job_of, world
 
     pairs, traces = world(24)
@@ -133,8 +133,8 @@ def test_a_weight_of_zero_teaches_nothing(base: Path, tmp_path: Path) -> None:
     """What stands in rows of weight 0 makes no difference to the weights that come out."""
     from distill import store
     from distill.records import Example
-    from sft.examples import examples
     from sft.train import train
+    from tests.sft.kept import examples
     from tests.sft.tiny import job_of, world
 
     pairs, traces = world(24)

@@ -173,10 +173,10 @@ def test_graded_students_learn_their_scale(tmp_path: Path) -> None:
     """Each grade's word is one token; a trained student's expected grade follows the pair's."""
     from distill import store
     from distill.records import Example
-    from sft.examples import examples
     from sft.scratch import train_tokenizer
     from sft.settings import DevSettings
     from sft.validation import ValidationSet
+    from tests.sft.kept import examples
 
     base = base_folder(tmp_path / "base")
     pairs, traces = world(120, grades=4)

@@ -18,7 +18,6 @@ from distill import store
 from distill.errors import ConfigError, DataError, DistillError
 from distill.prompts import END_THINK, TRUE, rank1_prompt
 from distill.records import Example, Pair, Trace, make_pair
-from sft.examples import examples, shuffled, subsample
 from sft.settings import SftSettings
 from sft.stage import train_students
 from sft.student import load_base, make_scratch
@@ -26,6 +25,7 @@ from sft.tokens import encode
 from sft.train import last_checkpoint
 from sft.train import train as train_job
 from sft.trainer import PairOrder
+from tests.sft.kept import examples, shuffled, subsample
 
 SCRATCH = {"vocab_size": 400, "layers": 1, "width": 64, "heads": 2, "kv_heads": 2, "ffn": 64}
 TRAINING = {

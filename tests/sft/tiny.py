@@ -8,9 +8,9 @@ from typing import Any
 from distill import store
 from distill.prompts import PROMPT_NAME
 from distill.records import Example, Pair, Trace, make_pair
-from sft.examples import examples
 from sft.settings import SftSettings
 from sft.train import train as train_job
+from tests.sft.kept import examples
 
 WORDS = ("red", "green", "blue", "old", "new", "large", "small", "round", "cheap", "quiet")
 TRAINING: dict[str, Any] = {
