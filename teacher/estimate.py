@@ -49,7 +49,7 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
     with journal_of(settings, folder) as index:
         for pair in pairs:
             seen += 1
-            content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt)
+            content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt, settings.elicit)
             if not count.has_room(content):
                 no_room += 1
                 continue

@@ -52,7 +52,8 @@ def demand_reasoning(settings: TeacherSettings, answered: int, reasoned: int) ->
         raise EndpointError(
             f"teacher: the first {answered} answers hold no reasoning (no reasoning, reasoning_content or <think>); "
             "switch it on at the server (vLLM: --reasoning-parser), choose a model that thinks, or set "
-            "teacher.require_reasoning: false"
+            "teacher.elicit: written, which asks a model that does not think by itself to explain before its verdict "
+            "(teacher.require_reasoning: false takes bare verdicts)"
         )
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationInf
 from distill.answers import JsonObject
 from distill.config import Settings, resolve_path, secret
 from distill.plugins import external_hash, is_external
-from distill.prompts import PROMPT_NAME
+from distill.prompts import PROMPT_NAME, Elicit, elicit_hash
 
 if TYPE_CHECKING:
     from teacher.sources.base import TeacherSource
@@ -166,6 +166,9 @@ class TeacherSettings(Settings):
     max_tokens: int = Field(4096, ge=1, description="reasoning and answer together")
     context: int | None = Field(None, ge=1, description="the teacher's window; a prompt without room is not asked")
     tokenizer: NameOrPath | None = Field(None, description="a folder or hub name, to count prompts; else estimated")
+    elicit: Elicit = Field(
+        "native", description="written: for models that do not think by themselves; explanation first, verdict last"
+    )
     require_reasoning: bool = Field(True, description="stop when the first answers hold no reasoning at all")
     require_verdict: bool = Field(True, description="stop when the first 50 answers hold no readable verdict")
 
@@ -256,6 +259,8 @@ class TeacherSettings(Settings):
             "context": [self.context, self.tokenizer] if self.context else None,
             **self.made_source().identity(),
         }
+        if self.elicit != "native":
+            identity["elicit"] = {self.elicit: elicit_hash(self.prompt, self.elicit)}
         if is_external(self.source):
             identity |= {"source": external_hash(self.source, Path()), "options": self.options}
         return identity

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from distill.answers import JsonObject
 from distill.errors import RunFolderError
-from distill.prompts import is_relevant, teacher_prompt
+from distill.prompts import elicit_hash, is_relevant, teacher_prompt
 from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
 from distill.verdicts import parse_verdict
+from distill.written import as_traced
 from teacher.index import Due
 from teacher.progress import Notify, TeacherProgress
 from teacher.session import Session
@@ -56,7 +57,7 @@ def trace(
         session.verdicts = VerdictWatch(settings)
         plan = SamplePlan(settings, session)
         requests = plan.requests(pairs)
-        for request_id in session.finished(requests, reasoning=True):
+        for request_id in session.finished(requests, reasoning=settings.elicit == "native"):
             plan.finished(request_id)
         rows = TraceCounts(settings)
         written = write_rows(folder, rows.traces(session.index.expected()), Trace, presorted=True)
@@ -146,7 +147,7 @@ class SamplePlan:
                 self._more.extend(self._ask(pair, more, follow=False))
 
     def _ask(self, pair: Pair, samples: range, follow: bool = True) -> list[Request]:
-        content = teacher_prompt(pair.query, pair.passage, pair.instruction, self._settings.prompt)
+        content = self._content(pair)
         requests = [self._request(content, sample) for sample in samples]
         note = None if self._count.has_room(content) else f"{NOT_ASKED}: the prompt leaves no room for reasoning"
         self._session.index.expect((pair.pair_id, r.sample, r.request_id, note) for r in requests)
@@ -162,14 +163,20 @@ class SamplePlan:
         messages = [{"role": "user", "content": content}]
         return make_request(self._name, messages, self._settings.sampling(sample), sample)
 
+    def _content(self, pair: Pair) -> str:
+        settings = self._settings
+        return teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt, settings.elicit)
+
     def _in_doubt(self, pair: Pair) -> bool:
-        content = teacher_prompt(pair.query, pair.passage, pair.instruction, self._settings.prompt)
+        content, prompt = self._content(pair), self._settings.prompt
         ids = (self._request(content, sample).request_id for sample in range(self._samples.first))
-        answers = [self._session.index.answer(request_id) for request_id in ids]
-        verdicts = {parse_verdict(answer.content if answer else "", self._settings.prompt) for answer in answers}
+        answers = [self._session.index.answer(request_id) or Answer(request_id) for request_id in ids]
+        verdicts = {
+            parse_verdict(as_traced(answer, self._settings.elicit, prompt).content, prompt) for answer in answers
+        }
         if len(verdicts) > 1 or None in verdicts:
             return True
-        calls = {is_relevant(verdict, self._settings.prompt) for verdict in verdicts if verdict is not None}
+        calls = {is_relevant(verdict, prompt) for verdict in verdicts if verdict is not None}
         return pair.label is not None and calls != {pair.relevant}
 
 
@@ -177,7 +184,7 @@ class TraceCounts:
     """Answers as rows, counted."""
 
     def __init__(self, settings: TeacherSettings) -> None:
-        self._name, self._prompt = settings.teacher_name, settings.prompt
+        self._name, self._prompt, self._elicit = settings.teacher_name, settings.prompt, settings.elicit
         self._kinds: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
 
@@ -197,6 +204,8 @@ class TraceCounts:
             {"samples_due": 1, kind: 1, "prompt_tokens": answer.prompt_tokens}
             | {"completion_tokens": answer.completion_tokens, "estimated": int(answer.estimated)}
         )
+        if answer.error is None:
+            answer = as_traced(answer, self._elicit, self._prompt)
         return Trace(
             pair_id,
             sample,
@@ -220,6 +229,8 @@ class TraceCounts:
         if answer.request_id and (answer.error is None or not answer.error.startswith(NOT_ASKED)):
             asked = {"name": self._name, "model": answer.model, "endpoint": answer.host}
             asked["sampling"] = answer.sampling or None
+            if self._elicit != "native":
+                asked["elicit"] = {self._elicit: elicit_hash(self._prompt, self._elicit)}
         return json.dumps({**asked, "prompt": self._prompt}, sort_keys=True)
 
     def counts(self) -> JsonObject:

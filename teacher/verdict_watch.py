@@ -1,10 +1,14 @@
-"""Counts the answers without a readable verdict while the teacher is asked. For the session of stage `trace`."""
+"""Counts the answers without a readable verdict while the teacher is asked. For the session of stage `trace`.
+
+Of a teacher that is asked to explain (`teacher.elicit: written`), also those with an explanation.
+"""
 
 from __future__ import annotations
 
 from distill.errors import Stopped
 from distill.records import Answer
 from distill.verdicts import parse_verdict
+from distill.written import as_traced
 from teacher.faults import shorten
 from teacher.settings import TeacherSettings
 
@@ -16,18 +20,27 @@ class VerdictWatch:
 
     def __init__(self, settings: TeacherSettings) -> None:
         self._prompt, self._required = settings.prompt, settings.require_verdict
-        self.readable = self.unreadable = self.cut = 0
+        self._elicit = settings.elicit
+        self._explain = settings.elicit == "written" and settings.require_reasoning
+        self.readable = self.unreadable = self.cut = self.explained = 0
         self.examples: list[str] = []
 
     @property
     def undecided(self) -> bool:
         """Whether the answers so far leave open if this teacher's verdicts can be read."""
-        return not self.readable and self.unreadable < ENOUGH_TO_STOP
+        unclear = not self.readable and self.unreadable < ENOUGH_TO_STOP
+        return unclear or (self._explain and not self.explained and self._seen < ENOUGH_TO_STOP)
+
+    @property
+    def _seen(self) -> int:
+        return self.readable + self.unreadable
 
     def see(self, answer: Answer) -> str | None:
         """Count an answer. Returns what to say when enough unreadable ones have come to show them, else None."""
         if answer.error is not None:
             return None
+        answer = as_traced(answer, self._elicit, self._prompt)
+        self.explained += bool(answer.reasoning)
         if parse_verdict(answer.content, self._prompt) is not None:
             self.readable += 1
             return None
@@ -39,7 +52,14 @@ class VerdictWatch:
         return f"  {self._description()}" if len(self.examples) == EXAMPLES else None
 
     def reason_to_stop(self) -> Stopped | None:
-        """The error to raise when the first answers hold no readable verdict at all, unless the settings go on."""
+        """The error to raise when the first answers hold no readable verdict at all, or no explanation where one is
+        asked for, unless the settings go on."""
+        if self._explain and self.readable and not self.explained and self._seen >= ENOUGH_TO_STOP:
+            return Stopped(
+                f"teacher: none of the first {self._seen} answers explains anything before its verdict, though "
+                "teacher.elicit: written asks for it; ask another model. They are in the journal and nothing is lost. "
+                "To go on all the same, set teacher.require_reasoning: false"
+            )
         if not self._required or self.readable or self.unreadable < ENOUGH_TO_STOP:
             return None
         return Stopped(
@@ -48,12 +68,10 @@ class VerdictWatch:
         )
 
     def _description(self) -> str:
-        seen = self.readable + self.unreadable
         if self.cut * 2 > self.unreadable:
             remedy = f"{self.cut} were cut off at teacher.max_tokens: raise it"
         else:
             remedy = "ask a model that follows the prompt, or another teacher.prompt"
         shown = "".join(f"\n    {example}" for example in self.examples)
-        return (
-            f"{self.unreadable} of the first {seen} answers hold no verdict that can be read ({remedy}), such as{shown}"
-        )
+        first = f"{self.unreadable} of the first {self._seen} answers"
+        return f"{first} hold no verdict that can be read ({remedy}), such as{shown}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill import __version__, store
-from distill.prompts import teacher_prompt
+from distill.prompts import PROMPT_NAME, PROMPTS, Elicit, teacher_prompt
 from distill.publish.formats.base import ExportCounts
 from distill.publish.settings import DatasetSettings
 from distill.publish.tally import RowCounts
@@ -53,7 +53,6 @@ def render(
         found=counts,
         written=written,
         columns=COLUMNS if columns else {},
-        prompt=teacher_prompt("{query} {instruction}", "{passage}"),
         example=counts.examples.get(1) or counts.examples.get(0),
         version=__version__,
         **provenance(run),
@@ -107,9 +106,17 @@ def provenance(run: Path) -> dict[str, Any]:
         "rejects": _rejects(read_as(StageCounts, kept).by_filter),
         "filters": _filters(manifests["kept"].get("settings")),
         "sampling": {key: value for key, value in sorted(_flat(asked)) if value is not None},
+        "prompt": _prompt(asked),
         "hashes": {folder: str((m.get("result") or {}).get("data_hash", ""))[:16] for folder, m in manifests.items()},
         "versions": manifests["kept"].get("versions") or {},
     }
+
+
+def _prompt(asked: Mapping[str, Any]) -> str:
+    """The message that the teacher got, with the names of its fields for texts."""
+    name = asked.get("prompt")
+    elicit: Elicit = "written" if "written" in (asked.get("elicit") or {}) else "native"
+    return teacher_prompt("{query}", "{passage}", "{instruction}", name if name in PROMPTS else PROMPT_NAME, elicit)
 
 
 def words(value: object) -> str:

@@ -99,7 +99,7 @@ class Import(TeacherSource):
 
     def _of_pair(self, pair: Pair, base: sqlite3.Connection) -> Iterator[tuple[Pair, int, Answer | None]]:
         settings = self.settings
-        content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt)
+        content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt, settings.elicit)
         plain = teacher_prompt(pair.query, pair.passage, pair.instruction)  # what a row of texts is keyed by
         keys = (text_key(content), text_key(plain), id_key(pair.query_id, pair.doc_id))
         found = base.execute(
