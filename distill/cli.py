@@ -278,7 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: DistillError) -> int:
-    for line in str(error).splitlines():
+    from distill.inputs import named
+
+    for line in named(str(error)).splitlines():
         print(f"distill: {line}", file=sys.stderr)
     return error.exit_code
 

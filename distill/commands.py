@@ -13,9 +13,43 @@ from typing import Any
 
 import click
 
+from distill.urls import is_url
+
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
-FILE = click.Path(path_type=Path)
 OUTPUT = "output"
+
+
+class LocalPath(click.Path):
+    """A path of this machine. A URL is refused, since it would be taken for a folder named `s3:`."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if is_url(str(value)):
+            self.fail(f"{value} is a URL, and this is on this machine alone; give a path.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class InputPath(click.Path):
+    """A path that is read: of this machine, or a URL, whose copy it becomes. DataError where nothing is there."""
+
+    def __init__(self, path_type: type[Path] | type[str] = Path) -> None:
+        super().__init__(path_type=path_type)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, a text where it may be a hub name as well."""
+        if is_url(str(value)):
+            from distill.inputs import input_path
+
+            value = str(input_path(Path(), str(value)))
+        return super().convert(value, param, ctx)
+
+
+FILE = LocalPath()  # written, or a folder that is worked in
+INPUT = InputPath()
+MODEL = InputPath(str)  # a student's folder or URL, or a hub name
 
 
 class Several(click.Option):

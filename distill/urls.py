@@ -23,6 +23,11 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
+def is_storage(path: str) -> bool:
+    """Whether a path is a URL of a file system and not of a web page or a server."""
+    return is_url(path) and not path.startswith(("http://", "https://"))
+
+
 def listing(fs: Any, folder: str) -> dict[str, int]:
     """{name: bytes} of the objects in a folder of an fsspec filesystem now; {} where nothing is there yet."""
     fs.invalidate_cache()

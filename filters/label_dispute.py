@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from distill.errors import ConfigError
+from distill.inputs import input_path
 from distill.records import Pair, Trace
 from filters.base import Filter, GroupFilter, Key, Row, Tools, says_relevant
 from filters.engine.review_sheet import read_decisions, write_review_sheet
@@ -44,7 +45,7 @@ class LabelDispute(GroupFilter):
                 "filters.label_dispute: policy review needs a folder to write to; run it as `distill filter`"
             )
         self._out = tools.out
-        self._decided = read_decisions(tools.base / self.decisions) if self.decisions else {}
+        self._decided = read_decisions(input_path(tools.base, self.decisions)) if self.decisions else {}
         return self
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:

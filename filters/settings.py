@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue, RootModel, ValidationInfo, field_validator
 
 from distill.config import validate
+from distill.inputs import input_path
 from distill.plugins import Kind, external_files, is_external
 from filters.base import Filter
 
@@ -56,7 +57,10 @@ def make(name: str, thresholds: Thresholds, folder: Path) -> Filter:
 
 def files(name: str, thresholds: Thresholds, folder: Path) -> list[Path]:
     """The files of one filter that are the user's: its code where it is external, and what it reads."""
-    return [*external_files([name], folder), *(folder / file for file in make(name, thresholds, folder).reads())]
+    return [
+        *external_files([name], folder),
+        *(input_path(folder, file) for file in make(name, thresholds, folder).reads()),
+    ]
 
 
 def _name_and_thresholds(entry: object) -> tuple[str, Thresholds]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,9 +14,9 @@ from distill.errors import ConfigError, DataError
 from distill.files.rows import ENDINGS, is_junk, rows
 from distill.files.text import ending
 from distill.files.values import is_missing, nearest, plain_name
+from distill.inputs import input_path
 from distill.prompts import PROMPTS, THINK, teacher_prompt
 from distill.records import digest
-from distill.store import filesystem
 from distill.texts import clean_text, passage_text
 
 KNOWN: dict[str, tuple[str, ...]] = {  # what a column is called where `columns` does not say; as `plain_name` writes it
@@ -91,25 +90,16 @@ def import_rows(path: str, columns: dict[str, str], prompt: str) -> Iterator[Imp
 
 
 def _rows(path: str) -> Iterator[tuple[str, JsonObject]]:
-    fs, inner = filesystem(path)
-    if not fs.exists(inner):
+    place = input_path(Path(), path)
+    if not place.exists():
         raise ConfigError(f"teacher.import.path: {path}: no such file")
-    files = [inner]
-    if fs.isdir(inner):
-        files = [file for file in sorted(fs.ls(inner, detail=False)) if not is_junk(Path(Path(file).name))]
-        files = [file for file in files if ending(Path(file)) in ENDINGS]
+    files = [place]
+    if place.is_dir():
+        files = [file for file in sorted(place.iterdir()) if not is_junk(Path(file.name)) and ending(file) in ENDINGS]
     if not files:
         raise ConfigError(f"teacher.import.path: {path}: holds no file that ends in {', '.join(ENDINGS)}")
-    local = "file" in (fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,))
     for file in files:
-        if local:
-            yield from cast("Iterator[tuple[str, JsonObject]]", rows(Path(file)))
-            continue
-        with tempfile.TemporaryDirectory(prefix="distill-import-") as folder:
-            copy = Path(folder) / Path(file).name
-            fs.get(file, str(copy))
-            for where, row in rows(copy):
-                yield where.replace(str(copy), file), cast("JsonObject", row)
+        yield from cast("Iterator[tuple[str, JsonObject]]", rows(file))
 
 
 def _value(raw: JsonObject, name: str, columns: dict[str, str], where: str) -> JsonValue:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill.commands import FILE, Several, collected, writes_to
+from distill.commands import FILE, INPUT, Several, collected, writes_to
 from distill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class FileOptions:
 file_options = collected(
     "files",
     FileOptions,
-    click.option("--qrels", type=FILE, metavar="FILE", help="judgements in BEIR's or TREC's format, gzipped or not"),
-    click.option("--run", cls=Several, type=FILE, metavar="FILE", help="TREC runs to compare"),
+    click.option("--qrels", type=INPUT, metavar="FILE", help="judgements in BEIR's or TREC's format, gzipped or not"),
+    click.option("--run", cls=Several, type=INPUT, metavar="FILE", help="TREC runs to compare"),
     click.option(
         "--measure",
         cls=Several,
@@ -93,7 +93,7 @@ file_options = collected(
     click.option("--json", type=FILE, metavar="FILE", help="write all results there, with the value of each query"),
     click.option("--markdown", type=FILE, metavar="FILE", help="write the table as Markdown"),
     click.option("--latex", type=FILE, metavar="FILE", help="write the table as LaTeX (booktabs)"),
-    click.option("--texts", type=FILE, metavar="FOLDER", help="corpus.jsonl and queries.jsonl of --qrels and --run"),
+    click.option("--texts", type=INPUT, metavar="FOLDER", help="corpus.jsonl and queries.jsonl of --qrels and --run"),
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from distill.errors import ConfigError, DataError
 from distill.files.gaps import MISSING, Gaps
 from distill.files.runs import ranked, read_run
+from distill.inputs import input_path
 from distill.pairs.bm25 import Bm25
 from distill.pairs.clean import Usable, nearly_equal, word_grams
 from distill.pairs.collection import Collection
@@ -163,7 +164,7 @@ class Miner:
                 yield query_id, ([ids[place] for place in row[:shared]], row_scores[:shared])
 
     def _of_run(self, miner: MinerSettings, queries: Mapping[str, str]) -> Mapping[str, list[tuple[str, float]]]:
-        path = self._base / str(miner.path)
+        path = input_path(self._base, str(miner.path))
         run = read_run(path, queries)
         if queries and not run:
             raise DataError(f"{path}: has none of the queries; this run is of another set")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.config import secret, validate
 from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
+from distill.inputs import input_path, named
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
@@ -55,7 +56,7 @@ def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
         except PluginError:
             raise
         except (InputError, DiskFull) as error:
-            found.append(str(error))
+            found.append(named(str(error)))
     return found
 
 
@@ -173,7 +174,7 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
             whole = entry.queries is None and isinstance(settings_of(run, entry).split, str)
             check_own_lists(data_folder(run, entry, entry.split), sorted(judged) if whole else ())
     if entry.first_stage != "bm25":
-        ranked = read_run(run.base / entry.first_stage)
+        ranked = read_run(input_path(run.base, entry.first_stage))
         if judged is not None and not judged & set(ranked):
             raise DataError(
                 f"{key}.first_stage: {entry.first_stage} has none of the queries that are judged in split "

@@ -5,6 +5,8 @@ Read by `distill.cli` and by every stage of `distill/pipeline/`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -17,9 +19,18 @@ from distill.pairs.sources import SOURCES
 from distill.prompts import PROMPT_NAME, PROMPTS
 from distill.publish.settings import DatasetSettings
 from distill.rerank.settings import ScoringSettings
+from distill.urls import is_storage
 from filters.settings import FilterSettings
 from sft.settings import SftSettings
 from teacher.settings import TeacherSettings
+
+# The keys that a URL of object storage is read from (`distill.inputs`), or written to (the journal); * is any name.
+# Whatever other key has one is refused, so that none is taken for a path of this machine.
+MAY_BE_URLS = (
+    "pairs.path", "pairs.files.*", "pairs.negatives.path", "pairs.negatives.mix.*.path",
+    "teacher.journal", "teacher.import.path", "filters.*.label_dispute.decisions",
+    "evaluation.sets.*.path", "evaluation.sets.*.files.*", "evaluation.sets.*.first_stage",
+)  # fmt: skip
 
 
 class RunConfig(Settings):
@@ -39,6 +50,16 @@ class RunConfig(Settings):
     scoring: ScoringSettings = ScoringSettings()
     ablate: list[dict[str, Any]] = Field([], description="settings and the values they take; docs/evaluation.md")
     rounds: int = Field(1, ge=1, le=4, description="2: self_filter's student is trained in a first round")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _urls_where_they_are_read(cls, raw: Any) -> Any:
+        for key, text in _texts(raw):
+            if is_storage(text) and not any(fnmatchcase(key, form) for form in MAY_BE_URLS):
+                raise ValueError(
+                    f"{key}: {text} is a URL, and this is read on this machine alone; give a path or a name"
+                )
+        return raw
 
     @field_validator("ablate", mode="before")
     @classmethod
@@ -101,3 +122,13 @@ class RunConfig(Settings):
         if PROMPTS[self.prompt].delimited and self.sft.think_tokens == "text":
             raise ValueError("prompt delimited needs its fields' marks as tokens; leave sft.think_tokens out")
         return self
+
+
+def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(key path, text) of all texts of a configuration; `ablate` is left out, whose variants are read like this one."""
+    if isinstance(value, str):
+        yield path, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        if path or key != "ablate":
+            yield from _texts(item, f"{path}.{key}" if path else str(key))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.files import READING
+from distill.inputs import input_path
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut
 from distill.pipeline.sources import data_folder, source_files
@@ -41,7 +42,7 @@ def _inputs(run: Run) -> Counts:
     found: dict[str, Json] = {**run.file_hashes(source_files(run, pairs)), "reading": READING}
     for miner in pairs.miners:
         if miner.path:
-            found |= run.file_hashes([run.base / miner.path])
+            found |= run.file_hashes([input_path(run.base, miner.path)])
     if pairs.clean.decontaminate:
         held_out = HeldOut(run, made=False)
         found["held_out"] = held_out.inputs()

@@ -18,6 +18,7 @@ from distill import store
 from distill.config import resolved
 from distill.errors import DistillError, RunFolderError
 from distill.files.gaps import MISSING
+from distill.inputs import named
 from distill.pairs.settings import ClickSettings
 from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
@@ -95,7 +96,7 @@ class Run:
     def say(self, text: str) -> None:
         """One line on the terminal."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(named(text), file=sys.stderr, flush=True)
 
     def log(self, event: Counts) -> None:
         """One line in log.jsonl; training and scoring progress is shown too, every few seconds."""
@@ -149,7 +150,7 @@ class Run:
             if not path.exists():
                 continue  # the stage that reads it says what is missing
             stat = path.stat()
-            key, mark = str(path), [stat.st_size, stat.st_mtime_ns]
+            key, mark = named(str(path)), [stat.st_size, stat.st_mtime_ns]
             if key not in cache or cache[key]["mark"] != mark:
                 fresh[key] = {"mark": mark, "sha256": store.file_hash(path)}
             found[key] = fresh[key]["sha256"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from distill.files import READING
+from distill.inputs import input_path
 from distill.pipeline.run import Run
 from distill.pipeline.sources import collection_of, data_folder, source_files
 from distill.results import Json
@@ -49,7 +50,7 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
     folder = data_folder(run, entry, entry.split)
     paths = source_files(run, entry) if suites.is_beir_shaped(entry.kind, run.base) else []
     paths += suites.files(entry.kind, folder, entry.split, run.base)
-    paths += [run.base / entry.first_stage] if entry.first_stage != "bm25" else []
+    paths += [input_path(run.base, entry.first_stage)] if entry.first_stage != "bm25" else []
     return {**run.file_hashes(paths), "reading": READING}
 
 
@@ -59,7 +60,7 @@ def first_stage(run: Run, entry: SetSettings, suite: Suite) -> FirstStage:
     from distill.pairs.bm25 import Bm25
 
     if entry.first_stage != "bm25":
-        return of_run(suite, entry, run.base / entry.first_stage)
+        return of_run(suite, entry, input_path(run.base, entry.first_stage))
     language = entry.language or (run.config.pairs.language if suite.stop_words else "none")
     return of_bm25(suite, entry, Bm25(suite.passages, language))
 

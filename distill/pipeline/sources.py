@@ -5,6 +5,7 @@ Used by the stages that read them (pairs, filter, sft, evaluate) and by the dry 
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
 from distill.files.splits import similar_split
+from distill.inputs import input_path
 from distill.pipeline.run import Run
 from distill.records import Pair
+from distill.urls import is_url
 
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "train") -> Path:
     """The folder that a source reads: the user's own, or the embedded example written out once."""
     if source.source != "example":
-        return Path(store.filesystem(run.base / source.path)[1])
+        return Path(os.path.abspath(input_path(run.base, source.path)))
     from distill.example.world import WorldSettings, write_beir
 
     folder = run.example
@@ -115,7 +118,7 @@ def _is_source_of_pairs(run: Run, entry: SetSettings) -> bool:
 
 
 def _place(run: Run, path: str) -> str:
-    return str((run.base / path).resolve()) if path and (run.base / path).exists() else path
+    return str((run.base / path).resolve()) if path and not is_url(path) and (run.base / path).exists() else path
 
 
 def source_files(run: Run, source: DataSettings | SetSettings) -> list[Path]:

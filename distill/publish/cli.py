@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from distill.commands import FILE, Command, writes_to
+from distill.commands import FILE, INPUT, MODEL, Command, writes_to
 from distill.publish.formats import FORMATS
 
 
@@ -65,11 +65,13 @@ def export(
 
 @click.command("validate", cls=Command)
 @click.argument(
-    "path", type=FILE, metavar="PATH", help="a Parquet, JSON or JSON-lines file, a folder of them, or a run folder"
+    "path", type=INPUT, metavar="PATH", help="a Parquet, JSON or JSON-lines file, a folder of them, or a run folder"
 )
 @click.option("--columns", metavar="OURS=THEIRS,...", default="", help="such as reasoning=trace,answer=judgement")
 @click.option("--max-length", type=int, metavar="N", help="prompt and completion, in words or the tokenizer's tokens")
-@click.option("--tokenizer", metavar="MODEL", help="a folder or hub name; --max-length then counts its tokens")
+@click.option(
+    "--tokenizer", type=MODEL, metavar="MODEL", help="a folder or hub name; --max-length then counts its tokens"
+)
 @click.option("--limit", type=int, default=20, metavar="N", help="places listed for each fault, 0 for all (default 20)")
 @click.option("--json", is_flag=True, help="print JSON")
 def validate(path: Path, columns: str, max_length: int | None, tokenizer: str | None, limit: int, json: bool) -> int:

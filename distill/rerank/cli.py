@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill.commands import FILE, Command, Several, only_one, writes_to
+from distill.commands import FILE, INPUT, MODEL, Command, Several, only_one, writes_to
 from distill.rerank.options import (
     MODES,
     EngineOptions,
@@ -49,7 +49,9 @@ FAULTS = {
 @click.option("--threshold", type=float, metavar="SCORE", help="leave passages below it out of the run")
 @click.option("--precision", type=float, metavar="P", help="use the threshold that gave this precision")
 @click.option("--recall", type=float, metavar="R", help="use the threshold that gave this recall")
-@click.option("--calibration", metavar="FILE", help="default: the student's own calibration.json; 'none' for none")
+@click.option(
+    "--calibration", type=MODEL, metavar="FILE", help="default: the student's own calibration.json; 'none' for none"
+)
 def rerank(
     inputs: InputOptions,
     out: Path,
@@ -122,7 +124,7 @@ def rerank(
 @click.command("calibrate", cls=Command)
 @input_options
 @click.option(
-    "--qrels", type=FILE, metavar="FILE", required=True, help="judgements of the development set, BEIR or TREC"
+    "--qrels", type=INPUT, metavar="FILE", required=True, help="judgements of the development set, BEIR or TREC"
 )
 @click.option("--relevant-from", type=int, default=1, metavar="G", help="the lowest relevant grade (default 1)")
 @click.option(
@@ -154,12 +156,15 @@ def calibrate(
     """Fit a student's scores to judged pairs, and save the fit in its folder as calibration.json."""
     from distill.errors import InputError
     from distill.files.qrels import read_qrels
+    from distill.inputs import is_copy
     from distill.rerank.calibration import FILE as NAME
     from distill.rerank.calibration import write
     from distill.rerank.fitting import fitted
     from distill.rerank.jobs import with_instruction
     from distill.rerank.judging import judging
 
+    if out is None and is_copy(inputs.model):
+        raise InputError("--model is a URL, where no calibration is written; name --out FILE")
     out = out or Path(inputs.model) / NAME
     writes_to(out.parent)
     if out.is_dir():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill.commands import FILE, collected
+from distill.commands import FILE, INPUT, MODEL, collected
 from distill.files.gaps import MISSING
 
 if TYPE_CHECKING:
@@ -212,14 +212,14 @@ class InputOptions:
 input_options = collected(
     "inputs",
     InputOptions,
-    click.option("--model", metavar="MODEL", required=True, help="a student's folder or hub name"),
+    click.option("--model", type=MODEL, metavar="MODEL", required=True, help="a student's folder or hub name"),
     click.option(
-        "--queries", type=FILE, metavar="FILE", required=True, help="JSON lines (_id, text, instruction) or TSV"
+        "--queries", type=INPUT, metavar="FILE", required=True, help="JSON lines (_id, text, instruction) or TSV"
     ),
     click.option(
-        "--corpus", type=FILE, metavar="FILE", required=True, help="JSON lines (_id, title, text) or TSV, or gzipped"
+        "--corpus", type=INPUT, metavar="FILE", required=True, help="JSON lines (_id, title, text) or TSV, or gzipped"
     ),
-    click.option("--run", type=FILE, metavar="FILE", required=True, help="the first stage's lists, a TREC run"),
+    click.option("--run", type=INPUT, metavar="FILE", required=True, help="the first stage's lists, a TREC run"),
     click.option("--depth", type=int, metavar="N", help="only the first N passages of each list"),
     click.option(
         "--missing",

@@ -19,8 +19,10 @@ from typing import ClassVar
 from distill.answers import JsonObject, JsonValue
 from distill.answers.finish import finish_of
 from distill.errors import DataError
+from distill.inputs import stamps
 from distill.prompts import teacher_prompt
 from distill.records import Answer, Pair, make_request
+from distill.urls import is_url
 from teacher.client import guess_prompt, guess_tokens
 from teacher.import_rows import ImportedRow, id_key, import_rows, text_key
 from teacher.settings import ImportSettings
@@ -166,6 +168,8 @@ class Import(TeacherSource):
 
 
 def _stamps(path: str) -> list[JsonValue]:
+    if is_url(path):
+        return [[name, stamp] for name, stamp in sorted(stamps(path).items())]
     root = Path(path)
     files = sorted(root.iterdir()) if root.is_dir() else [root] if root.exists() else []
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -18,6 +18,7 @@ from distill.files.rows import Row, rows, table_files
 from distill.files.splits import as_one, check_names, is_misspelt, is_split, may_hold_splits, no_such_split, split_files
 from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, nearest, plain_name, text_of
+from distill.inputs import input_path
 from distill.pairs.clicks import ClickRow, click_labels
 from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.records import digest
@@ -103,7 +104,7 @@ class Table(Source):
         if settings.path and not folder.exists():
             raise DataError(f"{folder}: no such file or folder (pairs.path)")
         within = folder if settings.path and folder.is_dir() else base
-        named = {name: within / value for name, value in settings.files.items()} or {"pairs": folder}
+        named = {name: input_path(within, value) for name, value in settings.files.items()} or {"pairs": folder}
         tables = {name: _Files(place) for name, place in named.items()}
         paths = [path for table in tables.values() for path in table.paths]
         return cls(str(next(iter(named.values()))), tables, settings, paths)

@@ -11,6 +11,7 @@ from distill.files.documents import passages_of
 from distill.files.qrels import qrels_rows
 from distill.files.splits import check_names, similar_split
 from distill.files.topics import queries_of
+from distill.inputs import input_path
 from distill.pairs.sources.base import Label, Passage, Query, Source
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Trec(Source):
                 raise ConfigError(
                     f"pairs.files: source trec needs {need}, and qrels, or qrels.SPLIT where there are several"
                 )
-        self._files = {key: base / value for key, value in files.items()}
+        self._files = {key: input_path(base, value) for key, value in files.items()}
         super().__init__(self._files.get("qrels", base))
         self.holds = (self._files["queries"].name, self._files["corpus"].name)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill.commands import FILE, Command, only_one
+from distill.commands import INPUT, Command, only_one
 from distill.rerank.options import EngineOptions, InputOptions, engine_options, input_options, journal_option, say
 
 if TYPE_CHECKING:
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 @click.command("sweep", cls=Command)
 @input_options
-@click.option("--qrels", type=FILE, metavar="FILE", required=True, help="judgements of the run's queries, BEIR or TREC")
+@click.option(
+    "--qrels", type=INPUT, metavar="FILE", required=True, help="judgements of the run's queries, BEIR or TREC"
+)
 @click.option("--measure", metavar="NAME", default="nDCG@10", help="by ir_measures' name (default nDCG@10)")
 @click.option("--mode", metavar="MODE", default="think", help="how the student is asked (default think)")
 @click.option(
     "--dev-share", type=float, default=0.5, metavar="S", help="share of the queries to choose on (default 0.5)"
 )
-@click.option("--instructions", type=FILE, metavar="FILE", help="one on each line (default: ten generic ones)")
+@click.option("--instructions", type=INPUT, metavar="FILE", help="one on each line (default: ten generic ones)")
 @click.option("--paraphrases", is_flag=True, help="one instruction in five wordings, to see how far scores spread")
 @click.option("--json", is_flag=True, help="print JSON")
 @journal_option

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distill.commands import Command
+from distill.commands import MODEL, Command
 from distill.rerank.options import EngineOptions, engine_options
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command("serve", cls=Command)
-@click.option("--model", metavar="M", required=True, help="a student's folder or hub name")
+@click.option("--model", type=MODEL, metavar="M", required=True, help="a student's folder or hub name")
 @click.option("--name", metavar="NAME", help="what clients call it (default: the folder's name)")
 @click.option(
     "--host", metavar="HOST", default="127.0.0.1", help="default 127.0.0.1; beyond this machine only with a key"
