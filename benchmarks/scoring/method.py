@@ -45,16 +45,15 @@ def reranker(model: str, mode: str, bound: int, pairs: list[Pair]) -> tuple[floa
 
 
 def ours(model: str, mode: str, bound: int, pairs: list[Pair]) -> tuple[float, int]:
-    """The scorer behind `distill evaluate` and `distill rerank`, with a process a core that has loaded the student."""
-    from distill.processes import cores
+    """The scorer behind `distill evaluate` and `distill rerank`, as it comes, after it has loaded the student."""
     from distill.rerank.jobs import Student, job_of
     from distill.rerank.scorer import Scorer
     from distill.rerank.settings import ScoringSettings
 
-    settings = ScoringSettings(backend="transformers", actors=cores(), loops="run")
-    others = [make_pair(str(n), str(n), f"Query {n}?", pairs[n % len(pairs)].passage) for n in range(64 * cores())]
+    settings = ScoringSettings(backend="transformers", loops="run")
+    others = [make_pair(str(n), str(n), f"Query {n}?", pair.passage) for n, pair in enumerate(pairs)]
     with Scorer() as scoring:
-        list(scoring.score([job_of("loading", Student(model, "direct", settings), others)]))  # a chunk a process
+        list(scoring.score([job_of("loading", Student(model, "direct", settings), others)]))
         job = job_of("measured", Student(model, mode, settings, max_new_tokens=bound), pairs)
         started = time.perf_counter()
         (judged,) = scoring.score([job])

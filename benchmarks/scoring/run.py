@@ -3,9 +3,9 @@
     python benchmarks/scoring/run.py MODEL DL19 [--parts direct,think] [--loop LOOP.py] [--old FOLDER] [--write]
 
 The ways take turns over slices of the same pairs, each in a process of its own that has all cores; loading is not
-counted. `ours` is the scorer behind `distill evaluate`, with a process a core; `reranker` is `Reranker.predict` in one
-process. Printed for each: the rate of every turn, the median, and how many times it `ours` is: the median of the turns'
-own ratios, with the lowest and highest. On a machine that does other work only the ratios mean something.
+counted. `ours` is the scorer behind `distill evaluate`; `reranker` is `Reranker.predict` in one process. Printed for
+each: the rate of every turn, the median, and how many times it `ours` is: the median of the turns' own ratios, with the
+lowest and highest. On a machine that does other work only the ratios mean something.
 
 MODEL is a folder, such as `make real-base` makes; DL19 a folder with corpus.jsonl, queries.jsonl and
 runs/BM25.top100.trec. LOOP.py is a script `LOOP.py MODEL DL19 PAIRS` that prints `N pairs/s`; FOLDER a checkout of

@@ -23,11 +23,11 @@ from distill.rerank.journal import Journal, old_name
 from distill.rerank.progress import Progress
 from distill.rerank.ray_workers import on_the_cluster
 from distill.rerank.reranker import alike, failed_text
-from distill.rerank.workers import Handle, Here, Report, on_this_machine
+from distill.rerank.workers import Handle, Here, Report, in_this_process, on_this_machine
 from distill.weights import check_files
 
-CHUNK = 64  # pairs handed to a worker together, of like length or of the same queries
-FEW = 256  # so few pairs are judged in this process: another takes seconds to start
+CHUNK = 64  # pairs that a worker may have ready beside those with its engine
+PIECE = 16  # pairs that are handed out together, of like length or of the same queries
 SHOW_S, LOOK_S = 5.0, 10.0
 DEATHS_IN_A_ROW = 3
 
@@ -145,7 +145,7 @@ class Scorer:
             groups.sort(key=lambda group: -_length(self._items[group[0]].pair))
         chunk: list[int] = []
         for group in groups:
-            if chunk and len(chunk) + len(group) > CHUNK:
+            if chunk and len(chunk) + len(group) > PIECE:
                 yield chunk
                 chunk = []
             chunk = [*chunk, *group]
@@ -278,15 +278,15 @@ class Scorer:
 
     def _start(self, student: Student, pairs: int) -> None:
         """The workers for so many pairs, where there are none that serve."""
-        few = student.backend == "openai" or (pairs <= FEW and student.scoring.actors is None)
-        if self._workers and (few or not isinstance(self._workers[0], Here)):
+        here = in_this_process(student, pairs)
+        if self._workers and (here or not isinstance(self._workers[0], Here)):
             return
         self._end_workers()
         most = math.ceil(pairs / CHUNK)
         if student.backend != "openai" and os.environ.get("RAY_ADDRESS"):
             self._workers = [*on_the_cluster(student, most)]
         else:
-            self._workers = [Here()] if few else [*on_this_machine(student, most)]
+            self._workers = [Here()] if here else [*on_this_machine(student, most)]
 
     def _end_workers(self) -> None:
         for worker in self._workers:

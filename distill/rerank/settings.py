@@ -28,8 +28,8 @@ class ScoringSettings(Settings):
     actors: int | None = Field(
         None,
         ge=1,
-        description="so many Ray actors on a cluster (RAY_ADDRESS), else processes of this machine; without it one a "
-        "GPU, or one a core where there is none and memory allows",
+        description="so many Ray actors on a cluster (RAY_ADDRESS), else processes of this machine, which share "
+        "its cores; without it one a GPU; without a GPU one for a wide student, which takes all cores, else one a core",
     )
     gpus_per_actor: int = Field(1, ge=1, description="GPUs of one actor; above 1 vllm runs tensor parallel on them")
     batch: int | None = Field(None, ge=1, description="rows in one batch (default: evaluation.batch)")

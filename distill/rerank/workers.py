@@ -10,19 +10,24 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from distill.errors import InputError
 from distill.plugins import own_faults
 from distill.processes import cores, die_with_parent
 from distill.records import Judgement, Pair
 from distill.rerank.jobs import WEIGHTS, Student, student_files
+from distill.rerank.student_format import config_of
+from distill.weights import is_wide
 
 if TYPE_CHECKING:
     from distill.rerank.reranker import Requests, Reranker
 
+FEW = 256  # so few pairs are judged in this process: another takes seconds to start
+THREADS = 8  # of one process, where many pairs are judged: more of them wait for each other
 REPORT_S = 0.5
 OVERHEAD = 1 << 29  # bytes of a process without weights
 Numbered = Sequence[tuple[int, Pair]]
@@ -43,13 +48,15 @@ class Report:
 
 
 class Worker:
-    """Judges what it is given, one student at a time. Runs in whatever process; `threads` are those of torch."""
+    """Judges what it is given, one student at a time. Runs in whatever process; `threads` says how many torch takes for
+    a student, None for those that it has."""
 
     _reranker: Reranker
     _requests: Requests
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: Callable[[Student], int | None] = lambda student: None) -> None:
         self._threads = threads
+        self._threads_before: int | None = None
         self._loaded: tuple[str, ...] = ()
         self._student: Student | None = None
         self._judged: list[tuple[int, Judgement]] = []
@@ -77,18 +84,25 @@ class Worker:
         return report
 
     def close(self) -> None:
-        """Give the engine's memory back."""
+        """Give the engine's memory back, and the process its own number of threads."""
         if self._loaded:
             self._reranker.close()
+        if self._threads_before:
+            import torch
+
+            torch.set_num_threads(self._threads_before)
+            self._threads_before = None
         self._loaded, self._student = (), None
 
     def _load(self, student: Student) -> None:
         if student.loads != self._loaded:
             self.close()
-            if self._threads:
+            threads = self._threads(student)
+            if threads:
                 import torch
 
-                torch.set_num_threads(self._threads)
+                self._threads_before = torch.get_num_threads()
+                torch.set_num_threads(threads)
             backend = student.start()
             self._loaded = student.loads
         else:
@@ -132,10 +146,10 @@ class Handle(Protocol):
 
 
 class Here:
-    """A worker in this process, for few pairs and for a server's student."""
+    """A worker in this process, for few pairs, for a server's student, and for a wide one that takes all cores."""
 
     def __init__(self) -> None:
-        self._worker = Worker()
+        self._worker = Worker(lambda student: cores() if _is_wide(student) else None)
 
     def exchange(self, student: Student | None, pairs: Numbered) -> Future[Report]:
         """Works before it returns."""
@@ -192,29 +206,55 @@ def _start(threads: int, gpus: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
-    _worker = Worker(threads)
+    _worker = Worker(lambda student: threads)
 
 
 def _exchange(student: Student | None, pairs: Numbered) -> Report:
     return _worker.exchange(student, pairs)
 
 
+def in_this_process(student: Student, pairs: int) -> bool:
+    """Whether this process alone judges so many pairs as fast as several would, the start of these counted in."""
+    if student.backend == "openai":
+        return True
+    if student.scoring.actors is not None:
+        return False
+    return pairs <= FEW or (not _gpus(student) and _is_wide(student) and cores() <= THREADS)
+
+
 def on_this_machine(student: Student, most: int) -> list[Process]:
-    """The processes for a student, `most` at most: one a GPU (or as many as an actor has), else one a core.
+    """The processes for a student, `most` at most: one a GPU (or as many as an actor has), else as many as share the
+    cores best.
 
-    Several of one thread, since they use small models' cores better than as many threads in one.
+    A wide student's layers keep several threads busy, and read its weights once for all of them; a narrow student's
+    threads would wait for each other, so it has a process a core.
     """
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() and student.device in (None, "cuda") else 0
-    each = student.scoring.gpus_per_actor
-    count = max(1, min(student.scoring.actors or (gpus // each if gpus else _copies(student.model)), most))
+    gpus, each = _gpus(student), student.scoring.gpus_per_actor
+    best = gpus // each if gpus else min(_copies(student.model), cores() // (THREADS if _is_wide(student) else 1))
+    count = max(1, min(student.scoring.actors or best, most))
     threads = max(1, cores() // count)
     return [Process(threads, [(n * each + k) % gpus for k in range(each)] if gpus else ()) for n in range(count)]
 
 
+def _gpus(student: Student) -> int:
+    """How many GPUs of this machine the student may use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() and student.device in (None, "cuda") else 0
+
+
+def _is_wide(student: Student) -> bool:
+    """Whether its layers are wide enough for several threads; not where an own backend has no configuration."""
+    if student.backend == "openai":
+        return False
+    try:
+        return is_wide(config_of(student.model))
+    except InputError:
+        return False
+
+
 def _copies(model: str) -> int:
-    """How many copies of a student's weights this machine's cores can use and four fifths of its memory can hold."""
+    """How many copies of a student's weights four fifths of this machine's memory can hold."""
     weights = sum(path.stat().st_size for path in student_files(model) if path.suffix in WEIGHTS)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(cores(), int(0.8 * memory // (2 * weights + OVERHEAD)))  # float32 of a folder in bfloat16
+    return int(0.8 * memory // (2 * weights + OVERHEAD))  # float32 of a folder in bfloat16
