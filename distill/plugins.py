@@ -138,7 +138,7 @@ class Kind(Generic[T]):
         return self.inherit or f"{self.base.__module__}.{self.base.__name__}"
 
     def _fitting(self, made: type, name: str) -> type[T]:
-        """The class. Raises PluginError for a member that is missing, or is not of the form that the base gives it."""
+        """The class. Raises PluginError for a member that is missing or misspelt, or has not the form of the base's."""
         bases = [each for each in made.__mro__ if each.__module__ == self.base.__module__]
         members = {member: value for base in reversed(bases) for member, value in vars(base).items()}
         members.setdefault("__init__", lambda self: None)
@@ -158,6 +158,16 @@ class Kind(Generic[T]):
             wanted = ", ".join(f"`{_written(member, members.get(member))}`" for member in missing)
             lacks = ", ".join(f"`{member}`" for member in missing)
             raise PluginError(f"{name}: {made.__name__} lacks {lacks}; write {wanted}{_line_of(made)}")
+        left = [member for member, theirs in members.items() if inspect.getattr_static(made, member) is theirs]
+        for each in filter(is_own, made.__mro__):
+            for helper, own in vars(each).items():
+                method = callable(_function(own)) or isinstance(own, property | cached_property)
+                nearest = difflib.get_close_matches(helper, left, n=1, cutoff=0.8) if helper not in members else []
+                if method and nearest and not helper.startswith("_"):
+                    raise PluginError(
+                        f"{name}: a {self.word} has no `{helper}`; did you mean `{nearest[0]}`? Let the name of a "
+                        f"method of your own begin with `_`{_line_of(own) or _line_of(made)}"
+                    )
         return cast(type[T], made)
 
 

@@ -46,6 +46,8 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
             "`reads` returned 'words.txt'; return a tuple of paths"),
         "prefilter": ("    most:", "    def prefilter(self, reasoning):\n        return [True] * 3\n    most:",
             "`prefilter` returned [True, True, True] for 1 texts; return a bool for each of them"),
+        "misspelt": ("    most:", "    def prefilters(self, reasoning):\n        return None\n    most:",
+            "a filter has no `prefilters`; did you mean `prefilter`?"),
         "exit": ("return f", "raise SystemExit(4)  # ", "raised SystemExit: 4; mend it"),
         "exception": ("if len(", "if lenn(", "raised NameError: name 'lenn' is not defined"),
         "return": ("return f", "return True  # ", "filters.UnderWords: returned True for pair"),
