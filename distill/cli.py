@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from distill import __version__
-from distill.commands import FILE, OUTPUT, Command, Decorator, Group, collected, writes_to
+from distill.commands import FILE, OUTPUT, PLACE, Command, Decorator, Group, collected, writes_to
 from distill.errors import ConfigError, DistillError
 from distill.evaluation.cli import (
     FileOptions,
@@ -31,6 +31,7 @@ from distill.rerank.serve.cli import serve
 from distill.stages import STAGES
 
 if TYPE_CHECKING:
+    from distill.pipeline.config import RunConfig
     from distill.pipeline.run import Run
 
 HELP = {
@@ -46,7 +47,7 @@ class StageOptions:
 
     config: Path | None
     overrides: tuple[str, ...]
-    out: Path | None
+    out: Path | str | None
     dry_run: bool
 
 
@@ -63,7 +64,7 @@ def stage_options(required: bool = True) -> Decorator:
             help="a YAML file; its paths are relative to it",
         ),
         click.argument("overrides", nargs=-1, metavar="[key.path=value]...", help="settings on top"),
-        click.option("--out", type=FILE, metavar="DIR", help="the run folder (default: runs/NAME)"),
+        click.option("--out", type=PLACE, metavar="DIR", help="the run folder, or a URL (default: runs/NAME)"),
         click.option("--dry-run", is_flag=True, help="check the configuration and say what would be done"),
     )
 
@@ -76,12 +77,25 @@ def _configured(options: StageOptions) -> Run:
 
     assert options.config is not None  # click requires it, and `evaluate` refuses to go on without it
     settings = config.load(RunConfig, options.config, options.overrides)
+    if isinstance(options.out, str):
+        return _on_url(settings, options.out, options.config)
     return Run(settings, writes_to(options.out or Path("runs") / settings.name), options.config)
+
+
+def _on_url(settings: RunConfig, url: str, config: Path) -> Run:
+    """The run at a URL, with what is finished there taken up into its folder on this machine."""
+    from distill.pipeline.mirror import Mirror
+    from distill.pipeline.run import Run
+
+    mirror = Mirror(url, lambda text: print(text, file=sys.stderr, flush=True))
+    run = Run(mirror.with_journal(settings), writes_to(mirror.folder), config)
+    run.mirror = mirror
+    mirror.look()
+    return run
 
 
 def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
     """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
-    from distill import store
     from distill.pipeline.ablation import run_variants
     from distill.pipeline.check import check
     from distill.pipeline.stage import plan, run_stages
@@ -101,7 +115,7 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
     names = (*(one.name for one in stages), "report") if name == "run" else (name,)
     check(run, lambda: {stage for stage, due in plan(run, stages) if (due or retry_failed) and stage in names})
     run.retry_failed = retry_failed
-    with store.lease(run.folder):
+    with run.held():
         run.claim()
         run.write_config()
         if settings.ablate and name == "run":

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from distill.urls import is_url
+from distill.urls import is_storage, is_url
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 OUTPUT = "output"
@@ -47,6 +47,17 @@ class InputPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Place(LocalPath):
+    """A folder of this machine, or a URL, which stays a text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder's path, or the URL."""
+        if is_storage(str(value)):
+            return str(value)
+        return super().convert(value, param, ctx)
+
+
+PLACE = Place()
 FILE = LocalPath()  # written, or a folder that is worked in
 INPUT = InputPath()
 MODEL = InputPath(str)  # a student's folder or URL, or a hub name

@@ -6,10 +6,10 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pydantic import BaseModel
@@ -24,6 +24,9 @@ from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
 from distill.results import Counts, Json, RunMetrics, as_json, read_as
 from distill.stages import FOLDERS
+
+if TYPE_CHECKING:
+    from distill.pipeline.mirror import Mirror
 
 LATER: dict[str, Json] = {
     "self_retrieval": False,
@@ -52,6 +55,7 @@ class Run:
         self.config, self.folder, self.origin, self.quiet = config, folder, origin, quiet
         self.base = origin.resolve().parent
         self.retry_failed = False
+        self.mirror: Mirror | None = None  # where --out is a URL; `folder` then is the copy on this machine
         self._progress = Progress()
 
     # What a run holds, each the path of a folder; within an earlier round pairs, traces and example are the run's.
@@ -71,11 +75,15 @@ class Run:
         """A folder by its name, for code that goes through all stages."""
         return self.folder / folder
 
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the run, so that no other process works on it. Raises RunFolderError while one does."""
+        return self.mirror.held() if self.mirror else store.lease(self.folder)
+
     def claim(self) -> None:
         """Check that the folder is this run's, or empty. Raises RunFolderError for anything else."""
         if self.folder.exists() and not self.folder.is_dir():
             raise RunFolderError(f"{self.folder}: is a file; choose a folder with --out")
-        if self.folder.exists() and any(p.name != ".lease" for p in self.folder.iterdir()):
+        if self.folder.exists() and any(not p.name.startswith(".lease") for p in self.folder.iterdir()):
             owner = (resolved(self.folder) or {}).get("name")
             if owner is None:
                 raise RunFolderError(f"{self.folder}: is not empty and not a run of ours; choose another with --out")

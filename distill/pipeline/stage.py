@@ -86,6 +86,8 @@ def make(run: Run, stage: Stage) -> None:
         result = stage.make(run)
         counts.update({key: value for key, value in result.items() if key not in WRITTEN})
     store.write_manifest(run.path(stage.folder), stage.name, dict(stage.inputs(run)), stage.settings(run), dict(result))
+    if run.mirror:
+        run.mirror.push()
 
 
 def plan(run: Run, stages: Sequence[Stage]) -> list[tuple[str, bool]]:

@@ -27,7 +27,7 @@ def main(run: Run, files: FileOptions, options: UnjudgedOptions) -> int:
     """Judge what is unjudged in the run's evaluated sets, or in the runs of --run; print what that changes."""
     run.claim()
     check_run(run)
-    with store.lease(run.folder):
+    with run.held():
         run.write_config()
         results = {"": of_files(run, files, options)} if files.qrels or files.run else of_run(run, options)
         if "" not in results:

@@ -92,6 +92,8 @@ def configured(run: Run, variant: Variant, overrides: Sequence[str]) -> Run:
     config.apply_overrides(raw, (f"{key}={json.dumps(value)}" for key, value in variant.changes.items()))
     teacher = raw.setdefault("teacher", {})
     if teacher.get("source") != "import":
-        teacher.setdefault("journal", str((run.traces / "journal").resolve()))
+        teacher.setdefault("journal", run.config.teacher.journal or str((run.traces / "journal").resolve()))
     settings = config.validate(RunConfig, raw, f"{run.origin}, ablate, {variant.label}")
-    return Run(settings, run.folder / "ablation" / variant.name, run.origin, run.quiet)
+    variant_run = Run(settings, run.folder / "ablation" / variant.name, run.origin, run.quiet)
+    variant_run.mirror = run.mirror
+    return variant_run
