@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from distill.cli import commands, main
-from distill.commands import InputPath, LocalPath
+from distill.commands import InputPath, LocalPath, Place
 from distill.pipeline.config import MAY_BE_URLS, RunConfig
 from filters.label_dispute import LabelDispute
 
@@ -128,7 +128,7 @@ def test_every_argument_of_a_command_is_a_path_or_known_as_none() -> None:
     assert all(isinstance(p.type, LocalPath | InputPath) for _, p in parameters() if isinstance(p.type, click.Path))
 
 
-LOCAL = [(name, p) for name, p in parameters() if isinstance(p.type, LocalPath)]
+LOCAL = [(name, p) for name, p in parameters() if isinstance(p.type, LocalPath) and not isinstance(p.type, Place)]
 READ = [(name, p) for name, p in parameters() if isinstance(p.type, InputPath)]
 
 
