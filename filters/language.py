@@ -108,13 +108,18 @@ class Language(RowFilter):
 
 def _last_sentence(text: str) -> int:
     """Where the last sentence begins, with the one before it where it has fewer than three words ("So: no.")."""
-    begin = end = len(text)
-    first = max(0, end - LONGEST_SENTENCE)
-    while begin > first and len(text[begin:].split(maxsplit=3)) < 3:
-        end = len(text[:begin].rstrip(_ENDS))
-        begin = text.rfind(". ", first, end) + 1 or first
-        begin = max(begin, *[text.rfind(mark, begin, end) + 1 for mark in _MARKS])
-    return begin
+    first = max(0, len(text) - LONGEST_SENTENCE)
+    tail = text[first:]
+    begin = len(tail)
+    while begin:
+        end = len(tail[:begin].rstrip(_ENDS))
+        begin = tail.rfind(". ", 0, end) + 1
+        sentence = tail[begin:end]
+        if "\n" in sentence or "?" in sentence or "!" in sentence or "。" in sentence:
+            begin = max(begin, *[tail.rfind(mark, begin, end) + 1 for mark in _MARKS])
+        if len(tail[begin:].split(maxsplit=3)) > 2:
+            break
+    return first + begin
 
 
 def _is_english(text: str) -> bool:

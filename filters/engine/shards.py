@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import DataError
-from distill.records import Pair, Trace
+from distill.records import Pair, Trace, from_columns
 from filters.base import Key, RowFilter, Tools
 from filters.engine.build import looks_at, prepare, reason_of
 from filters.settings import Thresholds, make
@@ -114,7 +114,7 @@ def read_traces(shard: Shard) -> pa.Table:
 def traces(table: pa.Table) -> Iterator[Trace]:
     """The rows of a shard's table."""
     for batch in table.to_batches(max_chunksize=BATCH):
-        yield from map(Trace, *(column.to_pylist() for column in batch.columns))
+        yield from from_columns(Trace, [column.to_pylist() for column in batch.columns])
 
 
 def traces_left(shard: Shard, table: pa.Table) -> Iterator[tuple[int, Trace]]:
@@ -140,7 +140,7 @@ def pairs_of(shard: Shard, table: pa.Table) -> dict[str, Pair]:
     within = (ds.field("pair_id") >= ends["min"]) & (ds.field("pair_id") <= ends["max"])
     names = store.schema_of(Pair).names
     columns = ds.dataset(files, filesystem=fs, format="parquet").to_table(names, filter=within)
-    pairs = {pair.pair_id: pair for pair in map(Pair, *(columns[name].to_pylist() for name in names))}
+    pairs = {pair.pair_id: pair for pair in from_columns(Pair, [columns[name].to_pylist() for name in names])}
     for pair_id in table["pair_id"].unique().to_pylist():
         if pair_id not in pairs:
             raise DataError(f"traces: pair {pair_id} is not among the pairs; run the pairs stage again")
