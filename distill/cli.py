@@ -25,6 +25,7 @@ from distill.evaluation.cli import (
     unjudged_options,
 )
 from distill.publish.cli import export, validate
+from distill.ray_cluster import on_cluster
 from distill.rerank.cli import calibrate, rerank
 from distill.rerank.instructions.cli import sweep
 from distill.rerank.serve.cli import serve
@@ -79,7 +80,8 @@ def _configured(options: StageOptions) -> Run:
     settings = config.load(RunConfig, options.config, options.overrides)
     if isinstance(options.out, str):
         return _on_url(settings, options.out, options.config)
-    return Run(settings, writes_to(options.out or Path("runs") / settings.name), options.config)
+    folder = options.out or Path("runs") / settings.name
+    return Run(settings, writes_to(folder.absolute() if on_cluster() else folder), options.config)
 
 
 def _on_url(settings: RunConfig, url: str, config: Path) -> Run:
@@ -96,6 +98,7 @@ def _on_url(settings: RunConfig, url: str, config: Path) -> Run:
 
 def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
     """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
+    from distill.pipeline import cluster
     from distill.pipeline.ablation import run_variants
     from distill.pipeline.check import check
     from distill.pipeline.stage import plan, run_stages
@@ -113,11 +116,12 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
     if explain:
         return _explain(run, explain)
     names = (*(one.name for one in stages), "report") if name == "run" else (name,)
-    check(run, lambda: {stage for stage, due in plan(run, stages) if (due or retry_failed) and stage in names})
+    todo = check(run, lambda: {stage for stage, due in plan(run, stages) if (due or retry_failed) and stage in names})
     run.retry_failed = retry_failed
     with run.held():
         run.claim()
         run.write_config()
+        cluster.join(run, todo)
         if settings.ablate and name == "run":
             run_stages(run, stages, tuple(one.name for one in stages))
             run_variants(run, stages_of, options.overrides)
@@ -127,7 +131,7 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
 
 
 def _dry_run(name: str, run: Run) -> int:
-    from distill.pipeline import dry_run
+    from distill.pipeline import cluster, dry_run
     from distill.pipeline.check import warnings
     from distill.pipeline.stage import plan
     from distill.pipeline.stages import stages_of
@@ -139,6 +143,8 @@ def _dry_run(name: str, run: Run) -> int:
     print(run.config.model_dump_json(indent=2, exclude_none=True))
     for stage_name, due in plan(run, stages):
         print(f"{stage_name}: {'to do' if due else 'unchanged'}")
+    if name == "run":
+        print(*cluster.lines(run), sep="\n")
     for variant in variants(run.config) if name == "run" else ():
         print(f"ablation: {variant.label}")
     if name in ("run", "trace"):

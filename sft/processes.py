@@ -11,20 +11,43 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Protocol
 
 from distill.errors import of_exit_code
+from distill.processes import cores
 from distill.store import read_json
 from sft.faults import ended_without_result
+from sft.placement import Placement
 
 Notify = Callable[[dict[str, Any]], None]
 
 
-class TrainingProcesses:
-    """Processes of `threads` threads each; every one trains one student. Safe to use from several threads."""
+class Trainings(Protocol):
+    """Where students are trained, as `sft.stage` sees it. Left by an error it ends those that are under way."""
 
-    def __init__(self, threads: int, notify: Notify) -> None:
-        self._threads, self._notify = threads, notify
+    placement: Placement
+    threads: int
+
+    def __enter__(self) -> Trainings: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def warm(self) -> None:
+        """Prepare as many workers as train at a time."""
+
+    def train(self, folder: Path) -> dict[str, Any]:
+        """Do the job in `folder`/job.json and return its result; called from several threads."""
+
+
+class TrainingProcesses:
+    """Processes that share this machine's cores; every one trains one student. Safe to use from several threads."""
+
+    def __init__(self, placement: Placement, notify: Notify) -> None:
+        self.placement, self._notify = placement, notify
+        self.threads = max(1, cores() // placement.at_a_time)
         self._ready: queue.SimpleQueue[tuple[subprocess.Popen[str], IO[str]]] = queue.SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
 
@@ -37,13 +60,13 @@ class TrainingProcesses:
                 process.kill()
             process.wait()
 
-    def warm(self, count: int) -> None:
-        """Start `count` processes, which import what they need and wait for a job."""
-        for _ in range(count):
+    def warm(self) -> None:
+        """Start processes, which import what they need and wait for a job."""
+        for _ in range(self.placement.at_a_time):
             self._ready.put(self._start())
 
     def _start(self) -> tuple[subprocess.Popen[str], IO[str]]:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "TOKENIZERS_PARALLELISM": "false"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
         errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         process = subprocess.Popen(
             [sys.executable, "-m", "sft.training_process"],

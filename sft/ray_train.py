@@ -11,44 +11,76 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 
 from distill.disk import disk_fault
 from distill.errors import DistillError, InputError, last_line, of_exit_code
-from distill.ray_cluster import connect
+from distill.ray_cluster import connect, nodes
 from distill.store import read_json, write_json
 from sft.faults import LESS_MEMORY, is_about_memory, training_fault
-from sft.settings import RaySettings
+from sft.placement import on_nodes
+from sft.processes import Notify
+from sft.settings import RaySettings, SftSettings
 from sft.train import train
 from sft.training_job import TrainingJob
 
 EVENTS, RESULT = "events.jsonl", "worker.json"
 
 
-def train_on_ray(job: TrainingJob) -> dict[str, Any]:
-    """`sft.train.train`'s result, made by `ray.workers` workers; their lines are printed as a single process would.
+class RayTrainings:
+    """Trainings by Ray, to which this process is connected, or is here, for as long as they last."""
 
-    Joins the cluster of RAY_ADDRESS, else starts Ray on this machine. Raises what the workers raised on purpose, and
-    DistillError where Ray gave up.
+    def __init__(self, settings: SftSettings, notify: Notify) -> None:
+        given = settings.ray or RaySettings(workers=1)
+        self._started = connect(int(given.workers * given.cpus_per_worker + 1), "sft")
+        self._notify = notify
+        self.placement = on_nodes(settings, nodes())
+        assert self.placement.ray is not None
+        self.threads = max(1, int(self.placement.ray.cpus_per_worker))
+
+    def __enter__(self) -> RayTrainings:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import ray
+
+        if self._started or error is not None:
+            ray.shutdown()  # which ends the workers that still train
+
+    def warm(self) -> None:
+        """Ray starts its workers where they are needed."""
+
+    def train(self, folder: Path) -> dict[str, Any]:
+        """See `Trainings.train`. Raises what the workers raised on purpose, and DistillError where Ray gave up."""
+        job: TrainingJob = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        return train_on_ray(job, self._notify)
+
+
+def train_on_ray(job: TrainingJob, notify: Notify = lambda event: None) -> dict[str, Any]:
+    """`sft.train.train`'s result, made by `ray.workers` workers; their lines go to `notify` as they come.
+
+    Joins the cluster of RAY_ADDRESS, or starts Ray here and ends it, where this process is not connected. Raises what
+    the workers raised on purpose, and DistillError where Ray gave up.
     """
     import ray
-    import torch
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     settings = RaySettings.model_validate(job["settings"]["ray"])
     out = Path(job["out"])
     (out / RESULT).unlink(missing_ok=True)
     (out / EVENTS).unlink(missing_ok=True)
-    connect(int(settings.workers * settings.cpus_per_worker + 1), "sft")
+    started = connect(int(settings.workers * settings.cpus_per_worker + 1), "sft")
     gpus = settings.gpus_per_worker
     if gpus is None:
-        gpus = float(ray.cluster_resources().get("GPU", 0) > 0)  # type: ignore[no-untyped-call]
+        gpus = float(any(node.gpus for node in nodes()))
     resources = {"CPU": settings.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
     trainer = TorchTrainer(
         cast("Callable[[dict[str, Any]], None]", _worker),
         train_loop_config={**job, "events": str(out / EVENTS)},
-        torch_config=TorchConfig(backend="nccl" if gpus and torch.cuda.is_available() else "gloo"),
         scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(
             name="workers",
@@ -57,7 +89,7 @@ def train_on_ray(job: TrainingJob) -> dict[str, Any]:
         ),
     )
     over = threading.Event()
-    reader = threading.Thread(target=_follow, args=(out / EVENTS, over), daemon=True, name="events")
+    reader = threading.Thread(target=_follow, args=(out / EVENTS, over, notify), daemon=True, name="events")
     reader.start()
     try:
         trainer.fit()
@@ -72,7 +104,8 @@ def train_on_ray(job: TrainingJob) -> dict[str, Any]:
     finally:
         over.set()
         reader.join()
-        ray.shutdown()
+        if started:
+            ray.shutdown()
     result = read_json(out / RESULT)
     if result is None:
         raise DistillError(f"{job['name']}: the workers ended without a result; see {out / 'ray'}")
@@ -97,19 +130,18 @@ def _worker(job: TrainingJob) -> None:
         write_json(Path(job["out"]) / RESULT, result)
 
 
-def _follow(path: Path, over: threading.Event) -> None:
-    """Print the lines of the workers' file as they come, until it is over and all are read."""
-    done = 0
+def _follow(path: Path, over: threading.Event, notify: Notify) -> None:
+    """Hand on the lines of the workers' file as they come, until it is over and all are read."""
+    read = 0
     while True:
         last = over.wait(0.5)
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            for line in lines[done:]:
-                try:
-                    json.loads(line)
-                except ValueError:
-                    break  # half written; the next look has it whole
-                print(line, flush=True)
-                done += 1
+            with open(path, "rb") as lines:
+                lines.seek(read)
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        break  # half written; the next look has it whole
+                    notify(json.loads(line))
+                    read += len(line)
         if last:
             return

@@ -1,4 +1,4 @@
-"""Training of all students: one process each, several at a time on a CPU, one on a GPU. Called by the stage `sft`."""
+"""Training of all students, each by itself and several at a time where that pays. Called by the stage `sft`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DistillError
-from distill.processes import cores
 from distill.store import read_json, read_manifest, stage_fingerprint, write_json, write_manifest
 from sft.examples import DEV, LENGTHS
-from sft.processes import Notify, TrainingProcesses
+from sft.placement import on_this_machine, uses_ray
+from sft.processes import Notify, TrainingProcesses, Trainings
 from sft.settings import SftSettings, StudentSettings
 from sft.training_job import TrainingJob
 
@@ -40,16 +40,17 @@ def train_students(
     trained again; `base_hash` is that of a local base's files. Raises what a training process raised, once the others
     have ended.
     """
-    at_a_time = settings.parallel or (1 if _gpu() else min(cores(), len(settings.targets)))
-    stage = _Stage(settings, dataset, out, seed, max(1, cores() // at_a_time), data_hashes, texts_hash, base_hash)
+    stage = _Stage(settings, dataset, out, seed, data_hashes, texts_hash, base_hash)
+    due = any(stage.found(student) is None for student in settings.targets)
+    trainings = _trainings(settings, notify, on_ray=due and uses_ray(settings))
     futures: dict[str, Future[dict[str, Any]]] = {}
-    with ThreadPoolExecutor(at_a_time) as pool, TrainingProcesses(stage.threads, notify) as processes:
-        if any(stage.found(student) is None for student in settings.targets):
-            processes.warm(min(at_a_time, len(settings.targets)))
+    with ThreadPoolExecutor(trainings.placement.at_a_time) as pool, trainings:
+        if due:
+            trainings.warm()
         base = str(_scratch(settings, out, seed, texts_hash, texts)) if settings.base == "scratch" else settings.base
         for student in settings.targets:
             if student.time_of is None:
-                futures[student.name] = pool.submit(stage.train, student, base, processes, {})
+                futures[student.name] = pool.submit(stage.train, student, base, trainings, {})
         for student in settings.targets:
             if student.time_of is not None:
                 try:
@@ -57,7 +58,7 @@ def train_students(
                 except DistillError:
                     continue  # raised below, as its own student's
                 steps = max(1, round(like["steps"] * long["seconds"] / like["seconds"]))
-                futures[student.name] = pool.submit(stage.train, student, base, processes, {"max_steps": steps})
+                futures[student.name] = pool.submit(stage.train, student, base, trainings, {"max_steps": steps})
         results = {name: future.result() for name, future in futures.items()}
     return {"students": {student.name: results[student.name] for student in settings.targets}}
 
@@ -69,17 +70,19 @@ def same_students(
 
     The one rule of which settings and data decide a student: for training and for linking between runs.
     """
-    stage = _Stage(settings, Path(), Path(), seed, 1, data_hashes, texts_hash, base_hash)
+    stage = _Stage(settings, Path(), Path(), seed, data_hashes, texts_hash, base_hash)
     rules: dict[str, Callable[[Path], bool]] = {s.name: partial(stage.holds, s) for s in settings.targets}
     if settings.base == "scratch":
         rules["untrained"] = lambda folder: _is_scratch(folder, settings, seed, texts_hash)
     return rules
 
 
-def _gpu() -> bool:
-    import torch
+def _trainings(settings: SftSettings, notify: Notify, on_ray: bool) -> Trainings:
+    if not on_ray:
+        return TrainingProcesses(on_this_machine(settings), notify)
+    from sft.ray_train import RayTrainings
 
-    return torch.cuda.is_available()
+    return RayTrainings(settings, notify)
 
 
 def _scratch(settings: SftSettings, out: Path, seed: int, texts_hash: str, texts: Callable[[], Iterable[str]]) -> Path:
@@ -112,7 +115,6 @@ class _Stage:
     dataset: Path
     out: Path
     seed: int
-    threads: int
     data_hashes: dict[str, str]
     texts_hash: str
     base_hash: str
@@ -149,9 +151,9 @@ class _Stage:
         return (job.get("seed", self.seed), job.get("base_hash", self.base_hash)) == (self.seed, self.base_hash)
 
     def train(
-        self, student: StudentSettings, base: str, processes: TrainingProcesses, training: dict[str, Any]
+        self, student: StudentSettings, base: str, trainings: Trainings, training: dict[str, Any]
     ) -> dict[str, Any]:
-        """Train one student in a process of its own, from its newest checkpoint where there is one."""
+        """Train one student by itself, from its newest checkpoint where there is one."""
         done = self.found(student)
         if done is not None:
             return done
@@ -165,6 +167,7 @@ class _Stage:
             training = before["training"]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)
+        settings = self.settings.model_copy(update={"ray": trainings.placement.ray})
         job: TrainingJob = {
             "name": student.name,
             "target": student.target,
@@ -173,14 +176,14 @@ class _Stage:
             "out": str(folder),
             "seed": self.seed,
             "base_hash": self.base_hash,
-            "threads": self.threads,
-            "settings": self.settings.model_dump(mode="json", exclude={"targets", "parallel", "assume"}),
+            "threads": trainings.threads,
+            "settings": settings.model_dump(mode="json", exclude={"targets", "parallel", "assume"}),
             "dev": str(self.dataset / DEV),
             "lengths": str(self.dataset / LENGTHS),
             "training": training,
             "fingerprint": fingerprint,
         }
         write_json(folder / "job.json", job)
-        result = processes.train(folder)
+        result = trainings.train(folder)
         write_manifest(folder, "student", inputs, kept, result)
         return result

@@ -25,6 +25,7 @@ def main() -> int:
     """
     die_with_parent()
     import sft.trainer  # noqa: F401
+    from sft.train import train
 
     path = sys.stdin.readline().strip()
     if not path:
@@ -32,10 +33,6 @@ def main() -> int:
     job: TrainingJob = json.loads(Path(path).read_text(encoding="utf-8"))
     out = Path(job["out"])
     try:
-        if job["settings"].get("ray"):
-            from sft.ray_train import train_on_ray as train
-        else:
-            from sft.train import train
         write_json(out / "result.json", train(job))
     except Exception as error:
         if not isinstance(error, DistillError):

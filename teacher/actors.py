@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from distill.errors import DistillError, Stopped, last_line
 from distill.plugins import own_faults
-from distill.ray_cluster import connect
+from distill.ray_cluster import connect, this_node
 from teacher.messages import WireRequest, WorkerReport
 from teacher.settings import Endpoint, TeacherSettings
 from teacher.worker import Worker
@@ -67,10 +67,11 @@ class ActorPool:
         actor = settings.actor
         needs = settings.made_source().needs
         self._make = ray.remote(WorkerActor).options(
-            num_cpus=actor.num_cpus,
+            num_cpus=0 if settings.embedded else actor.num_cpus,
             num_gpus=needs.num_gpus if actor.num_gpus is None else actor.num_gpus,
             resources=actor.resources or None,
-            scheduling_strategy="SPREAD",
+            # The embedded teacher is reached on the driver's own machine alone.
+            scheduling_strategy=this_node() if settings.embedded else "SPREAD",
             runtime_env={"env_vars": needs.env} if needs.env else None,
             max_restarts=0,
             max_concurrency=4,

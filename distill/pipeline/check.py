@@ -15,11 +15,13 @@ from distill import store
 from distill.config import secret, validate
 from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
 from distill.inputs import input_path, named
+from distill.pipeline import cluster
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
 from distill.plugins import class_and_place
 from distill.processes import die_with_parent
+from distill.ray_cluster import on_cluster
 
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
@@ -29,8 +31,10 @@ REMOTE = ("huggingface", "ir_datasets", "mteb")  # sources that may be read over
 Look = Callable[[], object]
 
 
-def check(run: Run, stages: Callable[[], Collection[str]] | None = None) -> None:
+def check(run: Run, stages: Callable[[], Collection[str]] | None = None) -> Collection[str]:
     """Raise for what would stop one of `stages()`, the names of those that have to be made, or asking the teacher.
+
+    Those names are returned.
 
     The teacher's keys are not looked at where those stages ask nothing.
 
@@ -40,6 +44,7 @@ def check(run: Run, stages: Callable[[], Collection[str]] | None = None) -> None
     due = stages() if stages else None
     for look in (*_keys(run, due), *_of_stages(run, due or (), network=True)):
         look()
+    return due or ()
 
 
 def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
@@ -107,9 +112,10 @@ def _keys(run: Run, stages: Collection[str] | None) -> Iterator[Look]:
 def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Look]:
     """What is looked at for the stages; without `network`, only what lies on this machine.
 
-    Then torch and TRL are looked at in a process of its own: a run needs them later, a dry run does not.
+    Then torch and TRL are looked at in a process of its own: a run needs them later, a dry run does not, and on a
+    cluster neither does the driver. There TRL is looked at on a node that trains.
     """
-    look = partial if network else partial(partial, _in_a_process)
+    look = partial if network and not on_cluster() else partial(partial, _in_a_process)
     if "pairs" in stages:
         yield partial(_check_pairs, run)
     if {"pairs", "evaluate"} & set(stages):
@@ -123,7 +129,8 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
 
         settings = sft_of(run)
         yield look(training.check_base, settings, network)
-        yield look(training.check_training, settings, run.config.seed, run.students)
+        where = partial(partial, cluster.on_a_node) if network and on_cluster() else look
+        yield where(training.check_training, settings, run.config.seed, run.students)
         if network:
             yield partial(training.check_trackers, settings)
         yield partial(_check_memory, run, settings)

@@ -5,7 +5,6 @@ Used by the stage `filter`; `trace` counts tokens with it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
@@ -19,7 +18,7 @@ from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut
 from distill.pipeline.sources import base_of
 from distill.processes import cores, die_with_parent
-from distill.ray_cluster import connect
+from distill.ray_cluster import connect, on_cluster
 from distill.records import Ask, Pair, Trace
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ def _processes() -> AbstractContextManager[Executor]:
 
 def cluster() -> Executor | None:
     """The Ray cluster that this process is a job of, for the row filters; None on one machine."""
-    if not os.environ.get("RAY_ADDRESS"):
+    if not on_cluster():
         return None
     from filters.engine.ray_data import OnRay
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import TYPE_CHECKING, cast
 
 from distill.errors import Stopped, first_line
-from distill.ray_cluster import connect
+from distill.ray_cluster import nodes, on_cluster
 from distill.rerank.workers import Numbered, Report, Worker
 
 if TYPE_CHECKING:
@@ -68,22 +66,14 @@ class Actor:
 def on_the_cluster(student: Student, most: int) -> Sequence[Actor]:
     """As many actors as the student's settings say, else one for each of the cluster's GPUs (or as many as an actor
     has), or CPUs where it has no GPU; `most` at most."""
-    import ray
-
-    connect(1, "scoring")
     given = student.scoring
     gpus = gpus_of_cluster()
     each = given.gpus_per_actor if gpus else 0
-    cpus = int(ray.cluster_resources().get("CPU", 1))
+    cpus = sum(node.cpus for node in nodes())
     count = given.actors or (gpus // each if each else cpus)
     return [Actor(each) for _ in range(max(1, min(count, most)))]
 
 
 def gpus_of_cluster() -> int:
     """The GPUs of the cluster that RAY_ADDRESS names, 0 without one. Raises Stopped where it is not reached."""
-    if not os.environ.get("RAY_ADDRESS"):
-        return 0
-    import ray
-
-    connect(1, "scoring")
-    return math.floor(ray.cluster_resources().get("GPU", 0))
+    return sum(node.gpus for node in nodes()) if on_cluster() else 0

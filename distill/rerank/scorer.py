@@ -8,7 +8,6 @@ its pairs go to the others. Pairs are handed out a few at a time, to whichever w
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 
 from distill.errors import InputError, Stopped, first_line
+from distill.ray_cluster import on_cluster
 from distill.records import Judgement, Pair, digest
 from distill.rerank.backends import BACKENDS
 from distill.rerank.jobs import Job, Judged, Student
@@ -283,7 +283,7 @@ class Scorer:
             return
         self._end_workers()
         most = math.ceil(pairs / CHUNK)
-        if student.backend != "openai" and os.environ.get("RAY_ADDRESS"):
+        if student.backend != "openai" and on_cluster():
             self._workers = [*on_the_cluster(student, most)]
         else:
             self._workers = [Here()] if here else [*on_this_machine(student, most)]

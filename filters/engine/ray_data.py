@@ -7,6 +7,7 @@ writes the kept and rejected rows there, so that no trace passes through the obj
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -19,7 +20,11 @@ class OnRay(Executor):
     def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
         """Results in order. Raises what a worker raised."""
         import ray
+        import ray.data
 
+        for handler in logging.getLogger("ray.data").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL)  # what a function raises comes back as a value
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         given = enumerate(zip(*iterables, strict=True))

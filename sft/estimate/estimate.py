@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.processes import cores
+from distill.ray_cluster import nodes, on_cluster
 from sft.estimate import training_memory
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
+from sft.placement import on_nodes
 from sft.settings import SftSettings, StudentSettings
 from sft.targets import target_of
 
@@ -63,7 +65,12 @@ def estimates(settings: SftSettings, data: TrainingData, shape: Shape, device: D
 
 
 def side_by_side(settings: SftSettings, device: Device) -> int:
-    """How many students train at a time, as `sft.stage` has it: one on a GPU, as many as there are cores on a CPU."""
+    """How many students train at a time on one device, as `sft.stage` has it: one on a GPU, as many as there are cores
+    on a CPU, and on a cluster's CPUs their share of a node."""
+    if on_cluster():
+        there = [node for node in nodes() if node.cpus]
+        share = math.ceil(on_nodes(settings, there).at_a_time / max(1, len(there)))
+        return share if device.name == "cpu" else 1
     count = settings.parallel or (cores() if device.name == "cpu" else 1)
     return min(count, len(settings.targets))
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from distill.ray_cluster import Node, nodes, on_cluster
 from sft.scratch import ScratchSettings
 
 
@@ -131,10 +134,12 @@ def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:
 
 
 def device_of(told: str | None) -> Device:
-    """The device that was named, else the GPU that nvidia-smi shows, else a CPU."""
+    """The device that was named, else one of the cluster, else the GPU that nvidia-smi shows, else a CPU."""
     devices = _table()["devices"]
     if told is not None:
         return Device(told, how="given", **devices[told])
+    if on_cluster():
+        return _of_nodes(nodes())
     try:
         command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
         first = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
@@ -147,6 +152,23 @@ def device_of(told: str | None) -> Device:
     if near is None:
         return Device(name, gib, 0.0, 0.0, "found; its speed is not in the table")
     return Device(name, gib, devices[near]["tflops"], devices[near]["usd_per_hour"], "found")
+
+
+def _of_nodes(there: Sequence[Node]) -> Device:
+    """What a student trains on in a cluster: its GPUs, by Ray's name of them, else the smallest node's CPUs.
+
+    Ray does not say how much memory a GPU has: of a name with two sizes it is the larger one.
+    """
+    devices = _table()["devices"]
+    kinds = [node.gpu_kind for node in there if node.gpus]
+    if not kinds:
+        smallest = min((node.memory_gib for node in there if node.cpus), default=devices["cpu"]["memory_gib"])
+        return Device("cpu", how="of the cluster, without GPUs", **{**devices["cpu"], "memory_gib": smallest})
+    fits = [name for name in devices if kinds[0] and name.replace("-", "").startswith(kinds[0].replace("-", ""))]
+    name = max(fits, key=lambda name: float(devices[name]["memory_gib"]), default="")
+    if not name:
+        return Device(kinds[0] or "GPU", math.inf, 0.0, 0.0, "of the cluster; it is not in the table")
+    return Device(name, how="of the cluster", **devices[name])
 
 
 def _machine_gib() -> float:

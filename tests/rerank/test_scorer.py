@@ -277,7 +277,7 @@ def cluster(tmp_path: Path, counted: Path) -> Iterator[Cluster]:
 
 @pytest.mark.slow
 def test_a_node_lost_on_the_way_costs_no_pair(tiny: Path, counted: Path, tmp_path: Path, cluster: Cluster) -> None:
-    second = cluster.start(f"--address=127.0.0.1:{cluster.port}")
+    second = cluster.join()
     command = rerank(
         tiny, tmp_path, 60, 50, "--mode", "think", "--max-new-tokens", "24", "--actors", "2", "--batch", "4"
     )

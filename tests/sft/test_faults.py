@@ -12,6 +12,7 @@ import torch
 from distill.errors import DataError, DistillError, InputError
 from distill.store import write_json
 from sft.faults import ended_without_result, training_fault
+from sft.placement import Placement
 from sft.processes import TrainingProcesses
 from sft.tokens import left_out_text
 
@@ -55,7 +56,7 @@ def test_what_a_training_process_dies_of_reaches_the_user(tmp_path: Path, monkey
     killed.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(killed))
     write_json(tmp_path / "job.json", {"name": "think"})
-    with TrainingProcesses(1, lambda event: None) as processes, pytest.raises(InputError, match=r"killed \(signal 9\)"):
+    with TrainingProcesses(Placement(1), print) as processes, pytest.raises(InputError, match=r"killed \(signal 9\)"):
         processes.train(tmp_path)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,9 +34,13 @@ def free_port() -> int:
 
 
 class Cluster:
-    """Nodes started by `ray start --block`, ended by their own process ids only."""
+    """Nodes started by `ray start --block`, ended by their own process ids only.
 
-    def __init__(self, folder: Path, *, dashboard: bool = False) -> None:
+    Each has a session folder of its own, as on machines of their own: of two nodes in one folder the second unpacks the
+    job's working directory again, and for that removes the one in which the driver stands.
+    """
+
+    def __init__(self, folder: Path, *, dashboard: bool = False, head_cpus: int = 1) -> None:
         self.port, self.dashboard = free_port(), free_port()
         token = folder / "token"
         token.write_text("0123456789abcdef" * 4)
@@ -47,17 +53,36 @@ class Cluster:
             "RAY_DISABLE_USAGE_STATS": "1",
         }
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self.folders: list[str] = []
         board = (
             ["--include-dashboard=true", f"--dashboard-port={self.dashboard}"]
             if dashboard
             else ["--include-dashboard=false"]
         )
-        self.start("--head", f"--port={self.port}", *board)
+        self.start("--head", f"--port={self.port}", *board, cpus=head_cpus)
+        if dashboard:
+            self._wait_for_agent()
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a node with one CPU."""
+    def _wait_for_agent(self) -> None:
+        """A head that has just started takes no job yet."""
+        query = [*RAY, "job", "list", f"--address=http://127.0.0.1:{self.dashboard}"]
+        deadline = time.monotonic() + 60
+        while subprocess.run(query, env=self.environment, capture_output=True).returncode:
+            assert time.monotonic() < deadline, "the head takes no jobs"
+            time.sleep(0.5)
+
+    def join(self) -> subprocess.Popen[bytes]:
+        """Start another node."""
+        return self.start(f"--address=127.0.0.1:{self.port}")
+
+    def start(self, *arguments: str, cpus: int = 1) -> subprocess.Popen[bytes]:
+        """Start a node with so many CPUs."""
         environment = {k: v for k, v in self.environment.items() if k != "RAY_ADDRESS"}
-        command = [*RAY, "start", "--block", "--num-cpus=1", "--object-store-memory=100000000", *arguments]
+        self.folders.append(tempfile.mkdtemp(prefix="ray"))  # short: Ray's sockets lie in it
+        command = [
+            *RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=100000000",
+            f"--temp-dir={self.folders[-1]}", *arguments,
+        ]  # fmt: skip
         node = subprocess.Popen(
             command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -90,6 +115,8 @@ class Cluster:
         """End every node."""
         for node in reversed(self.nodes):
             self.end(node)
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -109,7 +136,7 @@ def cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
 def test_a_node_killed_half_way_costs_no_row(serve: Serve, cluster: Callable[..., Cluster], tmp_path: Path) -> None:
     server = serve(mean=0.2)
     nodes = cluster()
-    second = nodes.start(f"--address=127.0.0.1:{nodes.port}")
+    second = nodes.join()
     count = 1500
     with open(tmp_path / "driver.txt", "wb") as said:
         driver = subprocess.Popen(

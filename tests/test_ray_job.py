@@ -1,0 +1,168 @@
+"""The whole pipeline as a job of a Ray cluster that loses nodes, and what is refused there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from distill.errors import ConfigError
+from distill.ray_cluster import Node, check_seen, connect, on_cluster
+from sft.placement import on_nodes
+from sft.settings import SftSettings
+from tests.teacher.test_cluster import RAY, ROOT, Cluster
+
+SMALL = [
+    "pairs.example.queries.test=60", "sft.targets=[think]", "sft.training.max_steps=300", "sft.training.save_steps=20",
+    "evaluation.sets.0.depth=10",
+]  # fmt: skip
+PAIRS = 600
+RAYS_OWN = ("Execution plan", "Running Dataset", "Starting execution", "\tINFO ", "ray.init", "TrainController")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A head without CPUs and two nodes of one CPU each."""
+    made = Cluster(tmp_path, dashboard=True, head_cpus=0)
+    with ThreadPoolExecutor(2) as together:
+        list(together.map(lambda _: made.join(), range(2)))
+    yield made
+    made.close()
+
+
+class Job:
+    """`ray job submit` of a command of `distill`: it follows the job, and ends with it."""
+
+    def __init__(self, cluster: Cluster, log: Path, *command: str) -> None:
+        self.log = log
+        submit = [*RAY, "job", "submit", f"--address=http://127.0.0.1:{cluster.dashboard}", "--working-dir=."]
+        excludes = '--runtime-env-json={"excludes": [".git", ".venv", "runs", "/data", "/docs", "/benchmarks"]}'
+        with open(log, "wb") as out, open(log.with_suffix(".err"), "wb") as errors:
+            self.process = subprocess.Popen(
+                [*submit, excludes, "--", sys.executable, "-m", "distill.cli", *command],
+                cwd=ROOT, env=cluster.environment, stdout=out, stderr=errors,
+            )  # fmt: skip
+
+    def waits(self, until: Callable[[], bool], seconds: float = 150) -> None:
+        """Wait until something is so. Fails where the job ends before, or after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+
+    def said(self) -> str:
+        """What the job printed, with its end."""
+        return self.log.read_text() + self.log.with_suffix(".err").read_text()[-2000:]
+
+
+def node_that_runs(word: str, cluster: Cluster) -> subprocess.Popen[bytes] | None:
+    """The node one of whose processes has this word in its title."""
+    import psutil
+
+    for node in cluster.nodes[1:]:
+        if node.poll() is not None:
+            continue
+        for process in psutil.Process(node.pid).children(recursive=True):
+            try:
+                if word in " ".join(process.cmdline()) + process.name():
+                    return node
+            except psutil.Error:
+                continue
+    return None
+
+
+def lines(path: Path) -> int:
+    """The lines of a file, 0 where it is not there."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_job_loses_a_node_in_training_and_one_in_evaluation(cluster: Cluster, tmp_path: Path) -> None:
+    """As an autoscaler does, another node comes for each that is lost."""
+    run = tmp_path / "run"
+    checkpoints, journal = run / "students" / "think" / "checkpoints", run / "evaluation" / "journal.jsonl"
+
+    def lose(node: subprocess.Popen[bytes] | None) -> None:
+        assert node is not None
+        cluster.end(node)
+        cluster.join()
+
+    job = Job(cluster, tmp_path / "job.txt", "run", "configs/tiny.yaml", *SMALL, "--out", str(run))
+    job.waits(lambda: bool(list(checkpoints.glob("checkpoint-*/complete"))))
+    lose(node_that_runs("RayTrainWorker", cluster))
+    job.waits(lambda: lines(journal) > 10)
+    lose(node_that_runs("ray::Worker", cluster))
+    assert job.process.wait(150) == 0, job.said()
+
+    stages = json.loads((run / "metrics.json").read_text())["stages"]
+    student = stages["sft"]["students"]["think"]
+    assert student["steps"] == 300 and student["resumed"], "the training went on from a checkpoint"
+    assert all(lines(run / "evaluation" / f"test.{name}.trec") == PAIRS for name in ("untrained", "think"))
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    judged = Counter((row["student"], row["pair_id"]) for row in rows if "pair_id" in row)
+    assert set(judged.values()) == {1} and len(judged) == 2 * PAIRS, "each is in the journal once"
+    assert (run / "report.html").stat().st_size > 10_000
+    said = job.log.read_text().partition("Running entrypoint")[2]
+    assert f"cluster: {run} is seen by every node" in said and "2 nodes of 1 CPU" in said
+    assert not [line for line in said.splitlines() if any(own in line for own in RAYS_OWN)]
+
+
+@pytest.mark.slow
+def test_a_folder_that_a_node_does_not_see_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative one: Ray's workers stand elsewhere, as a node stands that has no mount."""
+    import ray
+
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    started = connect(1)
+    try:
+        check_seen(tmp_path / "here", [tmp_path])
+        with pytest.raises(ConfigError, match=r"^here: is not seen on the nodes [0-9.]+, where the run trains"):
+            check_seen(Path("here"))
+        with pytest.raises(ConfigError, match=r"base: is not seen on the nodes"):
+            check_seen(tmp_path / "here", [tmp_path / "base"])
+        assert not os.listdir("here")
+    finally:
+        if started:
+            ray.shutdown()
+
+
+HEAD = Node("h", "10.0.0.1", 0, 0, 8.0, head=True)
+
+
+def test_students_train_on_gpus_where_there_are_any() -> None:
+    settings = SftSettings(targets=["direct", "think", "mixed"])
+    workers = [Node(f"g{n}", f"10.0.1.{n}", 8, 1, 32.0, "H100") for n in range(2)]
+    placement = on_nodes(settings, [HEAD, Node("c", "10.0.0.2", 64, 0, 64.0), *workers])
+    assert placement.text() == "2 students at a time, each on 1 Ray Train worker of 1 CPU and 1 GPU"
+
+
+def test_students_share_the_cpus_of_nodes_without_gpus() -> None:
+    nodes = [HEAD, *(Node(f"c{n}", f"10.0.0.{n}", 8, 0, 16.0) for n in (2, 3))]
+    four = on_nodes(SftSettings(targets=["direct", "think", "verdict_first", "mixed"]), nodes)
+    assert four.text() == "4 students at a time, each on 1 Ray Train worker of 4 CPUs"
+    one = on_nodes(SftSettings(targets=["think"]), nodes)
+    assert one.text() == "1 student at a time, each on 1 Ray Train worker of 8 CPUs"
+
+
+def test_workers_that_no_node_holds_are_waited_for_with_a_word() -> None:
+    settings = SftSettings(targets=["think"], ray={"workers": 4, "gpus_per_worker": 1})
+    placement = on_nodes(settings, [HEAD, Node("g", "10.0.0.2", 8, 2, 32.0)])
+    assert placement.at_a_time == 1
+    assert placement.text().endswith("; the nodes of now hold 2 of these workers: it waits for more")
+
+
+def test_the_address_for_jobs_is_no_cluster_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(ConfigError, match="is where jobs are submitted to; unset it here, or submit this command"):
+        on_cluster()
