@@ -22,14 +22,24 @@ MODES = "evaluation.modes={mixed: [think, direct, 'budget:6', adaptive]}"
 @pytest.mark.slow
 def test_modes_are_calibrated_on_one_set_and_shown_of_another(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    given = [SETS, MODES, AGAIN, "evaluation.calibrate_on=dev", "sft.targets=[mixed]"]
+    given = [SETS, MODES, AGAIN, "evaluation.calibrate_on=dev", "sft.targets=[mixed]", "evaluation.fuse=true"]
     assert main(["run", TINY, *given, "--out", str(out)]) == 0
     metrics = json.loads((out / "metrics.json").read_text())["evaluation"]
     asked = {"mixed.think", "mixed.direct", "mixed.budget_6"}
     assert {name for name in metrics["dev"] if name.startswith("mixed")} == asked
-    assert {name for name in metrics["test"] if name.startswith("mixed")} == asked | {"mixed.adaptive"}
+    fused = {f"{name}.fused" for name in asked}  # not adaptive, which is not judged on the development set
+    assert {name for name in metrics["test"] if name.startswith("mixed")} == asked | {"mixed.adaptive"} | fused
+    counts = json.loads((out / "metrics.json").read_text())["stages"]["evaluate"]["sets"]
+    assert set(counts["dev"]["fusion"]) == asked | {"untrained"} and "fusion" not in counts["test"]
+    for name in (*asked, "untrained"):
+        chosen = counts["dev"]["fusion"][name]
+        assert metrics["test"][f"{name}.fused"]["fusion_weight"] == chosen["weight"]
+        assert chosen["fused"] >= max(chosen["alone"], chosen["first_stage"])
+        assert chosen["alone"] == pytest.approx(metrics["dev"][name]["nDCG@10"], abs=0.02)
+        assert (out / "evaluation" / f"test.{name}.fused.trec").exists()
     saved = json.loads((out / "students" / "mixed" / "calibration.json").read_text())
     assert set(saved["curves"]) == {"think", "direct", "budget:6", "adaptive.direct", "adaptive.think"}
+    assert set(saved["fusion"]) == {"think", "direct", "budget:6"}, "for distill rerank --fuse and the server"
     checked = [(each["mode"], each["template"]) for each in saved["checks"]]
     assert {(mode, text) for mode in ("think", "direct", "budget:6") for text in (None, "Be strict.", "")} < set(
         checked
@@ -54,6 +64,7 @@ def test_modes_are_calibrated_on_one_set_and_shown_of_another(tmp_path: Path) ->
         ("evaluation.modes={think: [budget]}", "needs its bound in tokens, such as budget:64"),
         ("evaluation.modes={think: [adaptive]}", "adaptive is compared with think and direct; list them too"),
         ("evaluation.modes={think: [think, direct, adaptive]}", "mode adaptive needs calibrate_on"),
+        ("evaluation.fuse=true", "fuse needs calibrate_on, the development set"),
         ("evaluation.calibration_instructions=[x]", "calibration_instructions need calibrate_on"),
         ("evaluation.calibrate_on=dev", "calibrate_on names 'dev', which is none of the sets"),
     ],

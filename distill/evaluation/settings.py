@@ -74,6 +74,10 @@ class EvaluationSettings(Settings):
         None, min_length=1, description="only these are judged: untrained, a student, or STUDENT.MODE (default: all)"
     )
     calibrate_on: str | None = Field(None, description="the set on which scores are calibrated and adaptive is set up")
+    fuse: bool = Field(
+        False,
+        description="each system also fused with the first stage, by a weight chosen on the set of calibrate_on",
+    )
     calibration: Literal["temperature", "platt", "isotonic"] = "platt"
     calibration_instructions: list[str] = Field(
         [], description="instructions under which the calibration is checked again on that set, in place of its own"
@@ -99,6 +103,11 @@ class EvaluationSettings(Settings):
     def _set_is_there(self) -> EvaluationSettings:
         if self.calibrate_on is not None and self.calibrate_on not in [each.name for each in self.sets]:
             raise ValueError(f"calibrate_on names {self.calibrate_on!r}, which is none of the sets")
+        if self.calibrate_on is None and self.fuse:
+            raise ValueError(
+                "fuse needs calibrate_on, the development set on which the first stage's weight is chosen (never on a "
+                "test set)"
+            )
         if self.calibrate_on is None and self.calibration_instructions:
             raise ValueError("calibration_instructions need calibrate_on, the set on which scores are calibrated")
         if self.calibrate_on is None and any("adaptive" in names for names in self.modes.values()):

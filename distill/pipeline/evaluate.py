@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from distill import store
+from distill.errors import ConfigError, InputError
 from distill.pipeline import modes, scoring
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut, first_stage, suite_of
@@ -21,7 +22,13 @@ from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, a
 if TYPE_CHECKING:
     from distill.evaluation.first_stage import FirstStage
     from distill.evaluation.settings import SetSettings
+    from distill.files.qrels import Qrels
+    from distill.files.runs import Rankings
+    from distill.rerank.fusion import Fusion
     from distill.rerank.scorer import Scorer
+
+
+FUSED = "fused"  # SYSTEM.fused is that system's ranking fused with the first stage's
 
 
 def _settings(run: Run) -> Json:
@@ -65,19 +72,26 @@ def _make(run: Run) -> Counts:
     metrics = run.metrics()
     metrics.evaluation, metrics.intervals = {}, {}
     counts: dict[str, Json] = {}
+    fusion: dict[str, Fusion] = {}  # by system, chosen on the development set, which comes first
     with scoring.scorer(run) as scorer:
         for entry in modes.in_order(run):
-            result, counts[entry.name] = _evaluate_set(run, entry, scorer)
+            result, counts[entry.name] = _evaluate_set(run, entry, scorer, fusion)
             metrics.evaluation[entry.name] = result.measures
             metrics.intervals[entry.name] = result.intervals
     run.write_metrics(metrics)
     return {"sets": counts}
 
 
-def _evaluate_set(run: Run, entry: SetSettings, scorer: Scorer) -> tuple[EvaluationResult, Counts]:
-    """Judge one set by every student, write its files, and return the result and the counts."""
+def _evaluate_set(
+    run: Run, entry: SetSettings, scorer: Scorer, fusion: dict[str, Fusion]
+) -> tuple[EvaluationResult, Counts]:
+    """Judge one set by every student, write its files, and return the result and the counts.
+
+    `fusion` is filled by the development set, on which no fused ranking is measured: its weight was chosen there.
+    """
     from distill.evaluation.evaluate import summarise
     from distill.evaluation.measures import student_intervals, student_measures
+    from distill.rerank.fusion import fuse_all, margins_of
 
     started, seed = time.monotonic(), run.config.seed
     suite = suite_of(run, entry)
@@ -93,12 +107,21 @@ def _evaluate_set(run: Run, entry: SetSettings, scorer: Scorer) -> tuple[Evaluat
     ]
     judged, seconds = _judge(run, entry, scorer, candidates, left_out)
     relevant_from = suite.relevant_from or run.config.pairs.relevant_from
+    of_first = {q: dict(ranked) for q, ranked in first.items()}
+    margins = {name: margins_of(judgements) for name, judgements in judged.items()}
+    fused: dict[str, dict[str, dict[str, float]]] = {}
     if entry.name == run.config.evaluation.calibrate_on:
-        modes.calibrate(run, judged, suite.qrels, relevant_from)
+        if run.config.evaluation.fuse:
+            fusion |= _choose(run, margins, of_first, suite.qrels)
+        modes.calibrate(run, judged, suite.qrels, relevant_from, fusion)
         if run.config.evaluation.calibration_instructions:
             modes.recheck(run, scorer, candidates, suite.qrels, relevant_from)
+    else:
+        fused = {name: fuse_all(margins[name], of_first, fusion[name].weight) for name in margins if name in fusion}
     modes.write(run.evaluation, entry.name, modes.describe(run, judged, suite.qrels, relevant_from, seconds))
-    rankings = {"first_stage": {q: dict(ranked) for q, ranked in first.items()}, **_rankings(judged)}
+    rankings = {"first_stage": of_first}
+    for name in margins:
+        rankings |= {name: margins[name]} | ({f"{name}.{FUSED}": fused[name]} if name in fused else {})
     values = {name: suite.values(ranking, run.config.evaluation.measures) for name, ranking in rankings.items()}
     result = summarise(values, seed)
     _write_files(run, entry, result, rankings)
@@ -106,6 +129,8 @@ def _evaluate_set(run: Run, entry: SetSettings, scorer: Scorer) -> tuple[Evaluat
         result.measures[name] |= student_measures(judgements, suite.qrels, relevant_from)
         result.measures[name]["pairs_per_s"] = round(len(judgements) / seconds[name], 2)
         result.intervals[name] |= student_intervals(judgements, suite.qrels, relevant_from, seed)
+    for name in fused:
+        result.measures[f"{name}.{FUSED}"]["fusion_weight"] = fusion[name].weight
     shown = {doc for ranked in first.values() for doc, _ in ranked}
     detail = SetDetail(
         kind=suite.kind,
@@ -120,7 +145,22 @@ def _evaluate_set(run: Run, entry: SetSettings, scorer: Scorer) -> tuple[Evaluat
     )
     store.write_json(run.evaluation / f"{entry.name}.json", as_json(detail))
     counts: dict[str, Json] = {"queries": len(suite.queries), "pairs": len(candidates), "left_out": left_out}
+    if fusion and not fused:
+        counts["fusion"] = {name: as_json(chosen) for name, chosen in fusion.items()}
     return result, {**counts, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _choose(run: Run, margins: Mapping[str, Rankings], first: Rankings, qrels: Qrels) -> dict[str, Fusion]:
+    """The first stage's weight for each system, said on the terminal. Raises ConfigError where none can be chosen."""
+    from distill.rerank.fusion import choose
+
+    try:
+        chosen = {name: choose(rankings, first, qrels) for name, rankings in margins.items()}
+    except InputError as error:
+        raise ConfigError(f"evaluation.fuse, evaluation.calibrate_on: {error}") from None
+    for name, fusion in chosen.items():
+        run.say(f"  {name}, fused: {fusion.text()}")
+    return chosen
 
 
 def _judge(
@@ -157,16 +197,6 @@ def _remove_left_out(run: Run, entry: SetSettings, wanted: Collection[str]) -> N
         if path.is_dir() and name not in wanted:
             shutil.rmtree(path)
             (run.evaluation / f"{path.name}.trec").unlink(missing_ok=True)
-
-
-def _rankings(judged: Mapping[str, list[Judgement]]) -> dict[str, dict[str, dict[str, float]]]:
-    """{system: {query: {passage: log-odds}}}."""
-    rankings: dict[str, dict[str, dict[str, float]]] = {}
-    for name, judgements in judged.items():
-        ranking = rankings.setdefault(name, {})
-        for judgement in judgements:
-            ranking.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.margin
-    return rankings
 
 
 def _too_long(system: str, queries: list[str]) -> str:

@@ -20,6 +20,7 @@ from distill.records import Judgement, Pair
 from sft.settings import StudentSettings
 
 if TYPE_CHECKING:
+    from distill.rerank.fusion import Fusion
     from distill.rerank.scorer import Scorer
 
 Judged = Mapping[str, Sequence[Judgement]]
@@ -68,8 +69,13 @@ def due(run: Run, set_name: str, mode: str) -> bool:
     return mode != "adaptive" or set_name != run.config.evaluation.calibrate_on
 
 
-def calibrate(run: Run, judged: Judged, qrels: Qrels, relevant_from: int) -> dict[str, Any]:
-    """Fit each student's calibration.json on the judgements of the development set; {student: checks}."""
+def calibrate(
+    run: Run, judged: Judged, qrels: Qrels, relevant_from: int, fusion: Mapping[str, Fusion] | None = None
+) -> dict[str, Any]:
+    """Fit each student's calibration.json on the judgements of the development set; {student: checks}.
+
+    `fusion`, by system, is saved with it.
+    """
     from distill.errors import InputError
     from distill.rerank.calibration import FILE, write
     from distill.rerank.fitting import from_judgements
@@ -87,6 +93,7 @@ def calibrate(run: Run, judged: Judged, qrels: Qrels, relevant_from: int) -> dic
         except InputError as error:
             run.say(f"  {student.name}: not calibrated ({error})")
             continue
+        made.fusion.update({mode: fusion[system] for system, mode in of.items() if fusion and system in fusion})
         write(path, made)
         found[student.name] = made.checks
     return found

@@ -33,6 +33,7 @@ LATER: dict[str, Json] = {
     "missing": MISSING,
     "ids": "given",
     "systems": None,
+    "fuse": False,
     "clicks": ClickSettings().model_dump(mode="json"),
 }
 SECRETS = "keys are named by their environment variable and never written"

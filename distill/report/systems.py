@@ -13,11 +13,11 @@ from distill.results import SetCounts
 
 JUDGED_BY_STUDENT = (
     "tokens_per_pair", "unfinished", "no_end", "looped", "unparsable", "verdict_accuracy", "pairs_per_s", "ECE",
-    "Brier",
+    "Brier", "fusion_weight",
 )  # fmt: skip
 JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
 # Of these less or more is a price, not a merit.
-NOT_BETTER = ("tokens_per_pair", "unfinished", "no_end", "looped", "unparsable", "pairs_per_s")
+NOT_BETTER = ("tokens_per_pair", "unfinished", "no_end", "looped", "unparsable", "pairs_per_s", "fusion_weight")
 MAX_PANELS = 4
 
 
@@ -97,7 +97,8 @@ def _drawn(each: EvaluationSet, names: list[str]) -> list[str]:
 
 def _meaning(files: RunFiles, each: EvaluationSet, system: str) -> str:
     if system != "first_stage":
-        return MEANINGS.get(system, "")
+        fused = "fused with the first stage, by the weight in the column “fusion weight”"
+        return fused if system.endswith(".fused") else MEANINGS.get(system, "")
     for one in files.setting("evaluation", "sets") or []:
         if isinstance(one, dict) and one.get("name") == each.name:
             depth = f", the top {one['depth']} of each query" if "depth" in one else ""

@@ -99,7 +99,7 @@ def signed(value: float) -> str:
 def system_label(name: str) -> str:
     """A system's name in tables: "First stage", "Mixed · think"; unknown names stay as they are."""
     head, dot, mode = name.rpartition(".")
-    if dot and mode.split("_")[0] in ("think", "direct", "verdict", "budget", "adaptive"):
+    if dot and mode.split("_")[0] in ("think", "direct", "verdict", "budget", "adaptive", "fused"):
         return f"{system_label(head)} · {mode.replace('_', ' ')}"
     return name[:1].upper() + name[1:].replace("_", " ")
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from distill import store
 from distill.errors import InputError
+from distill.rerank.fusion import Fusion
 from distill.rerank.modes import Window, score_of
 from distill.statistics.reliability import quality
 
@@ -58,7 +59,8 @@ class Calibration:
     """Curves by mode (`adaptive.direct` and `adaptive.think` among them), what they were fitted on, how well they fit.
 
     `points` are (score, precision, recall) by mode, from the strictest threshold on; `window` is where mode adaptive
-    thinks; `checks` are ECE and Brier score by mode and instruction template, before and after.
+    thinks; `checks` are ECE and Brier score by mode and instruction template, before and after. `fusion` is the first
+    stage's weight by mode; it changes no judgement, so it is not in the text by which judgements are known.
     """
 
     curves: dict[str, Curve]
@@ -66,6 +68,7 @@ class Calibration:
     window: Window | None = None
     checks: list[dict[str, Any]] = field(default_factory=list)
     made_from: dict[str, Any] = field(default_factory=dict)
+    fusion: dict[str, Fusion] = field(default_factory=dict, repr=False)
 
     def score(self, mode: str, margin: float) -> float:
         """The probability that the passage is relevant; uncalibrated for a mode without a curve."""
@@ -199,6 +202,7 @@ def read(path: Path) -> Calibration:
             window = Window(low, math.inf if limits["high"] is None else limits["high"], limits["top"])
         curves = {mode: Curve(**{**c, "x": tuple(c["x"]), "y": tuple(c["y"])}) for mode, c in raw["curves"].items()}
         points = {mode: [(s, p, r) for s, p, r in each] for mode, each in raw["points"].items()}
-        return Calibration(curves, points, window, raw["checks"], raw["made_from"])
+        fusion = {mode: Fusion(**fused) for mode, fused in raw.get("fusion", {}).items()}
+        return Calibration(curves, points, window, raw["checks"], raw["made_from"], fusion)
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not a calibration ({error}); distill calibrate writes one") from None

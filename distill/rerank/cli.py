@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distill.rerank.calibration import Calibration, Method
     from distill.rerank.jobs import Student
     from distill.rerank.modes import Mode
+    from distill.rerank.resumable_run import Fuse
 
 MANY = 0.05  # a share of the answers from which a fault is a warning
 FAULTS = {
@@ -50,6 +51,9 @@ FAULTS = {
 @click.option("--precision", type=float, metavar="P", help="use the threshold that gave this precision")
 @click.option("--recall", type=float, metavar="R", help="use the threshold that gave this recall")
 @click.option(
+    "--fuse", is_flag=True, help="rank by margin and first-stage score, weighted as distill calibrate has found"
+)
+@click.option(
     "--calibration", type=MODEL, metavar="FILE", help="default: the student's own calibration.json; 'none' for none"
 )
 def rerank(
@@ -65,6 +69,7 @@ def rerank(
     threshold: float | None,
     precision: float | None,
     recall: float | None,
+    fuse: bool,
     calibration: str | None,
 ) -> int:
     """Rerank a TREC run with a student; killed, the same command goes on from there."""
@@ -88,6 +93,7 @@ def rerank(
     ).resolved()
     curves = read(Path(student.calibration)) if student.calibration else None
     threshold = _threshold(student, curves, threshold, precision, recall)
+    fused = _fuse(student, curves, inputs.run) if fuse else None
     made_from = {
         "model": _identity(inputs.model),
         "files": {name: store.file_hash(getattr(inputs, name)) for name in ("queries", "corpus", "run")},
@@ -109,7 +115,7 @@ def rerank(
     say(f"{inputs.model}: mode {mode}, backend {BACKENDS.load(student.backend).name}")
     with store.lease(folder):
         instructed = lambda: (with_instruction(block, instruction) for block in blocks())  # noqa: E731
-        counts = rerank_run(student, instructed, total, out, folder, made_from, threshold, say)
+        counts = rerank_run(student, instructed, total, out, folder, made_from, threshold, say, fused)
     shown = {key: value for key, value in counts.items() if value or key in ("pairs", "written")}
     say("  ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in shown.items()))
     if counts["pairs"] and not counts["written"]:
@@ -183,6 +189,7 @@ def calibrate(
             method,
             relevant_from=relevant_from,
             templates={text: with_instruction(pairs, text) for text in instruction},
+            first=inputs.scores(judged),
             budget=engine.budget,
             say=say,
         )
@@ -191,6 +198,24 @@ def calibrate(
         kept.unlink(missing_ok=True)
     print(out)
     return 0
+
+
+def _fuse(student: Student, calibration: Calibration | None, run: Path) -> Fuse:
+    """How margins and the run's scores become one score. Raises InputError where no weight was chosen for the mode."""
+    from distill.errors import InputError
+    from distill.rerank.files import scores_on_disk
+    from distill.rerank.fusion import fuse
+
+    curve = f"budget:{student.budget}" if student.mode == "budget" else student.mode
+    chosen = calibration.fusion.get(curve) if calibration else None
+    if chosen is None:
+        raise InputError(
+            f"--fuse: no weight of the first stage was chosen for {student.model} in mode {curve}; "
+            f"`distill calibrate` chooses it on the judged pairs of a development set"
+        )
+    say(f"fused: {chosen.text()}")
+    scores_of, weight = scores_on_disk(run), chosen.weight
+    return lambda query, margins: fuse(margins, scores_of(query), weight)
 
 
 def _threshold(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -89,7 +89,25 @@ class IdsOnDisk(Container[str]):
 
 
 def read_lists(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """(query, its passages, best first) of a TREC run, by query. Raises DataError as `distill.files.runs.read_run`.
+    """(query, its passages, best first) of a TREC run, by query. Raises DataError as `distill.files.runs.read_run`."""
+    return ((query, [doc for doc, _ in ranked(scores)]) for query, scores in read_scores(path))
+
+
+def scores_on_disk(path: Path) -> Callable[[str], dict[str, float]]:
+    """A function from a query to its passages' scores in a TREC run, {} for one that is not in it."""
+    lists = TextsOnDisk()
+    for query, scores in read_scores(path):
+        lists.put(query, json.dumps(scores))
+
+    def scores_of(query: str) -> dict[str, float]:
+        found: dict[str, float] = json.loads(lists.get(query) or "{}")
+        return found
+
+    return scores_of
+
+
+def read_scores(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    """(query, {passage: score}) of a TREC run, by query. Raises DataError as `distill.files.runs.read_run`.
 
     The file is read once and sorted on disk, so that memory holds one list.
     """
@@ -100,14 +118,14 @@ def read_lists(path: Path) -> Iterator[tuple[str, list[str]]]:
     contradictions = Contradictions(path)
     by_query = groupby(parts.execute("SELECT query, part FROM parts ORDER BY query, rowid"), itemgetter(0))
     for raw, parts_of_query in by_query:
-        query, scores, ranks = _text(raw), {}, []
+        query, scores, ranks = _text(raw), {}, []  # type: str, dict[str, float], list[str]
         for number, doc, rank, score in (row for _, part in parts_of_query for row in json.loads(part)):
             if doc in scores:
                 raise twice(path, number, query, doc)
             scores[doc] = score
             ranks.append(rank)
         contradictions.look(query, ranks, scores)
-        yield query, [doc for doc, _ in ranked(scores)]
+        yield query, scores
     contradictions.say()
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from distill.files.runs import Rankings
 from distill.records import Judgement, Pair
 from distill.rerank import adaptive
 from distill.rerank.calibration import Calibration, Method, calibrate, check, points_of
+from distill.rerank.fusion import choose, margins_of
 from distill.rerank.judging import Judge
 from distill.rerank.modes import Mode, Window, think_about
 
@@ -25,10 +27,13 @@ def fitted(
     method: Method = "platt",
     relevant_from: int = 1,
     templates: Mapping[str, Sequence[Pair]] | None = None,
+    first: Rankings | None = None,
     budget: int = 256,
     say: Callable[[str], None] = lambda text: None,
 ) -> Calibration:
     """Judge `pairs` in each mode, fit, and check each of `templates` (the same pairs under another instruction).
+
+    Where `first` gives the first stage's scores, its weight is chosen for each mode as well.
 
     Unjudged passages of the lists count as not relevant, as the measures have it. Mode adaptive needs the answers of
     think and direct, and chooses its window by them. Raises InputError where all labels are the same.
@@ -38,6 +43,9 @@ def fitted(
     names = [f"budget:{budget}" if mode == "budget" else mode for mode in needed]  # a curve belongs to its bound
     judged = {name: judge(pairs, name) for name in names}
     made = from_judgements(judged, qrels, method, relevant_from, "adaptive" in modes)
+    for name, judgements in judged.items() if first else ():
+        made.fusion[name] = choose(margins_of(judgements), first or {}, qrels)
+        say(f"{name}, fused: {made.fusion[name].text()}")
     for text, asked in (templates or {}).items():
         for name in names:
             made.checks.append(check(made, name, text, *sides(judge(asked, name), qrels, relevant_from)))

@@ -199,6 +199,12 @@ class InputOptions:
 
         return kept.pairs, blocks
 
+    def scores(self, queries: Container[str]) -> dict[str, dict[str, float]]:
+        """The run's scores of these queries, {query: {passage: score}}. Raises DataError as `blocks`."""
+        from distill.rerank import files
+
+        return {query: scores for query, scores in files.read_scores(self.run) if query in queries}
+
     def judged_pairs(self, qrels: Mapping[str, Mapping[str, float]], path: Path) -> list[Pair]:
         """The pairs of queries that the judgements in the file `path` name. Raises InputError where there are none."""
         from distill.errors import InputError

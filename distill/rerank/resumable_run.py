@@ -30,6 +30,8 @@ from distill.results import Json
 
 Blocks = Callable[[], Iterator[list[Pair]]]
 """The pairs, anew at each call: sorted by query, each query's in one block."""
+Fuse = Callable[[str, Mapping[str, float]], dict[str, float]]
+"""(query, {passage: margin}) -> {passage: score to rank by}."""
 
 
 def rerank_run(
@@ -41,9 +43,11 @@ def rerank_run(
     made_from: Mapping[str, Json],
     threshold: float | None = None,
     say: Callable[[str], None] = lambda text: None,
+    fuse: Fuse | None = None,
 ) -> dict[str, int | float]:
-    """Judge `total` pairs and write `out` (a TREC run, by margin) and `judgements` (a Parquet folder); returns counts.
+    """Judge `total` pairs; write `out` (a TREC run, by margin or as `fuse` has it) and `judgements` (a Parquet folder).
 
+    Returns counts.
     A query that the student cannot read is not judged: it is said, and listed in the manifest (`failed`).
     With a threshold, passages that score below it are left out of the run, never of the judgements. `made_from` says
     what decides the judgements; a journal or result that was made from something else is refused (RunFolderError).
@@ -77,11 +81,13 @@ def rerank_run(
     def lists() -> Iterator[tuple[str, dict[str, float]]]:
         counts.clear()
         for query, rows in groupby(store.read_rows(judgements, Judgement), attrgetter("query_id")):
-            scores = {}
-            for row in rows:
+            judged = list(rows)
+            for row in judged:
                 tally(counts, row)
-                if threshold is None or row.score >= threshold:
-                    scores[row.doc_id] = row.margin
+            scores = {row.doc_id: row.margin for row in judged}
+            if fuse is not None:
+                scores = fuse(query, scores)
+            scores = {row.doc_id: scores[row.doc_id] for row in judged if threshold is None or row.score >= threshold}
             counts["written"] += len(scores)
             yield query, scores
 

@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect
 from distill import __version__
 from distill.errors import InputError
 from distill.records import Judgement, make_pair
+from distill.rerank.fusion import Fusion
 from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, Engine, EngineFailed, EngineThread
 from distill.rerank.serve.meters import Meters
 from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankBody, explained, ranked
@@ -38,12 +39,14 @@ Body = TypeVar("Body", bound=Asked)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What is served: the engine, its name and mode, and how a pair is judged where its reasoning is wanted."""
+    """What is served: the engine, its name and mode, how a pair is judged where its reasoning is wanted, and how its
+    margins are fused with first-stage scores, where that was chosen."""
 
     engine: Engine
     name: str
     mode: str
     explain_plan: Any = None
+    fusion: Fusion | None = None
 
 
 class Refused(Exception):
@@ -110,7 +113,7 @@ def make_app(
         if len(asked.documents) > settings.max_documents:
             raise Refused(413, f"{len(asked.documents)} documents; at most {settings.max_documents} are taken here")
         found = await judged(request, asked, asked.passages(), None, began)
-        return ranked(asked, found, served.name, version)
+        return ranked(asked, found, served.name, version, served.fusion)
 
     async def explain(request: Request, began: float) -> dict[str, Any]:
         asked = await _read(request, ExplainRequest, settings)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from distill.records import Judgement
+from distill.rerank.fusion import Fusion, fuse
 from distill.texts import clean_text, passage_text
 
 # Parts of the two protocols that change nothing here: cost and cutting are decided by the server's own settings.
@@ -42,6 +43,9 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     text: Text
+    first_stage_score: float | None = Field(
+        None, allow_inf_nan=False, description="the score that found it: where the student has a weight, they are fused"
+    )
     title: Annotated[str, BeforeValidator(_clean_title)] = ""
 
     @property
@@ -76,6 +80,13 @@ class RerankBody(Asked):
     return_documents: bool | None = Field(None, description="default: true for /v1 as in Jina's, false for /v2")
     return_reasoning: bool = False
 
+    def first_stage_scores(self) -> dict[str, float]:
+        """{number of the document: its first-stage score} of those that have one."""
+        scores = {
+            str(at): each.first_stage_score for at, each in enumerate(self.documents) if isinstance(each, Document)
+        }
+        return {at: score for at, score in scores.items() if score is not None}
+
     def passages(self) -> list[str]:
         """The documents' texts."""
         return [each if isinstance(each, str) else each.passage for each in self.documents]
@@ -91,16 +102,27 @@ class ExplainRequest(Asked):
         return [self.document if isinstance(self.document, str) else self.document.passage]
 
 
-def ranked(asked: RerankBody, judgements: Sequence[Judgement], model: str, version: int) -> dict[str, Any]:
+def ranked(
+    asked: RerankBody, judgements: Sequence[Judgement], model: str, version: int, fusion: Fusion | None = None
+) -> dict[str, Any]:
     """The answer: the best first, `relevance_score` in [0, 1]; ties of a saturated score are broken by the margin.
 
+    With `fusion` and first-stage scores the order is by `fused_score`, which each result then has.
     `usage` counts the tokens that the student wrote. Keys of both protocols are given.
     """
     shown = version == 1 if asked.return_documents is None else asked.return_documents
-    order = sorted(range(len(judgements)), key=lambda at: -judgements[at].margin)[: asked.top_n]
+    margins, first = {judgement.doc_id: judgement.margin for judgement in judgements}, asked.first_stage_scores()
+    fused = fuse(margins, first, fusion.weight) if fusion and first else None
+    scores = fused or margins
+    order = sorted(range(len(judgements)), key=lambda at: -scores[judgements[at].doc_id])[: asked.top_n]
+    warnings = asked.warnings()
+    if first and not fusion:
+        warnings.append("first_stage_score has no effect: no weight was chosen for this student (distill calibrate)")
     results = []
     for at in order:
         row: dict[str, Any] = {"index": at, "relevance_score": judgements[at].score}
+        if fused:
+            row["fused_score"] = fused[judgements[at].doc_id]
         if shown:
             row["document"] = {"text": asked.passages()[at]}
         if asked.return_reasoning:
@@ -115,7 +137,7 @@ def ranked(asked: RerankBody, judgements: Sequence[Judgement], model: str, versi
         "object": "list",
         "results": results,
         "usage": {"total_tokens": tokens},
-        "meta": meta | ({"warnings": asked.warnings()} if asked.warnings() else {}),
+        "meta": meta | ({"warnings": warnings} if warnings else {}),
     }
 
 
