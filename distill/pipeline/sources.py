@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
 from distill.files.splits import similar_split
+from distill.gguf_base import converted, is_gguf
 from distill.inputs import input_path
 from distill.pipeline.run import Run
 from distill.records import Pair
@@ -50,9 +51,14 @@ def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "trai
 
 
 def base_of(run: Run) -> str:
-    """The students' base: a folder next to the configuration where there is one of that name, else a hub name."""
+    """The students' base: a folder next to the configuration where there is one of that name, else a hub name.
+
+    A GGUF file is converted to a folder next to it when it is first needed. Raises InputError as `converted` does.
+    """
     base = str(run.config.sft.base)
     local = run.base / base
+    if is_gguf(base):
+        return str(converted(local, run.say))
     return str(local) if base != "scratch" and local.is_dir() else base
 
 

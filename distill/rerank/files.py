@@ -118,7 +118,9 @@ def read_scores(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
     contradictions = Contradictions(path)
     by_query = groupby(parts.execute("SELECT query, part FROM parts ORDER BY query, rowid"), itemgetter(0))
     for raw, parts_of_query in by_query:
-        query, scores, ranks = _text(raw), {}, []  # type: str, dict[str, float], list[str]
+        query = _text(raw)
+        scores: dict[str, float] = {}
+        ranks: list[str] = []
         for number, doc, rank, score in (row for _, part in parts_of_query for row in json.loads(part)):
             if doc in scores:
                 raise twice(path, number, query, doc)

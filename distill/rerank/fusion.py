@@ -72,7 +72,8 @@ def choose(margins: Rankings, first: Rankings, qrels: Qrels) -> Fusion:
         for weight in (step / STEPS for step in range(STEPS + 1))
     }
     best = max(quality, key=lambda weight: (round(quality[weight], 9), -abs(weight - 0.5)))
-    return Fusion(best, *(round(quality[weight], 4) for weight in (best, 0.0, 1.0)), queries=len(queries))
+    fused, alone, of_first = (round(quality[weight], 4) for weight in (best, 0.0, 1.0))
+    return Fusion(best, fused, alone, of_first, len(queries))
 
 
 def margins_of(judgements: Iterable[Judgement]) -> dict[str, dict[str, float]]:
