@@ -1,7 +1,8 @@
 """The transformers backend: CPU, MPS or GPU, batched with a KV cache, rows refilled as others end.
 
-Readings are batched by like length, without a cache. Rows that write are prefilled together as soon as a quarter of the
-batch is free, and then decoded with those that run. All are padded on the right, where a causal model needs no mask.
+Readings are batched by like length. Rows that write are prefilled together as soon as a quarter of the batch is free,
+and then decoded with those that run. All are padded on the right, where a causal model needs no mask. On a CPU the
+tokens with which all rows of a batch begin (the instruction, and the query where it is the same) are read once.
 A row is done one step after its `</think>`, where the log-probabilities of the verdicts are read. A row that does not
 close its reasoning is closed by force on the cache that it has, so that no second pass is needed.
 """
@@ -20,6 +21,7 @@ from distill.rerank.student_format import StudentFormat
 
 # So many tokens are read together at most, padding included: on a CPU what a layer makes of more leaves its caches.
 PREFILL_TOKENS = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
+SHARED = 0.1  # of a batch's tokens; less is not worth a pass of its own
 CLOSING = 16  # tokens at most that are fed one by one to close a reasoning by force; more are read as a prompt again
 BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
 
@@ -109,19 +111,12 @@ class TransformersBackend(Backend):
 
     def _prefill(self, room: int) -> list[tuple[Task, Result]]:
         """Readings, or rows that write: never both, since only the latter need a cache."""
-        import torch
-        from transformers import DynamicCache
-
         tasks = self._taken(room)
-        longest = max(len(task.ids) for task in tasks)
-        ids = torch.tensor([task.ids + [0] * (longest - len(task.ids)) for task in tasks], device=self.device)
-        last = torch.tensor([len(task.ids) - 1 for task in tasks], device=self.device)
         if not tasks[0].max_new:
-            logits = self._logits(last, True, input_ids=ids, use_cache=False)
+            logits, _ = self._read(tasks, True)
             read = self._verdicts(logits, list(range(len(tasks))))
             return [(task, Result([], "read", values)) for task, values in zip(tasks, read, strict=True)]
-        cache = DynamicCache()
-        logits = self._logits(last, False, input_ids=ids, use_cache=True, **{self._cache_name: cache})
+        logits, cache = self._read(tasks, False)
         rows = [_Row(task, draws=self._generator(task)) for task in tasks]
         ended = []
         for at, (row, token) in enumerate(zip(rows, self._choose(logits, rows), strict=True)):
@@ -155,6 +150,33 @@ class TransformersBackend(Backend):
         taken = set(tasks)
         self._waiting = deque(task for task in self._waiting if task not in taken)
         return tasks
+
+    def _read(self, tasks: list[Task], verdicts: bool) -> tuple[Any, Any]:
+        """(the logits after each task's ids, the cache of what was read); to read `verdicts` it may stay empty."""
+        import torch
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        shared = self._shared([task.ids for task in tasks])
+        if shared:
+            ids = torch.tensor([tasks[0].ids[:shared]], device=self.device)
+            self.model.base_model(input_ids=ids, use_cache=True, **{self._cache_name: cache})
+            cache.batch_repeat_interleave(len(tasks))
+        cached = {self._cache_name: cache, "use_cache": True} if shared or not verdicts else {"use_cache": False}
+        rows = [task.ids[shared:] for task in tasks]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=self.device)
+        last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
+        return self._logits(last, verdicts, input_ids=ids, **cached), cache
+
+    def _shared(self, rows: list[list[int]]) -> int:
+        """How many tokens at the beginning of all rows are read once; 0 where that saves too little."""
+        if self.device.type != "cpu" or len(rows) < 2:
+            return 0
+        first, last = min(rows), max(rows)  # what these two begin with, all do
+        most = min(map(len, rows)) - 1  # each has a token of its own left, after which its logits are
+        same = next((at for at in range(most) if first[at] != last[at]), most)
+        return same if same * (len(rows) - 1) >= SHARED * sum(map(len, rows)) else 0
 
     def _logits(self, last: Any, exact: bool, **inputs: Any) -> Any:
         """The model's logits (rows, vocabulary) at the position `last` of each row; `exact` for reading verdicts."""
