@@ -91,7 +91,11 @@ def test_a_stage_is_added_as_the_page_says(finished: Path, tmp_path: Path) -> No
     edit(tmp_path / "distill" / "pipeline" / "stages.py", "sft, trace", "sft, trace, words")
     edit(tmp_path / "distill" / "pipeline" / "stages.py", "evaluate.STAGE)", "evaluate.STAGE, words.STAGE)")
     edit(tmp_path / "distill" / "stages.py", "STAGES = (", "STAGES = (StageName('words', 'words', 'Words', 'Count.'),")
-    edit(tmp_path / "distill" / "cli.py", 'plain_stages("dataset", "sft")', 'plain_stages("dataset", "sft", "words")')
+    edit(
+        tmp_path / "distill" / "cli" / "__init__.py",
+        'plain_stages("dataset", "sft")',
+        'plain_stages("dataset", "sft", "words")',
+    )
     shutil.copytree(finished, tmp_path / "own")
     command = [sys.executable, "-m", "distill.cli", "words", "own/run.yaml", "--out", "own/run"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{project}"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,20 @@ def table_files(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"{folder}: holds no table; wanted are files that end in {', '.join(ENDINGS)}")
     return found
+
+
+def first_rows(path: Path, endings: Sequence[str] = ENDINGS) -> Iterator[Row]:
+    """The first row of a table, or of each in a folder of tables; nothing of any other file or folder.
+
+    Raises DataError for a table that cannot be read.
+    """
+    try:
+        files = table_files(path) if path.is_dir() else [path]
+    except DataError:
+        return
+    if all(ending(file) in endings for file in files):
+        for file in files:
+            yield from (row for _, row in islice(rows(file), 1))
 
 
 def is_junk(path: Path) -> bool:

@@ -72,6 +72,18 @@ class Source(ABC):
         """
         return cls(folder)
 
+    @classmethod
+    def recognise(cls, path: Path) -> dict[str, str] | None:
+        """`pairs.files` by which this source reads `path`, {} where it needs none; None of what is not this source's.
+
+        By names and the first row, for `distill init` (`distill.pairs.detect`).
+        """
+        return None
+
+    def splits(self) -> list[str]:
+        """The splits that the data come in, for `distill init`; [] where they are one piece."""
+        return []
+
     def check_split(self, split: str) -> None:
         """Raise ConfigError for a split that the configuration names where the files have none; here any is taken."""
         return

@@ -20,6 +20,16 @@ class Beir(Source):
     divided = True
     holds = ("queries.jsonl", "corpus.jsonl")
 
+    @classmethod
+    def recognise(cls, path: Path) -> dict[str, str] | None:
+        """A folder with corpus.jsonl, gzipped or not, and qrels/."""
+        has_corpus = any((path / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
+        return {} if has_corpus and (path / "qrels").is_dir() else None
+
+    def splits(self) -> list[str]:
+        """The names of the qrels files."""
+        return list(self._qrels())
+
     def files(self) -> list[Path]:
         """Corpus, queries and every qrels file."""
         texts = [path for name in ("corpus", "queries") for path in sorted(self.path.glob(f"{name}.jsonl*"))]

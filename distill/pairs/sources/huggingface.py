@@ -34,6 +34,14 @@ class HuggingFace(Table):
     """
 
     @classmethod
+    def recognise(cls, path: Path) -> dict[str, str] | None:
+        """A folder that `save_to_disk` wrote, or that has a card with `configs`, or a folder `data`."""
+        saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+        card = path / "README.md"
+        named = card.is_file() and "\nconfigs:" in card.read_text("utf-8", "replace")
+        return {} if saved or named or (path / "data").is_dir() else None
+
+    @classmethod
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
         name = str(folder) if folder.exists() else settings.path
         split = settings.split if isinstance(settings.split, str) else settings.qrels

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import ConfigError, DataError
 from distill.files.numbers import NO_JUDGEMENTS, Numbers
-from distill.files.rows import Row, rows, table_files
+from distill.files.roles import are_tables, roles_of
+from distill.files.rows import Row, first_rows, rows, table_files
 from distill.files.splits import as_one, check_names, is_misspelt, is_split, may_hold_splits, no_such_split, split_files
 from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, nearest, plain_name, text_of
@@ -108,6 +109,28 @@ class Table(Source):
         tables = {name: _Files(place) for name, place in named.items()}
         paths = [path for table in tables.values() for path in table.paths]
         return cls(str(next(iter(named.values()))), tables, settings, paths)
+
+    @classmethod
+    def recognise(cls, path: Path) -> dict[str, str] | None:
+        """A table, a folder of tables, or one with three tables that are called corpus, queries and qrels."""
+        roles = roles_of(path)
+        if {"corpus", "queries", "qrels"} <= set(roles) and are_tables(roles):
+            return {role: roles[role][0].name for role in ("corpus", "queries", "qrels")}
+        return {} if next(first_rows(path), None) is not None else None
+
+    def splits(self) -> list[str]:
+        """The files', the dataset's, or those of a column."""
+        table = self._labelled_table()
+        if table is None or table.splits():
+            return list(table.splits()) if table else []
+        values = (self._value(row, "split") for _, row in table.rows())
+        return list(dict.fromkeys(str(value).strip() for value in values if not is_missing(value)))
+
+    def column_names(self) -> dict[str, str]:
+        """{what: the column that is read as it}, by the first row of a table of pairs; {} of three tables."""
+        first = next(self._tables["pairs"].rows(), None) if self._one else None
+        names = {what: self._column(first[1], what) for what in USUAL} if first else {}
+        return {what: name for what, name in names.items() if name is not None}
 
     @property
     def divided(self) -> bool:  # type: ignore[override]

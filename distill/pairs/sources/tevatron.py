@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import DataError
-from distill.files.rows import Row, json_rows, table_files
+from distill.files.rows import Row, first_rows, json_rows, table_files
 from distill.files.splits import as_one, check_names, no_such_split, split_files
 from distill.files.values import id_of, keys, text_of
 from distill.pairs.sources.base import Label, Passage, Query, Source
@@ -40,6 +40,16 @@ class Tevatron(Source):
     @classmethod
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
         return cls(folder, settings.ids)
+
+    @classmethod
+    def recognise(cls, path: Path) -> dict[str, str] | None:
+        """JSON lines whose first row has the layout's keys."""
+        first = next(first_rows(path, (".jsonl", ".ndjson", ".json")), None)
+        return {} if first is not None and all(key in first for key in _NEEDED) else None
+
+    def splits(self) -> list[str]:
+        """Those that the files' names have."""
+        return list(split_files(self.files()))
 
     @property
     def divided(self) -> bool:  # type: ignore[override]

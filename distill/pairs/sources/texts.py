@@ -39,6 +39,12 @@ class Texts(Source):
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
         return cls(folder, settings.passage_words)
 
+    @classmethod
+    def recognise(cls, path: Path) -> dict[str, str] | None:
+        """A folder with text files."""
+        texts = (p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and not is_junk(p.relative_to(path)))
+        return {} if path.is_dir() and next(texts, None) else None
+
     def files(self) -> list[Path]:
         """The text files, by path, without those that systems leave in folders."""
         paths = sorted(p for p in self.path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from distill.errors import ConfigError, DataError
 from distill.files.documents import passages_of
 from distill.files.qrels import qrels_rows
-from distill.files.splits import check_names, similar_split
+from distill.files.roles import are_tables, roles_of
+from distill.files.splits import check_names, similar_split, split_files
 from distill.files.topics import queries_of
 from distill.inputs import input_path
 from distill.pairs.sources.base import Label, Passage, Query, Source
@@ -34,6 +35,21 @@ class Trec(Source):
     @classmethod
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
         return cls(folder if settings.path and folder.is_dir() else base, settings.files)
+
+    @classmethod
+    def recognise(cls, path: Path) -> dict[str, str] | None:
+        """A folder with files called corpus, queries (or topics) and qrels that are not tables with named columns."""
+        roles = roles_of(path)
+        if not {"corpus", "queries", "qrels"} <= set(roles) or are_tables(roles):
+            return None
+        splits = split_files(roles["qrels"])
+        qrels = {f"qrels.{split}": paths[0] for split, paths in splits.items()} or {"qrels": roles["qrels"][0]}
+        files = {"corpus": roles["corpus"][0], "queries": roles["queries"][0], **qrels}
+        return {role: file.relative_to(path).as_posix() for role, file in files.items()}
+
+    def splits(self) -> list[str]:
+        """Those that the qrels are named by."""
+        return [key.removeprefix("qrels.") for key in self._files if key.startswith("qrels.")]
 
     @property
     def divided(self) -> bool:  # type: ignore[override]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from distill import __version__
+from distill.cli.init import init
 from distill.commands import FILE, OUTPUT, PLACE, Command, Decorator, Group, collected, writes_to
 from distill.errors import ConfigError, DistillError
 from distill.evaluation.cli import (
@@ -230,7 +231,7 @@ def evaluate(options: StageOptions, files: FileOptions, unjudged: UnjudgedOption
 
 
 plain_stages("report")
-for _command in (export, validate, rerank, calibrate, sweep, serve):
+for _command in (init, export, validate, rerank, calibrate, sweep, serve):
     commands.add_command(_command)
 
 
@@ -307,7 +308,3 @@ def _tell(error: DistillError) -> int:
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,226 @@
+"""`distill init`: a configuration from a user's own data, or a copy of a recipe. Added to the group by distill.cli."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from distill.commands import FILE, Command, writes_to
+from distill.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from distill.cli.template import Answers, Teacher
+    from distill.pairs.detect import DataFound
+
+RECIPES = Path(__file__).parents[1] / "recipes"  # the project's configs/, in the wheel as well
+SHOWN = 70  # characters of a text
+T = TypeVar("T")
+
+
+@click.command("init", cls=Command, epilog="Example: distill init clicks.csv --teacher deepseek --out mine.yaml")
+@click.argument("data", type=FILE, required=False, metavar="[DATA]", help="a table, or a folder of data")
+@click.option("--recipe", metavar="NAME", help="copy a recipe of the project instead: a name, or `list`")
+@click.option("--out", type=FILE, metavar="FILE", help="the configuration (default: NAME.yaml here)")
+@click.option("--columns", metavar="WHAT=NAME,...", help="such as query=term,passage=snippet,label=rating")
+@click.option("--teacher", metavar="NAME", help="deepseek, ollama, or the URL of any OpenAI-compatible endpoint")
+@click.option("--teacher-model", metavar="NAME", help="the model that the endpoint serves")
+@click.option("--base", metavar="MODEL", help="what students are trained from: a folder or hub name")
+@click.option("--budget", type=float, metavar="USD", help="where asking stops; 0 for none")
+@click.option("--yes", is_flag=True, help="ask nothing: take the defaults for what is not given")
+@click.option("--force", is_flag=True, help="overwrite the file")
+def init(
+    data: Path | None,
+    recipe: str | None,
+    out: Path | None,
+    columns: str | None,
+    teacher: str | None,
+    teacher_model: str | None,
+    base: str | None,
+    budget: float | None,
+    yes: bool,
+    force: bool,
+) -> int:
+    """Write a configuration for your own data: finds format and columns, shows three rows, asks five questions."""
+    if (recipe is None) == (data is None):
+        raise ConfigError("init needs DATA, a file or folder of your own, or --recipe NAME")
+    if recipe is not None:
+        return _copy(recipe, out, force)
+    assert data is not None
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", (out or data.resolve()).name.split(".")[0]).strip("-_") or "mine"
+    out = _free(out or Path(f"{name}.yaml"), force)
+    given = {"teacher": teacher, "teacher-model": teacher_model, "base": base, "budget": budget}
+    return _from_data(data, name, out, columns, given, Questions(yes))
+
+
+class Questions:
+    """What is asked on the terminal; with --yes the defaults, and without a terminal only what the flags say."""
+
+    def __init__(self, yes: bool) -> None:
+        self._yes = yes
+        self.asks = not yes and sys.stdin.isatty()
+
+    def refuse_unasked(self, flags: list[str]) -> None:
+        """Raise ConfigError where there is no terminal to ask for these in."""
+        if flags and not self._yes and not self.asks:
+            raise ConfigError(
+                f"no terminal to ask in: give {', '.join(f'--{flag}' for flag in flags)}, or --yes for the defaults"
+            )
+
+    def answer(self, given: T | None, question: str, default: T) -> T:
+        """The flag's value, else what is answered, else the default."""
+        if given is not None:
+            return given
+        answer: T = click.prompt(question, default=default) if self.asks else default
+        return answer
+
+
+def _from_data(
+    data: Path, name: str, out: Path, columns: str | None, given: dict[str, str | float | None], questions: Questions
+) -> int:
+    import yaml
+
+    from distill import config
+    from distill.cli.template import configuration
+    from distill.pipeline.config import RunConfig
+    from sft.estimate.shapes import device_of
+
+    found, named = _look(data, _columns(columns), questions)
+    for line in _description(data, found):
+        print(line)
+    gpu = device_of(None).name != "cpu"
+    answers = replace(_answers(given, gpu, questions), columns=named)
+    text = configuration(name, data, out, found, answers, gpu)
+    config.validate(RunConfig, yaml.safe_load(text), out)
+    writes_to(out.parent).mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    print(f"\n{out} is written. Read it, then:")
+    if answers.teacher.api_key_env:
+        print(f"  export {answers.teacher.api_key_env}=...")
+    print(f"  distill doctor {out}              what is missing on this machine\n"
+          f"  distill run {out} --dry-run       what it would cost\n"
+          f"  distill run {out}")  # fmt: skip
+    return 0
+
+
+def _look(data: Path, columns: dict[str, str], questions: Questions) -> tuple[DataFound, dict[str, str]]:
+    """What lies there, and the columns that had to be named. Raises DataError where none are, with the flag."""
+    from distill.pairs.detect import look
+
+    try:
+        return look(data, columns), columns
+    except DataError as error:
+        if "columns." not in str(error):
+            raise
+        if not questions.asks:
+            raise DataError(f"{error}; --columns query=NAME,passage=NAME") from None
+        print(f"{error}")
+        named = _columns(click.prompt("Which columns? (query=NAME,passage=NAME,label=NAME or clicks=NAME)"))
+        return look(data, {**columns, **named}), {**columns, **named}
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    """`query=term,passage=snippet` as a dictionary. Raises ConfigError for anything else."""
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    if not all(equals and what.strip() and name.strip() for what, equals, name in pairs):
+        raise ConfigError(f"--columns {text}: is WHAT=NAME,WHAT=NAME, such as query=term,passage=snippet")
+    return {what.strip(): name.strip() for what, _, name in pairs}
+
+
+def _answers(given: dict[str, str | float | None], gpu: bool, questions: Questions) -> Answers:
+    """The flags' values and what is asked for the rest."""
+    from distill.cli.template import TEACHERS, Answers
+
+    needed = [flag for flag in ("teacher", "base") if given[flag] is None]
+    if given["teacher"] not in TEACHERS and given["teacher-model"] is None:
+        needed.append("teacher-model")
+    questions.refuse_unasked(needed)
+    word = str(questions.answer(given["teacher"], "Teacher (deepseek, ollama, or a URL)", "deepseek"))
+    teacher = TEACHERS.get(word) or _endpoint(word)
+    model = given["teacher-model"]
+    if model is None and not teacher.model and not questions.asks:
+        raise ConfigError("--teacher-model NAME is needed with a URL: the model that the endpoint serves")
+    teacher = replace(teacher, model=str(questions.answer(model, "Its model", teacher.model or None)))
+    if TEACHERS.get(word) not in (None, teacher) and teacher.api_key_env:
+        teacher = replace(teacher, price=None)  # known of the preset's model alone
+    default = "Qwen/Qwen2.5-1.5B" if gpu else "Qwen/Qwen2.5-0.5B"
+    base = str(questions.answer(given["base"], "Base of the students (a folder or hub name)", default))
+    budget = 0.0
+    if teacher.price is not None and any(teacher.price):
+        budget = float(questions.answer(given["budget"], "Budget in USD (0: none)", 20.0))
+    elif given["budget"]:
+        raise ConfigError("--budget needs the teacher's price, which is known of deepseek's default model alone; "
+                          "add price and budget_usd to the file")  # fmt: skip
+    return Answers({}, teacher, base, budget or None)
+
+
+def _endpoint(url: str) -> Teacher:
+    from distill.cli.template import Teacher
+    from distill.config import is_local
+
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"--teacher {url}: is none of deepseek, ollama, and no URL such as http://127.0.0.1:8000/v1")
+    return Teacher(url, "", None, (0, 0, 0)) if is_local(url) else Teacher(url, "", "TEACHER_API_KEY")
+
+
+def _description(data: Path, found: DataFound) -> list[str]:
+    """What was found, and three rows as they are read."""
+    if found.source == "texts":
+        lines = [f"{data}: a folder of texts; the teacher would write the queries"]
+    else:
+        split = f" in split {found.train}" if found.train else ""
+        relevant = found.labels - found.negatives
+        graded = f"{relevant:,} relevant, {found.negatives:,} not" if found.labels else "no label"
+        unlabelled = found.pairs - found.labels
+        more = f", {unlabelled:,} without a label" if found.labels and unlabelled else ""
+        queries = f"{found.queries:,} {'query' if found.queries == 1 else 'queries'}"
+        pairs = f"{found.pairs:,} {'pair' if found.pairs == 1 else 'pairs'}"
+        lines = [f"{data}: read as {found.source}; {pairs} of {queries}{split}: {graded}{more}"]
+    if found.columns:
+        lines.append("columns: " + ", ".join(f"{what} = {name}" for what, name in found.columns.items()))
+    if "clicks" in found.columns and "label" not in found.columns:
+        lines.append("labels are made of the clicks, by their lift (docs/pairs.md)")
+    lines += [f"note: {count:,} {what}" for what, count in found.notes.items()]
+    for row in found.rows:
+        grade = "no label" if row.grade is None else f"grade {row.grade:g}"
+        lines += [f"  {grade:<9}  query    {_cut(row.query)}"] if row.query else []
+        lines.append(f"  {'':<9}  passage  {_cut(row.passage)}")
+    return lines
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
+
+
+def _free(out: Path, force: bool) -> Path:
+    """The file's path. Raises ConfigError where it exists and may not be overwritten."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file, such as {out / 'mine.yaml'}")
+    if out.exists() and not force:
+        raise ConfigError(f"{out}: exists; name another with --out, or overwrite it with --force")
+    return out
+
+
+def _copy(name: str, out: Path | None, force: bool) -> int:
+    """Copy a recipe. Raises ConfigError for an unknown one, naming those there are."""
+    there = {path.relative_to(RECIPES).with_suffix("").as_posix(): path for path in sorted(RECIPES.rglob("*.yaml"))}
+    if name == "list":
+        for recipe, path in there.items():
+            print(f"{recipe:<16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+        return 0
+    wanted = name.removeprefix("configs/").removesuffix(".yaml")
+    if wanted not in there:
+        from distill.files.values import nearest
+
+        raise ConfigError(f"--recipe {name}: no such recipe{nearest(wanted, there)}; there are {', '.join(there)}")
+    path = _free(out or Path(f"{Path(wanted).name}.yaml"), force)
+    text = there[wanted].read_text(encoding="utf-8").replace(f"configs/{wanted}.yaml", str(path))
+    writes_to(path.parent).mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"{path} is written, a copy of the recipe {wanted}; its paths are relative to it")
+    return 0

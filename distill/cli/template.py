@@ -1,0 +1,163 @@
+"""The configuration that `distill init` writes: what was found and answered, as commented YAML. Called by cli/init."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.pairs.detect import DataFound
+
+_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of YAML, none of them a text
+EVALUATED = 200  # queries of the evaluation set, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """An endpoint; `price` is (input, cached input, output) in dollars per million tokens, None where unknown."""
+
+    base_url: str
+    model: str
+    api_key_env: str | None = None
+    price: tuple[float, float, float] | None = None
+
+
+TEACHERS = {  # names that --teacher knows; the prices as of November 2026
+    "deepseek": Teacher("https://api.deepseek.com/v1", "deepseek-reasoner", "DEEPSEEK_API_KEY", (0.55, 0.14, 2.19)),
+    "ollama": Teacher("http://127.0.0.1:11434/v1", "deepseek-r1:8b", None, (0, 0, 0)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was asked: columns by what they hold, the teacher, the students' base, dollars or None for no budget."""
+
+    columns: dict[str, str]
+    teacher: Teacher
+    base: str
+    budget: float | None
+
+
+def configuration(name: str, data: Path, out: Path, found: DataFound, answers: Answers, gpu: bool) -> str:
+    """The YAML text, at most 40 lines; `data` is written relative to the folder of `out`."""
+    path = os.path.relpath(data.resolve(), out.resolve().parent)
+    lines = [
+        f"# {name}: made by `distill init`. What each key means: docs/. Try it: distill doctor {out.name}",
+        f"name: {name}",
+        "seed: 0",
+        "pairs:",
+        f"  source: {found.source}",
+        f"  path: {_text(path)}",
+        *_pairs(found, answers),
+        "teacher:",
+        "  source: endpoints",
+        *_teacher(answers),
+        f"filters: [finished, parses, has_reasoning, degenerate, leak, verdict_matches_label, "
+        f"{{length: {{max_tokens: {2048 if gpu else 600}}}}}]",
+        *_training(answers.base, gpu),
+        "evaluation:",
+        "  sets:",
+        f"    - {_evaluation(found, path, gpu)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _pairs(found: DataFound, answers: Answers) -> list[str]:
+    lines = []
+    if found.files:
+        lines.append(f"  files: {_flow(found.files)}")
+    if answers.columns:
+        lines.append(f"  columns: {_flow(answers.columns)}")
+    if found.train and _test_split(found):
+        lines.append(f"  split: {_text(found.train)}")
+    else:
+        lines.append("  split: {train: 0.8, test: 0.2}        # by query; only train is asked about and trained on")
+        if found.splits:
+            lines.append(f"  qrels: {_text(found.splits[0])}")
+    if found.source == "texts":
+        lines += [
+            "  relevant_from: 2                      # of the teacher's grades 0 to 3",
+            "  synthesize: {passages: 500, per_passage: 2}   # the teacher writes queries for so many passages",
+            "  judge: {samples: 1}                   # and grades what is mined",
+        ]
+    elif not found.labels:
+        lines += [
+            "  relevant_from: 2                      # of the teacher's grades 0 to 3: nobody has judged these pairs",
+            "  judge: {samples: 1}",
+        ]
+        lines.append("  ask: [train, test]                    # the test is of pairs that the teacher grades, too")
+    elif found.source == "tevatron":
+        lines.append("  ask: [train, test]                    # the test is of pairs that the run makes")
+    if not found.negatives and not found.listed:
+        lines.append(
+            "  negatives: {miner: bm25, per_query: 4, first: 5}   # the first few are often relevant, unjudged"
+        )
+    return lines
+
+
+def _teacher(answers: Answers) -> list[str]:
+    teacher = answers.teacher
+    key = f", api_key_env: {teacher.api_key_env}" if teacher.api_key_env else ""
+    lines = ["  endpoints:", f"    - {{base_url: {_text(teacher.base_url)}, model: {_text(teacher.model)}{key}"]
+    if teacher.price is None:
+        lines[-1] += "}"
+        lines.append("    # add price: {input: ..., output: ...}, dollars per million tokens, for costs and a budget")
+    else:
+        given, cached, written = teacher.price
+        lines[-1] += f",\n       price: {{input: {given:g}, cached_input: {cached:g}, output: {written:g}}}}}"
+        lines[-1] += "   # dollars per million tokens" if written else ""
+    lines.append("  max_tokens: 4096                      # reasoning and answer together")
+    if answers.budget is not None:
+        lines.append(f"  budget_usd: {answers.budget:g}                        # asking stops there; nothing is lost")
+    return lines
+
+
+def _training(base: str, gpu: bool) -> list[str]:
+    lines = ["sft:", f"  base: {_text(base)}"]
+    if gpu:
+        return [
+            *lines,
+            "  targets: [think, direct]              # two students from the same traces: which is better for you?",
+            "  max_length: 2500",
+            "  lora: {r: 32, alpha: 64}",
+            "  training: {learning_rate: 1.0e-4, num_train_epochs: 2, bf16: true, packing: true,",
+            "    per_device_train_batch_size: 1, gradient_accumulation_steps: 5, gradient_checkpointing: true}",
+        ]
+    return [
+        *lines,
+        "  targets: [direct]                     # no GPU here: thinking trains and writes many times the tokens",
+        "  max_length: 1200",
+        "  lora: {r: 16, alpha: 32}",
+        "  think_tokens: text",
+        "  training: {learning_rate: 2.0e-4, num_train_epochs: 2, per_device_train_batch_size: 4,",
+        "    gradient_accumulation_steps: 4, gradient_checkpointing: false}",
+    ]
+
+
+def _evaluation(found: DataFound, path: str, gpu: bool) -> str:
+    depth = 100 if gpu else 20
+    if found.source in ("texts", "tevatron") or not found.labels:
+        return f"{{name: test, source: pairs, split: test, first_stage: bm25, depth: {depth}}}"
+    return (
+        f"{{name: test, source: {found.source}, path: {_text(path)}, split: {_text(_test_split(found) or 'test')}, "
+        f"first_stage: bm25,\n       depth: {depth}, queries: {EVALUATED}}}"
+    )
+
+
+def _test_split(found: DataFound) -> str | None:
+    """The split to evaluate on; None where one is made by shares."""
+    if found.source == "tevatron" or not found.labels:
+        return None
+    others = [split for split in found.splits if split != found.train]
+    return "test" if "test" in others else next(iter(others), None)
+
+
+def _flow(values: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{key}: {_text(value)}" for key, value in values.items()) + "}"
+
+
+def _text(value: str) -> str:
+    """A text as YAML, quoted where it has to be."""
+    plain = value[:1].isalpha() and all(char.isalnum() or char in "._-/" for char in value)
+    return value if plain and value.lower() not in _WORDS else json.dumps(value, ensure_ascii=False)

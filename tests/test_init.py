@@ -1,0 +1,274 @@
+"""`distill init`: from any kind of data to a configuration that `distill run` accepts, and copies of the recipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill.cli import main
+from distill.cli.init import RECIPES
+from distill.pipeline import check
+
+ROOT = Path(__file__).resolve().parents[1]
+QUERIES, DOCS = 12, 24
+
+
+def rows(**more: Callable[[int], object]) -> list[dict[str, object]]:
+    """A row for each pair of two neighbouring passages and a query: the first is relevant, the second is not."""
+    return [
+        {
+            "query": f"how is part {query} repaired",
+            "passage": f"The repair of part {2 * query + other} begins with a look at its manual.",
+            **{name: value(other) for name, value in more.items()},
+        }
+        for query in range(QUERIES)
+        for other in (0, 1)
+    ]
+
+
+def relevant(other: int) -> int:
+    return 1 - other
+
+
+def write_csv(path: Path, table: list[dict[str, object]], mark: str = ",") -> Path:
+    lines = [mark.join(table[0]), *(mark.join(map(str, row.values())) for row in table)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def jsonl(path: Path, table: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    return path
+
+
+def csv(folder: Path) -> Path:
+    return write_csv(folder / "judged.csv", rows(label=relevant))
+
+
+def clicks(folder: Path) -> Path:
+    return write_csv(
+        folder / "clicks.csv",
+        rows(clicks=lambda other: 40 - 39 * other, impressions=lambda other: 100, position=lambda other: 1),
+    )
+
+
+def tsv(folder: Path) -> Path:
+    return write_csv(folder / "judged.tsv", rows(label=relevant), "\t")
+
+
+def unlabelled(folder: Path) -> Path:
+    return jsonl(folder / "pairs.jsonl", rows())
+
+
+def split_column(folder: Path) -> Path:
+    table = rows(label=relevant)
+    for number, row in enumerate(table):
+        row["split"] = "test" if number >= len(table) - 6 else "train"
+    return jsonl(folder / "split.jsonl", table)
+
+
+def parquet(folder: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(rows(label=relevant)), folder / "judged.parquet")
+    return folder / "judged.parquet"
+
+
+def texts_of(folder: Path) -> None:
+    folder.mkdir()
+    passages = [{"_id": f"d{n}", "title": "", "text": f"The repair of part {n} begins here."} for n in range(DOCS)]
+    jsonl(folder / "corpus.jsonl", passages)
+    jsonl(folder / "queries.jsonl", [{"_id": f"q{n}", "text": f"how is part {n} repaired"} for n in range(QUERIES)])
+
+
+def beir(folder: Path) -> Path:
+    texts_of(folder / "beir")
+    (folder / "beir" / "qrels").mkdir()
+    for name, numbers in (("train", range(8)), ("test", range(8, QUERIES))):
+        lines = [f"q{n}\td{2 * n}\t1\nq{n}\td{2 * n + 1}\t0\n" for n in numbers]
+        (folder / "beir" / "qrels" / f"{name}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    return folder / "beir"
+
+
+def trec(folder: Path) -> Path:
+    place = folder / "trec"
+    place.mkdir()
+    documents = [f"<DOC>\n<DOCNO>d{n}</DOCNO>\n<TEXT>Part {n} is repaired.</TEXT>\n</DOC>\n" for n in range(DOCS)]
+    (place / "docs.sgml").write_text("".join(documents))
+    topics = [f"<top>\n<num> Number: {n}\n<title> repair of part {n}\n</top>\n" for n in range(QUERIES)]
+    (place / "topics.txt").write_text("".join(topics))
+    (place / "qrels.txt").write_text("".join(f"{n} 0 d{2 * n} 1\n{n} 0 d{2 * n + 1} 0\n" for n in range(QUERIES)))
+    return place
+
+
+def three_tables(folder: Path) -> Path:
+    place = folder / "tables"
+    place.mkdir()
+    write_csv(place / "corpus.csv", [{"id": f"d{n}", "text": f"part {n} is repaired"} for n in range(DOCS)])
+    write_csv(place / "queries.csv", [{"id": f"q{n}", "text": f"repair of part {n}"} for n in range(QUERIES)])
+    labels = [{"query_id": f"q{n // 2}", "doc_id": f"d{n}", "label": relevant(n % 2)} for n in range(DOCS)]
+    write_csv(place / "qrels.csv", labels)
+    return place
+
+
+def hugging_face(folder: Path) -> Path:
+    from datasets import Dataset, DatasetDict
+
+    table = rows(label=relevant)
+    data = DatasetDict({"train": Dataset.from_list(table[:18]), "test": Dataset.from_list(table[18:])})
+    data.save_to_disk(str(folder / "saved"))
+    return folder / "saved"
+
+
+def tevatron(folder: Path) -> Path:
+    table: list[dict[str, object]] = [
+        {
+            "query_id": f"q{n}",
+            "query": f"how is part {n} repaired",
+            "positive_passages": [{"docid": f"d{2 * n}", "text": f"The repair of part {n}"}],
+            "negative_passages": [{"docid": f"d{2 * n + 1}", "text": f"The colour of part {n}"}],
+        }
+        for n in range(QUERIES)
+    ]
+    return jsonl(folder / "tevatron.jsonl", table)
+
+
+def texts(folder: Path) -> Path:
+    place = folder / "texts"
+    place.mkdir()
+    for n in range(DOCS):
+        (place / f"{n}.txt").write_text(f"The repair of part {n} begins with a look at its manual.\n")
+    return place
+
+
+KINDS: dict[Callable[[Path], Path], str] = {
+    csv: "table", clicks: "table", tsv: "table", unlabelled: "table", split_column: "table", parquet: "table",
+    beir: "beir", trec: "trec", three_tables: "table", hugging_face: "huggingface", tevatron: "tevatron",
+    texts: "texts",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", list(KINDS), ids=lambda make: make.__name__)
+def test_every_kind_of_data_gets_a_configuration_that_run_accepts(
+    make: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if make is not csv:  # what is written for training is alike; TRL is asked of one of them, since it loads slowly
+        monkeypatch.setattr(check, "_in_a_process", lambda *arguments: None)
+    data, out = make(tmp_path), tmp_path / "mine.yaml"
+    assert main(["init", str(data), "--yes", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("  passage  ") == 3 and "repair" in shown
+    text = out.read_text()
+    assert len(text.splitlines()) <= 40 and yaml.safe_load(text)["pairs"]["source"] == KINDS[make]
+    assert main(["run", str(out), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_pairs_that_the_configuration_makes_are_those_shown(tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(clicks(tmp_path)), "--yes", "--out", str(out)]) == 0
+    assert main(["pairs", str(out), "--out", str(tmp_path / "run")]) == 0
+    counts = json.loads((tmp_path / "run" / "metrics.json").read_text())["stages"]["pairs"]
+    assert counts["relevant"] > 0 and counts["of_source"]["pairs labelled by clicks"] > 0
+
+
+def test_columns_with_names_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = csv(tmp_path)
+    data.write_text(data.read_text().replace("query,passage,label", "term,snippet,rating", 1))
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(data), "--yes", "--out", str(out)]) == 2
+    assert "--columns query=NAME" in capsys.readouterr().err and not out.exists()
+    named = "query=term,passage=snippet,label=rating"
+    assert main(["init", str(data), "--yes", "--out", str(out), "--columns", named]) == 0
+    assert yaml.safe_load(out.read_text())["pairs"]["columns"] == {
+        "query": "term", "passage": "snippet", "label": "rating",
+    }  # fmt: skip
+
+
+def test_without_a_terminal_the_flags_are_named(tmp_path: Path) -> None:
+    data = csv(tmp_path)
+    command = [sys.executable, "-m", "distill.cli", "init", str(data), "--out", str(tmp_path / "mine.yaml")]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert all(flag in result.stderr for flag in ("--teacher", "--teacher-model", "--base", "--yes"))
+    flags = ["--teacher", "ollama", "--base", "some/model"]
+    result = subprocess.run([*command, *flags], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    written = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    assert written["sft"]["base"] == "some/model" and written["teacher"]["endpoints"][0]["model"] == "deepseek-r1:8b"
+
+
+def test_in_a_terminal_it_asks(tmp_path: Path) -> None:
+    import pty
+
+    data, out = csv(tmp_path), tmp_path / "mine.yaml"
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, "-m", "distill.cli", "init", str(data), "--out", str(out)])
+    os.write(terminal, b"http://127.0.0.1:9/v1\nmy-model\n\n")
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown.decode()
+    assert shown.count(b"Teacher (") == shown.count(b"Its model") == shown.count(b"Base of the students") == 1
+    assert b"Budget" not in shown, "a teacher on this machine costs nothing"
+    endpoint = yaml.safe_load(out.read_text())["teacher"]["endpoints"][0]
+    assert (endpoint["base_url"], endpoint["model"]) == ("http://127.0.0.1:9/v1", "my-model")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "init needs DATA"),
+        (["nowhere.csv", "--yes"], "nowhere.csv: no such file or folder"),
+        (["--recipe", "quikstart"], "no such recipe (nearest is 'quickstart')"),
+        (["judged.csv", "--yes", "--teacher", "http://example.com/v1"], "--teacher-model NAME is needed"),
+        (["judged.csv", "--yes", "--teacher", "deepsek"], "is none of deepseek, ollama"),
+        (["judged.csv", "--yes", "--columns", "query"], "--columns query: is WHAT=NAME"),
+        (["judged.csv", "--yes", "--out", "mine.yaml"], "mine.yaml: exists"),
+        (["empty", "--yes"], "empty: is no table"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    csv(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mine.yaml").write_text("keep me\n")
+    assert main(["init", *words]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1
+    assert (tmp_path / "mine.yaml").read_text() == "keep me\n"
+
+
+def test_every_recipe_can_be_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [path.relative_to(ROOT / "configs").with_suffix("") for path in sorted((ROOT / "configs").rglob("*.yaml"))]
+    assert len(names) > 5 and RECIPES.is_dir()
+    for name in names:
+        assert main(["init", "--recipe", str(name)]) == 0
+        written = yaml.safe_load(Path(f"{name.name}.yaml").read_text())
+        assert written == yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+    assert main(["init", "--recipe", "list"]) == 0
+    assert all(str(name) in capsys.readouterr().out for name in names[:1])
+
+
+def test_the_recipes_are_package_data() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["distill"]
+    files = {path.name for pattern in patterns for path in (ROOT / "distill").glob(pattern)}
+    assert files == {path.name for path in (ROOT / "configs").rglob("*.yaml")}
