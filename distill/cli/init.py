@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -53,8 +53,17 @@ def init(
     assert data is not None
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", (out or data.resolve()).name.split(".")[0]).strip("-_") or "mine"
     out = _free(out or Path(f"{name}.yaml"), force)
-    given = {"teacher": teacher, "teacher-model": teacher_model, "base": base, "budget": budget}
-    return _from_data(data, name, out, columns, given, Questions(yes))
+    return _from_data(data, name, out, columns, Flags(teacher, teacher_model, base, budget), Questions(yes))
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the flags say in place of an answer."""
+
+    teacher: str | None
+    model: str | None
+    base: str | None
+    budget: float | None
 
 
 class Questions:
@@ -79,9 +88,7 @@ class Questions:
         return answer
 
 
-def _from_data(
-    data: Path, name: str, out: Path, columns: str | None, given: dict[str, str | float | None], questions: Questions
-) -> int:
+def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Flags, questions: Questions) -> int:
     import yaml
 
     from distill import config
@@ -131,28 +138,28 @@ def _columns(text: str | None) -> dict[str, str]:
     return {what.strip(): name.strip() for what, _, name in pairs}
 
 
-def _answers(given: dict[str, str | float | None], gpu: bool, questions: Questions) -> Answers:
+def _answers(given: Flags, gpu: bool, questions: Questions) -> Answers:
     """The flags' values and what is asked for the rest."""
     from distill.cli.template import TEACHERS, Answers
 
-    needed = [flag for flag in ("teacher", "base") if given[flag] is None]
-    if given["teacher"] not in TEACHERS and given["teacher-model"] is None:
+    needed = [flag for flag, value in (("teacher", given.teacher), ("base", given.base)) if value is None]
+    if given.teacher not in TEACHERS and given.model is None:
         needed.append("teacher-model")
     questions.refuse_unasked(needed)
-    word = str(questions.answer(given["teacher"], "Teacher (deepseek, ollama, or a URL)", "deepseek"))
-    teacher = TEACHERS.get(word) or _endpoint(word)
-    model = given["teacher-model"]
-    if model is None and not teacher.model and not questions.asks:
+    word = questions.answer(given.teacher, "Teacher (deepseek, ollama, or a URL)", "deepseek")
+    known = TEACHERS.get(word)
+    teacher = known or _endpoint(word)
+    if given.model is None and not teacher.model and not questions.asks:
         raise ConfigError("--teacher-model NAME is needed with a URL: the model that the endpoint serves")
-    teacher = replace(teacher, model=str(questions.answer(model, "Its model", teacher.model or None)))
-    if TEACHERS.get(word) not in (None, teacher) and teacher.api_key_env:
+    teacher = replace(teacher, model=questions.answer(given.model, "Its model", teacher.model or None) or "")
+    if known and known.model != teacher.model and teacher.api_key_env:
         teacher = replace(teacher, price=None)  # known of the preset's model alone
     default = "Qwen/Qwen2.5-1.5B" if gpu else "Qwen/Qwen2.5-0.5B"
-    base = str(questions.answer(given["base"], "Base of the students (a folder or hub name)", default))
+    base = questions.answer(given.base, "Base of the students (a folder or hub name)", default)
     budget = 0.0
     if teacher.price is not None and any(teacher.price):
-        budget = float(questions.answer(given["budget"], "Budget in USD (0: none)", 20.0))
-    elif given["budget"]:
+        budget = questions.answer(given.budget, "Budget in USD (0: none)", 20.0)
+    elif given.budget:
         raise ConfigError("--budget needs the teacher's price, which is known of deepseek's default model alone; "
                           "add price and budget_usd to the file")  # fmt: skip
     return Answers({}, teacher, base, budget or None)
