@@ -116,7 +116,7 @@ def collected(name: str, kind: type[Any], *options: Callable[[Callable[..., int]
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         @wraps(function)
         def call(**values: Any) -> int:
-            own = {field.name: values.pop(field.name) for field in fields(kind)}
+            own = {field.name: values.pop(field.name) for field in fields(kind) if field.name in values}
             return function(**values, **{name: kind(**own)})
 
         for option in reversed(options):

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,9 @@ def training_arguments(
         }  # fmt: skip
     if settings.ray is not None and settings.ray.shard:
         arguments |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}}
+    new, old = "activation_checkpointing", "gradient_checkpointing"  # transformers' name since 5.22, and before
+    if old in arguments and new in {field.name for field in fields(SFTConfig)}:
+        arguments.setdefault(new, arguments.pop(old))
     return SFTConfig(
         output_dir=str(out / "checkpoints"),
         max_length=settings.pack_length or settings.max_length,

@@ -65,6 +65,28 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
                     prompt_tokens += tokens
         mean = index.means()
         spent = index.spent_usd
+    basis = settings.tokenizer if settings.tokenizer else "a quarter of the bytes"
+    return _estimate(settings, seen, due, known, no_room, prompt_tokens, basis, mean, spent)
+
+
+def assumed_estimate(settings: TeacherSettings, pairs: int, prompt_tokens: float) -> Estimate:
+    """What asking about so many pairs would take, where no pair is there yet; prompts of so many tokens in the mean."""
+    due = pairs * settings.sampled.first
+    basis = f"assumed {prompt_tokens:.0f} a prompt"
+    return _estimate(settings, pairs, due, 0, 0, round(due * prompt_tokens), basis, None, 0.0)
+
+
+def _estimate(
+    settings: TeacherSettings,
+    pairs: int,
+    due: int,
+    known: int,
+    no_room: int,
+    prompt_tokens: int,
+    basis: str,
+    mean: dict[str, float] | None,
+    spent: float,
+) -> Estimate:
     output, seconds = (mean["completion_tokens"], mean["latency_s"]) if mean else (TRACE_TOKENS, None)
     output = min(output, settings.max_tokens)
     seconds = seconds or output / TOKENS_PER_S
@@ -73,11 +95,11 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
     share = settings.made_source().price_share
     costs = [share * (prompt_tokens * p.input + ask * output * p.output) / 1e6 for p in prices]
     return {
-        "pairs": seen,
+        "pairs": pairs,
         "samples_due": due,
         "in_journal": known,
         "to_ask": ask,
-        "samples_then": seen * settings.sampled.then,
+        "samples_then": pairs * settings.sampled.then,
         "no_room": no_room,
         "prompt_tokens": prompt_tokens,
         "completion_tokens": round(ask * output),
@@ -86,7 +108,7 @@ def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> 
         "seconds": round(ask * seconds / settings.concurrency, 1),
         "hosts": sorted({endpoint.host for endpoint in settings.endpoints}),
         "basis": {
-            "prompt_tokens": settings.tokenizer if settings.tokenizer else "a quarter of the bytes",
+            "prompt_tokens": basis,
             "completion_tokens": "mean of the journal" if mean else f"assumed {TRACE_TOKENS} a trace",
             "seconds": "mean of the journal" if mean else f"assumed {TOKENS_PER_S:g} tokens/s a stream",
         },
@@ -119,7 +141,7 @@ def describe(plan: Estimate) -> list[str]:
         f"prompt tokens {plan['prompt_tokens']:,} ({basis['prompt_tokens']}), "
         f"completion tokens {plan['completion_tokens']:,} ({basis['completion_tokens']})",
         f"cost {cost}, {plan['spent_usd']:,.2f} USD already spent",
-        f"time about {plan['seconds'] / 60:,.1f} minutes ({basis['seconds']}, all streams busy)",
+        f"time about {max(plan['seconds'] / 60, 1):,.0f} min ({basis['seconds']}, all streams busy)",
     ]
     if plan["samples_then"]:
         lines.append(f"pairs in doubt are asked again: at most {plan['samples_then']:,} samples more")

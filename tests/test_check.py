@@ -110,8 +110,8 @@ def test_a_dry_run_of_imported_traces_speaks_of_no_asking(tmp_path: Path, capsys
     (tmp_path / "traces.jsonl").write_text(json.dumps({"query": "q", "passage": "p", "answer": "true"}) + "\n")
     place = tmp_path / "import.yaml"
     place.write_text(yaml.safe_dump({**CONFIG, "teacher": {"source": "import", "import": {"path": "traces.jsonl"}}}))
-    assert main(["run", str(place), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
-    teacher = [line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher: ")]
+    assert main(["run", str(place), "--out", str(tmp_path / "run"), "--dry-run", "--json"]) == 0
+    teacher = json.loads(capsys.readouterr().out)["teacher"]
     assert len(teacher) == 1 and "traces.jsonl" in teacher[0]
     assert not any(word in teacher[0] for word in ("USD", "minutes", "ask", "sent"))
 

@@ -93,9 +93,10 @@ def test_a_changed_filter_asks_nothing_and_runs_what_follows(run: Path, capsys: 
     after = metrics(run)
     assert after["stages"]["trace"] == before["stages"]["trace"]
     assert after["stages"]["filter"]["kept"] > before["stages"]["filter"]["kept"]
-    main(["run", TINY, "--out", str(run), "--dry-run", "filters=[finished, parses]"])
-    said = capsys.readouterr().out
-    assert "filter: unchanged" in said and "dataset: to do" in said and "trace: unchanged" in said
+    capsys.readouterr()
+    main(["run", TINY, "--out", str(run), "--dry-run", "--json", "filters=[finished, parses]"])
+    due = json.loads(capsys.readouterr().out)["due"]
+    assert not due["filter"] and due["dataset"] and not due["trace"]
 
 
 def test_a_stage_alone_needs_the_one_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,10 +242,13 @@ def test_a_dry_run_tells_what_asking_would_take_and_leaves_nothing(
 ) -> None:
     beir(tmp_path / "data")
     config = own_config(tmp_path, price={"input": 1.0, "output": 2.0})
-    assert main(["trace", str(config), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
-    said = capsys.readouterr().out
-    assert "teacher: pairs 12; samples 12, 0 of them in the journal, 12 to ask" in said
+    assert main(["trace", str(config), "--out", str(tmp_path / "run"), "--dry-run", "--json"]) == 0
+    said = "\n".join(json.loads(capsys.readouterr().out)["teacher"])
+    assert "pairs 12; samples 12, 0 of them in the journal, 12 to ask" in said
     assert "passages would be sent to 127.0.0.1:9" in said and "USD" in said
+    assert main(["trace", str(config), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("trace"))
+    assert "12 answers" in row and "0.01" in row and row.rstrip().endswith("127.0.0.1:9")
     assert not (tmp_path / "run").exists()
 
 

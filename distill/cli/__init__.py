@@ -51,10 +51,12 @@ class StageOptions:
     overrides: tuple[str, ...]
     out: Path | str | None
     dry_run: bool
+    as_json: bool = False
 
 
 def stage_options(required: bool = True) -> Decorator:
-    """CONFIG, overrides, --out and --dry-run, passed on as `options`."""
+    """CONFIG, overrides, --out, --dry-run and its --json, passed on as `options`; evaluate has a --json of its own."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="with --dry-run: all figures, and the configuration")
     return collected(
         "options",
         StageOptions,
@@ -68,6 +70,7 @@ def stage_options(required: bool = True) -> Decorator:
         click.argument("overrides", nargs=-1, metavar="[key.path=value]...", help="settings on top"),
         click.option("--out", type=PLACE, metavar="DIR", help="the run folder, or a URL (default: runs/NAME)"),
         click.option("--dry-run", is_flag=True, help="check the configuration and say what would be done"),
+        *([as_json] if required else []),
     )
 
 
@@ -113,7 +116,11 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
     stages = stages_of(settings)
     run.claim()
     if options.dry_run:
-        return _dry_run(name, run)
+        from distill.cli import dry_run
+
+        return dry_run.show(name, run, options.as_json)
+    if options.as_json:
+        raise ConfigError("--json is for --dry-run; metrics.json in the run folder has a run's figures")
     if explain:
         return _explain(run, explain)
     names = (*(one.name for one in stages), "report") if name == "run" else (name,)
@@ -128,30 +135,6 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
             run_variants(run, stages_of, options.overrides)
             names = ("report",)
         run_stages(run, stages, names)
-    return 0
-
-
-def _dry_run(name: str, run: Run) -> int:
-    from distill.pipeline import cluster, dry_run
-    from distill.pipeline.check import warnings
-    from distill.pipeline.stage import plan
-    from distill.pipeline.stages import stages_of
-    from distill.pipeline.variants import variants
-
-    stages = stages_of(run.config)
-    for warning in warnings(run, lambda: {stage for stage, due in plan(run, stages) if due and name in ("run", stage)}):
-        print(f"distill: warning: {warning}", file=sys.stderr)
-    print(run.config.model_dump_json(indent=2, exclude_none=True))
-    for stage_name, due in plan(run, stages):
-        print(f"{stage_name}: {'to do' if due else 'unchanged'}")
-    if name == "run":
-        print(*cluster.lines(run), sep="\n")
-    for variant in variants(run.config) if name == "run" else ():
-        print(f"ablation: {variant.label}")
-    if name in ("run", "trace"):
-        print(*(f"teacher: {text}" for text in dry_run.teacher_lines(run)), sep="\n")
-    if name in ("run", "sft"):
-        print(*(f"sft: {text}" for text in dry_run.training_lines(run)), sep="\n")
     return 0
 
 

@@ -1,22 +1,30 @@
-"""What `--dry-run` says beyond the checked configuration: what asking and training would take."""
+"""What `--dry-run` says of each stage: work, time, dollars, memory. Called by the cli; `check` asks for the lengths."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from distill import store
+from distill.errors import InputError
+from distill.pipeline.modes import modes_of
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
-from distill.pipeline.sources import data_folder, sft_of
-from distill.pipeline.trace import estimate_lines
+from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
+from distill.pipeline.trace import asking_estimate
 from distill.records import Example, Pair, Trace
 
 if TYPE_CHECKING:
+    from distill.evaluation.settings import SetSettings
     from sft.estimate.estimate import TrainingData
     from sft.settings import SftSettings
+    from teacher.estimate import Estimate
 
 REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
 EXAMPLE = (86, 45)  # tokens of the embedded example's prompts and traces, in the mean
+READING, WRITING = 0.45, 0.05  # shares of the peak: as sft.assume.utilisation, and what decoding in batches leaves
 KEPT_SHARE = 0.75  # of pairs whose trace passes the filters: Rank1 kept 85 % and then 90 % of what was left
 
 
@@ -28,17 +36,209 @@ def has_data(run: Run) -> bool:
     return data_folder(run, pairs).exists()
 
 
-def teacher_lines(run: Run) -> list[str]:
-    """What asking would take."""
-    return estimate_lines(run) if has_data(run) else ["no estimate without the data"]
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """A stage as the dry run shows it; seconds, dollars and GiB are estimates, None where nothing is known.
+
+    `sent_to` names the hosts that texts would be sent to; `problem` is what does not fit, with the nearest that does;
+    `note` is what a figure rests on.
+    """
+
+    stage: str
+    due: bool
+    work: str = ""
+    seconds: float | None = None
+    usd: float | None = None
+    host_gib: float | None = None
+    gpu_gib: float | None = None
+    sent_to: tuple[str, ...] = ()
+    problem: str = ""
+    note: str = ""
 
 
-def training_lines(run: Run) -> list[str]:
-    """What training would take, from the dataset where it is made, else from the pairs, else from sft.assume."""
-    from sft.estimate.estimate import describe
+class DryRun:
+    """What a run would do, stage by stage; the pairs are made at most once, in memory."""
 
-    settings = assumed_lengths(run, sft_of(run))
-    return describe(settings, training_data(run, settings))
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def pairs(self) -> list[Pair] | None:
+        """The pairs that a run would make, unless they are made, the example's, or not known before asking."""
+        run = self.run
+        if store.read_manifest(run.pairs) is not None or run.config.pairs.source == "example" or not has_data(run):
+            return None
+        return pairs_without_teacher(run)
+
+    @cached_property
+    def pair_count(self) -> int | None:
+        """How many pairs are in split train, where that can be known."""
+        run = self.run
+        if store.read_manifest(run.pairs) is not None:
+            return sum(pair.split == "train" for pair in store.read_rows(run.pairs, Pair))
+        if run.config.pairs.source == "example":
+            return _of_example(run)
+        return None if self.pairs is None else sum(pair.split == "train" for pair in self.pairs)
+
+    @cached_property
+    def asking(self) -> Estimate | str:
+        """What asking would take; of a number that is assumed where there is no data; or why nothing is known."""
+        from teacher.estimate import assumed_estimate
+
+        run = self.run
+        teacher, assume = run.config.teacher, run.config.sft.assume
+        if has_data(run) or not teacher.asks:
+            return asking_estimate(run, self.pairs)
+        if assume.examples is None:
+            return "no estimate without the data; sft.assume.examples says how many pairs to train on to reckon with"
+        return assumed_estimate(teacher, round(assume.examples / KEPT_SHARE), mean_tokens(run)[0])
+
+    @cached_property
+    def training(self) -> tuple[SftSettings, TrainingData]:
+        """The settings of training, and what is known of its rows."""
+        settings = assumed_lengths(self.run, sft_of(self.run))
+        return settings, training_data(self.run, settings, lambda: self.pair_count)
+
+    def teacher_lines(self) -> list[str]:
+        """What asking would take, and what each figure rests on."""
+        from teacher.estimate import describe
+
+        return [self.asking] if isinstance(self.asking, str) else describe(self.asking)
+
+    def training_lines(self) -> list[str]:
+        """What training would take, and what each figure rests on."""
+        from sft.estimate.estimate import describe
+
+        return describe(*self.training)
+
+    def stages(self, due: Mapping[str, bool]) -> list[StagePlan]:
+        """A row a stage, of training a row a student; `due` says which stages have to be made."""
+        makers = {"pairs": self._pairs, "trace": self._trace, "sft": self._sft, "evaluate": self._evaluate}
+        return [row for name, is_due in due.items() for row in makers.get(name, self._other)(name, is_due)]
+
+    def _other(self, name: str, due: bool) -> list[StagePlan]:
+        return [StagePlan(name, due)]
+
+    def _pairs(self, name: str, due: bool) -> list[StagePlan]:
+        run = self.run
+        count = self.pair_count
+        hosts = sorted({endpoint.host for endpoint in run.config.teacher.endpoints}) if run.config.pairs.asks else []
+        note = "the teacher is asked as well; its cost is not known before" if due and run.config.pairs.asks else ""
+        work = "" if count is None else counted(count, "pair")
+        return [StagePlan(name, due, work, sent_to=tuple(hosts) if due else (), note=note)]
+
+    def _trace(self, name: str, due: bool) -> list[StagePlan]:
+        asking = self.asking
+        if isinstance(asking, str):
+            example = self.run.config.teacher.embedded
+            work = counted(self.pair_count, "answer") if example and self.pair_count is not None else ""
+            return [StagePlan(name, due, work, usd=0.0 if example else None, note=asking)]
+        known = f", {asking['in_journal']:,} in the journal" if asking["in_journal"] else ""
+        more = f"; at most {asking['samples_then']:,} more where in doubt" if asking["samples_then"] else ""
+        unpriced = "; the endpoints have no price" if asking["cost_usd"] is None else ""
+        basis = asking["basis"]
+        note = f"prompts: {basis['prompt_tokens']}, answers: {basis['completion_tokens']}{more}{unpriced}"
+        work = f"{counted(asking['to_ask'], 'answer')}{known}"
+        sent_to = tuple(asking["hosts"]) if asking["to_ask"] else ()
+        return [StagePlan(name, due, work, asking["seconds"], asking["cost_usd"], sent_to=sent_to, note=note)]
+
+    def _sft(self, name: str, due: bool) -> list[StagePlan]:
+        from sft.estimate.estimate import estimates, side_by_side, together
+        from sft.estimate.fit import nearest_fit
+        from sft.estimate.shapes import device_of, known_models, shape_of
+
+        settings, data = self.training
+        device, shape = device_of(settings.assume.device), shape_of(settings.base, settings.scratch)
+        if shape is None:
+            known = ", ".join(known_models())
+            note = f"no estimate: the shape of {settings.base!r} is in no table here (known: {known})"
+            return [StagePlan(name, due, note=note)]
+        students, count = estimates(settings, data, shape, device), side_by_side(settings, device)
+        needed = together(students, count)
+        problem = ""
+        if needed > device.memory_gib:
+            several = f"{count} students at a time: " if count > 1 else ""
+            problem = (f"{several}{needed:.1f} GiB do not fit in the {device.memory_gib:.0f} GiB of {device.name}; "
+                       f"{nearest_fit(settings, data, shape, device)}")  # fmt: skip
+        rows = []
+        for student in students:
+            work = "rows unknown" if student.examples is None else counted(student.examples, "row")
+            steps = "" if student.steps is None else f", {counted(student.steps, 'step')}"
+            rented = bool(device.usd_per_hour or settings.assume.usd_per_hour)
+            row = StagePlan(
+                f"{name} {student.student}",
+                due,
+                f"{work}{steps}",
+                None if student.hours is None else student.hours * 3600,
+                student.usd if rented else 0.0,
+                problem=problem,
+                note=f"on {device.name} ({device.how}); rows: {data.basis}",
+            )
+            memory = student.peak_gib
+            rows.append(replace(row, host_gib=memory) if device.name == "cpu" else replace(row, gpu_gib=memory))
+            problem = ""  # said once
+        return rows
+
+    def _evaluate(self, name: str, due: bool) -> list[StagePlan]:
+        """Time by the FLOP of reading and writing, at shares of the device's peak that are assumed."""
+        from sft.estimate.shapes import device_of, shape_of
+
+        run, (settings, _) = self.run, self.training
+        sets = run.config.evaluation.sets
+        if not sets:
+            return [StagePlan(name, due, note="evaluation.sets is empty: nothing is measured")]
+        modes = [mode for student in run.config.sft.targets for mode in modes_of(run, student).values()]
+        queries = [evaluated_queries(run, entry) for entry in sets]
+        if any(count is None for count in queries):
+            return [
+                StagePlan(name, due, counted(len(sets), "set"), note="queries are not known before the data are there")
+            ]
+        pairs = sum((count or 0) * entry.depth for count, entry in zip(queries, sets, strict=True))
+        shape, device = shape_of(settings.base, settings.scratch), device_of(settings.assume.device)
+        work = f"{counted(pairs, 'pair')} x {counted(len(modes), 'system')}"
+        if shape is None or not device.tflops:
+            return [StagePlan(name, due, work)]
+        prompt, trace = mean_tokens(run)
+        written = sum(trace for mode in modes if mode not in ("direct", "verdict_first"))
+        per_token = 2 * shape.parameters / (device.tflops * 1e12)
+        seconds = pairs * per_token * (len(modes) * prompt / READING + written / WRITING)
+        rent = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
+        note = f"assumed: {READING:.0%} of the peak in reading, {WRITING:.0%} in writing"
+        return [StagePlan(name, due, work, seconds, seconds / 3600 * rent, note=note)]
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 pair", "1,234 pairs"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def mean_tokens(run: Run) -> tuple[float, float]:
+    """Tokens of a prompt and of a trace in the mean, as `sft.assume` or the histogram of real lengths has them."""
+    from sft.estimate.lengths import assumed
+
+    settings = assumed_lengths(run, run.config.sft).assume
+    rows = assumed(2000, "think", settings.prompt_tokens, settings.trace_tokens)
+    return sum(row.prompt for row in rows) / len(rows), sum(row.completion for row in rows) / len(rows)
+
+
+def evaluated_queries(run: Run, entry: SetSettings) -> int | None:
+    """How many queries an evaluation set has; None where that is not known before its data are there."""
+    try:
+        if entry.source == "example":
+            from distill.example.world import WorldSettings
+
+            count = WorldSettings(**run.config.pairs.example).queries.get(entry.split, 0)
+        elif entry.source in ("pairs", "mteb", *REMOTE) or entry.kind not in ("beir", "dl19"):
+            return entry.queries
+        else:
+            settings = settings_of(run, entry)
+            split = settings.split if isinstance(settings.split, str) else settings.qrels
+            whole = len({query for _, query, _, _ in source_of(run, entry).labels(split)})
+            share = settings.split.get(entry.split, 1.0) if isinstance(settings.split, dict) else 1.0
+            count = round(whole * share)
+    except (InputError, OSError):
+        return entry.queries
+    return count if entry.queries is None else min(count, entry.queries)
 
 
 def assumed_lengths(run: Run, settings: SftSettings) -> SftSettings:
@@ -49,8 +249,8 @@ def assumed_lengths(run: Run, settings: SftSettings) -> SftSettings:
     return settings.model_copy(update={"assume": settings.assume.model_copy(update=lengths)})
 
 
-def training_data(run: Run, settings: SftSettings) -> TrainingData:
-    """What is known of the rows to train on: of the dataset, else of the kept traces, else of the pairs."""
+def training_data(run: Run, settings: SftSettings, pairs: Callable[[], int | None] = lambda: None) -> TrainingData:
+    """What is known of the rows to train on: of the dataset, else of the kept traces, else of `pairs()`."""
     from sft.estimate.estimate import assumed_data, dataset_data
     from sft.estimate.lengths import estimated
     from sft.targets import target_of
@@ -63,22 +263,14 @@ def training_data(run: Run, settings: SftSettings) -> TrainingData:
         return dataset_data(rows, [len(found) // each[name] for name, found in rows.items()])
     if store.read_manifest(run.kept) is not None:
         return assumed_data(settings, sum(1 for _ in store.read_rows(run.kept, Trace)), "the run's traces")
-    count = _pairs(run)
+    count = pairs()
     if count is None:
         return assumed_data(settings, None, "no data here, sft.assume")
     return assumed_data(settings, round(count * KEPT_SHARE), f"{KEPT_SHARE:.0%} of {count:,} pairs")
 
 
-def _pairs(run: Run) -> int | None:
-    pairs = run.config.pairs
-    if store.read_manifest(run.pairs) is not None:
-        return sum(pair.split == "train" for pair in store.read_rows(run.pairs, Pair))
-    if pairs.source == "example":
-        from distill.example.world import WorldSettings
+def _of_example(run: Run) -> int:
+    from distill.example.world import WorldSettings
 
-        world = WorldSettings(**pairs.example)
-        return world.queries["train"] * (world.relevant + world.near_misses + world.same_place + world.plain)
-    if not has_data(run):
-        return None
-    made = pairs_without_teacher(run)
-    return None if made is None else sum(pair.split == "train" for pair in made)
+    world = WorldSettings(**run.config.pairs.example)
+    return world.queries["train"] * (world.relevant + world.near_misses + world.same_place + world.plain)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.files import READING
 from distill.pipeline.filter_tools import count_when_written
-from distill.pipeline.pairs import pairs_without_teacher, teacher_running
+from distill.pipeline.pairs import teacher_running
 from distill.pipeline.run import Run
 from distill.pipeline.stage import Stage
 from distill.records import Pair
 from distill.results import Counts, Json
+
+if TYPE_CHECKING:
+    from teacher.estimate import Estimate
 
 
 def _settings(run: Run) -> Json:
@@ -52,25 +54,26 @@ def _make(run: Run) -> Counts:
     return result
 
 
-def estimate_lines(run: Run) -> list[str]:
-    """What asking would take, for a person to read; nothing is sent. Pairs not made yet are built in memory."""
-    from teacher.estimate import describe, estimate
+def asking_estimate(run: Run, pairs: Sequence[Pair] | None = None) -> Estimate | str:
+    """What asking would take, or why nothing is known of it; nothing is sent.
+
+    `pairs` are those that a run would make, where they are not made yet; None where they are not known.
+    """
+    from teacher.estimate import estimate
 
     if run.config.teacher.source == "none":
-        return ["no teacher is named, so nothing can be asked"]
+        return "no teacher is named, so nothing can be asked"
     if not run.config.teacher.asks:
         imported = run.config.teacher.import_
-        return [f"traces are read from {imported.path if imported else run.config.teacher.source}"]
+        return f"traces are read from {imported.path if imported else run.config.teacher.source}"
     if store.read_manifest(run.pairs) is not None:
-        return describe(estimate(list(_asked(run)), run.config.teacher, run.traces))
+        return estimate(_asked(run), run.config.teacher, run.traces)
     if run.config.pairs.source == "example":
-        return ["the embedded example costs nothing"]
-    pairs = pairs_without_teacher(run)
+        return "the embedded example costs nothing"
     if pairs is None:
-        return ["no estimate before the teacher has written the queries; `distill pairs` has it write them"]
+        return "no estimate before the teacher has written the queries; `distill pairs` has it write them"
     asked = [pair for pair in pairs if pair.split in run.config.pairs.ask]
-    with tempfile.TemporaryDirectory() as folder:
-        return describe(estimate(asked, run.config.teacher, Path(folder)))
+    return estimate(asked, run.config.teacher, run.traces)
 
 
 STAGE = Stage("trace", "traces", ("pairs",), _settings, _inputs, _make)

@@ -115,7 +115,9 @@ def estimate(
     epochs = None if steps is None or not rows else steps * a_step / rows
     tokens = None if steps is None else steps * a_step / rows_per_example * mean
     scored = sum(row.completion for row in fits) / max(1, real)
-    checkpointing = bool(given.get("gradient_checkpointing", device.name != "cpu"))  # TRL's default on a GPU
+    checkpointing = bool(
+        given.get("activation_checkpointing", given.get("gradient_checkpointing", device.name != "cpu"))
+    )  # TRL's default on a GPU
     kind: training_memory.Kind = "lora" if settings.lora else "full"
     attended = mean if packing else longest
     per_token = shape.flop_per_token(attended, scored, kind, checkpointing)
@@ -177,7 +179,9 @@ def describe(settings: SftSettings, data: TrainingData) -> list[str]:
         known = ", ".join(known_models())
         return [*lines, f"no estimate: the shape of {settings.base!r} is in no table here (known: {known})"]
     method = f"LoRA r {settings.lora.r}" if settings.lora else "every weight"
-    lines.append(f"{settings.base}: {shape.parameters / 1e9:.3g} billion parameters, training {method}")
+    millions = shape.parameters / 1e6
+    size = f"{millions / 1e3:.3g} billion" if millions >= 100 else f"{millions:.2g} million"
+    lines.append(f"{settings.base}: {size} parameters, training {method}")
     students = estimates(settings, data, shape, device)
     for student in students:
         texts = _lines(student, settings, device, student.student in data.rows)
@@ -203,20 +207,25 @@ def _lines(student: TrainingEstimate, settings: SftSettings, device: Device, mea
     lines = [f"{rows}; {student.mean_tokens:,.0f} tokens in the mean{mark}; {kind} {student.efficiency:.1%} real"]
     if student.steps is not None:
         epochs = f", {student.epochs:.2f} epochs" if student.epochs is not None else ""
-        flop = f", {student.flop:.2g} FLOP" if student.flop else ""
-        tokens = f"{student.tokens or 0:,.0f} tokens{flop} (estimated)"
+        tokens = f"{student.tokens or 0:,.0f} tokens (estimated)"
         lines.append(f"{student.steps:,} steps of {student.rows_a_step} {unit}{epochs}; {tokens}")
     if student.hours is not None and student.tokens_per_s and student.usd is not None:
         hours = student.hours
-        time = f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
         lines.append(
-            f"about {time} at {student.tokens_per_s:,.0f} tokens/s ({settings.assume.utilisation:.0%} of peak), "
+            f"about {_time(hours)} at {student.tokens_per_s:,.0f} tokens/s "
+            f"({settings.assume.utilisation:.0%} of peak), "
             f"{student.usd:,.2f} USD (estimated){_rent(settings, device)}"
         )
     total = student.peak_gib
     parts = ", ".join(f"{part} {gib:.1f}" for part, gib in student.memory.items() if gib >= 0.05)
     lines.append(f"{total:.1f} GiB at the peak (estimated: {parts}), {_fits(total, device)}")
     return lines if total <= device.memory_gib else [*lines, _remedy(student.memory, settings)]
+
+
+def _time(hours: float) -> str:
+    if hours < 1.5 / 60:
+        return "a minute"
+    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
 
 
 def _fits(gib: float, device: Device) -> str:

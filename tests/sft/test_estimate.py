@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -180,9 +181,12 @@ def test_every_recipe_passes_a_dry_run_with_nothing_at_hand(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
     out = tmp_path / "run"
-    assert main(["run", str(ROOT / "configs" / f"{name}.yaml"), "--out", str(out), "--dry-run"]) == 0
+    assert main(["run", str(ROOT / "configs" / f"{name}.yaml"), "--out", str(out), "--dry-run", "--json"]) == 0
     said = capsys.readouterr()
-    lines = [line for line in said.out.splitlines() if line.startswith("sft:")]
+    plan = json.loads(said.out)
+    lines = plan["sft"]
+    trace = next(row for row in plan["stages"] if row["stage"] == "trace")
+    assert trace["usd"] is not None and trace["seconds"] > 0 and trace["sent_to"], "README promises a cost without data"
     assert any("GiB at the peak (estimated" in line and "fits in" in line for line in lines)
     assert any("steps of" in line for line in lines) and any("USD (estimated)" in line for line in lines)
     assert ("DEEPSEEK_API_KEY" in said.err) == (name != "laptop")
@@ -197,9 +201,15 @@ def test_a_real_run_still_wants_its_key(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_does_not_fit_is_said_with_the_remedy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     recipe = str(ROOT / "configs" / "rank1-7b.yaml")
     changes = ["sft.assume.device=L4", "sft.lora=null", "sft.pack_length=null"]
-    assert main(["sft", recipe, "--out", str(tmp_path / "run"), "--dry-run", *changes]) == 0
-    said = capsys.readouterr().out
+    assert main(["sft", recipe, "--out", str(tmp_path / "run"), "--dry-run", "--json", *changes]) == 0
+    said = "\n".join(json.loads(capsys.readouterr().out)["sft"])
     assert "DOES NOT FIT in 22 GiB" in said and "sft.lora: {r: 32, alpha: 64}" in said
+    assert main(["sft", recipe, "--out", str(tmp_path / "run"), "--dry-run", *changes]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "DOES NOT FIT" in line)
+    nearest = line.partition("fits with ")[2]
+    words = shlex.split(nearest.replace("={", "='{").replace("64}", "64}'"))
+    assert main(["sft", recipe, "--out", str(tmp_path / "run"), "--dry-run", *changes, *words]) == 0
+    assert "DOES NOT FIT" not in capsys.readouterr().out, "what is named as the nearest that fits, fits"
 
 
 def test_every_device_names_its_source_and_a_rent_that_nobody_told_is_called_rough(
@@ -210,9 +220,9 @@ def test_every_device_names_its_source_and_a_rent_that_nobody_told_is_called_rou
     sources = json.loads((ROOT / "sft" / "estimate" / "shapes.json").read_text(encoding="utf-8"))["sources"]
     assert set(sources) == set(known_devices()) and all(sources.values())
     recipe, out = str(ROOT / "configs" / "rank1-7b.yaml"), str(tmp_path / "run")
-    assert main(["sft", recipe, "--out", out, "--dry-run", "sft.assume.device=H200"]) == 0
+    assert main(["sft", recipe, "--out", out, "--dry-run", "--json", "sft.assume.device=H200"]) == 0
     assert "by a rough rent of 3.5 USD an hour and device as of November 2026" in capsys.readouterr().out
-    assert main(["sft", recipe, "--out", out, "--dry-run", "sft.assume.usd_per_hour=2"]) == 0
+    assert main(["sft", recipe, "--out", out, "--dry-run", "--json", "sft.assume.usd_per_hour=2"]) == 0
     assert "rough rent" not in capsys.readouterr().out
 
 
