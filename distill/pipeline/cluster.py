@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from distill.errors import Stopped, last_line
+from distill.errors import ConfigError, Stopped, last_line
 from distill.pipeline.run import Run
 from distill.pipeline.sources import base_of, sft_of
 from distill.processes import cores
@@ -27,9 +27,17 @@ def join(run: Run, due: Collection[str]) -> None:
     refuse_upload(run.folder)
     for line in lines(run):
         run.say(line)
-    if any(stage in ON_NODES or stage.startswith("round-") for stage in due):
+    if any(stage in _on_nodes(run) or stage.startswith("round-") for stage in due):
         base = Path(base_of(run))
-        check_seen(run.folder, [base.absolute()] if base.is_dir() else [])
+        try:
+            check_seen(run.folder, [base.absolute()] if base.is_dir() else [])
+        except ConfigError as error:
+            if run.mirror is None:
+                raise
+            raise ConfigError(
+                f"{error}, by XDG_CACHE_HOME; or submit `distill trace` alone, and run the rest on one machine without "
+                "RAY_ADDRESS and with the same --out"
+            ) from None
         run.say(f"cluster: {run.folder} is seen by every node")
 
 
@@ -49,11 +57,16 @@ def lines(run: Run) -> list[str]:
         f"cluster: {_nodes(there)}",
         "places: pairs, dataset, first stage, measures and report: the driver, on the node of the job",
         *([f"places: trace: {counted(asked.workers, 'actor')} on any nodes"] if asked.asks else []),
-        "places: filter: Ray tasks on any nodes",
+        f"places: filter: {'Ray tasks on any nodes' if 'filter' in _on_nodes(run) else 'the driver'}",
         f"places: sft: {on_nodes(sft_of(run), there).text()}",
         "places: evaluate: "
         + ("the driver, which asks a server" if scoring.base_url else f"{counted(judges, 'actor')} of {of_each}"),
     ]
+
+
+def _on_nodes(run: Run) -> tuple[str, ...]:
+    """The stages whose workers work in the run's folder; filters stay in the driver where it is a copy of a URL."""
+    return ON_NODES if run.mirror is None else ON_NODES[1:]
 
 
 def on_a_node(function: Callable[..., None], *arguments: object) -> None:
