@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from distill import store
 from distill.errors import InputError
+from distill.records import Judgement
 from distill.rerank.fusion import Fusion
 from distill.rerank.modes import Window, score_of
 from distill.statistics.reliability import quality
@@ -167,6 +168,14 @@ def calibrate(
         before, after = quality([score_of(m) for m in margins], labels), quality(scores, labels)
         checks.append({"mode": mode, "template": None, "pairs": len(labels), "before": before, "after": after})
     return Calibration(curves, points, checks=checks, made_from={"method": method, **made_from})
+
+
+def calibrated(judgement: Judgement, calibration: Calibration | None, curve: str) -> Judgement:
+    """A judgement with the raw margin as `Calibration` has it for the curve, unchanged without one."""
+    if calibration is None:
+        return judgement
+    raw = judgement.margin
+    return replace(judgement, score=calibration.score(curve, raw), margin=calibration.margin(curve, raw))
 
 
 def check(

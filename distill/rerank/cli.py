@@ -56,6 +56,7 @@ FAULTS = {
 @click.option(
     "--calibration", type=MODEL, metavar="FILE", help="default: the student's own calibration.json; 'none' for none"
 )
+@journal_option
 def rerank(
     inputs: InputOptions,
     out: Path,
@@ -71,6 +72,7 @@ def rerank(
     recall: float | None,
     fuse: bool,
     calibration: str | None,
+    journal: Path | None,
 ) -> int:
     """Rerank a TREC run with a student; killed, the same command goes on from there."""
     only_one(threshold=threshold, precision=precision, recall=recall)
@@ -115,7 +117,7 @@ def rerank(
     say(f"{inputs.model}: mode {mode}, backend {BACKENDS.load(student.backend).name}")
     with store.lease(folder):
         instructed = lambda: (with_instruction(block, instruction) for block in blocks())  # noqa: E731
-        counts = rerank_run(student, instructed, total, out, folder, made_from, threshold, say, fused)
+        counts = rerank_run(student, instructed, total, out, folder, made_from, threshold, say, fused, journal)
     shown = {key: value for key, value in counts.items() if value or key in ("pairs", "written")}
     say("  ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in shown.items()))
     if counts["pairs"] and not counts["written"]:

@@ -22,7 +22,7 @@ CACHE = 8_000  # KB of a temporary database that are in memory
 
 def database(table: str) -> sqlite3.Connection:
     """A temporary database with this table; its file is gone when the connection is."""
-    made = sqlite3.connect("", isolation_level=None)
+    made = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     for line in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", f"PRAGMA cache_size=-{CACHE}", table, "BEGIN"):
         made.execute(line)
     return made

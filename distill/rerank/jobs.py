@@ -14,7 +14,7 @@ from distill.plugins import external_hash, is_external
 from distill.records import Judgement, Pair, digest
 from distill.rerank.backends import BACKENDS, backend_name, backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
-from distill.rerank.calibration import FILE, read
+from distill.rerank.calibration import FILE, Calibration, read
 from distill.rerank.settings import Dtype, ScoringSettings
 from distill.rerank.student_format import Long, reasoning_bound
 from distill.texts import clean_text
@@ -109,13 +109,22 @@ class Student:
             explanations=self.explanations,
             loops=self.scoring.loops,
             long=self.long,
-            calibration=self.calibration,
+            calibration=None,
         )
         reranker.name = self.model
         return reranker
 
+    @property
+    def curve(self) -> str:
+        """By which name its calibration has a curve for this mode; a budget belongs to it."""
+        return f"budget:{self.budget}" if self.mode == "budget" else self.mode
+
+    def curves(self) -> Calibration | None:
+        """Its calibration, where it has one."""
+        return read(Path(self.calibration)) if self.calibration else None
+
     def identity(self, weights: Weights) -> str:
-        """The hash of all that decides a judgement of this student, apart from the pair."""
+        """The hash of all that decides a judgement of this student, apart from the pair and the calibration."""
         kind, _, bound = self.mode.partition(":")
         reads = kind == "direct" or (kind == "verdict_first" and not self.explanations)
         of: dict[str, Any] = {"weights": weights, "mode": kind, "long": self.long, "prompt": self.prompt}
@@ -128,8 +137,6 @@ class Student:
             of |= {} if self.scoring.loops == "stop" else {"loops": self.scoring.loops}
         if not reads and self.samples > 1:
             of |= {"samples": self.samples, "temperature": self.temperature, "seed": self.seed}
-        if self.calibration:
-            of["calibration"] = store.fingerprint(read(Path(self.calibration)))
         return store.fingerprint(of)[:32]
 
 
@@ -137,14 +144,22 @@ class Student:
 class Job:
     """Let `student` judge `pairs`, for the system `name` of reports and progress.
 
-    `identity` is `Student.identity`. `part`: others of the same follow, so all of its queries may be too long.
+    `identity` is `Student.identity` of `weights`. `part`: others of the same follow, so all of its queries may be too
+    long.
     """
 
     name: str
     student: Student
     pairs: Sequence[Pair]
     identity: str
+    weights: Weights
     part: bool = False
+
+    def asked(self, mode: str, places: Sequence[int]) -> Job:
+        """The same student asked in another mode, uncalibrated, about the pairs at these places."""
+        student = replace(self.student, mode=mode, calibration=None)
+        pairs = [self.pairs[at] for at in places]
+        return Job(self.name, student, pairs, student.identity(self.weights), self.weights, part=True)
 
 
 def job_of(
@@ -152,7 +167,8 @@ def job_of(
 ) -> Job:
     """A job for this machine; `weights` are those of the student's folder, by size and time where none are given."""
     student = student.resolved()
-    return Job(name, student, pairs, student.identity(weights or weights_by_time(student.model)), part)
+    weights = weights or weights_by_time(student.model)
+    return Job(name, student, pairs, student.identity(weights), weights, part)
 
 
 @dataclass(slots=True)
@@ -201,10 +217,10 @@ def weights_by_time(model: str) -> Weights:
     return {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in files}
 
 
-def weights_by_hash(model: str, hashes: Mapping[str, str]) -> Weights:
-    """A student's identity by its files' SHA-256, {path: hash}, wherever the folder lies."""
+def weights_by_hash(model: str, hashes: Mapping[str, str] | None = None) -> Weights:
+    """A student's identity by its files' SHA-256, wherever the folder lies; {path: hash} where they are known."""
     files = student_files(model)
-    return {p.name: hashes[str(p)] for p in files} if files else _hub(model)
+    return {p.name: hashes[str(p)] if hashes else store.file_hash(p) for p in files} if files else _hub(model)
 
 
 def _hub(model: str) -> str:

@@ -6,7 +6,7 @@ lines that name none, which `distill rerank` wrote of old, without `pair_id`.
 
 A line is with the operating system before `append` returns, so a kill costs what is in flight; it is on the disk at
 most `SYNC_S` later. A line torn by a kill is ended when the file is opened again, and passed over. One process writes:
-the file is locked while it is open.
+the file is locked while it is open. Where the lines are is kept on disk, so that memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
 from distill.errors import RunFolderError
 from distill.records import Judgement, as_dict
+from distill.rerank.files import database
 
 SYNC_S = 1.0
 FIELDS = tuple(f.name for f in fields(Judgement))
-LENGTH = 1 << 32  # a line's place is one number: its first byte times this, plus its length
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 UNKNOWN = {"query_id": "", "doc_id": "", "reasoning": "", "mode": "", "tokens": 0, "finish_reason": "stop"}
 Line = dict[str, str | int | float | None]
@@ -51,24 +52,21 @@ class Journal:
         self.path, self.head, self.reasoning, self.older = path, head, reasoning, older
         self._heads = {head, *also} if head else set()
         self._aliases = dict(aliases or {})
-        self._places: dict[tuple[str, str], int] = {}
-        self._last = 0
+        self._places = database(
+            "CREATE TABLE places (key BLOB PRIMARY KEY, start INTEGER, length INTEGER) WITHOUT ROWID"
+        )
         self._file: BinaryIO | None = None
         self._synced, self._dirty = time.monotonic(), False
         if path.exists():
             self._open()
 
-    def __len__(self) -> int:
-        """How many pairs it knows of, whoever the student."""
-        return len(self._places)
-
     def find(self, student: str, *names: str) -> tuple[Judgement | str, float] | None:
         """(a judgement, or why there is none; its seconds) under one of a pair's names, None where there is neither."""
         for name in names:
-            place = self._places.get((student, name))
-            if place is not None:
+            place = self._places.execute("SELECT start, length FROM places WHERE key = ?", (_key(student, name),))
+            if found := place.fetchone():
                 assert self._file is not None
-                line = json.loads(os.pread(self._file.fileno(), place % LENGTH, place // LENGTH))
+                line = json.loads(os.pread(self._file.fileno(), found[1], found[0]))
                 failed = line.get("failed")
                 return failed or Judgement(**{**UNKNOWN, **{k: line[k] for k in FIELDS if k in line}}), line.get(
                     "seconds", 0.0
@@ -85,8 +83,7 @@ class Journal:
             line["failed"] = judgement
         else:
             line |= as_dict(judgement) if self.reasoning else {**as_dict(judgement), "reasoning": ""}
-        self._write(line)
-        self._places[student, name] = self._last
+        self._put(student, name, *self._write(line))
         if time.monotonic() - self._synced > SYNC_S:
             self.sync()
 
@@ -125,7 +122,7 @@ class Journal:
                 if line is not None and "journal" in line:
                     named = str(line["journal"])
                 elif line is not None:
-                    self._index(line, named, start * LENGTH + len(raw))
+                    self._index(line, named, start, len(raw))
                 if start == 0 and self.head and named not in self._heads:
                     self.close()
                     raise RunFolderError(
@@ -137,27 +134,36 @@ class Journal:
         if end == 0 and self.head:
             self._write({"journal": self.head})
 
-    def _index(self, line: Line, named: str | None, place: int) -> None:
+    def _index(self, line: Line, named: str | None, start: int, length: int) -> None:
         student = str(line.get("student") or named)
         if self.head is not None and student in self._heads:
             student = self.head
         name = line.get("pair_id") or old_name(line.get("query_id"), line.get("doc_id"))
         if "failed" in line or {"score", "margin", "verdict"} <= line.keys():
-            self._places[self._aliases.get(student, student), str(name)] = place
+            self._put(self._aliases.get(student, student), str(name), start, length)
 
-    def _write(self, line: Line) -> None:
+    def _put(self, student: str, name: str, start: int, length: int) -> None:
+        self._places.execute("REPLACE INTO places VALUES (?, ?, ?)", (_key(student, name), start, length))
+
+    def _write(self, line: Line) -> tuple[int, int]:
+        """(first byte, length) of the line, written."""
         assert self._file is not None
         raw = _JSON.encode(line).encode("utf-8", "surrogatepass") + b"\n"
-        self._last = os.fstat(self._file.fileno()).st_size * LENGTH + len(raw)
+        start = os.fstat(self._file.fileno()).st_size
         block = memoryview(raw)
         while block:
             block = block[self._file.write(block) :]
         self._dirty = True
+        return start, len(raw)
 
 
 def old_name(query_id: object, doc_id: object) -> str:
     """How a pair is named whose line has no `pair_id`."""
     return f"{query_id}\t{doc_id}"
+
+
+def _key(student: str, name: str) -> bytes:
+    return blake2b(f"{student}\n{name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _parsed(raw: bytes) -> Line | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.records import Judgement, Pair
-from distill.rerank.jobs import Student, job_of, weights_by_time
+from distill.rerank.jobs import Student, job_of, weights_by_hash
 from distill.rerank.journal import Journal
 from distill.rerank.progress import Progress
 from distill.rerank.reranker import failed_text
@@ -24,7 +24,7 @@ def judging(student: Student, journal: Path | None, say: Callable[[str], None]) 
 
     Where `journal` is named, judgements are kept there, and those that are there already are not made again.
     """
-    weights = weights_by_time(student.model)
+    weights = weights_by_hash(student.model)
     said: set[str] = set()
 
     def notify(progress: Progress) -> None:

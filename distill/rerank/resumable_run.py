@@ -2,7 +2,8 @@
 
 The pairs come in blocks of whole queries, and no more than a block is in memory. Each has a journal, `OUT.journal` the
 first and `OUT.journal.N` the others; what is there is not judged again. When all are judged, the judgements become
-Parquet, the run file is written, and the journals go.
+Parquet, the run file is written, and the journals go. A journal that the user names is shared with other commands: it
+serves all blocks, and stays.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +22,7 @@ from distill.errors import InputError, RunFolderError
 from distill.files.runs import write_lists
 from distill.records import Judgement, Pair
 from distill.rerank import files
-from distill.rerank.jobs import Job, Judged, Student
+from distill.rerank.jobs import Judged, Student, Weights, job_of, weights_by_hash
 from distill.rerank.journal import Journal
 from distill.rerank.progress import Progress
 from distill.rerank.reranker import failed_text
@@ -44,6 +45,7 @@ def rerank_run(
     threshold: float | None = None,
     say: Callable[[str], None] = lambda text: None,
     fuse: Fuse | None = None,
+    shared: Path | None = None,
 ) -> dict[str, int | float]:
     """Judge `total` pairs; write `out` (a TREC run, by margin or as `fuse` has it) and `judgements` (a Parquet folder).
 
@@ -51,7 +53,8 @@ def rerank_run(
     A query that the student cannot read is not judged: it is said, and listed in the manifest (`failed`).
     With a threshold, passages that score below it are left out of the run, never of the judgements. `made_from` says
     what decides the judgements; a journal or result that was made from something else is refused (RunFolderError).
-    One that does not say its backend, as before there was that key, is taken for any built-in one's.
+    One that does not say its backend, as before there was that key, is taken for any built-in one's. `shared` is a
+    journal that the user names.
     """
     if out.is_dir():
         raise RunFolderError(f"{out}: is a folder; --out names the file of the reranked run")
@@ -59,13 +62,13 @@ def rerank_run(
     keys = {key}
     if isinstance(made_from.get("backend"), str):
         keys.add(store.fingerprint({name: value for name, value in made_from.items() if name != "backend"}))
-    work = _Work(student, blocks, total, out.with_name(out.name + ".journal"), key, keys, say)
+    work = _Work(student, blocks, total, out.with_name(out.name + ".journal"), key, keys, say, shared)
     manifest = store.read_manifest(judgements)
     others = [p for p in judgements.iterdir() if p.name != ".lease"] if judgements.is_dir() else []
     if manifest is None and others and not work.journal.exists():
         raise RunFolderError(f"{judgements}: is not empty and holds no judgements of ours; choose another --judgements")
     counts: Counter[str] = Counter()
-    if work.journal.exists():
+    if work.journal.exists() and not shared:
         Journal(work.journal, key, keys).close()  # that of another run is refused
     if manifest is not None and manifest["settings"].get("key") in keys:
         failed = manifest["result"].get("failed", {})
@@ -109,7 +112,12 @@ class _Work:
     key: str
     keys: Collection[str]
     say: Callable[[str], None]
+    shared: Path | None = None
     before: int = 0
+    weights: Weights = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.weights = weights_by_hash(self.student.model)
 
     def judge(self) -> dict[str, str]:
         """Judge whatever no journal has; returns {query: why the student cannot read it}."""
@@ -142,13 +150,17 @@ class _Work:
     def _each(self, scorer: Scorer) -> Iterator[Judged]:
         """Each block's result. The first journal serves all blocks: an earlier version had no other."""
         self.before = 0
-        with closing(Journal(self.journal, self.key, self.keys)) as first:
+        aliases = {self.key: self.student.identity(self.weights)}
+        with closing(
+            Journal(self.shared) if self.shared else Journal(self.journal, self.key, self.keys, aliases)
+        ) as first:
             for number, block in enumerate(self.blocks()):
-                journal = Journal(self._path(number), self.key, self.keys, older=first) if number else first
+                own = number > 0 and not self.shared
+                journal = Journal(self._path(number), self.key, self.keys, aliases, older=first) if own else first
                 scorer.journal = journal
-                yield from scorer.score([Job("", self.student, block, self.key, part=True)])
+                yield from scorer.score([job_of("", self.student, block, self.weights, part=True)])
                 self.before += len(block)
-                if number:
+                if own:
                     journal.close()
 
     def _path(self, number: int) -> Path:

@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 
 from distill.errors import InputError, Stopped, first_line
 from distill.ray_cluster import on_cluster
-from distill.records import Judgement, Pair, digest
+from distill.records import Judgement, Pair
 from distill.rerank.backends import BACKENDS
+from distill.rerank.calibration import Calibration, calibrated
 from distill.rerank.jobs import Job, Judged, Student
 from distill.rerank.journal import Journal, old_name
+from distill.rerank.modes import Window, think_about
 from distill.rerank.progress import Progress
 from distill.rerank.ray_workers import on_the_cluster
 from distill.rerank.reranker import alike, failed_text
@@ -39,6 +41,7 @@ class _Work:
     job: Job
     result: Judged
     progress: Progress
+    calibration: Calibration | None
     left: int = 0
 
 
@@ -48,11 +51,10 @@ Chunk = tuple[Student, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A pair to be judged: its job's number, the name in the journal, and the places of all pairs with this text."""
+    """A pair to be judged: its job's number, and the places of all pairs with this text."""
 
     job: int
     pair: Pair
-    name: str
     places: list[tuple[int, int]]
 
 
@@ -80,13 +82,23 @@ class Scorer:
     def score(self, jobs: Sequence[Job]) -> Iterator[Judged]:
         """What came of each job, as each is complete.
 
-        All students' folders are looked at before the first pair is judged. Raises InputError for one that cannot
-        judge, or that can read no query; Stopped where workers die one after another.
+        All students' folders are looked at before the first pair is judged. Mode adaptive is the student's answers in
+        modes direct and think, which come after those of the other jobs and are theirs where those have them. Raises
+        InputError for a student that cannot judge, or that can read no query; Stopped where workers die one after
+        another.
         """
         for student in {job.student.model: job.student for job in jobs}.values():
             check_files(student.model, weights=student.backend != "openai")
+        yield from self._score([job for job in jobs if job.student.mode != "adaptive"])
+        yield from (self._adaptive(job) for job in jobs if job.student.mode == "adaptive")
+
+    def _score(self, jobs: Sequence[Job]) -> Iterator[Judged]:
+        """`score`, of jobs whose pairs are judged each by itself."""
         self._jobs = [
-            _Work(job, Judged(job.name, [None] * len(job.pairs)), Progress(job.name, len(job.pairs))) for job in jobs
+            _Work(
+                job, Judged(job.name, [None] * len(job.pairs)), Progress(job.name, len(job.pairs)), job.student.curves()
+            )
+            for job in jobs
         ]
         self._items: list[_Item] = []
         queue = deque(self._chunks())
@@ -99,58 +111,59 @@ class Scorer:
 
     # --- what has to be judged ---------------------------------------------------------------------------------------
 
+    def _adaptive(self, job: Job) -> Judged:
+        """Direct answers, and where they are unsure thought ones, on the scale that both share."""
+        calibration = job.student.curves()
+        window = calibration.window if calibration and calibration.window else Window()
+        (direct,) = self._score([job.asked("direct", range(len(job.pairs)))])
+        queries: dict[tuple[str, str, str | None], list[int]] = {}
+        for at, pair in enumerate(job.pairs):
+            if direct.judgements[at] is not None:
+                queries.setdefault((pair.query_id, pair.query, pair.instruction), []).append(at)
+        margins = [0.0 if judgement is None else judgement.margin for judgement in direct.judgements]
+        unsure = [places[n] for places in queries.values() for n in think_about([margins[at] for at in places], window)]
+        (thought,) = self._score([job.asked("think", unsure)])
+        after = dict(zip(unsure, thought.judgements, strict=True))
+        result = Judged(job.name, [], direct.seconds + thought.seconds, direct.failed | thought.failed)
+        for at, (pair, first) in enumerate(zip(job.pairs, direct.judgements, strict=True)):
+            if first is None or pair.query_id in result.failed:
+                result.judgements.append(None)
+                continue
+            made, second = replace(first, mode="adaptive.direct"), after.get(at)
+            if second is not None:
+                made = replace(second, mode="adaptive.think", tokens=first.tokens + second.tokens)
+            result.judgements.append(calibrated(made, calibration, made.mode))
+        self._refuse_where_nothing_is_read(job, result)
+        return result
+
     def _chunks(self) -> Iterator[Chunk]:
         """(student, numbers of items that go to a worker together) of all that no journal has, in the jobs' order."""
         due: dict[tuple[str, str], _Item] = {}
         for number, work in enumerate(self._jobs):
-            job, fresh = work.job, []
-            together = _together(job)
-            for group in together or ([at] for at in range(len(job.pairs))):
-                fresh += self._fresh(number, group, due, grouped=together is not None)
-            yield from ((job.student, chunk) for chunk in self._cut(job, fresh, together is not None))
+            fresh = [item for at in range(len(work.job.pairs)) for item in self._fresh(number, at, due)]
+            if not BACKENDS.load(work.job.student.backend).by_query:
+                fresh.sort(key=lambda item: -_length(self._items[item].pair))
+            yield from ((work.job.student, fresh[at : at + PIECE]) for at in range(0, len(fresh), PIECE))
 
-    def _fresh(
-        self, number: int, group: list[int], due: dict[tuple[str, str], _Item], grouped: bool
-    ) -> list[list[int]]:
-        """A group's items that have to be judged, together; [] where the journal has them all."""
+    def _fresh(self, number: int, at: int, due: dict[tuple[str, str], _Item]) -> list[int]:
+        """The number of a pair's item, where it is the first one that has to be judged."""
         work = self._jobs[number]
-        job, pairs = work.job, [work.job.pairs[at] for at in group]
-        of_group = digest(*(pair.pair_id for pair in pairs)) if grouped else ""
-        names = [digest(pair.pair_id, of_group, str(n)) if grouped else pair.pair_id for n, pair in enumerate(pairs)]
-        known = [
-            self.journal.find(job.identity, name, old_name(pair.query_id, pair.doc_id)) if self.journal else None
-            for pair, name in zip(pairs, names, strict=True)
-        ]
-        if all(known):
-            for at, one in zip(group, known, strict=True):
-                assert one is not None
-                work.progress.reused += 1
-                self._place(work, at, *one)
+        job, pair = work.job, work.job.pairs[at]
+        known = None
+        if self.journal is not None:
+            known = self.journal.find(job.identity, pair.pair_id, old_name(pair.query_id, pair.doc_id))
+        if known is not None:
+            work.progress.reused += 1
+            self._place(work, at, *known)
             return []
-        fresh: list[int] = []
-        for at, pair, name in zip(group, pairs, names, strict=True):
-            work.left += 1
-            key = (job.identity, name)
-            if key in due:
-                due[key].places.append((number, at))
-            else:
-                due[key] = _Item(number, pair, name, [(number, at)])
-                self._items.append(due[key])
-                fresh.append(len(self._items) - 1)
-        return [fresh] if fresh else []
-
-    def _cut(self, job: Job, groups: list[list[int]], grouped: bool) -> Iterator[list[int]]:
-        """Groups joined to chunks: in their order where queries stay together, else the longest pairs first."""
-        if not grouped and not BACKENDS.load(job.student.backend).by_query:
-            groups.sort(key=lambda group: -_length(self._items[group[0]].pair))
-        chunk: list[int] = []
-        for group in groups:
-            if chunk and len(chunk) + len(group) > PIECE:
-                yield chunk
-                chunk = []
-            chunk = [*chunk, *group]
-        if chunk:
-            yield chunk
+        work.left += 1
+        key = (job.identity, pair.pair_id)
+        if key in due:
+            due[key].places.append((number, at))
+            return []
+        due[key] = _Item(number, pair, [(number, at)])
+        self._items.append(due[key])
+        return [len(self._items) - 1]
 
     # --- the work ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +243,7 @@ class Scorer:
             item = self._items[number]
             held.discard(number)
             if self.journal is not None:
-                self.journal.append(self._jobs[item.job].job.identity, item.name, judgement, share)
+                self.journal.append(self._jobs[item.job].job.identity, item.pair.pair_id, judgement, share)
             for job, at in item.places:
                 work = self._jobs[job]
                 work.left -= 1
@@ -251,21 +264,26 @@ class Scorer:
         if isinstance(judgement, str):
             result.failed[pair.query_id] = judgement
         else:
-            result.judgements[at] = replace(judgement, query_id=pair.query_id, doc_id=pair.doc_id)
+            own = replace(judgement, query_id=pair.query_id, doc_id=pair.doc_id)
+            result.judgements[at] = calibrated(own, work.calibration, work.job.student.curve)
         result.seconds += seconds
         work.progress.done += 1
 
     def _finished(self, work: _Work) -> Judged:
         job, result = work.job, work.result
-        if result.failed and not job.part and not any(result.judgements):
-            raise InputError(
-                f"{job.student.model}: every query is too long for this student's context "
-                f"({failed_text(result.failed)}); shorten them, or lower the bound on the reasoning"
-            )
+        self._refuse_where_nothing_is_read(job, result)
         warning = alike(job.student.model, result.found)
         if warning:
             self.notify(replace(work.progress, warning=warning))
         return result
+
+    def _refuse_where_nothing_is_read(self, job: Job, result: Judged) -> None:
+        """Raise InputError where all queries of a whole job are too long."""
+        if result.failed and not job.part and not result.found:
+            raise InputError(
+                f"{job.student.model}: every query is too long for this student's context "
+                f"({failed_text(result.failed)}); shorten them, or lower the bound on the reasoning"
+            )
 
     def _show(self, work: _Work) -> None:
         """Show progress where it is due: the first pairs, then every few seconds, and the last."""
@@ -292,16 +310,6 @@ class Scorer:
         for worker in self._workers:
             worker.close()
         self._workers = []
-
-
-def _together(job: Job) -> list[list[int]] | None:
-    """The places of each query's pairs where they are judged together (mode adaptive); None where each is by itself."""
-    if job.student.mode != "adaptive":
-        return None
-    queries: dict[tuple[str, str, str | None], list[int]] = {}
-    for at, pair in enumerate(job.pairs):
-        queries.setdefault((pair.query_id, pair.query, pair.instruction), []).append(at)
-    return list(queries.values())
 
 
 def _length(pair: Pair) -> int:

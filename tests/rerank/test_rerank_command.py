@@ -21,6 +21,7 @@ from distill.errors import InputError
 from distill.records import Judgement, as_dict, make_pair
 from distill.rerank.jobs import Student, job_of
 from distill.rerank.scorer import Scorer
+from tests.rerank.test_scorer import COUNTING
 
 
 @pytest.fixture
@@ -187,6 +188,27 @@ def test_adaptive_takes_its_window_from_the_calibration(tiny: Path, data: Path, 
     saved = json.loads((student / "calibration.json").read_text())["window"]
     window = Reranker(str(student), "adaptive").plan.window
     assert (window.low if saved["low"] is not None else None) == saved["low"] and window.top == saved["top"]
+
+
+def test_a_journal_is_shared_by_calibrate_and_rerank(
+    tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibration judges in direct and think; adaptive over the same pairs has nothing left to judge."""
+    import shutil
+
+    (data / "counting.py").write_text(COUNTING)
+    monkeypatch.chdir(data)
+    monkeypatch.setenv("COUNTED", str(data / "counted.txt"))
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    more = ["--journal", "j", "--max-new-tokens", "8", "--backend", "counting.py:Counting"]
+    qrels = ["--qrels", "qrels.txt", "--mode", "adaptive", "--out", "calibration.json"]
+    assert main(arguments("calibrate", tiny, data, *more, *qrels)) == 0
+    assert len((data / "counted.txt").read_text().split()) == 60
+    for mode in ("adaptive", "direct", "think"):
+        asked = ["--mode", mode, "--out", mode, "--calibration", "calibration.json"]
+        assert main(arguments("rerank", copy, data, *more, *asked)) == 0
+        assert len(judgements(data / f"{mode}.judgements")) == 30 and (data / "j").exists()
+    assert len((data / "counted.txt").read_text().split()) == 60, "a copy of the folder is the same student"
 
 
 def test_adaptive_without_a_window_says_so(tiny: Path, data: Path, capsys: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -20,9 +21,12 @@ from distill.cli import main
 from distill.errors import RunFolderError, Stopped
 from distill.records import Pair, make_pair
 from distill.rerank import files
+from distill.rerank.calibration import Calibration, Curve, write
 from distill.rerank.jobs import Student, job_of, weights_by_hash
 from distill.rerank.journal import Journal
+from distill.rerank.modes import Window
 from distill.rerank.progress import Progress
+from distill.rerank.reranker import Reranker
 from distill.rerank.scorer import CHUNK, Scorer
 from distill.rerank.settings import ScoringSettings
 from distill.store import file_hash
@@ -144,22 +148,47 @@ def test_a_journal_is_for_one_process(tmp_path: Path) -> None:
     Journal(tmp_path / "j", "head").close()
 
 
-def test_adaptive_judges_a_query_whole(tiny: Path, counted: Path, tmp_path: Path) -> None:
-    """Where one of its lines is lost, all are judged again: which are thought about depends on the others."""
-    calibration = tmp_path / "calibration.json"
+def test_adaptive_is_direct_and_think_and_judges_again_only_what_is_lost(
+    tiny: Path, counted: Path, tmp_path: Path
+) -> None:
+    """Its answers are those of the two modes, whichever was judged first."""
     pairs, journal = some(14), tmp_path / "j"
-    assert not calibration.exists()
-    (first,) = judged(journal, job_of("one", student(tiny, "adaptive"), pairs))
-    lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join(lines[:-1]))
+    asked = {mode: student(tiny, mode) for mode in ("direct", "think", "adaptive")}
+    (alone,) = judged(tmp_path / "alone", job_of("alone", asked["adaptive"], pairs))
+    thought = [row.mode == "adaptive.think" for row in alone]
+    assert sum(thought) > 0
+    assert len(counted.read_text().split()) == 14 + sum(thought)
     counted.write_text("")
-    (again,) = judged(journal, job_of("one", student(tiny, "adaptive"), pairs))
-    assert set(counted.read_text().split()) == {p.pair_id for p in pairs if p.query_id == first_query(lines[-1])}
-    assert [row.mode for row in again] == [row.mode for row in first]
+    direct, think = judged(journal, *(job_of(mode, asked[mode], pairs) for mode in ("direct", "think")))
+    assert len(counted.read_text().split()) == 28
+    (again,) = judged(journal, job_of("after", asked["adaptive"], pairs))
+    assert len(counted.read_text().split()) == 28, "nothing was judged for adaptive"
+    for row, first, second, is_thought in zip(again, direct, think, thought, strict=True):
+        of = second if is_thought else first
+        assert row.margin == of.margin and row.reasoning == of.reasoning
+        assert row.tokens == first.tokens + second.tokens * is_thought
+    counted.write_text("")
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+    (last,) = judged(journal, job_of("lost", asked["adaptive"], pairs))
+    assert len(counted.read_text().split()) <= 1 and last == again
 
 
-def first_query(line: str) -> str:
-    return str(json.loads(line)["query_id"])
+def test_adaptive_answers_as_the_reranker_does(tiny: Path, tmp_path: Path) -> None:
+    """With and without a calibration, which changes scores and margins but no judgement in the journal."""
+    pairs = some(14)
+    curves = {f"adaptive.{mode}": Curve("platt", a, b) for mode, a, b in (("direct", 0.5, 0.1), ("think", 2.0, -0.3))}
+    write(tmp_path / "calibration.json", Calibration(curves, window=Window(-math.inf, math.inf, 1)))
+    for calibration in (None, str(tmp_path / "calibration.json")):
+        one = Student(str(tiny), "adaptive", ScoringSettings(dtype="float32"), 8, calibration=calibration)
+        (found,) = judged(tmp_path / "j", job_of("one", one, pairs))
+        expected = Reranker(
+            str(tiny), "adaptive", "transformers", max_new_tokens=8, calibration=calibration, dtype="float32"
+        ).predict(pairs)
+        assert [row.mode for row in found] == [row.mode for row in expected]
+        assert calibration is None or {row.mode for row in found} == {"adaptive.direct", "adaptive.think"}
+        for row, other in zip(found, expected, strict=True):
+            assert (row.margin, row.score) == pytest.approx((other.margin, other.score), abs=1e-4)
+            assert (row.reasoning, row.tokens, row.verdict) == (other.reasoning, other.tokens, other.verdict)
 
 
 def test_a_worker_that_is_killed_costs_what_it_held(tiny: Path, counted: Path, tmp_path: Path) -> None:
