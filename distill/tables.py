@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, and columns of equal width. Called wherever a table is printed or written."""
+"""Tables and counts as text: Markdown, columns of equal width. Called wherever a table is printed or written."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def cell(text: str) -> str:
     """The text as a cell of a pipe table."""
     return text.replace("|", "\\|")
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 pair", "1,234 pairs", "2 queries"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from distill import __version__
+from distill.cli.doctor import doctor
 from distill.cli.init import init
 from distill.commands import FILE, OUTPUT, PLACE, Command, Decorator, Group, collected, writes_to
 from distill.errors import ConfigError, DistillError
@@ -53,6 +54,11 @@ class StageOptions:
     dry_run: bool
     as_json: bool = False
 
+    def run(self) -> Run:
+        """The run that they describe. Raises ConfigError for what cannot be right."""
+        assert self.config is not None  # click requires it, and `evaluate` refuses to go on without it
+        return configured(self.config, self.overrides, self.out)
+
 
 def stage_options(required: bool = True) -> Decorator:
     """CONFIG, overrides, --out, --dry-run and its --json, passed on as `options`; evaluate has a --json of its own."""
@@ -74,18 +80,17 @@ def stage_options(required: bool = True) -> Decorator:
     )
 
 
-def _configured(options: StageOptions) -> Run:
-    """The run that CONFIG, the overrides and --out describe. Raises ConfigError for what cannot be right."""
-    from distill import config
+def configured(config: Path, overrides: tuple[str, ...], out: Path | str | None) -> Run:
+    """The run that CONFIG, the overrides and --out, a folder or a URL, describe. Raises ConfigError where they cannot."""
+    from distill import config as configuration
     from distill.pipeline.config import RunConfig
     from distill.pipeline.run import Run
 
-    assert options.config is not None  # click requires it, and `evaluate` refuses to go on without it
-    settings = config.load(RunConfig, options.config, options.overrides)
-    if isinstance(options.out, str):
-        return _on_url(settings, options.out, options.config)
-    folder = options.out or Path("runs") / settings.name
-    return Run(settings, writes_to(folder.absolute() if on_cluster() else folder), options.config)
+    settings = configuration.load(RunConfig, config, overrides)
+    if isinstance(out, str):
+        return _on_url(settings, out, config)
+    folder = out or Path("runs") / settings.name
+    return Run(settings, writes_to(folder.absolute() if on_cluster() else folder), config)
 
 
 def _on_url(settings: RunConfig, url: str, config: Path) -> Run:
@@ -107,12 +112,13 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
     from distill.pipeline.check import check
     from distill.pipeline.stage import plan, run_stages
     from distill.pipeline.stages import stages_of
-    from distill.pipeline.variants import configured, variants
+    from distill.pipeline.variants import configured as variant_run
+    from distill.pipeline.variants import variants
 
-    run = _configured(options)
+    run = options.run()
     settings = run.config
     for variant in variants(settings):
-        configured(run, variant, options.overrides)  # a wrong variant is refused before anything is run
+        variant_run(run, variant, options.overrides)  # a wrong variant is refused before anything is run
     stages = stages_of(settings)
     run.claim()
     if options.dry_run:
@@ -208,13 +214,13 @@ def evaluate(options: StageOptions, files: FileOptions, unjudged: UnjudgedOption
     if unjudged.judge_unjudged:
         from distill.pipeline.unjudged import main as judge_unjudged
 
-        return judge_unjudged(_configured(options), files, unjudged)
+        return judge_unjudged(options.run(), files, unjudged)
     files.refuse_with_config()
     return _run_stages("evaluate", options)
 
 
 plain_stages("report")
-for _command in (init, export, validate, rerank, calibrate, sweep, serve):
+for _command in (init, doctor, export, validate, rerank, calibrate, sweep, serve):
     commands.add_command(_command)
 
 

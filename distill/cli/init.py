@@ -12,6 +12,7 @@ import click
 
 from distill.commands import FILE, Command, writes_to
 from distill.errors import ConfigError, DataError
+from distill.tables import counted
 
 if TYPE_CHECKING:
     from distill.cli.template import Answers, Teacher
@@ -184,9 +185,8 @@ def _description(data: Path, found: DataFound) -> list[str]:
         graded = f"{relevant:,} relevant, {found.negatives:,} not" if found.labels else "no label"
         unlabelled = found.pairs - found.labels
         more = f", {unlabelled:,} without a label" if found.labels and unlabelled else ""
-        queries = f"{found.queries:,} {'query' if found.queries == 1 else 'queries'}"
-        pairs = f"{found.pairs:,} {'pair' if found.pairs == 1 else 'pairs'}"
-        lines = [f"{data}: read as {found.source}; {pairs} of {queries}{split}: {graded}{more}"]
+        pairs = f"{counted(found.pairs, 'pair')} of {counted(found.queries, 'query')}"
+        lines = [f"{data}: read as {found.source}; {pairs}{split}: {graded}{more}"]
     if found.columns:
         lines.append("columns: " + ", ".join(f"{what} = {name}" for what, name in found.columns.items()))
     if "clicks" in found.columns and "label" not in found.columns:

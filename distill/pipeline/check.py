@@ -9,7 +9,7 @@ import multiprocessing
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from distill import store
 from distill.config import secret, validate
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from sft.settings import SftSettings
 
 REMOTE = ("huggingface", "ir_datasets", "mteb")  # sources that may be read over the network
-Look = Callable[[], object]
+
+
+class Look(NamedTuple):
+    """Something to look at: its name, as `distill doctor` lists it, and what raises where it is not as it must be."""
+
+    name: str
+    call: Callable[[], object]
 
 
 def check(run: Run, stages: Callable[[], Collection[str]] | None = None) -> Collection[str]:
@@ -42,9 +48,15 @@ def check(run: Run, stages: Callable[[], Collection[str]] | None = None) -> Coll
     """
     check_settings(run)
     due = stages() if stages else None
-    for look in (*_keys(run, due), *_of_stages(run, due or (), network=True)):
-        look()
+    for look in looks(run, due):
+        look.call()
     return due or ()
+
+
+def looks(run: Run, stages: Collection[str] | None) -> Iterator[Look]:
+    """What `check` looks at for these stages, for `distill doctor`, which goes on after a fault."""
+    yield from _keys(run, stages)
+    yield from _of_stages(run, stages or (), network=True)
 
 
 def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
@@ -57,7 +69,7 @@ def warnings(run: Run, stages: Callable[[], Collection[str]]) -> list[str]:
     found, due = [], stages()
     for look in (*_keys(run, due), *_of_stages(run, due, network=False)):
         try:
-            look()
+            look.call()
         except PluginError:
             raise
         except (InputError, DiskFull) as error:
@@ -106,7 +118,7 @@ def _keys(run: Run, stages: Collection[str] | None) -> Iterator[Look]:
         return
     for number, endpoint in enumerate(run.config.teacher.endpoints):
         if endpoint.api_key_env:
-            yield partial(secret, endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env")
+            yield Look("key", partial(secret, endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env"))
 
 
 def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Look]:
@@ -115,30 +127,30 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
     Then torch and TRL are looked at in a process of its own: a run needs them later, a dry run does not, and on a
     cluster neither does the driver. There TRL is looked at on a node that trains.
     """
-    look = partial if network and not on_cluster() else partial(partial, _in_a_process)
+    bound = partial if network and not on_cluster() else partial(partial, _in_a_process)
     if "pairs" in stages:
-        yield partial(_check_pairs, run)
+        yield Look("pairs", partial(_check_pairs, run))
     if {"pairs", "evaluate"} & set(stages):
         for number, entry in enumerate(run.config.evaluation.sets):
             if network or entry.source not in REMOTE:
-                yield partial(_check_set, run, entry, f"evaluation.sets.{number}")
+                yield Look(f"set {entry.name}", partial(_check_set, run, entry, f"evaluation.sets.{number}"))
     if "trace" in stages:
-        yield run.config.teacher.made_source().check_files
+        yield Look("teacher's files", run.config.teacher.made_source().check_files)
     if "sft" in stages:
         from sft import check as training
 
         settings = sft_of(run)
-        yield look(training.check_base, settings, network)
-        where = partial(partial, cluster.on_a_node) if network and on_cluster() else look
-        yield where(training.check_training, settings, run.config.seed, run.students)
+        yield Look("base model", bound(training.check_base, settings, network))
+        where = partial(partial, cluster.on_a_node) if network and on_cluster() else bound
+        yield Look("training", where(training.check_training, settings, run.config.seed, run.students))
         if network:
-            yield partial(training.check_trackers, settings)
-        yield partial(_check_memory, run, settings)
-        yield partial(training.check_disk, settings, run.students)
+            yield Look("trackers", partial(training.check_trackers, settings))
+        yield Look("memory", partial(_check_memory, run, settings))
+        yield Look("disk", partial(training.check_disk, settings, run.students))
     elif "evaluate" in stages:
         from sft import check as training
 
-        yield look(training.check_base, sft_of(run), network)
+        yield Look("base model", bound(training.check_base, sft_of(run), network))
 
 
 def _in_a_process(function: Callable[..., None], *arguments: object) -> None:

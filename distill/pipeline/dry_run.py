@@ -15,6 +15,7 @@ from distill.pipeline.run import Run
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
 from distill.pipeline.trace import asking_estimate
 from distill.records import Example, Pair, Trace
+from distill.tables import counted
 
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
@@ -205,11 +206,6 @@ class DryRun:
         rent = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
         note = f"assumed: {READING:.0%} of the peak in reading, {WRITING:.0%} in writing"
         return [StagePlan(name, due, work, seconds, seconds / 3600 * rent, note=note)]
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 pair", "1,234 pairs"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def mean_tokens(run: Run) -> tuple[float, float]:
