@@ -17,6 +17,28 @@ from distill.urls import is_storage, is_url
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 OUTPUT = "output"
+EXAMPLES = {  # by command, as its help ends
+    "init": "init clicks.csv --teacher deepseek --out my.yaml",
+    "doctor": "doctor my.yaml --probe 10",
+    "run": "run my.yaml teacher.budget_usd=5 --dry-run",
+    "pairs": "pairs my.yaml",
+    "trace": "trace my.yaml --retry-failed",
+    "filter": "filter my.yaml 'filters=[finished, parses]'",
+    "dataset": "dataset my.yaml",
+    "sft": "sft my.yaml 'sft.targets=[think]'",
+    "evaluate": "evaluate --qrels test.tsv --run bm25.trec reranked.trec",
+    "report": "report my.yaml",
+    "runs": "runs runs/ shared/runs/",
+    "compare": "compare runs/quickstart runs/mine",
+    "export": "export runs/mine --to trl",
+    "validate": "validate traces.jsonl --columns reasoning=trace,answer=judgement",
+    "rerank": "rerank --model runs/mine/students/think --queries q.tsv --corpus c.jsonl --run bm25.trec --out out.trec",
+    "calibrate": "calibrate --model runs/mine/students/think --queries q.tsv --corpus c.jsonl --run dev.trec --qrels dev.tsv",
+    "sweep": "sweep --model runs/mine/students/think --queries q.tsv --corpus c.jsonl --run dev.trec --qrels dev.tsv",
+    "serve": "serve --model runs/mine/students/think --mode direct",
+    "view": "view runs/mine",
+    "example-teacher": "example-teacher wrong=0.05 --port 8000",
+}
 
 
 class LocalPath(click.Path):
@@ -96,6 +118,12 @@ class Command(click.Command):
                 words.append(open_option.opts[0])
             words.append(word)
         return super().parse_args(ctx, words)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's example."""
+        if self.name in EXAMPLES:
+            formatter.write_paragraph()
+            formatter.write(f"Example: distill {EXAMPLES[self.name]}\n")
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first paragraph of the help text, whole, for the list of commands."""

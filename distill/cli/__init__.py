@@ -17,8 +17,9 @@ import click
 from distill import __version__
 from distill.cli.doctor import doctor
 from distill.cli.init import init
+from distill.cli.runs import compare, runs
 from distill.commands import FILE, OUTPUT, PLACE, Command, Decorator, Group, collected, writes_to
-from distill.errors import ConfigError, DistillError
+from distill.errors import ConfigError, DistillError, RunFolderError
 from distill.evaluation.cli import (
     FileOptions,
     UnjudgedOptions,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from distill.pipeline.config import RunConfig
     from distill.pipeline.run import Run
 
+COMPLETE = "_DISTILL_COMPLETE"  # where a shell's completion says what it wants, as click names it
 HELP = {
     "run": "The whole pipeline; stages whose inputs and settings are unchanged are skipped.",
     **{stage.name: stage.help for stage in STAGES},
@@ -107,6 +109,7 @@ def _on_url(settings: RunConfig, url: str, config: Path) -> Run:
 
 def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
     """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
+    from distill import store
     from distill.pipeline import cluster
     from distill.pipeline.ablation import run_variants
     from distill.pipeline.check import check
@@ -121,6 +124,8 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
         variant_run(run, variant, options.overrides)  # a wrong variant is refused before anything is run
     stages = stages_of(settings)
     run.claim()
+    if name == "report" and not any((run.path(one.folder) / store.MANIFEST).exists() for one in stages):
+        raise RunFolderError(f"{run.folder}: no stage is done, so there is nothing to report; `distill run` makes them")
     if options.dry_run:
         from distill.cli import dry_run
 
@@ -141,6 +146,10 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
             run_variants(run, stages_of, options.overrides)
             names = ("report",)
         run_stages(run, stages, names)
+    if name == "run":
+        from distill.cli.finish import finish
+
+        finish(run)
     return 0
 
 
@@ -220,7 +229,7 @@ def evaluate(options: StageOptions, files: FileOptions, unjudged: UnjudgedOption
 
 
 plain_stages("report")
-for _command in (init, doctor, export, validate, rerank, calibrate, sweep, serve):
+for _command in (init, doctor, runs, compare, export, validate, rerank, calibrate, sweep, serve):
     commands.add_command(_command)
 
 
@@ -257,6 +266,10 @@ def example_teacher(overrides: tuple[str, ...], port: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `distill` command; returns its exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if wanted := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(commands, {}, "distill", COMPLETE, wanted)
     words = list(sys.argv[1:] if arguments is None else arguments)
     output: dict[str, Path] = {}
     try:

@@ -38,7 +38,7 @@ class Finding:
     text: str
 
 
-@click.command("doctor", cls=Command, epilog="Example: distill doctor my.yaml --probe 10")
+@click.command("doctor", cls=Command)
 @click.argument("config", type=FILE, required=False, metavar="[CONFIG]", help="a YAML file to check as `run` does")
 @click.argument("overrides", nargs=-1, metavar="[key.path=value]...", help="settings on top")
 @click.option("--out", type=PLACE, metavar="DIR", help="the run folder, or a URL (default: runs/NAME)")

@@ -23,7 +23,7 @@ SHOWN = 70  # characters of a text
 T = TypeVar("T")
 
 
-@click.command("init", cls=Command, epilog="Example: distill init clicks.csv --teacher deepseek --out mine.yaml")
+@click.command("init", cls=Command)
 @click.argument("data", type=FILE, required=False, metavar="[DATA]", help="a table, or a folder of data")
 @click.option("--recipe", metavar="NAME", help="copy a recipe of the project instead: a name, or `list`")
 @click.option("--out", type=FILE, metavar="FILE", help="the configuration (default: NAME.yaml here)")

@@ -36,14 +36,14 @@ def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> d
         raise ConfigError("--seeds needs at least two run folders, made with different seeds")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("--seeds: a run folder is named twice; each counts as a seed of its own")
-    details = [_details(folder) for folder in folders]
+    details = [details(folder) for folder in folders]
     shared = sorted(set.intersection(*(set(sets) for sets in details)))
     if not shared:
         raise DataError(f"{folders[0]}: shares no evaluation set with {', '.join(map(str, folders[1:]))}")
     return {name: _one([sets[name] for sets in details], seed, baseline) for name in shared}
 
 
-def _details(folder: Path) -> dict[str, ByUnit]:
+def details(folder: Path) -> dict[str, ByUnit]:
     """{SET: the values behind its means} of a run folder."""
     sets: dict[str, ByUnit] = {}
     for path in sorted((folder / "evaluation").glob("*.json")):
@@ -64,13 +64,16 @@ def _one(runs: Sequence[ByUnit], seed: int, baseline: str | None) -> EvaluationR
     against = baseline or next(iter(systems), "")
     spread: dict[str, dict[str, Spread]] = {system: {} for system in systems}
     left_out = _not_shared(runs, systems)
+    if not any(_shared_units(runs, system, name) for system in systems for name in runs[0][system]):
+        raise DataError(
+            "--seeds: the runs share no query of any system and measure, so there is nothing to compare; name runs of one "
+            "configuration that differ in their seed"
+        )
     result = replace(empty_result(systems, against), spread=spread, runs=len(runs), left_out=left_out)
     drawn: dict[tuple[str, str], Floats] = {}
     for system in systems:
         for name in runs[0][system]:
-            if not all(name in run[system] for run in runs):
-                continue
-            units = sorted(set.intersection(*(set(run[system][name]) for run in runs)))
+            units = _shared_units(runs, system, name)
             if not units:
                 continue
             scores = np.array([[run[system][name][unit] for unit in units] for run in runs])
@@ -93,6 +96,11 @@ def _one(runs: Sequence[ByUnit], seed: int, baseline: str | None) -> EvaluationR
                 difference=round(mean, 6), p_bootstrap=round(p, 6), p_holm=round(corrected, 6)
             )
     return result
+
+
+def _shared_units(runs: Sequence[ByUnit], system: str, measure: str) -> list[str]:
+    """The units that all the runs have a value for, sorted."""
+    return sorted(set.intersection(*(set(run.get(system, {}).get(measure, {})) for run in runs)))
 
 
 def _not_shared(runs: Sequence[ByUnit], systems: Sequence[str]) -> dict[str, int]:

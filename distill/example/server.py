@@ -210,7 +210,8 @@ def running(settings: TeacherSettings | None = None) -> Iterator[str]:
 
 def _end_with_parent() -> None:
     """End when standard input does: the other end of the pipe closes with the parent, even one killed with -9."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not sys.stdin: a thread that waits in it is a fatal error as the interpreter ends
+        pass
     os._exit(0)
 
 

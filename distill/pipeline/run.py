@@ -179,10 +179,10 @@ def _without_asking(counts: Counts) -> Counts:
 
 
 def _short(counts: Counts) -> str:
-    """The plain numbers among a stage's counts, in their order."""
+    """The plain numbers among a stage's counts, in their order, without those that are 0."""
     parts = []
     for key, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value:
             continue
         shown = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
         parts.append(f"{key.replace('_', ' ')} {shown}")

@@ -44,7 +44,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
 
 def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]]:
     """The result as a title, and what qualifies it; says that there is none where nothing was evaluated."""
-    main = _main(sets)
+    main = main_set(sets)
     if main is None:
         done = sum(files.state(stage.name) == "done" for stage in STAGES)
         return f"No result yet: {done} of {len(STAGES)} stages are done.", []
@@ -69,7 +69,7 @@ def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]
     return title, [f"{subject} is {' and '.join(said)}, over {queries} queries (95\u00a0% intervals in brackets)."]
 
 
-def _main(sets: list[EvaluationSet]) -> EvaluationSet | None:
+def main_set(sets: list[EvaluationSet]) -> EvaluationSet | None:
     """The set that the headline speaks of."""
     return next((each for each in sets if each.students and each.primary), None)
 
@@ -109,7 +109,7 @@ def _what_was_run(files: RunFiles, counts: StageCounts) -> list[str]:
 def _tiles(files: RunFiles, counts: StageCounts, sets: list[EvaluationSet]) -> list[tuple[str, str, str]]:
     """(value, label, note) of the few numbers that are shown large."""
     tiles: list[tuple[str, str, str]] = []
-    main = _main(sets)
+    main = main_set(sets)
     if main:
         best = main.students[0]
         interval = main.interval(best, main.primary or "")

@@ -1,0 +1,42 @@
+"""What a run ends with on the terminal: the result in a sentence, cost and time, and what to do next. Called by cli."""
+
+from __future__ import annotations
+
+from distill.cli.runs import cost_of
+from distill.pipeline.run import Run
+from distill.stages import STAGES
+from distill.tables import counted
+
+DISPUTES = ("verdict_matches_label", "label_dispute")  # filters whose rejects a person can decide
+
+
+def finish(run: Run) -> None:
+    """Say how the run came out, from what is in its folder; also where nothing had to be made."""
+    from distill.report.evaluated import evaluation_sets
+    from distill.report.files import RunFiles
+    from distill.report.result import headline, main_set
+    from distill.report.words import duration
+
+    files = RunFiles(run.folder)
+    sets = evaluation_sets(files)
+    title, sentences = headline(files, sets)
+    seconds = sum(files.counts(stage.name).seconds or 0 for stage in STAGES)
+    cost = cost_of(files)
+    paid = "" if cost is None else f"the teacher cost {cost:,.2f} USD; "
+    run.say(f"\n{' '.join([title, *sentences])}\n{_capital(paid)}the stages took {duration(seconds)}.\n")
+    by_filter = files.counts("filter").by_filter
+    disputes = sum(by_filter[name].rejected for name in DISPUTES if name in by_filter)
+    steps = [(f"open {run.folder / 'report.html'}", "the report")]
+    if disputes:
+        steps.append((f"distill view {run.folder}", f"decide {counted(disputes, 'dispute')} of teacher and label"))
+    main = main_set(sets)
+    if main is not None:
+        student = next((s for s in files.counts("sft").students if main.students[0].startswith(s)), main.students[0])
+        steps.append((f"distill serve --model {run.students / student}", "the best student over HTTP"))
+    width = max(len(command) for command, _ in steps)
+    for command, what in steps:
+        run.say(f"  {command:<{width}}   {what}")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

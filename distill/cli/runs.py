@@ -1,0 +1,184 @@
+"""`distill runs`: a table of run folders. `distill compare`: two of them side by side. Added to the group by cli."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from distill.commands import FILE, Command
+from distill.errors import DataError
+from distill.stages import STAGES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from distill.report.files import RunFiles
+
+WIDTH = 120  # characters, where there is no terminal
+Settings = dict[str, object]
+
+
+@click.command("runs", cls=Command)
+@click.argument("folders", nargs=-1, type=FILE, metavar="[FOLDER]...", help="runs, or folders of runs (default: runs)")
+def runs(folders: tuple[Path, ...]) -> int:
+    """List runs: how far each is, traces kept, its best student with the 95 % interval, the teacher's cost, its age."""
+    from rich.table import Table
+
+    there = list(_run_folders(folders or (Path("runs"),)))
+    if not there:
+        named = ", ".join(map(str, folders or (Path("runs"),)))
+        raise DataError(f"{named}: holds no run; `distill run CONFIG` makes one")
+    table = Table("run", "state", "kept", "best student", "USD", "age", box=None, pad_edge=False, header_style="bold")
+    for folder in there:
+        table.add_row(*_row(folder))
+    console().print(table)
+    return 0
+
+
+def console() -> Console:
+    """Standard output as rich writes it; as wide as `WIDTH` where it is no terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=WIDTH, highlight=False)
+
+
+def _run_folders(places: tuple[Path, ...]) -> Iterator[Path]:
+    from distill.config import resolved
+
+    for place in places:
+        if not place.is_dir():
+            raise DataError(f"{place}: no such folder of runs")
+        if resolved(place):
+            yield place
+        else:
+            yield from (path for path in sorted(place.iterdir()) if path.is_dir() and resolved(path))
+
+
+def _row(folder: Path) -> list[str]:
+    from distill.report.files import RunFiles
+
+    files = RunFiles(folder)
+    states = [files.state(stage.name) for stage in STAGES]
+    done = states.count("done")
+    open_stage = next((stage.name for stage, state in zip(STAGES, states, strict=True) if state != "done"), "")
+    state = "done" if done == len(STAGES) else f"{done}/{len(STAGES)}, next: {open_stage}"
+    kept = files.counts("filter").kept
+    cost = cost_of(files)
+    newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
+    return [
+        str(folder), state, "" if kept is None else f"{kept:,}", best_student(files),
+        "" if cost is None else f"{cost:,.2f}", _age(time.time() - newest),
+    ]  # fmt: skip
+
+
+def cost_of(files: RunFiles) -> float | None:
+    """Dollars that all stages have been billed; None where nothing was asked."""
+    costs = [files.counts(stage.name).cost_usd for stage in STAGES]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
+
+
+def best_student(files: RunFiles) -> str:
+    """Such as `think nDCG@10 0.812 [0.770 to 0.851] on test`; "" where nothing was evaluated."""
+    from distill.report.evaluated import evaluation_sets
+    from distill.report.result import main_set
+    from distill.report.words import interval_text, measure
+
+    main = main_set(evaluation_sets(files))
+    if main is None:
+        return ""
+    best, primary = main.students[0], main.primary or ""
+    bounds = interval_text(main.interval(best, primary), "to")
+    return f"{best} {primary} {measure(main.value(best))}{f' [{bounds}]' if bounds else ''} on {main.name}"
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return "now"
+
+
+@click.command("compare", cls=Command)
+@click.argument("first", type=FILE, metavar="A", help="a run folder")
+@click.argument("second", type=FILE, metavar="B", help="another one")
+def compare(first: Path, second: Path) -> int:
+    """Two runs: the settings that differ, and their measures over the queries that both have, with a paired test."""
+    from distill.config import resolved
+
+    configs = [resolved(folder) for folder in (first, second)]
+    for folder, config in zip((first, second), configs, strict=True):
+        if config is None:
+            raise DataError(f"{folder}: is no run folder: it has no config.yaml of a run")
+    _settings(*(dict(_flat(config or {})) for config in configs))
+    _measures(first, second)
+    return 0
+
+
+def _flat(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """(key path, value) of every setting."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for number, inner in enumerate(value):
+            yield from _flat(inner, f"{path}.{number}")
+    else:
+        yield path, value
+
+
+def _settings(first: Settings, second: Settings) -> None:
+    from rich.table import Table
+
+    table = Table("setting", "A", "B", box=None, pad_edge=False, header_style="bold")
+    keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key) and key != "name"]
+    for key in keys:
+        table.add_row(key, *("–" if key not in side else str(side[key]) for side in (first, second)))
+    console().print(table if keys else "The settings are the same.", markup=False)
+
+
+def _measures(first: Path, second: Path) -> None:
+    """A table a set. Raises DataError where the runs share no set, system or query."""
+    from rich.table import Table
+
+    from distill.evaluation.evaluate import summarise
+    from distill.evaluation.seeds import details
+    from distill.report.words import measure, signed
+
+    a, b = details(first), details(second)
+    compared = 0
+    for name in (name for name in a if name in b):
+        table = Table("system", "measure", "A", "B", "B - A", "95 % interval", "p", box=None, pad_edge=False,
+                      header_style="bold")  # fmt: skip
+        queries: set[str] = set()
+        for system in (system for system in a[name] if system in b[name]):
+            sides: dict[str, dict[str, dict[str, float]]] = {"A": {}, "B": {}}
+            for what, left in a[name][system].items():
+                right = b[name][system].get(what, {})
+                shared = left.keys() & right.keys()
+                queries |= shared
+                if shared:
+                    sides["A"][what] = {unit: left[unit] for unit in sorted(shared)}
+                    sides["B"][what] = {unit: right[unit] for unit in sorted(shared)}
+            result = summarise(sides, seed=0, baseline="A")
+            for what in sides["A"]:
+                test, (low, high) = result.tests["B"][what], result.differences["B"][what]
+                mark = " *" if test.significant else ""
+                table.add_row(
+                    system, what, measure(result.measures["A"][what]), measure(result.measures["B"][what]),
+                    signed(test.difference), f"{signed(low)} to {signed(high)}", f"{test.p_text}{mark}",
+                )  # fmt: skip
+        if table.row_count:
+            compared += 1
+            console().print(f"\n{name}: {len(queries):,} queries that both have", markup=False)
+            console().print(table)
+    if not compared:
+        raise DataError(f"{first} and {second} share no evaluation set with a system and a query that both have")
+    console().print(
+        "\n* p < 0.05: paired, by query, corrected by Holm's method over the systems compared.", style="dim"
+    )
