@@ -83,7 +83,7 @@ def stage_options(required: bool = True) -> Decorator:
 
 
 def configured(config: Path, overrides: tuple[str, ...], out: Path | str | None) -> Run:
-    """The run that CONFIG, the overrides and --out, a folder or a URL, describe. Raises ConfigError where they cannot."""
+    """The run of CONFIG, the overrides and --out, a folder or a URL. Raises ConfigError for what cannot be right."""
     from distill import config as configuration
     from distill.pipeline.config import RunConfig
     from distill.pipeline.run import Run

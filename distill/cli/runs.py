@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,16 @@ import click
 from distill.commands import FILE, Command
 from distill.errors import DataError
 from distill.stages import STAGES
+from distill.tables import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from distill.report.files import RunFiles
 
-WIDTH = 120  # characters, where there is no terminal
+WIDTH = 240  # characters, where there is no terminal: one line a row for whoever reads it by a program
 Settings = dict[str, object]
+ByMeasure = Mapping[str, Mapping[str, float]]  # {measure: {unit: value}}
 
 
 @click.command("runs", cls=Command)
@@ -149,36 +152,43 @@ def _measures(first: Path, second: Path) -> None:
     from distill.evaluation.evaluate import summarise
     from distill.evaluation.seeds import details
     from distill.report.words import measure, signed
+    from distill.statistics.significance import holm
 
     a, b = details(first), details(second)
     compared = 0
     for name in (name for name in a if name in b):
-        table = Table("system", "measure", "A", "B", "B - A", "95 % interval", "p", box=None, pad_edge=False,
+        both = {system: _shared(a[name][system], b[name][system]) for system in a[name] if system in b[name]}
+        results = {system: summarise(sides, seed=0, baseline="A") for system, sides in both.items() if sides["A"]}
+        if not results:
+            continue
+        compared += 1
+        table = Table("measure", "system", "A", "B", "B - A", "95 % interval", "p", box=None, pad_edge=False,
                       header_style="bold")  # fmt: skip
-        queries: set[str] = set()
-        for system in (system for system in a[name] if system in b[name]):
-            sides: dict[str, dict[str, dict[str, float]]] = {"A": {}, "B": {}}
-            for what, left in a[name][system].items():
-                right = b[name][system].get(what, {})
-                shared = left.keys() & right.keys()
-                queries |= shared
-                if shared:
-                    sides["A"][what] = {unit: left[unit] for unit in sorted(shared)}
-                    sides["B"][what] = {unit: right[unit] for unit in sorted(shared)}
-            result = summarise(sides, seed=0, baseline="A")
-            for what in sides["A"]:
-                test, (low, high) = result.tests["B"][what], result.differences["B"][what]
-                mark = " *" if test.significant else ""
+        for what in dict.fromkeys(what for result in results.values() for what in result.tests["B"]):
+            tested = {system: result for system, result in results.items() if what in result.tests["B"]}
+            corrected = holm([result.tests["B"][what].p_holm for result in tested.values()])
+            for (system, result), p in zip(tested.items(), corrected, strict=True):
+                test, (low, high) = replace(result.tests["B"][what], p_holm=p), result.differences["B"][what]
                 table.add_row(
-                    system, what, measure(result.measures["A"][what]), measure(result.measures["B"][what]),
-                    signed(test.difference), f"{signed(low)} to {signed(high)}", f"{test.p_text}{mark}",
+                    what, system, measure(result.measures["A"][what]), measure(result.measures["B"][what]),
+                    signed(test.difference), f"{signed(low)} to {signed(high)}",
+                    f"{test.p_text}{' *' if test.significant else ''}",
                 )  # fmt: skip
-        if table.row_count:
-            compared += 1
-            console().print(f"\n{name}: {len(queries):,} queries that both have", markup=False)
-            console().print(table)
+        units = {unit for system in results for values in both[system]["A"].values() for unit in values}
+        console().print(f"\n{name}: {counted(len(units), 'query')} that both have", markup=False)
+        console().print(table)
     if not compared:
         raise DataError(f"{first} and {second} share no evaluation set with a system and a query that both have")
-    console().print(
-        "\n* p < 0.05: paired, by query, corrected by Holm's method over the systems compared.", style="dim"
-    )
+    note = "* p < 0.05: paired by query, corrected by Holm's method over the systems of a measure."
+    console().print(f"\n{note} Not covered: the spread over seeds.", style="dim")
+
+
+def _shared(first: ByMeasure, second: ByMeasure) -> dict[str, dict[str, dict[str, float]]]:
+    """{A and B: {measure: {unit: value}}} of the units that both have."""
+    sides: dict[str, dict[str, dict[str, float]]] = {"A": {}, "B": {}}
+    for what, left in first.items():
+        right = second.get(what, {})
+        if units := sorted(left.keys() & right.keys()):
+            sides["A"][what] = {unit: left[unit] for unit in units}
+            sides["B"][what] = {unit: right[unit] for unit in units}
+    return sides

@@ -36,11 +36,11 @@ def across(folders: Sequence[Path], seed: int, baseline: str | None = None) -> d
         raise ConfigError("--seeds needs at least two run folders, made with different seeds")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("--seeds: a run folder is named twice; each counts as a seed of its own")
-    details = [details(folder) for folder in folders]
-    shared = sorted(set.intersection(*(set(sets) for sets in details)))
+    by_run = [details(folder) for folder in folders]
+    shared = sorted(set.intersection(*(set(sets) for sets in by_run)))
     if not shared:
         raise DataError(f"{folders[0]}: shares no evaluation set with {', '.join(map(str, folders[1:]))}")
-    return {name: _one([sets[name] for sets in details], seed, baseline) for name in shared}
+    return {name: _one([sets[name] for sets in by_run], seed, baseline) for name in shared}
 
 
 def details(folder: Path) -> dict[str, ByUnit]:
@@ -66,7 +66,7 @@ def _one(runs: Sequence[ByUnit], seed: int, baseline: str | None) -> EvaluationR
     left_out = _not_shared(runs, systems)
     if not any(_shared_units(runs, system, name) for system in systems for name in runs[0][system]):
         raise DataError(
-            "--seeds: the runs share no query of any system and measure, so there is nothing to compare; name runs of one "
+            "--seeds: the runs share no query of any system, so there is nothing to compare; name runs of one "
             "configuration that differ in their seed"
         )
     result = replace(empty_result(systems, against), spread=spread, runs=len(runs), left_out=left_out)

@@ -1,0 +1,117 @@
+"""`distill runs`, `distill compare`, the finish line, and what the commands refuse in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill import store
+from distill.cli import commands, main
+from distill.cli.finish import finish
+from distill.commands import EXAMPLES
+from distill.pipeline.config import RunConfig
+from distill.pipeline.run import Run
+from distill.results import Counts
+from distill.stages import STAGES
+
+QUERIES = 60
+
+
+def a_run(folder: Path, gain: float = 0.0, first_query: int = 0, **settings: object) -> Path:
+    """A run folder as a finished run leaves it, as far as these commands read it."""
+    (folder / "evaluation").mkdir(parents=True)
+    config = {"name": folder.name, "seed": 0, "sft": {"base": "scratch"}, **settings}
+    (folder / "config.yaml").write_text(json.dumps(config))
+    rng = random.Random(0)
+    values = {f"q{number}": rng.random() / 2 for number in range(first_query, first_query + QUERIES)}
+    systems = {"first_stage": values, "think": {query: value + gain for query, value in values.items()}}
+    means = {name: {"nDCG@10": sum(rows.values()) / QUERIES} for name, rows in systems.items()}
+    by_query = {name: {"nDCG@10": rows} for name, rows in systems.items()}
+    detail = {"queries": dict.fromkeys(values, "text"), "per_query": by_query}
+    store.write_json(folder / "evaluation" / "test.json", detail)
+    filtered = {"kept": 1234, "by_filter": {"verdict_matches_label": {"rejected": 1}}}
+    counts: dict[str, Counts] = {
+        "trace": {"cost_usd": 1.5, "seconds": 60},
+        "filter": filtered,
+        "sft": {"students": {"think": {"steps": 1}}},
+    }
+    intervals = {"test": {"think": {"nDCG@10": [0.1, 0.9]}}}
+    metrics = {"name": folder.name, "stages": counts, "evaluation": {"test": means}, "intervals": intervals}
+    store.write_json(folder / "metrics.json", metrics)
+    for stage in STAGES[:3]:
+        (folder / stage.folder).mkdir(exist_ok=True)
+        store.write_manifest(
+            folder / stage.folder, stage.name, {}, {}, {"data_hash": stage.name, **counts.get(stage.name, {})}
+        )
+    return folder
+
+
+def test_runs_lists_every_run_below_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_run(tmp_path / "runs" / "one", 0.3)
+    a_run(tmp_path / "runs" / "two")
+    (tmp_path / "runs" / "no-run").mkdir()
+    assert main(["runs", str(tmp_path / "runs")]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "state", "kept", "best", "student", "USD", "age"] and len(lines) == 2
+    assert all("3/6, next: dataset" in line and "1,234" in line and "1.50" in line for line in lines)
+    assert "think nDCG@10" in lines[0] and "[0.100 to 0.900] on test" in lines[0]
+
+
+def test_compare_shows_settings_and_tests_by_query(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = a_run(tmp_path / "one", 0.1), a_run(tmp_path / "two", 0.3, prompt="delimited")
+    assert main(["compare", str(one), str(two)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{QUERIES} queries that both have" in shown and "prompt" in shown and "delimited" in shown
+    assert "seed" not in shown.partition("test:")[0], "what is alike is not listed"
+    think = next(line for line in shown.splitlines() if "think" in line and "nDCG@10" in line)
+    assert "+0.200" in think and think.rstrip().endswith("*")
+    first = next(line for line in shown.splitlines() if "first_stage" in line)
+    assert "1.000" in first and "*" not in first
+
+
+def test_the_finish_line_has_result_cost_and_next_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = a_run(tmp_path / "one", 0.3)
+    finish(Run(RunConfig.model_construct(name="one"), folder, tmp_path / "one.yaml"))
+    shown = capsys.readouterr().err
+    assert "lifts nDCG@10 on test" in shown and "[" in shown and "cost 1.50 USD" in shown and "1 min 00 s" in shown
+    assert f"open {folder}/report.html" in shown and "decide 1 dispute of" in shown
+    assert f"distill serve --model {folder}/students/think" in shown
+
+
+def test_what_there_is_nothing_of_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = a_run(tmp_path / "one"), a_run(tmp_path / "other", first_query=1000)
+    (tmp_path / "empty").mkdir()
+    config = Path(__file__).parents[1] / "configs" / "tiny.yaml"
+    for words, message in (
+        (["runs", str(tmp_path / "empty")], "holds no run"),
+        (["runs", str(tmp_path / "nowhere")], "no such folder"),
+        (["compare", str(one), str(tmp_path / "empty")], "is no run folder"),
+        (["compare", str(one), str(other)], "share no evaluation set"),
+        (["evaluate", "--seeds", str(one), str(other)], "share no query"),
+        (["report", str(config), "--out", str(tmp_path / "none")], "no stage is done"),
+    ):
+        assert main(words) == 2, words
+        printed = capsys.readouterr()
+        assert message in printed.err and printed.err.count("\n") == 1
+        assert not printed.out or words[0] == "compare", "which shows the settings all the same"
+    assert not (tmp_path / "none").exists()
+
+
+def test_every_command_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(EXAMPLES) == set(commands.commands)
+    for name, example in EXAMPLES.items():
+        assert example.split()[0] == name and main([name, "--help"]) == 0
+        assert f"Example: distill {example}" in capsys.readouterr().out
+
+
+def test_the_shells_completion_is_answered() -> None:
+    environment = {**os.environ, "_DISTILL_COMPLETE": "bash_complete", "COMP_WORDS": "distill comp", "COMP_CWORD": "1"}
+    command = [sys.executable, "-m", "distill.cli"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["plain,compare"]
