@@ -82,7 +82,7 @@ class DryRun:
         return None if self.pairs is None else sum(pair.split == "train" for pair in self.pairs)
 
     @cached_property
-    def asking(self) -> Estimate | str:
+    def to_ask(self) -> Estimate | str:
         """What asking would take; of a number that is assumed where there is no data; or why nothing is known."""
         from teacher.estimate import assumed_estimate
 
@@ -104,7 +104,7 @@ class DryRun:
         """What asking would take, and what each figure rests on."""
         from teacher.estimate import describe
 
-        return [self.asking] if isinstance(self.asking, str) else describe(self.asking)
+        return [self.to_ask] if isinstance(self.to_ask, str) else describe(self.to_ask)
 
     def training_lines(self) -> list[str]:
         """What training would take, and what each figure rests on."""
@@ -129,7 +129,7 @@ class DryRun:
         return [StagePlan(name, due, work, sent_to=tuple(hosts) if due else (), note=note)]
 
     def _trace(self, name: str, due: bool) -> list[StagePlan]:
-        asking = self.asking
+        asking = self.to_ask
         if isinstance(asking, str):
             example = self.run.config.teacher.embedded
             work = counted(self.pair_count, "answer") if example and self.pair_count is not None else ""
