@@ -68,9 +68,11 @@ _SCALE = re.compile(
     rf"(?![\w/]|\.\d)|\b{_DIGIT}(?:, ?{_DIGIT}){{1,10}},? (?:or|and) {_DIGIT}\b"
 )
 
-_RANGE = rf" ?(?:-|–|—|to|and|through) ?{_DIGIT}"
-# What the forms above begin with, a pattern for each beginning: `re` looks fast for letters that are always the same.
-_BEGINS_SCALE = [re.compile(f"{start}{_RANGE}") for start in ("0", "1", "zero", "one")] + [re.compile(f", ?{_DIGIT}")]
+_RANGE = rf" ?(?:-|–|—|to|and|through) ?{_DIGIT}(?![\w/]|\.\d)"
+# What the forms above hold, a pattern for each beginning: `re` looks fast for letters that are always the same.
+_HOLDS_SCALE = [re.compile(rf"{start}(?<![\w.,/-]{start}){_RANGE}") for start in ("0", "1", "zero", "one")] + [
+    re.compile(rf", ?{_DIGIT}(?:, ?{_DIGIT}){{0,9}},? (?:or|and) {_DIGIT}\b")
+]
 
 _LABEL = re.compile(  # with the character before it; by first letters, since each one is tried at every word
     r"[^a-z](?P<word>a(?:nswer|ssessment)|verdict|g(?:uess|rade)|judge?ment|de(?:cision|termination)"
@@ -142,7 +144,7 @@ def plain(answer: str) -> str:
         text = _TABLE_ROW.sub(r"\1: \2", text)
     if any(second.search(text) for second in _SECOND_OPTION):
         text = _CHOICE.sub(_as_options, text)
-    return _SCALE.sub(OPTIONS, text) if any(scale.search(text) for scale in _BEGINS_SCALE) else text
+    return _SCALE.sub(OPTIONS, text) if any(scale.search(text) for scale in _HOLDS_SCALE) else text
 
 
 def _as_options(match: re.Match[str]) -> str:

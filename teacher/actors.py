@@ -82,7 +82,7 @@ class ActorPool:
         self.ready: set[int] = set()  # those that Ray has placed: a pending actor must hold no requests
         self._calls: dict[ObjectRef[WorkerReport], int] = {}
         self._deaths = 0
-        self._error: DistillError | None = None
+        self._error: Exception | None = None
         self._looked = time.monotonic()
 
     def _made(self) -> ActorHandle[WorkerActor]:
@@ -108,6 +108,8 @@ class ActorPool:
 
         Raises Stopped when actors die one after another without a single report, or Ray's last node is gone.
         """
+        if self._error is not None:  # of the call before, whose reports are journalled by now
+            raise self._error
         ready, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         if not ready:
             ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
@@ -122,19 +124,20 @@ class ActorPool:
             try:
                 report = self._ray.get(call)
             except self._ray.exceptions.RayTaskError as error:
-                if not isinstance(error.cause, DistillError):
-                    raise  # a bug of ours
-                self._error = error.cause
+                self._error = error.cause if isinstance(error.cause, DistillError) else error  # else a bug of ours
                 continue
             except self._ray.exceptions.RayError as error:
-                left += self._replace(number, error)
+                try:
+                    left += self._replace(number, error)
+                except Stopped as stopped:
+                    self._error = stopped
                 continue
             self._deaths = 0
             self.ready.add(number)
             for request_id in report.done:
                 self.held[number].pop(request_id, None)
             reports.append((number, report))
-        if self._error is not None and not reports:  # else at the next call: these answers are journalled first
+        if self._error is not None and not reports:
             raise self._error
         return reports, left
 

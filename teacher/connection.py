@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ _WANTS_TLS = re.compile(
     re.I,
 )
 HANDSHAKE_S = 5.0
+OTHER_FILES = 256  # what a worker has open besides its connections: Ray's sockets, libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,23 @@ class TlsProblem:
     kind: str
     message: str
     remedy: str
+
+
+def allow_connections(count: int) -> None:
+    """Raise this process's limit of open files, so that it can hold so many connections.
+
+    Raises ConfigError where the machine's hard limit is lower.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ConfigError(
+            f"teacher.concurrency: {count:,} requests in flight in one worker need {needed:,} open files, and a "
+            f"process may have {hard:,} here (ulimit -Hn); lower concurrency, or raise teacher.workers or the limit"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def trusts_proxy(url: str) -> bool:

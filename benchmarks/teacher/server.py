@@ -204,24 +204,27 @@ def parse_faults(text: str) -> dict[str, float]:
     return found
 
 
-async def serve(port: int, teacher: Teacher) -> None:
-    """Serve until killed; the port is printed first."""
+async def serve(port: int, teacher: Teacher, ports: int = 1) -> None:
+    """Serve until killed, on so many ports with one log; they are printed first."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(teacher), "127.0.0.1", port, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    servers = [
+        await loop.create_server(lambda: Connection(teacher), "127.0.0.1", port, backlog=4096) for _ in range(ports)
+    ]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--ports", type=int, default=1, help="endpoints of one process, each on a port of its own")
     parser.add_argument("--mean", type=float, default=0.2, help="mean latency in seconds")
     parser.add_argument("--sigma", type=float, default=0.5, help="of the log-normal latencies")
     parser.add_argument("--tokens", type=int, default=350)
     parser.add_argument("--faults", type=parse_faults, default={})
     given = parser.parse_args()
-    asyncio.run(serve(given.port, Teacher(given.mean, given.sigma, given.tokens, given.faults)))
+    asyncio.run(serve(given.port, Teacher(given.mean, given.sigma, given.tokens, given.faults), given.ports))
 
 
 if __name__ == "__main__":

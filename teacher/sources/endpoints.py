@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import SecretStr
 
 from teacher.client import Client
+from teacher.connection import allow_connections
 from teacher.limits import EndpointLimits
 from teacher.settings import Endpoint
 from teacher.sources.base import Connection, TeacherSource
@@ -26,7 +27,8 @@ class Endpoints(TeacherSource):
     def connect(
         self, endpoints: Sequence[Endpoint], keys: Sequence[SecretStr]
     ) -> list[tuple[Connection, EndpointLimits]]:
-        """A client for each endpoint."""
+        """A client for each endpoint. Raises ConfigError where this machine allows too few open files."""
+        allow_connections(self.share(self.settings.concurrency))
         return [self._connect(endpoint, key) for endpoint, key in zip(endpoints, keys, strict=True)]
 
     def _connect(self, endpoint: Endpoint, key: SecretStr) -> tuple[Client, EndpointLimits]:
