@@ -111,3 +111,22 @@ def test_settings_of_scoring_that_cannot_be_are_refused(
 ) -> None:
     assert main(["run", TINY, "--out", str(tmp_path / "run"), given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_rerank_takes_what_the_evaluation_has_judged(run: Path, tmp_path: Path) -> None:
+    journal = run / "evaluation" / "journal.jsonl"
+    before = journal.read_bytes()
+    detail = json.loads((run / "evaluation" / "test.json").read_text())
+    for name, kind in (("queries", "queries"), ("corpus", "passages")):
+        given = detail["instructions"] if kind == "queries" else {}
+        rows = [
+            json.dumps({"_id": key, "text": text, "instruction": given.get(key)}) for key, text in detail[kind].items()
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    files = {"--queries": tmp_path / "queries.jsonl", "--corpus": tmp_path / "corpus.jsonl", "--journal": journal}
+    files |= {"--run": run / "evaluation" / "test.first_stage.trec", "--out": tmp_path / "out.trec"}
+    named = [word for option, path in files.items() for word in (option, str(path))]
+    bound = ["--mode", "think", "--max-new-tokens", "24", "--calibration", "none"]
+    assert main(["rerank", "--model", str(run / "students" / "think"), *named, *bound]) == 0
+    assert journal.read_bytes() == before, "nothing was judged"
+    assert len((tmp_path / "out.trec").read_text().splitlines()) == 40

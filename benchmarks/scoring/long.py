@@ -79,8 +79,10 @@ def make_set(data: Path, folder: Path, wanted: int) -> None:
     (folder / "runs").mkdir(parents=True)
     (folder / "qrels").mkdir()
     shutil.copy(data / "corpus.jsonl", folder)
-    rows = map(json.loads, (data / "queries.jsonl").read_text(encoding="utf-8").splitlines())
-    texts = {row["_id"]: row["text"] for row in rows}
+    texts, passages = (
+        {row["_id"]: row["text"] for row in map(json.loads, (data / name).read_text(encoding="utf-8").splitlines())}
+        for name in ("queries.jsonl", "corpus.jsonl")
+    )
     judged: dict[str, list[str]] = {}
     for line in (data / "qrels/test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         query, rest = line.split("\t", 1)
@@ -89,11 +91,14 @@ def make_set(data: Path, folder: Path, wanted: int) -> None:
     order, seen = sorted(lists), set()
     for shift in range(len(order)):
         for number, query in enumerate(order):
-            docs = [doc for doc in lists[order[(number + shift) % len(order)]] if (query, doc) not in seen]
-            docs = docs[: wanted - len(run)]
+            docs = []
+            for doc in lists[order[(number + shift) % len(order)]]:
+                text = (texts[query], passages[doc])  # what is judged once, whatever its ids
+                if text not in seen and len(run) + len(docs) < wanted:
+                    seen.add(text)
+                    docs.append(doc)
             if not docs:
                 continue
-            seen |= {(query, doc) for doc in docs}
             name = f"{query}-{shift}"
             queries.append(json.dumps({"_id": name, "text": texts[query]}))
             run += [f"{name} Q0 {doc} {rank} {-rank} shifted" for rank, doc in enumerate(docs, 1)]

@@ -3,7 +3,8 @@
     python benchmarks/scoring/method.py WAY MODEL DL19 direct|think BOUND
 
 DL19 is a folder with corpus.jsonl, queries.jsonl and runs/BM25.top100.trec, whose pairs are judged. Loading is not
-counted. `old` imports the `distill` of an older commit, which PYTHONPATH names.
+counted. WAY `prompts` writes prompts.json into DL19, for `peers.py`. `old` imports the `distill` of an older commit,
+which PYTHONPATH names.
 """
 
 from __future__ import annotations
@@ -95,6 +96,18 @@ def generate(model: str, mode: str, bound: int, pairs: list[Pair]) -> tuple[floa
     return time.perf_counter() - started, tokens
 
 
+def prompts(model: str, mode: str, bound: int, pairs: list[Pair], out: Path) -> None:
+    """Write what `peers.py` asks: the very tokens that the other ways read."""
+    from distill.rerank.modes import JudgementPlan
+    from distill.rerank.student_format import form_of
+
+    form = form_of(model)
+    room = JudgementPlan("direct" if mode == "direct" else "think", bound).room(form)
+    rows = [row for each in form.prompts(pairs, room) for row in each.rows]
+    asked = [row + form.close for row in rows] if mode == "direct" else rows
+    out.write_text(json.dumps({"prompts": asked, "words": list(form.verdicts), "bound": bound}))
+
+
 WAYS: dict[str, Way] = {"ours": ours, "reranker": reranker, "old": old, "generate": generate}
 
 
@@ -102,6 +115,9 @@ def main() -> None:
     """The command line."""
     way, model, data, mode, bound = sys.argv[1:]
     pairs = pairs_of(Path(data))
+    if way == "prompts":
+        prompts(model, mode, int(bound), pairs, Path(data) / "prompts.json")
+        return
     seconds, tokens = WAYS[way](model, mode, int(bound), pairs)
     print(json.dumps({"pairs": len(pairs), "seconds": seconds, "tokens": tokens}))
 

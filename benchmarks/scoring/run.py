@@ -9,7 +9,9 @@ lowest and highest. On a machine that does other work only the ratios mean somet
 
 MODEL is a folder, such as `make real-base` makes; DL19 a folder with corpus.jsonl, queries.jsonl and
 runs/BM25.top100.trec. LOOP.py is a script `LOOP.py MODEL DL19 PAIRS` that prints `N pairs/s`; FOLDER a checkout of
-commit 221dad9. Without them those ways are left out.
+commit 221dad9. Without them those ways are left out. `vllm` and `llama` are peers in environments of their own
+(`peers.py`), which read the same tokens; for them small numbers are enough: `--pairs 100 --turns 1 --parts direct`,
+`--pairs 8 --turns 1 --parts think64`.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class Part:
     bound: int = 1
 
 
+PEERS = {"vllm": ("vllm_python",), "llama": ("llama_python", "llama_model")}  # and the options that each needs
 PARTS = {
     "direct": Part("direct", 150, 4),  # 600 pairs
     "think": Part("think", 32, 3, 200),
@@ -71,12 +74,19 @@ def measured(way: str, model: str, data: Path, part: Part, given: argparse.Names
     environment = {**os.environ, "PYTHONPATH": sources, "OMP_NUM_THREADS": str(cores())}
     if way == "loop":
         command = [sys.executable, str(given.loop), model, str(data), str(part.pairs)]
+    elif way in PEERS:
+        prompts = [sys.executable, str(HERE / "method.py"), "prompts", model, str(data), part.mode, str(part.bound)]
+        subprocess.run(prompts, env=environment, check=True)
+        python = str(given.vllm_python if way == "vllm" else given.llama_python)
+        weights = model if way == "vllm" else str(given.llama_model)
+        command = [python, str(HERE / "peers.py"), way, weights, str(data / "prompts.json")]
+        environment.pop("PYTHONPATH")
     else:
         command = [sys.executable, str(HERE / "method.py"), way, model, str(data), part.mode, str(part.bound)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:
         sys.exit(f"{way}: {result.stderr.strip().splitlines()[-1]}")
-    last = result.stdout.strip().splitlines()[-1]
+    last = next(line for line in reversed(result.stdout.splitlines()) if line.startswith("{") or way == "loop")
     if way == "loop":
         rate = re.match(r"([\d.]+) pairs/s", last)
         return {"pairs_per_s": float(rate[1]) if rate else sys.exit(f"{given.loop} printed {last!r}, and no pairs/s")}
@@ -89,11 +99,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def peer_is_given(peer: str, given: argparse.Namespace) -> bool:
+    """Whether a peer's environment is named; else the reason why it is left out is printed."""
+    missing = [option for option in PEERS[peer] if getattr(given, option) is None]
+    if missing:
+        print(f"{peer}: left out, since --{missing[0].replace('_', '-')} is not given", flush=True)
+    return not missing
+
+
 def race(name: str, part: Part, given: argparse.Namespace, folder: Path) -> dict[str, object]:
     """All ways over all slices, in turns; printed as they come."""
     ways = ["ours", "reranker"] if part.mode == "direct" else ["ours", "reranker", "generate"]
     ways += ["loop"] if given.loop and part.mode == "direct" else []
     ways += ["old"] if given.old else []
+    ways += [peer for peer in PEERS if peer_is_given(peer, given)]
     unit = "pairs_per_s" if part.mode == "direct" else "tokens_per_s"
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for turn, data in enumerate(slices(given.data, part, folder)):
@@ -129,6 +148,9 @@ def main() -> None:
     parser.add_argument("--parts", default="direct,think", help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--loop", type=Path, metavar="LOOP.py")
     parser.add_argument("--old", type=Path, metavar="FOLDER")
+    parser.add_argument("--vllm-python", type=Path, metavar="PYTHON", help="of an environment with vLLM's CPU build")
+    parser.add_argument("--llama-python", type=Path, metavar="PYTHON", help="of an environment with xllamacpp")
+    parser.add_argument("--llama-model", type=Path, metavar="GGUF", help="the same model for llama.cpp")
     parser.add_argument("--pairs", type=int, metavar="N", help="pairs of one turn")
     parser.add_argument("--turns", type=int, metavar="N")
     parser.add_argument("--write", action="store_true", help=f"add what was found to {BASELINE.name}")

@@ -20,7 +20,10 @@ import pytest
 
 from distill.records import Pair
 from distill.rerank.backends.base import Task
+from distill.rerank.jobs import Student, job_of
 from distill.rerank.reranker import Reranker
+from distill.rerank.scorer import Scorer
+from distill.rerank.settings import ScoringSettings
 from tests.rerank.agreement import agree
 
 pytestmark = [
@@ -64,6 +67,22 @@ def test_samples_differ_and_their_seed_repeats_them(engine, few_pairs: list[Pair
 
     first = subsample(1)
     assert subsample(1) == pytest.approx(first, abs=1e-3) and subsample(2) != pytest.approx(first, abs=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["direct", "think"])
+def test_the_scorer_runs_it_in_a_process_of_its_own(
+    mode: str, ending: Path, few_pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `scoring: {backend: vllm, actors: 1, engine: ...}` has it."""
+    for name, value in CPU.items():
+        monkeypatch.setenv(name, value)
+    settings = ScoringSettings(backend="vllm", actors=1, batch=8, dtype="float32", engine={"max_model_len": 256})
+    with Scorer() as scorer:
+        student = Student(str(ending), mode, settings, max_new_tokens=12)
+        (judged,) = scorer.score([job_of("one", student, few_pairs)])
+    expected = Reranker(str(ending), mode, "transformers", max_new_tokens=12, dtype="float32").predict(few_pairs)
+    assert [row.margin for row in judged.found] == pytest.approx([row.margin for row in expected], abs=1e-3)
+    assert [row.reasoning for row in judged.found] == [row.reasoning for row in expected]
 
 
 @pytest.fixture(scope="module")
