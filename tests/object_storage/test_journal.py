@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill.errors import ConfigError
+from distill.errors import ConfigError, Stopped
 from teacher import journal_objects
 from teacher.index import JournalIndex
 from teacher.journal import Journal
@@ -136,3 +136,20 @@ def test_a_bucket_that_is_not_there_and_an_unknown_scheme_are_one_line(s3_server
         write("s3://no-such-bucket/journal", tmp_path, KEYS[:1])
     with pytest.raises(ConfigError, match=r"^nowhere://x/journal: .*nowhere"):
         Journal("nowhere://x/journal", tmp_path)
+
+
+def test_a_storage_that_goes_away_stops_in_one_line_and_nothing_is_lost(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{bucket}/journal"
+    journal = write(url, tmp_path / "a", KEYS[:2])
+    journal.append([line(KEYS[2])])
+
+    def away(*arguments: Any, **more: Any) -> None:
+        raise ConnectionError("no route to host")
+
+    assert journal._objects is not None
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match=rf"^{url}: cannot be reached .*; run again$"):
+        patch.setattr(journal._objects._fs, "pipe_file", away)
+        journal.tick(force=True)
+    assert known(url, tmp_path / "a") == KEYS[:3] and known(url, tmp_path / "b") == KEYS[:3]
