@@ -38,6 +38,7 @@ PATHS = {  # what else may hold a path, a name of the hub, or a file of one's ow
 WORDS = {
     "overrides", "explain", "model", "push_to_hub", "columns", "measure", "baseline", "name", "host", "device",
     "backend", "base_url", "api_key_env", "client_key_env", "engine", "prompt", "instruction", "mode",
+    "recipe", "teacher", "teacher_model", "base",
 }  # fmt: skip
 GOOD = {"name": "x", "pairs": {"source": "beir", "path": "data"}, "teacher": {"source": "none"}}
 
@@ -134,7 +135,10 @@ READ = [(name, p) for name, p in parameters() if isinstance(p.type, InputPath)]
 
 def _words(name: str, parameter: click.Parameter, value: str) -> list[str]:
     """A command that gives the value to the parameter."""
-    return [name, value] if isinstance(parameter, click.Argument) else [name, parameter.opts[0], value]
+    if not isinstance(parameter, click.Argument):
+        return [name, parameter.opts[0], value]
+    arguments = [other for other in commands.commands[name].params if isinstance(other, click.Argument)]
+    return [name, *(["x"] * arguments.index(parameter)), value]
 
 
 @pytest.mark.parametrize(("name", "parameter"), LOCAL, ids=[f"{name} {p.opts[0]}" for name, p in LOCAL])
@@ -158,3 +162,12 @@ def test_an_argument_that_is_read_says_what_is_not_there(
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"distill: {bucket}/x: no such file or folder"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_on_a_url_is_refused_when_a_configuration_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pairs.csv").write_text("query,passage,label\nq one,p one,1\nq one,p two,0\nq two,p three,1\n")
+    words = ["init", str(tmp_path / "pairs.csv"), "--base", "s3://bucket/x", "--yes", "--out", str(tmp_path / "x.yaml")]
+    assert main(words) == 2
+    assert "sft.base: s3://bucket/x is a URL" in capsys.readouterr().err and not (tmp_path / "x.yaml").exists()
