@@ -10,8 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from distill.errors import ConfigError
@@ -42,7 +44,7 @@ class Job:
     """`ray job submit` of a command of `distill`: it follows the job, and ends with it."""
 
     def __init__(self, cluster: Cluster, log: Path, *command: str) -> None:
-        self.log = log
+        self.log, self.head, self.peak_mib, self._looked = log, cluster.nodes[0].pid, 0, 0.0
         submit = [*RAY, "job", "submit", f"--address=http://127.0.0.1:{cluster.dashboard}", "--working-dir=."]
         excludes = '--runtime-env-json={"excludes": [".git", ".venv", "runs", "/data", "/docs", "/benchmarks"]}'
         with open(log, "wb") as out, open(log.with_suffix(".err"), "wb") as errors:
@@ -51,13 +53,27 @@ class Job:
                 cwd=ROOT, env=cluster.environment, stdout=out, stderr=errors,
             )  # fmt: skip
 
-    def waits(self, until: Callable[[], bool], seconds: float = 150) -> None:
+    def waits(self, until: Callable[[], bool], seconds: float = 240) -> None:
         """Wait until something is so. Fails where the job ends before, or after so many seconds."""
         deadline = time.monotonic() + seconds
-        while not until():
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
+        while True:
+            ended = self.process.poll() is not None
+            if until():
+                return
+            assert not ended and time.monotonic() < deadline, self.said()
+            self.look()
             time.sleep(0.05)
+
+    def look(self) -> None:
+        """Once a second, how much memory the driver has needed so far."""
+        if time.monotonic() - self._looked < 1:
+            return
+        self._looked = time.monotonic()
+        for process in psutil.Process(self.head).children(recursive=True):
+            with suppress(psutil.Error, OSError):
+                if process.cmdline()[1:3] == ["-m", "distill.cli"]:
+                    status = Path(f"/proc/{process.pid}/status").read_text()
+                    self.peak_mib = max(self.peak_mib, int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 
     def said(self) -> str:
         """What the job printed, with its end."""
@@ -66,8 +82,6 @@ class Job:
 
 def node_that_runs(word: str, cluster: Cluster) -> subprocess.Popen[bytes] | None:
     """The node one of whose processes has this word in its title."""
-    import psutil
-
     for node in cluster.nodes[1:]:
         if node.poll() is not None:
             continue
@@ -102,7 +116,9 @@ def test_a_job_loses_a_node_in_training_and_one_in_evaluation(cluster: Cluster, 
     lose(node_that_runs("RayTrainWorker", cluster))
     job.waits(lambda: lines(journal) > 10)
     lose(node_that_runs("ray::Worker", cluster))
-    assert job.process.wait(150) == 0, job.said()
+    job.waits(lambda: job.process.poll() is not None)
+    assert job.process.returncode == 0, job.said()
+    assert 0 < job.peak_mib < 2048, "the driver needs little memory"
 
     stages = json.loads((run / "metrics.json").read_text())["stages"]
     student = stages["sft"]["students"]["think"]

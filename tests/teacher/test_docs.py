@@ -41,5 +41,12 @@ def test_the_manifest_for_kuberay_is_yaml() -> None:
     manifest = re.findall(r"^```yaml\n(apiVersion.*?)^```$", (DOCS / "cluster.md").read_text("utf-8"), re.M | re.S)
     spec = yaml.safe_load(manifest[0])["spec"]
     assert spec["entrypoint"].startswith("distill run") and "--out /shared" in spec["entrypoint"]
-    groups = spec["rayClusterSpec"]["workerGroupSpecs"]
-    assert groups[0]["template"]["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]
+    head, *workers = [
+        group["template"]["spec"]["containers"][0]
+        for group in (spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"])
+    ]
+    assert head["env"][0]["valueFrom"]["secretKeyRef"], "the key, which the driver hands on"
+    assert [group.get("env") for group in workers] == [None, None]
+    assert [group["resources"]["requests"].get("nvidia.com/gpu") for group in (head, *workers)] == [None, None, "1"]
+    mounts = [{"name": "shared", "mountPath": "/shared"}, {"name": "config", "mountPath": "/config"}]
+    assert all(group["volumeMounts"] == mounts for group in (head, *workers)), "every node sees the run folder"
