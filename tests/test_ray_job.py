@@ -47,11 +47,14 @@ class Job:
         self.log, self.head, self.peak_mib, self._looked = log, cluster.nodes[0].pid, 0, 0.0
         submit = [*RAY, "job", "submit", f"--address=http://127.0.0.1:{cluster.dashboard}", "--working-dir=."]
         excludes = '--runtime-env-json={"excludes": [".git", ".venv", "runs", "/data", "/docs", "/benchmarks"]}'
-        with open(log, "wb") as out, open(log.with_suffix(".err"), "wb") as errors:
-            self.process = subprocess.Popen(
-                [*submit, excludes, "--", sys.executable, "-m", "distill.cli", *command],
-                cwd=ROOT, env=cluster.environment, stdout=out, stderr=errors,
-            )  # fmt: skip
+        submit += [excludes, "--", sys.executable, "-m", "distill.cli", *command]
+        while True:
+            with open(log, "wb") as out, open(log.with_suffix(".err"), "wb") as errors:
+                self.process = subprocess.Popen(submit, cwd=ROOT, env=cluster.environment, stdout=out, stderr=errors)
+            while self.process.poll() is None and "submitted successfully" not in log.read_text():
+                time.sleep(0.1)
+            if self.process.poll() is None or "No available agent" not in self.said():
+                return  # else the head has just started, and takes no job yet
 
     def waits(self, until: Callable[[], bool], seconds: float = 240) -> None:
         """Wait until something is so. Fails where the job ends before, or after so many seconds."""

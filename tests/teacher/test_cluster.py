@@ -60,16 +60,6 @@ class Cluster:
             else ["--include-dashboard=false"]
         )
         self.start("--head", f"--port={self.port}", *board, cpus=head_cpus)
-        if dashboard:
-            self._wait_for_agent()
-
-    def _wait_for_agent(self) -> None:
-        """A head that has just started takes no job yet."""
-        query = [*RAY, "job", "list", f"--address=http://127.0.0.1:{self.dashboard}"]
-        deadline = time.monotonic() + 60
-        while subprocess.run(query, env=self.environment, capture_output=True).returncode:
-            assert time.monotonic() < deadline, "the head takes no jobs"
-            time.sleep(0.5)
 
     def join(self) -> subprocess.Popen[bytes]:
         """Start another node."""
