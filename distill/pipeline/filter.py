@@ -34,7 +34,7 @@ def _make(run: Run) -> Counts:
     with filter_tools(run) as tools:
         return filter_folders(
             str(run.pairs), str(run.traces), str(run.kept), str(run.rejected), str(run.changed), run.config.filters,
-            tools, cores(), None if run.mirror else cluster(), str(run.verdicts),
+            tools, cores(), None if run.mirror else cluster(tools), str(run.verdicts),
         )  # fmt: skip
 
 

@@ -163,11 +163,11 @@ def _processes() -> AbstractContextManager[Executor]:
     return ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"), die_with_parent)
 
 
-def cluster() -> Executor | None:
+def cluster(tools: Tools) -> Executor | None:
     """The Ray cluster that this process is a job of, for the row filters; None on one machine."""
     if not on_cluster():
         return None
     from filters.engine.ray_data import OnRay
 
     connect(cores(), "filter")
-    return OnRay()
+    return OnRay(tools.score.close) if isinstance(tools.score, Scores) else OnRay()

@@ -15,13 +15,20 @@ from typing import Any
 
 
 class OnRay(Executor):
-    """`Executor.map` by Ray Data, for `filter_folders(..., executor=OnRay())`. Ray must run and see the folders."""
+    """`Executor.map` by Ray Data, for `filter_folders(..., executor=OnRay())`. Ray must run and see the folders.
+
+    `free` is called before tasks are given out: it ends actors that wait and would keep their CPUs from them.
+    """
+
+    def __init__(self, free: Callable[[], None] = lambda: None) -> None:
+        self._free = free
 
     def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
         """Results in order. Raises what a worker raised."""
         import ray
         import ray.data
 
+        self._free()
         for handler in logging.getLogger("ray.data").handlers:
             if isinstance(handler, logging.StreamHandler):
                 handler.setLevel(logging.CRITICAL)  # what a function raises comes back as a value
