@@ -37,7 +37,8 @@ class Cluster:
     """Nodes started by `ray start --block`, ended by their own process ids only.
 
     Each has a session folder of its own, as on machines of their own: of two nodes in one folder the second unpacks the
-    job's working directory again, and for that removes the one in which the driver stands.
+    job's working directory again, and for that removes the driver's. So too a port of its own for the agent that takes
+    jobs: where another Ray of this machine has the usual one, the agent goes on without it, and no job is taken.
     """
 
     def __init__(self, folder: Path, *, dashboard: bool = False, head_cpus: int = 1) -> None:
@@ -71,7 +72,7 @@ class Cluster:
         self.folders.append(tempfile.mkdtemp(prefix="ray"))  # short: Ray's sockets lie in it
         command = [
             *RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=100000000",
-            f"--temp-dir={self.folders[-1]}", *arguments,
+            f"--temp-dir={self.folders[-1]}", f"--dashboard-agent-listen-port={free_port()}", *arguments,
         ]  # fmt: skip
         node = subprocess.Popen(
             command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
