@@ -22,6 +22,8 @@ from distill.processes import cores
 if TYPE_CHECKING:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+# Ray reads it when it is imported. Of a node that is lost it would print the last twenty lines of that node's log.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 STARTS = 3
 # A Ray of one machine has nobody to replace a node that is only slow: it is given time.
 PATIENT = {"health_check_timeout_ms": 60_000, "worker_register_timeout_seconds": 300}

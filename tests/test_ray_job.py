@@ -27,7 +27,7 @@ SMALL = [
     "evaluation.sets.0.depth=10",
 ]  # fmt: skip
 PAIRS = 600
-RAYS_OWN = ("Execution plan", "Running Dataset", "Starting execution", "\tINFO ", "ray.init", "TrainController")
+RAYS_OWN = ("Execution plan", "Running Dataset", "Starting execution", "\tINFO ", "(raylet)", "TrainController")
 
 
 @pytest.fixture
