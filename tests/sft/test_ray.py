@@ -1,4 +1,4 @@
-"""Ray Train with two gloo workers: a lost worker is survived, and split weights train like whole ones."""
+"""Ray Train with one and with two workers: a lost worker is survived, and split weights train like whole ones."""
 
 from __future__ import annotations
 
@@ -72,6 +72,22 @@ def test_a_lost_worker_is_replaced_and_the_training_goes_on(
     undisturbed = weights(Path(tmp_path / "whole" / "students" / "think"))
     for name, tensor in weights(Path(job["out"])).items():
         assert float((tensor - undisturbed[name]).abs().max()) < 1e-6, name
+
+
+def test_one_worker_trains_the_student_that_a_process_trains(base: Path, tmp_path: Path) -> None:
+    """As on a cluster, where a student has one worker: bit for bit, and each of its lines is handed on."""
+    from sft.train import train
+
+    steps = {**STEPS, "max_steps": 6}
+    train(job_of(tmp_path / "process", base, training=steps))
+    said: list[dict[str, Any]] = []
+    result = train_on_ray(job_of(tmp_path / "ray", base, training=steps, ray={"workers": 1}), said.append)
+    assert result["steps"] == 6 and [line["step"] for line in said] == [1, 2, 3, 4, 5, 6]
+    process, worker = (
+        weights(tmp_path / "process" / "students" / "think"),
+        weights(tmp_path / "ray" / "students" / "think"),
+    )
+    assert all(process[name].equal(tensor) for name, tensor in worker.items()) and set(process) == set(worker)
 
 
 def splitting_worker(job: dict[str, Any]) -> None:
