@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from distill.bars import bars
 from distill.results import Counts
 
 if TYPE_CHECKING:
-    from rich.live import Live
+    from rich.progress import Progress
 
     from teacher.session import Session
     from teacher.settings import Endpoint
@@ -33,7 +34,7 @@ class TeacherProgress:
     ) -> None:
         self._notify, self._due, self._quiet, self._stage = notify, due, quiet, stage
         self._shown = 0.0
-        self._live: Live | None = None
+        self._bar: Progress | None = None
 
     def begin(self, endpoints: list[Endpoint], session: Session) -> None:
         """Before anything is sent: where the passages go."""
@@ -42,6 +43,8 @@ class TeacherProgress:
             self.say(f"  passages are sent to {hosts}")
         if session.known:
             self.say(f"  {session.known:,} answers are in the journal already")
+        if sys.stderr.isatty() and not self._quiet:
+            self._draw({**self.state(session), "workers": 0})  # Ray takes seconds to start
 
     def turn(self, session: Session) -> None:
         """Show the state, every few seconds."""
@@ -52,7 +55,7 @@ class TeacherProgress:
         self._shown = now
         event = self.state(session)
         if terminal:
-            self._draw(describe(event))
+            self._draw(event)
         else:
             self.say("  " + describe(event))
             if self._notify:
@@ -60,9 +63,9 @@ class TeacherProgress:
 
     def end(self, session: Session) -> None:
         """Show the last state."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
         if self._notify:
             self._notify(self.state(session))
 
@@ -95,16 +98,14 @@ class TeacherProgress:
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def _draw(self, text: str) -> None:
-        if self._live is None:
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(stderr=True), transient=True, refresh_per_second=4)
-            self._live.start()
-        from rich.text import Text
-
-        self._live.update(Text(text))
+    def _draw(self, event: Counts) -> None:
+        if self._bar is None:
+            self._bar = bars()
+            self._bar.add_task("", total=self._due)
+            self._bar.start()
+        done = event["answered"]
+        assert isinstance(done, int)
+        self._bar.update(self._bar.task_ids[0], completed=done, description=describe(event))
 
 
 def describe(event: Counts) -> str:
@@ -113,16 +114,17 @@ def describe(event: Counts) -> str:
     parts = [
         f"answered {event['answered']:,}{of}",
         f"in flight {event['in_flight']:,}",
-        f"failed {event['failed']:,}",
         f"{event['tokens_per_s']:,.0f} tokens/s",
         f"{event['cost_usd']:,.2f} USD",
     ]
+    if event["failed"]:
+        parts.append(f"failed {event['failed']:,}")
     if event["unreadable"]:
         parts.append(f"without a readable verdict {event['unreadable']:,}")
     if event["seconds_left"] is not None:
         parts.append(f"{event['seconds_left']:,} s left")
     if not event["workers"]:
-        parts.append("waiting for Ray to place a worker")
+        parts.insert(0, "waiting for Ray to place a worker")
     faults = event["faults"]
     if isinstance(faults, dict) and faults:
         parts.append("faults: " + ", ".join(f"{kind} {count:,}" for kind, count in faults.items()))

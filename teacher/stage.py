@@ -15,6 +15,7 @@ from distill.records import Answer, Pair, Request, Trace, make_request
 from distill.store import write_rows
 from distill.verdicts import parse_verdict
 from distill.written import as_traced
+from teacher.agreement import LabelAgreement
 from teacher.index import Due
 from teacher.progress import Notify, TeacherProgress
 from teacher.session import Session
@@ -122,6 +123,7 @@ class SamplePlan:
         self._open: dict[str, tuple[Pair, set[str]]] = {}
         self._pairs_of: dict[str, list[str]] = {}
         self._more: deque[Request] = deque()
+        self._agreement = LabelAgreement(settings)
         self.pairs = 0
 
     def requests(self, pairs: Iterable[Pair]) -> Iterator[Request | None]:
@@ -136,6 +138,10 @@ class SamplePlan:
 
     def finished(self, request_id: str) -> None:
         """Take note of an answer; the last of a pair's first samples decides whether more are asked."""
+        if self._agreement.awaits(request_id):
+            text = self._agreement.see(request_id, self._session.index.answer(request_id))
+            if text:
+                self._session.say(text)
         for pair_id in self._pairs_of.pop(request_id, ()):
             pair, left = self._open[pair_id]
             left.discard(request_id)
@@ -153,6 +159,8 @@ class SamplePlan:
         self._session.index.expect((pair.pair_id, r.sample, r.request_id, note) for r in requests)
         if note:
             return []
+        if follow:
+            self._agreement.expect(requests[0].request_id, pair)
         if follow and self._samples.then:
             self._open[pair.pair_id] = pair, {r.request_id for r in requests}
             for request in requests:

@@ -24,6 +24,12 @@ class Progress:
             return self._training(event)
         return None
 
+    def step(self, event: Counts) -> tuple[str, float, float, str] | None:
+        """(student, step, steps, pace) of an event that is one of training's steps, for a bar; else None."""
+        if "student" not in event or {"warning", "note", "dev_spread"} & event.keys():
+            return None
+        return str(event["student"]), number(event["step"]), number(event.get("steps")), _pace(event)
+
     def _training(self, event: Counts) -> str | None:
         step, steps = number(event["step"]), number(event.get("steps"))
         if "warning" in event:
@@ -37,15 +43,19 @@ class Progress:
             return f"{where}  held out: {', '.join(shown)}"
         if not self._due(step == steps):
             return None
-        left = number(event["seconds"]) / max(step, 1) * (steps - step)
-        pace = f"{number(event['tokens_per_s']):,.0f} tokens/s  {left:.0f} s left"
-        return f"{where}  loss {number(event['loss']):.3f}  {pace}"
+        return f"{where}  {_pace(event)}"
 
     def _due(self, last: bool) -> bool:
         due = last or time.monotonic() - self._shown > EVERY
         if due:
             self._shown = time.monotonic()
         return due
+
+
+def _pace(event: Counts) -> str:
+    step, steps = number(event["step"]), number(event.get("steps"))
+    left = number(event["seconds"]) / max(step, 1) * (steps - step)
+    return f"loss {number(event['loss']):.3f}  {number(event['tokens_per_s']):,.0f} tokens/s  {left:.0f} s left"
 
 
 def number(value: Json) -> float:

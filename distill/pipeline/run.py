@@ -22,6 +22,7 @@ from distill.inputs import named
 from distill.pairs.settings import ClickSettings
 from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
+from distill.pipeline.terminal import TerminalBars
 from distill.results import Counts, Json, RunMetrics, as_json, read_as
 from distill.stages import FOLDERS
 
@@ -36,6 +37,7 @@ LATER: dict[str, Json] = {
     "fuse": False,
     "clicks": ClickSettings().model_dump(mode="json"),
 }
+LOADS = {"sft": "loading torch and TRL", "evaluate": "loading torch and the students"}  # stages silent for seconds
 SECRETS = "keys are named by their environment variable and never written"
 
 
@@ -58,6 +60,7 @@ class Run:
         self.retry_failed = False
         self.mirror: Mirror | None = None  # where --out is a URL; `folder` then is the copy on this machine
         self._progress = Progress()
+        self.bars = TerminalBars(quiet)
 
     # What a run holds, each the path of a folder; within an earlier round pairs, traces and example are the run's.
     pairs = Folder()  # queries and passages with labels
@@ -111,8 +114,10 @@ class Run:
         """One line in log.jsonl; training and scoring progress is shown too, every few seconds."""
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as out:
             out.write(json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False, default=str) + "\n")
-        line = self._progress.line(event)
-        if line is not None:
+        step = self._progress.step(event) if self.bars.shown else None
+        if step is not None:
+            self.bars.bar(*step)
+        elif (line := self._progress.line(event)) is not None:
             self.say(line)
 
     @contextmanager
@@ -122,7 +127,12 @@ class Run:
         started = time.monotonic()
         counts: dict[str, Json] = {}
         self.log({"stage": name, "event": "start"})
-        yield counts
+        if name in LOADS:
+            self.bars.wait(LOADS[name])
+        try:
+            yield counts
+        finally:
+            self.bars.clear()
         counts["seconds"] = round(time.monotonic() - started, 2)
         self.log({"stage": name, "event": "end", "seconds": counts["seconds"]})
         metrics = self.metrics()

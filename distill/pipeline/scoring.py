@@ -54,7 +54,10 @@ def shown(run: Run, part: str, stage: str = "evaluation") -> Callable[[Progress]
 
     def show(progress: Progress) -> None:
         run.log({"stage": stage, "set": part, **progress.event()})
-        run.say(f"  {part}, {progress.system}: {progress.text()}")
+        if run.bars.shown and not progress.warning and progress.done < progress.of:
+            run.bars.bar(f"{part}, {progress.system}", progress.done, progress.of, progress.facts())
+        else:
+            run.say(f"  {part}, {progress.system}: {progress.text()}")
 
     return show
 

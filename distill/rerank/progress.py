@@ -63,7 +63,12 @@ class Progress:
         if self.warning:
             return f"WARNING: {self.warning}"
         done, of = before + self.done, total or self.of
-        parts = [f"[{'#' * round(BAR * done / max(of, 1)):.<{BAR}}] {done:,}/{of:,} pairs"]
+        return f"[{'#' * round(BAR * done / max(of, 1)):.<{BAR}}] {self.facts(before, total)}"
+
+    def facts(self, before: int = 0, total: int | None = None) -> str:
+        """What `text` says next to its bar."""
+        done, of = before + self.done, total or self.of
+        parts = [f"{done:,}/{of:,} pairs"]
         if self.reused:
             parts.append(f"{self.reused:,} judged already")
         parts += [f"{name} {self.counts[name]:,}" for name in SHOWN if self.counts[name]]
