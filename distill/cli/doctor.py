@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +117,8 @@ def _machine(out: Path | str | None) -> Iterator[Finding]:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # slow to load, for all commands
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -126,6 +127,8 @@ def _version(package: str) -> str | None:
 
 def _extras() -> tuple[list[str], list[str]]:
     """(extras of the project of which all packages are installed, the others), as the installed metadata names them."""
+    from importlib.metadata import PackageNotFoundError, requires
+
     from packaging.requirements import Requirement
 
     try:
