@@ -1,0 +1,40 @@
+"""Spinners and bars in a real terminal, plain lines without one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+CODE = """
+import sys
+from distill.pipeline.terminal import TerminalBars
+bars = TerminalBars(quiet=False)
+bars.wait("loading torch")
+for done in range(5):
+    bars.bar("think", done, 8, f"loss {done}")
+print("a plain line", file=sys.stderr)
+bars.clear()
+"""
+
+
+def test_in_a_terminal_there_are_a_reason_and_a_bar() -> None:
+    pid, terminal = pty.fork()
+    if not pid:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", CODE])
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown.decode()
+    text = shown.decode()
+    assert "loading torch" in text and "think  loss 4" in text and "50%" in text and "a plain line" in text
+
+
+def test_without_a_terminal_nothing_is_drawn() -> None:
+    result = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    assert result.stderr == "a plain line\n" and not result.stdout
