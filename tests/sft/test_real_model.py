@@ -6,6 +6,7 @@ Needs `make real-base` (models/smollm2-135m) and the shared data.
 from __future__ import annotations
 
 import json
+import math
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_ten_steps_on_smollm2(
     with closing(Reranker(str(student), mode="think", max_new_tokens=24, device="cpu")) as reranker:
         judged = reranker.predict(asked)
         assert [j.doc_id for j in judged] == [pair.doc_id for pair in asked]
-        assert all(0 < j.score < 1 and 0 < j.tokens <= 26 for j in judged)
+        assert all(0 <= j.score <= 1 and math.isfinite(j.margin) and j.tokens > 0 for j in judged), judged
         body = {"query": asked[0].query, "documents": [asked[0].passage], "return_reasoning": True}
         with serving(reranker.stream()) as server:
             status, answer, _ = post(server.url + "/v1/rerank", body)
