@@ -92,13 +92,14 @@ class VllmBackend(Backend):
 
     def _sampling(self, task: Task) -> Any:
         from vllm import SamplingParams
-        from vllm.sampling_params import RepetitionDetectionParams
+        from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind
 
+        # No output before a row is finished, and no deep copy of what is made for one row alone.
+        settings: dict[str, Any] = {"output_kind": RequestOutputKind.FINAL_ONLY, "skip_clone": True}
         if not task.max_new:
-            return SamplingParams(
-                temperature=0, max_tokens=1, logprob_token_ids=list(self.form.verdicts), detokenize=False
-            )
-        settings: dict[str, Any] = {"temperature": task.temperature, "max_tokens": task.max_new}
+            verdicts = list(self.form.verdicts)
+            return SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=verdicts, detokenize=False, **settings)
+        settings |= {"temperature": task.temperature, "max_tokens": task.max_new}
         if task.min_new:
             settings["min_tokens"] = task.min_new
         if task.temperature:
