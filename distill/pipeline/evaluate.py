@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill import store
@@ -186,7 +187,8 @@ def _judge(
             left_out[_too_long(made.name, list(made.failed))] = len(made.failed)
             run.say(f"  {entry.name}: WARNING: {len(made.failed):,} {_too_long(made.name, list(made.failed))}")
         store.write_rows(run.evaluation / f"{entry.name}.{made.name}", made.found, Judgement)
-        judged[made.name], seconds[made.name] = made.found, made.seconds
+        judged[made.name] = [replace(row, reasoning="") for row in made.found]  # texts are read from the folder
+        seconds[made.name] = made.seconds
     return {name: judged[name] for name in wanted if name in judged}, seconds
 
 

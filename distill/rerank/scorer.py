@@ -271,6 +271,7 @@ class Scorer:
 
     def _finished(self, work: _Work) -> Judged:
         job, result = work.job, work.result
+        work.result = Judged(job.name, [])  # the caller's from here on
         self._refuse_where_nothing_is_read(job, result)
         warning = alike(job.student.model, result.found)
         if warning:

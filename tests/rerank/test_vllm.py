@@ -69,6 +69,7 @@ def test_samples_differ_and_their_seed_repeats_them(engine, few_pairs: list[Pair
     assert subsample(1) == pytest.approx(first, abs=1e-3) and subsample(2) != pytest.approx(first, abs=1e-3)
 
 
+@pytest.mark.timeout(900)  # a process that imports vLLM and starts it
 @pytest.mark.parametrize("mode", ["direct", "think"])
 def test_the_scorer_runs_it_in_a_process_of_its_own(
     mode: str, ending: Path, few_pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
