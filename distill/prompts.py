@@ -259,7 +259,7 @@ def _is_delimited(text: str) -> bool:
 
 
 def _as_pieces(tokenizer: Any, row: list[int], control: set[int]) -> list[int]:
-    if not any(token in control for token in row):
+    if control.isdisjoint(row):
         return row
     return [piece for token in row for piece in _plain(tokenizer, token, control)]
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from distill.errors import DataError
 from distill.prompts import PROMPT_NAME, is_relevant, student_prompt, trained_grade
 from distill.records import Example, Pair, Trace
 from distill.store import write_rows
@@ -180,3 +181,16 @@ def write_lengths(path: Path, kept: Iterable[tuple[Pair, Trace]], prompt: str = 
         out.write("\n}\n")
     total.update(b"}")
     return traces, total.hexdigest()
+
+
+def lengths_of(path: Path, pair_ids: Iterable[str]) -> Iterator[int]:
+    """The lengths of pairs that come in the file's order. Raises DataError for one that it does not hold."""
+    with open(path, encoding="utf-8") as lines:
+        entries = (json.loads(f"{{{line.strip().rstrip(',')}}}") for line in lines if '": ' in line)
+        entry: dict[str, int] = {}
+        for pair_id in pair_ids:
+            while pair_id not in entry:
+                entry = next(entries, {})
+                if not entry:
+                    raise DataError(f"{path}: has no length of the pair {pair_id}; run the dataset stage again")
+            yield entry[pair_id]

@@ -48,7 +48,6 @@ def encode(
         raise DataError(f"sft.base: {error}; no student can be scored with it") from None
     control = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
     end = tokenizer.encode(END_THINK, add_special_tokens=False)[-1]
-    allowed = {end}
     if not rows:
         return [], []
     prompts = prompt_ids(tokenizer, [row.prompt for row in rows])
@@ -56,9 +55,10 @@ def encode(
     good, bad = [], []
     for row, asked, answer in zip(rows, prompts, completions, strict=True):
         length = len(asked) + len(answer) + 1
-        stray = [token for token in answer if token in control and token not in allowed]
-        if end in control:
-            stray += [end] * (answer.count(end) - 1)
+        stray: list[int] = []
+        if found := control.intersection(answer):
+            stray = [token for token in answer if token in found and token != end]
+            stray += [end] * (answer.count(end) - 1 if end in found else 0)
         if stray:
             name = tokenizer.convert_ids_to_tokens(stray[0])
             bad.append((row.pair_id, f"its text holds the control token {name!r}"))
@@ -84,18 +84,3 @@ def left_out_text(left_out: Sequence[tuple[str, str]], rows: int, max_length: in
     if tokens and len(left_out) > MANY_LEFT_OUT * rows:
         text += f"; raise sft.max_length to {max(tokens)} to train on them, or filter the long traces"
     return text
-
-
-def token_weights(encoded: Sequence[Encoded]) -> list[list[float]] | None:
-    """A weight a token, whose mean over all tokens with a loss is 1; None where all examples weigh the same.
-
-    Raises DataError where they add up to nothing.
-    """
-    if len({row.weight for row in encoded}) <= 1:
-        return None
-    counts = [len(row.input_ids) - row.prompt_tokens for row in encoded]
-    total = sum(row.weight * count for row, count in zip(encoded, counts, strict=True))
-    if total <= 0:
-        raise DataError("the examples' weights add up to 0: nothing would be trained")
-    scale = sum(counts) / total
-    return [[row.weight * scale] * len(row.input_ids) for row in encoded]

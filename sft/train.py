@@ -6,20 +6,21 @@ import importlib.util
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from array import array
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, DataError, DistillError
-from distill.prompts import PROMPTS
-from distill.records import Example, Pair
-from distill.store import read_json, read_rows, write_json
+from distill.records import Pair
+from distill.store import read_rows, write_json
 from distill.weights import bf16_pays
+from sft.encoded import EncodedRows, encoded_rows, labelled_rows, remove
+from sft.examples import lengths_of
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
 from sft.targets import target_of
-from sft.tokens import MANY_LEFT_OUT, Encoded, encode, left_out_text, token_weights
+from sft.tokens import MANY_LEFT_OUT, left_out_text
 from sft.training_job import TrainingJob
 
 if TYPE_CHECKING:
@@ -60,21 +61,21 @@ def train(job: TrainingJob) -> dict[str, Any]:
     settings = SftSettings.model_validate(job["settings"])
     out = Path(job["out"])
     model, tokenizer = load_base(job["base"], settings)
-    rows = list(read_rows(job["examples"], Example))
-    encoded, rejected = encode(tokenizer, rows, settings.max_length, settings.prompt)
+    encoded = encoded_rows(tokenizer, job["examples"], out, settings.max_length, settings.prompt)
+    rejected = encoded.rejected
     if _first():
         write_json(out / "rejected.json", [{"pair_id": p, "reason": r} for p, r in rejected])
     say = event_writer(job.get("events"))
-    left_out = left_out_text(rejected, len(rows), settings.max_length)
+    left_out = left_out_text(rejected, encoded.total, settings.max_length)
     if left_out and _first():
-        kind = "warning" if len(rejected) > MANY_LEFT_OUT * len(rows) else "note"  # as the terminal shows it
+        kind = "warning" if len(rejected) > MANY_LEFT_OUT * encoded.total else "note"  # as the terminal shows it
         say({"stage": "sft", "student": job["name"], "target": job["target"], "step": 0, kind: left_out})
-    if not encoded:
+    if not len(encoded.dataset):
         reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
     bf16 = bf16_pays(model.config)
     config = training_arguments(settings, out, job["name"], job["seed"], job.get("training"), bf16)
-    progress = ProgressCallback(job, say, _relevant_share(rows, settings.prompt))
+    progress = ProgressCallback(job, say, encoded.relevant_share)
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, progress)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
         raise ConfigError("sft.ray.shard: weights are split over several GPUs, and here are none; leave shard out")
@@ -87,11 +88,12 @@ def train(job: TrainingJob) -> dict[str, Any]:
     if _first():
         write_json(out / "distill.json", {"prompt": settings.prompt, "target": job["target"], **_longest(job, encoded)})
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        remove(out)
     seconds = outcome.metrics["train_runtime"]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     counts = {
         "target": job["target"],
-        "examples": len(encoded),
+        "examples": len(encoded.dataset),
         "rejected": len(rejected),
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
@@ -102,6 +104,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
         "final_loss": losses[-1] if losses else outcome.training_loss,
         "parameters": parameters,
         "trainable": trainable,
+        "encoded_per_s": round(encoded.total / max(encoded.seconds, 1e-9)),
         "resumed": checkpoint is not None,
         "left_out": left_out,
         "warnings": progress.warnings,
@@ -125,19 +128,12 @@ def _first() -> bool:
     return not ranked or torch.distributed.get_rank() == 0
 
 
-def _longest(job: TrainingJob, encoded: Sequence[Encoded]) -> dict[str, int]:
+def _longest(job: TrainingJob, encoded: EncodedRows) -> dict[str, int]:
     """`longest_trace`: tokens of the longest completion with a reasoning that was trained on, by which students'
     reasoning is bounded where nothing else is asked for; {} for a target without reasoning."""
     if not any(target_of(job["target"]).rows_with_reasoning()):
         return {}
-    return {"longest_trace": max(len(row.input_ids) - row.prompt_tokens for row in encoded)}
-
-
-def _relevant_share(rows: Sequence[Example], prompt: str) -> float:
-    scale = PROMPTS[prompt]
-    words = scale.verdicts[scale.relevant_from :]
-    ends = [row.completion.split("</think>", 1)[1].split("\n")[0] for row in rows if "</think>" in row.completion]
-    return sum(end in words for end in ends) / max(1, len(ends))
+    return {"longest_trace": int((encoded.lengths() - encoded.prompt_tokens()).max())}
 
 
 def training_arguments(
@@ -218,20 +214,16 @@ def _trainer(
     config: Any,
     model: Any,
     tokenizer: Any,
-    encoded: list[Encoded],
+    encoded: EncodedRows,
     progress: Any,
 ) -> Any:
-    from datasets import Dataset
     from transformers import PrinterCallback
 
     from sft.trainer import StudentTrainer
     from sft.validation import ValidationSet
 
-    columns: dict[str, list[Any]] = {"input_ids": [e.input_ids for e in encoded], "labels": [e.labels for e in encoded]}
-    weights = token_weights(encoded)
-    if weights is not None:
-        columns["token_weights"] = weights
-    rows = Dataset.from_dict(columns)
+    scale = encoded.weight_scale()
+    rows = labelled_rows(encoded.dataset, scale) if config.packing else encoded.dataset
     dev = None
     if settings.dev is not None:
         held_out = list(read_rows(job["dev"], Pair))
@@ -245,6 +237,7 @@ def _trainer(
         peft_config=lora_config(settings.lora, model, settings.think_tokens == "added") if settings.lora else None,
         callbacks=[progress],
         order_lengths=_order(job, settings, encoded),
+        weight_scale=scale,
         muon=settings.optimizer == "muon",
         dev=dev,
     )
@@ -252,12 +245,11 @@ def _trainer(
     return trainer
 
 
-def _order(job: TrainingJob, settings: SftSettings, encoded: list[Encoded]) -> list[int]:
+def _order(job: TrainingJob, settings: SftSettings, encoded: EncodedRows) -> array[int]:
     """The lengths by which rows are put into batches; the pairs' own, which all targets share, where they are known."""
     if settings.order_by == "prompt":
-        return [row.prompt_tokens for row in encoded]
+        return array("l", encoded.prompt_tokens().tolist())
     one_row = len(target_of(job["target"]).rows_with_reasoning()) == 1
-    shared = read_json(job["lengths"]) if job.get("lengths") and one_row else None
-    if shared is None:
-        return [len(row.input_ids) for row in encoded]
-    return [int(shared[row.pair_id]) for row in encoded]
+    if not (one_row and job.get("lengths") and Path(job["lengths"]).exists()):
+        return array("l", encoded.lengths().tolist())
+    return array("l", lengths_of(Path(job["lengths"]), encoded.pair_ids()))

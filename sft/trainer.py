@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +14,10 @@ from torch.utils.data import Sampler
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from sft.encoded import labelled
 from sft.validation import ValidationSet
+
+ENCODED = ("input_ids", "prompt_tokens", "weight")  # what is read of an encoded row
 
 
 class PairOrder(Sampler[int]):
@@ -34,24 +39,34 @@ class PairOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = random.Random(f"{self.seed}:{self.epoch}")
-        order = list(range(len(self.lengths)))
+        order = array("l", range(len(self.lengths)))
         rng.shuffle(order)
         window = self.batch * 32
-        batches = []
         for start in range(0, len(order), window):
-            near = sorted(order[start : start + window], key=lambda i: self.lengths[i])
-            batches += [near[i : i + self.batch] for i in range(0, len(near), self.batch)]
-        short = [b for b in batches if len(b) < self.batch]  # the last one: a batch that is not full ends the epoch
-        whole = [b for b in batches if len(b) == self.batch]
+            order[start : start + window] = array(
+                "l", sorted(order[start : start + window], key=lambda i: self.lengths[i])
+            )
+        whole = array("l", range(len(order) // self.batch))
         rng.shuffle(whole)
-        yield from (i for b in whole + short for i in b)
+        for number in [*whole, len(whole)]:  # last, what is left: a batch that is not full ends the epoch
+            yield from order[number * self.batch : (number + 1) * self.batch]
 
 
-class WeightedCollator(DataCollatorForLanguageModeling):
-    """TRL's collator, which also carries `token_weights`, padded or joined as the tokens are."""
+@dataclass
+class StudentCollator(DataCollatorForLanguageModeling):
+    """TRL's collator, for rows with `prompt_tokens` in place of labels (`sft.encoded`), and for weights of tokens.
+
+    `token_weights` are padded or joined as the tokens are.
+    """
+
+    weight_scale: float | None = None
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """The batch as TRL makes it, and the weights with it."""
+        if "prompt_tokens" in examples[0]:
+            examples = [labelled(*(row[name] for name in ENCODED), self.weight_scale) for row in examples]
+        if "token_weights" not in examples[0]:
+            return dict(super().torch_call(examples))
         weights = [torch.tensor(example.pop("token_weights")) for example in examples]
         batch: dict[str, Any] = super().torch_call(examples)
         if self.padding_free:
@@ -75,6 +90,7 @@ class StudentTrainer(SFTTrainer):
         self,
         *args: Any,
         order_lengths: Sequence[int],
+        weight_scale: float | None = None,
         muon: bool = False,
         dev: ValidationSet | None = None,
         **kwargs: Any,
@@ -84,10 +100,13 @@ class StudentTrainer(SFTTrainer):
         super().__init__(*args, **kwargs)
         if getattr(self.model, "is_loaded_in_4bit", False):
             _as_without_bits(self.model)
-        if "token_weights" in getattr(self.train_dataset, "column_names", ()):
+        if {"token_weights", "prompt_tokens"} & set(getattr(self.train_dataset, "column_names", ())):
             given: Any = self.data_collator
-            self.data_collator = WeightedCollator(
-                given.pad_token_id, padding_free=given.padding_free, pad_to_multiple_of=given.pad_to_multiple_of
+            self.data_collator = StudentCollator(
+                given.pad_token_id,
+                padding_free=given.padding_free,
+                pad_to_multiple_of=given.pad_to_multiple_of,
+                weight_scale=weight_scale,
             )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +121,12 @@ class StudentTrainer(SFTTrainer):
         return self.optimizer
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
-        """TRL's, which drops any column of its own choosing when it packs: weights are packed here."""
+        """TRL's, which drops any column of its own choosing when it packs: weights are packed here.
+
+        Rows with `prompt_tokens` are ready: TRL would look at each of them whether it is too long.
+        """
+        if "prompt_tokens" in dataset.column_names:
+            return dataset
         if packing and "token_weights" in dataset.column_names:
             return pack_dataset(dataset, args.max_length, args.packing_strategy)
         return super()._prepare_dataset(dataset, processing_class, args, packing, *rest)
@@ -110,7 +134,7 @@ class StudentTrainer(SFTTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
         columns: list[str] = list(self._signature_columns or ())
-        self._signature_columns: Any = [*dict.fromkeys([*columns, "token_weights"])]
+        self._signature_columns: Any = [*dict.fromkeys([*columns, "token_weights", *ENCODED])]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.packing:

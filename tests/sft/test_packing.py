@@ -73,16 +73,16 @@ def test_nothing_is_cut_and_each_packed_example_ends_in_its_verdict(
     from transformers import AutoTokenizer
 
     encoded: list[Encoded] = []
-    import sft.train
+    import sft.encoded
 
-    whole = sft.train.encode
+    whole = sft.encoded.encode
 
     def keep(*args: Any, **kwargs: Any) -> Any:
         good, bad = whole(*args, **kwargs)
         encoded.extend(good)
         return good, bad
 
-    monkeypatch.setattr(sft.train, "encode", keep)
+    monkeypatch.setattr(sft.encoded, "encode", keep)
     seen = collect(monkeypatch)
     training = {**ONE_STEP, "gradient_accumulation_steps": 64, "per_device_train_batch_size": 1, "packing": True}
     result = train_tiny(tmp_path, base, count=40, training=training, max_length=260, pack_length=700)
