@@ -24,6 +24,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from data import BASE_PAIRS, config, write_data
 
+from distill.stages import BY_NAME
+
 STAGES = ("pairs", "trace", "filter", "dataset", "sft", "evaluate", "report")
 SIZES = (50_000, 200_000, 1_000_000)
 POLL_S = 0.05
@@ -123,7 +125,10 @@ def make_base(folder: Path) -> str:
 
 
 def run_size(folder: Path, base: str, pairs: int, stages: Sequence[str], limit_gb: float | None) -> list[Measured]:
-    """Measure the stages at one size, in their order; those before the first one are taken from an earlier call."""
+    """Measure the stages at one size, in their order; those before the first one are taken from an earlier call.
+
+    What an earlier call made of them and of those after them is removed.
+    """
     data, run, log = folder / f"data-{pairs}", folder / f"run-{pairs}", folder / f"{pairs}.log"
     write_data(data, pairs)
     configuration = folder / f"{pairs}.yaml"
@@ -131,6 +136,8 @@ def run_size(folder: Path, base: str, pairs: int, stages: Sequence[str], limit_g
     if stages[0] == STAGES[0]:
         shutil.rmtree(run, ignore_errors=True)
         log.unlink(missing_ok=True)
+    for stage in STAGES[STAGES.index(stages[0]) : -1]:
+        shutil.rmtree(run / BY_NAME[stage].folder, ignore_errors=True)
     measured = []
     for stage in stages:
         seconds, peak, together = measure(command(stage, configuration, run), log, limit_gb)

@@ -106,10 +106,22 @@ class RunFiles:
             except (pa.ArrowException, OSError):
                 continue
 
-    def select(self, folder: str, row_type: type[Row], where: Any) -> list[Row]:
-        """The rows that meet the Arrow expression; Arrow filters the shards, and only what it finds becomes rows."""
+    def select(self, folder: str, row_type: type[Row], where: Any) -> Iterator[Row]:
+        """The rows that meet the Arrow expression, in order; a shard that cannot be read is left out.
+
+        Arrow filters batches of the shards, and only what it finds becomes rows.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         names = store.schema_of(row_type).names
-        return [row_type(**row) for table in self.tables(folder, names, where) for row in table.to_pylist()]
+        for shard in sorted((self.run / folder).glob("*.parquet")):
+            try:
+                for batch in pq.ParquetFile(shard).iter_batches(batch_size=8192, columns=names):
+                    for row in pa.Table.from_batches([batch]).filter(where).to_pylist():
+                        yield row_type(**row)
+            except (pa.ArrowException, OSError):
+                continue
 
     def log(self) -> Iterator[dict[str, Any]]:
         """The lines of log.jsonl; a torn line is left out."""

@@ -7,11 +7,10 @@ from itertools import islice
 from typing import Any
 
 from distill.prompts import is_relevant, prompt_of, word_of
-from distill.records import Pair, Trace
+from distill.records import Pair, Rejected, Trace
 from distill.report.files import RunFiles
 from distill.report.reasons import filters_and_reasons, grouped
 from distill.report.words import clean, count
-from distill.store import schema_of
 
 PER_GROUP = 6
 MAX_GROUPS = 12
@@ -29,11 +28,10 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     if kept:
         groups["Kept", ""] = (files.rows_on_disk("kept") or len(kept), kept)
     groups |= _rejected(files)
-    failed = files.select(
-        "traces", Trace, pc.field("error").is_valid() & ~pc.starts_with(pc.field("error"), "not_asked")
-    )
-    if failed:
-        groups["Failed", ""] = (len(failed), failed[:PER_GROUP])
+    is_failed = pc.field("error").is_valid() & ~pc.starts_with(pc.field("error"), "not_asked")
+    failures = sum(table.num_rows for table in files.tables("traces", ["error"], is_failed))
+    if failures:
+        groups["Failed", ""] = (failures, list(islice(files.select("traces", Trace, is_failed), PER_GROUP)))
     if not groups:
         return None
     ranked = sorted(groups.items(), key=lambda item: (item[0][0] != "Kept", item[0][0] == "Failed", -item[1][0]))
@@ -57,19 +55,24 @@ def section(files: RunFiles) -> dict[str, Any] | None:
 
 
 def _rejected(files: RunFiles) -> dict[tuple[str, str], tuple[int, list[Trace]]]:
-    """{(filter, reason): (how many, the first six)}; only these six are built as rows."""
+    """{(filter, reason): (how many, the first six)}; of the others only filter and reason are read."""
+    reasons: Counter[tuple[str, str]] = Counter()
+    for table in files.tables("rejected", ["filter", "reason"]):
+        reasons.update(filters_and_reasons(table))
+    group_of = dict(zip(reasons, grouped(list(reasons)), strict=True))
     counted: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], list[Trace]] = {}
-    names = schema_of(Trace).names
-    tables = list(files.tables("rejected", [*names, "filter", "reason"]))
-    keys = iter(grouped([pair for table in tables for pair in filters_and_reasons(table)]))
-    for table in tables:
-        for at, key in zip(range(table.num_rows), keys, strict=False):
-            counted[key] += 1
-            if counted[key] <= PER_GROUP:
-                row = table.select(names).slice(at, 1).to_pylist()[0]
-                first.setdefault(key, []).append(Trace(**row))
-    return {key: (n, first[key]) for key, n in counted.items()}
+    for reason, n in reasons.items():
+        counted[group_of[reason]] += n
+    first: dict[tuple[str, str], list[Trace]] = {group: [] for group in counted}
+    wanted = sum(min(n, PER_GROUP) for n in counted.values())
+    for row in files.rows("rejected", Rejected) if wanted else ():
+        traces = first.get(group_of.get((row.filter, row.reason), ("", "")))
+        if traces is not None and len(traces) < PER_GROUP:
+            traces.append(row.trace)
+            wanted -= 1
+            if not wanted:
+                break
+    return {group: (n, first[group]) for group, n in counted.items()}
 
 
 def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:
