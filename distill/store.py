@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 MANIFEST = "manifest.json"
 SHARD_ROWS = 50_000
+BATCH_ROWS = 8192  # read, or turned into Arrow, together
 PACKAGES = ("rerank-distill", "pyarrow", "datasets", "torch", "transformers", "trl", "peft", "ray", "openai", "vllm")
 
 
@@ -90,24 +91,35 @@ def write_rows(folder: str | Path, rows: Iterable[Any], row_type: type, *, preso
     stream: Iterable[Any] = rows if presorted else sorted(rows, key=_sort_key)
     total, hashes = 0, hashlib.sha256()
     files: list[str] = []
-    shard: list[tuple[Any, ...]] = []
+    waiting: list[tuple[Any, ...]] = []
+    columns: list[list[pa.Array]] = [[] for _ in schema]  # each in parts, so that few rows are held as Python's objects
+
+    def convert() -> None:
+        values = list(zip(*waiting, strict=True)) or [() for _ in schema]
+        for parts, column, field in zip(columns, values, schema, strict=True):
+            parts.append(pa.array(column, type=field.type))
+        waiting.clear()
 
     def flush() -> None:
-        nonlocal shard
-        columns = list(zip(*shard, strict=True)) or [() for _ in schema]
-        table = pa.table([pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+        convert()
+        arrays = []
+        for parts in columns:
+            arrays.append(pa.concat_arrays(parts))
+            parts.clear()
+        table = pa.table(arrays, schema=schema)
         name = f"part-{len(files):05d}.parquet"
         write_table(f"{folder}/{name}", table)
         hashes.update(fs.cat_file(f"{inner}/{name}"))
         files.append(name)
-        shard = []
 
     for row in stream:
-        shard.append(_flat(row, schema.names))
+        waiting.append(_flat(row, schema.names))
         total += 1
-        if len(shard) == SHARD_ROWS:
+        if total % SHARD_ROWS == 0:
             flush()
-    if shard or not files:
+        elif len(waiting) == BATCH_ROWS:
+            convert()
+    if total % SHARD_ROWS or not files:
         flush()
     return {"rows": total, "data_hash": hashes.hexdigest(), "files": files}
 
@@ -164,7 +176,7 @@ def _batches(folder: str | Path, row_type: type) -> Iterator[pa.RecordBatch]:
                     raise DataError(
                         f"{path}: no column {sorted(missing)[0]!r}; it was not written as {row_type.__name__} rows"
                     )
-                for batch in parquet.iter_batches(batch_size=8192, columns=names):
+                for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=names):
                     if batch.num_rows:
                         yield batch.select(names)
             except pa.ArrowException as error:

@@ -74,7 +74,7 @@ class EncodedRows:
         if len(weights) == 0 or (weights == weights[0]).all():
             return None
         counts = self.lengths() - self.prompt_tokens()
-        total = sum(weight * count for weight, count in zip(weights.tolist(), counts.tolist(), strict=True))
+        total: float = sum(weight * count for weight, count in zip(weights.tolist(), counts.tolist(), strict=True))
         if total <= 0:
             raise DataError("the examples' weights add up to 0: nothing would be trained")
         return int(counts.sum()) / total
@@ -90,8 +90,8 @@ def labelled_rows(rows: Dataset, scale: float | None) -> Dataset:
     """All rows so, in a file next to theirs: for packing, which joins rows whole."""
 
     def labels(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        columns = (batch[name] for name in ("input_ids", "prompt_tokens", "weight"))
-        made = [labelled(*row, scale) for row in zip(*columns, strict=True)]
+        columns = zip(batch["input_ids"], batch["prompt_tokens"], batch["weight"], strict=True)
+        made = [labelled(ids, prompt_tokens, weight, scale) for ids, prompt_tokens, weight in columns]
         return {name: [row[name] for row in made] for name in made[0]}
 
     return rows.map(labels, batched=True, remove_columns=["pair_id", "prompt_tokens", "weight"])

@@ -64,7 +64,9 @@ class StudentCollator(DataCollatorForLanguageModeling):
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """The batch as TRL makes it, and the weights with it."""
         if "prompt_tokens" in examples[0]:
-            examples = [labelled(*(row[name] for name in ENCODED), self.weight_scale) for row in examples]
+            examples = [
+                labelled(row["input_ids"], row["prompt_tokens"], row["weight"], self.weight_scale) for row in examples
+            ]
         if "token_weights" not in examples[0]:
             return dict(super().torch_call(examples))
         weights = [torch.tensor(example.pop("token_weights")) for example in examples]
