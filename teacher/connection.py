@@ -8,6 +8,7 @@ import re
 import resource
 import ssl
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from distill.config import is_local
@@ -60,15 +61,19 @@ def trusted_certificates() -> ssl.SSLContext:
 
     Raises ConfigError where the variable names nothing that can be read.
     """
+    return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=1)
+def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """One context for all clients of a process: to read the certificates takes as long as dozens of requests."""
     import httpx2
 
     try:
         return httpx2.create_ssl_context()
     except (OSError, ssl.SSLError) as error:
-        name = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
-        raise ConfigError(
-            f"{name}={os.environ.get(name, '')}: cannot be read ({error}); name a PEM file of certificates"
-        ) from None
+        name, value = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", folder)
+        raise ConfigError(f"{name}={value or ''}: cannot be read ({error}); name a PEM file of certificates") from None
 
 
 def tls_problem(failure: BaseException, host: str) -> TlsProblem | None:

@@ -1,6 +1,6 @@
 """The teacher's side at scale: thousands of requests in flight over many endpoints, which only sleep.
 
-    python benchmarks/teacher/scale.py [--in-flight 10000] [--endpoints 50] [--count 20000] [--mean 30] [--workers 2]
+    python benchmarks/teacher/scale.py [--in-flight 10000] [--endpoints 50] [--count 20000] [--mean 15] [--workers 2]
 
 The endpoints are ports of one server process (server.py); latencies are log-normal with a long tail. It asks through
 the stage `trace`, Ray included, and prints a line of JSON: requests a second, CPU seconds, memory and open files of the
@@ -96,7 +96,7 @@ def drive(urls: list[str], folder: Path, count: int, in_flight: int, workers: in
 def measure(log: list[tuple[float, float, str, str]], samples: list[Sample]) -> dict[str, float]:
     """The figures of one run, from the server's log and the samples between the first request and the last answer."""
     log = sorted(log)
-    first = log[len(log) // 100][0]  # the checks before the run are seconds earlier
+    first = log[len(log) // 100][0]  # the checks before the run are earlier
     arrivals = [at for at, *_ in log if at >= first - 1.0]
     begin, end = arrivals[0], max(at + seconds for at, seconds, _, kind in log if kind == "answer")
     changes = sorted([(at, 1) for at, *_ in log] + [(at + seconds, -1) for at, seconds, *_ in log])
@@ -104,18 +104,20 @@ def measure(log: list[tuple[float, float, str, str]], samples: list[Sample]) -> 
     for _, change in changes:
         running += change
         peak = max(peak, running)
-    before = max((s for s in samples if s["time"] <= begin), key=lambda s: s["time"], default=samples[0])
+    # From the first sample on that has the workers, when they have imported what they need.
+    before = next(s for s in samples if s["worker_cpu"] and s["time"] >= begin)
     after = min((s for s in samples if s["time"] >= end), key=lambda s: s["time"], default=samples[-1])
     last_start = arrivals[-1]
     cpu = {who: after[f"{who}_cpu"] - before[f"{who}_cpu"] for who in ("driver", "worker")}
+    measured = sum(at >= before["time"] for at in arrivals)
     return {
         "requests": len(log),
         "peak_in_flight": peak,
         "seconds": round(end - begin, 1),
         "requests_per_s": round(len(arrivals) / (end - begin), 1),
         "seconds_until_last_start": round(last_start - begin, 1),
-        "driver_cpu_ms": round(cpu["driver"] / len(log) * 1e3, 3),
-        "worker_cpu_ms": round(cpu["worker"] / len(log) * 1e3, 3),
+        "driver_cpu_ms": round(cpu["driver"] / measured * 1e3, 3),
+        "worker_cpu_ms": round(cpu["worker"] / measured * 1e3, 3),
         **{key: round(max(s[key] for s in samples)) for key in ("driver_mb", "worker_mb", "driver_files")},
         "worker_files": round(max(s["worker_files"] for s in samples)),
         "journal_mb": round(after["journal"] / 1e6, 1),
@@ -131,8 +133,8 @@ def main() -> int:
     parser.add_argument("--endpoints", type=int, default=50)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--mean", type=float, default=30.0, help="mean latency in seconds")
-    parser.add_argument("--sigma", type=float, default=0.8, help="of the log-normal latencies")
+    parser.add_argument("--mean", type=float, default=15.0, help="mean latency in seconds")
+    parser.add_argument("--sigma", type=float, default=0.5, help="of the log-normal latencies")
     parser.add_argument("--tokens", type=int, default=350)
     parser.add_argument("--drive", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
