@@ -54,7 +54,8 @@ def test_twenty_pairs_with_a_teacher_on_this_machine(shared: Path, tmp_path: Pat
         f"pairs.path={data}", "pairs.split={train: 0.71, dev: 0.15, test: 0.14}", "pairs.relevant_from=2",
         "pairs.negatives=none", "teacher.max_tokens=160", "teacher.concurrency=4",
         "filters=[finished, parses, has_reasoning]",  # with 20 pairs of a small model the others may keep nothing
-        "sft.base=scratch", "sft.lora=null", "sft.think_tokens=added", "sft.scratch={layers: 2, width: 64, ffn: 128}",
+        "sft.base=scratch", "sft.lora=null", "sft.think_tokens=added",
+        "sft.scratch={layers: 2, width: 64, heads: 2, kv_heads: 2, ffn: 128}",
         "sft.training.max_steps=4", f"evaluation.sets={json.dumps(sets)}",
     ]  # fmt: skip
     with llama_server(model) as url:
