@@ -126,11 +126,6 @@ def this_node() -> NodeAffinitySchedulingStrategy:
     return on_node(ray.get_runtime_context().get_node_id())
 
 
-def counted(number: float, what: str) -> str:
-    """A number of things in words, such as `1 GPU` and `2 GPUs`."""
-    return f"{number:,g} {what}{'' if number == 1 else 's'}"
-
-
 def check_seen(folder: Path, others: Sequence[Path] = ()) -> None:
     """Let every node that offers CPUs or GPUs read and write in `folder`, and look for `others`.
 

@@ -16,8 +16,9 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: "1 pair", "1,234 pairs", "2 queries"."""
+def counted(count: float, noun: str) -> str:
+    """A number with its noun: "1 pair", "1,234 pairs", "2 queries", "0.5 GPUs"."""
+    count = int(count) if count == int(count) else count
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.processes import cores
-from distill.ray_cluster import Node, counted, on_cluster
+from distill.ray_cluster import Node, on_cluster
+from distill.tables import counted
 from sft.settings import RaySettings, SftSettings
 
 

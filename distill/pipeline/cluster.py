@@ -10,7 +10,8 @@ from distill.errors import ConfigError, Stopped, last_line
 from distill.pipeline.run import Run
 from distill.pipeline.sources import base_of, sft_of
 from distill.processes import cores
-from distill.ray_cluster import Node, check_seen, counted, nodes, on_cluster, on_node
+from distill.ray_cluster import Node, check_seen, nodes, on_cluster, on_node
+from distill.tables import counted
 from teacher.stage import refuse_upload
 
 ON_NODES = ("filter", "sft", "evaluate")  # stages whose workers read or write the run's folder; rounds, too

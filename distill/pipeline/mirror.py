@@ -118,17 +118,17 @@ class Mirror:
             for name in sorted(folders):
                 index = store.read_json(f"{self.url}/{name}/{INDEX}")
                 if index is not None and index["id"] != known[name]["id"]:
-                    self._take(name, list(index["files"]))
+                    self._fetch_stage(name, list(index["files"]))
                     known[name] = {"id": index["id"], "files": self._files()[name]}
                     taken.append(name)
             if taken:
                 files = [name for name in listing(self._fs, self._inner) if not name.startswith(("lease-", "."))]
-                self._take("", files)
+                self._fetch_stage("", files)
                 known[""] = {"id": "", "files": self._files()[""]}
                 store.write_json(self.folder / INDEX, known)
                 self._say(f"taken up from {self.url}: {', '.join(taken)}")
 
-    def _take(self, name: str, files: list[str]) -> None:
+    def _fetch_stage(self, name: str, files: list[str]) -> None:
         """Fetch files of the run; what this machine has in their place is put aside."""
         parts = self.folder / ".taking"
         shutil.rmtree(parts, ignore_errors=True)

@@ -28,7 +28,7 @@ from distill.rerank.reranker import alike, failed_text
 from distill.rerank.workers import Handle, Here, Report, in_this_process, on_this_machine
 from distill.weights import check_files
 
-CHUNK = 64  # pairs that a worker may have ready beside those with its engine
+CHUNK = 64  # pairs that a worker may have ready apart from those with its engine
 PIECE = 16  # pairs that are handed out together, of like length or of the same queries
 SHOW_S, LOOK_S = 5.0, 10.0
 DEATHS_IN_A_ROW = 3
