@@ -29,7 +29,7 @@ Intervals = dict[str, dict[str, list[float]]]
 ByUnit = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{system: {measure: {unit: value}}}; a unit is a query, a pair, or a group of instructions."""
 
-BASELINES = ("first_stage", "untrained")
+BASELINES = ("first_stage", "untrained", "untrained.fused")
 """The systems that students are compared with."""
 
 T = TypeVar("T")

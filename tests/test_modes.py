@@ -12,6 +12,8 @@ from distill.cli import main
 from distill.config import load
 from distill.errors import ConfigError
 from distill.pipeline.config import RunConfig
+from distill.report.evaluated import evaluation_sets
+from distill.report.files import RunFiles
 
 TINY = str(Path(__file__).resolve().parents[1] / "configs" / "tiny.yaml")
 SETS = "evaluation.sets=[{name: test, source: example, split: test, first_stage: bm25, depth: 5}, {name: dev, source: example, split: dev, first_stage: bm25, depth: 8}]"  # noqa: E501
@@ -39,6 +41,8 @@ def test_modes_are_calibrated_on_one_set_and_shown_of_another(tmp_path: Path) ->
         assert (out / "evaluation" / f"test.{name}.fused.trec").exists()
     saved = json.loads((out / "students" / "mixed" / "calibration.json").read_text())
     assert set(saved["curves"]) == {"think", "direct", "budget:6", "adaptive.direct", "adaptive.think"}
+    sets = evaluation_sets(RunFiles(out))
+    assert sets and not any(name.startswith("untrained") for each in sets for name in each.students)
     assert set(saved["fusion"]) == {"think", "direct", "budget:6"}, "for distill rerank --fuse and the server"
     checked = [(each["mode"], each["template"]) for each in saved["checks"]]
     assert {(mode, text) for mode in ("think", "direct", "budget:6") for text in (None, "Be strict.", "")} < set(
