@@ -137,21 +137,24 @@ def test_a_job_loses_a_node_in_training_and_one_in_evaluation(cluster: Cluster, 
 
 
 @pytest.mark.slow
-def test_a_folder_that_a_node_does_not_see_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative one: Ray's workers stand elsewhere, as a node stands that has no mount."""
+def test_a_folder_that_a_node_does_not_see_is_refused_by_name(tmp_path: Path) -> None:
+    """One that only this process has open under that path, as on a node that has no mount."""
     import ray
 
-    monkeypatch.chdir(tmp_path)
-    Path("here").mkdir()
+    here = tmp_path / "here"
+    here.mkdir()
+    opened = os.open(here, os.O_RDONLY)
     started = connect(1)
     try:
-        check_seen(tmp_path / "here", [tmp_path])
-        with pytest.raises(ConfigError, match=r"^here: is not seen on the nodes [0-9.]+, where the run trains"):
-            check_seen(Path("here"))
+        check_seen(here, [tmp_path])
+        with pytest.raises(ConfigError, match=r"^/proc/self/fd/900: is not seen on the nodes [0-9.]+, where the run"):
+            os.dup2(opened, 900)
+            check_seen(Path("/proc/self/fd/900"))
         with pytest.raises(ConfigError, match=r"base: is not seen on the nodes"):
-            check_seen(tmp_path / "here", [tmp_path / "base"])
-        assert not os.listdir("here")
+            check_seen(here, [tmp_path / "base"])
+        assert not os.listdir(here)
     finally:
+        os.close(opened)
         if started:
             ray.shutdown()
 
