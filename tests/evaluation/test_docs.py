@@ -17,7 +17,8 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 def test_the_configurations_are_valid() -> None:
     blocks = [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```$", GUIDE.read_text(), re.M | re.S)]
     merged = {key: value for block in blocks for key, value in block.items()}
-    sets = EvaluationSettings.model_validate(merged["evaluation"]).sets
+    evaluations = [EvaluationSettings.model_validate(block["evaluation"]) for block in blocks if "evaluation" in block]
+    sets = [each for settings in evaluations for each in settings.sets]
     assert {each.kind for each in sets} == {"beir", "dl19", "nevir", "followir", "instructir", "bright"}
     base = {"name": "one", "pairs": {"source": "example"}, "teacher": {"source": "example"}, "filters": ["parses"]}
     found = variants(RunConfig.model_validate({**base, "ablate": merged["ablate"]}))
