@@ -33,7 +33,7 @@ def a_run(folder: Path, gain: float = 0.0, first_query: int = 0, **settings: obj
     systems = {"first_stage": values, "think": {query: value + gain for query, value in values.items()}}
     means = {name: {"nDCG@10": sum(rows.values()) / QUERIES} for name, rows in systems.items()}
     by_query = {name: {"nDCG@10": rows} for name, rows in systems.items()}
-    detail = {"queries": dict.fromkeys(values, "text"), "per_query": by_query}
+    detail = {"queries": dict.fromkeys(values, f"text {config['seed']}"), "per_query": by_query}
     store.write_json(folder / "evaluation" / "test.json", detail)
     filtered = {"kept": 1234, "by_filter": {"verdict_matches_label": {"rejected": 1}}}
     counts: dict[str, Counts] = {
@@ -86,6 +86,7 @@ def test_the_finish_line_has_result_cost_and_next_commands(tmp_path: Path, capsy
 
 def test_what_there_is_nothing_of_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = a_run(tmp_path / "one"), a_run(tmp_path / "other", first_query=1000)
+    otherwise = a_run(tmp_path / "otherwise", seed=3)  # as the example's, whose queries are others by its seed
     (tmp_path / "empty").mkdir()
     config = Path(__file__).parents[1] / "configs" / "tiny.yaml"
     for words, message in (
@@ -93,6 +94,10 @@ def test_what_there_is_nothing_of_is_one_line(tmp_path: Path, capsys: pytest.Cap
         (["runs", str(tmp_path / "nowhere")], "no such folder"),
         (["compare", str(one), str(tmp_path / "empty")], "is no run folder"),
         (["compare", str(one), str(other)], "share no evaluation set"),
+        (
+            ["compare", str(one), str(otherwise)],
+            "60 queries of 60 that both runs have by id have another text",
+        ),
         (["evaluate", "--seeds", str(one), str(other)], "share no query"),
         (["report", str(config), "--out", str(tmp_path / "none")], "no stage is done"),
     ):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distill import store
 from distill.commands import FILE, Command
 from distill.errors import DataError
 from distill.stages import STAGES
@@ -157,6 +158,7 @@ def _measures(first: Path, second: Path) -> None:
     a, b = details(first), details(second)
     compared = 0
     for name in (name for name in a if name in b):
+        _check_queries(first, second, name)
         both = {system: _shared(a[name][system], b[name][system]) for system in a[name] if system in b[name]}
         results = {system: summarise(sides, seed=0, baseline="A") for system, sides in both.items() if sides["A"]}
         if not results:
@@ -181,6 +183,21 @@ def _measures(first: Path, second: Path) -> None:
         raise DataError(f"{first} and {second} share no evaluation set with a system and a query that both have")
     note = "* p < 0.05: paired by query, corrected by Holm's method over the systems of a measure."
     console().print(f"\n{note} Not covered: the spread over seeds.", style="dim")
+
+
+def _check_queries(first: Path, second: Path, name: str) -> None:
+    """Raises DataError where one id is two queries, as of runs whose example, or whose own set, was another."""
+    from distill.results import SetDetail, read_as
+
+    paths = [folder / "evaluation" / f"{name}.json" for folder in (first, second)]
+    a, b = (read_as(SetDetail, store.read_json(path)).queries for path in paths)
+    other = [query_id for query_id in a if query_id in b and a[query_id] != b[query_id]]
+    if other:
+        raise DataError(
+            f"{name}: {counted(len(other), 'query')} of {len(a.keys() & b.keys()):,} that both runs have by id "
+            f"{'has' if len(other) == 1 else 'have'} another text ({other[0]}: {a[other[0]]!r} in {first}, "
+            f"{b[other[0]]!r} in {second}); measures are compared on the same queries: evaluate both runs on one set"
+        )
 
 
 def _shared(first: ByMeasure, second: ByMeasure) -> dict[str, dict[str, dict[str, float]]]:

@@ -238,6 +238,8 @@ def test_texts_are_cut_between_paragraphs_sentences_and_words() -> None:
     ("name", "content", "settings", "message"),
     [
         ("p.jsonl", '{"query": "a"}\n', {}, r"p.jsonl:1: no text in a column for passage; name it in columns.passage"),
+        ("p.csv", "query,title\na,b\n", {}, "where the title is all there is, columns.passage=title"),
+        ("p.csv", "query,text\na,b\n", {"columns": {"query": "text"}}, "no text in a column for passage"),
         ("p.jsonl", '{"query": "a", "passage": "b", "label": "x"}\n', {}, r"p.jsonl:1: the label 'x' is not"),
         ("p.jsonl", "[1]\n", {}, r"p.jsonl:1: a line is an object; this is a list"),
         ("p.csv", "query,passage\na,b,c\n", {}, r"p.csv:2: the row has not the header's 2 columns"),
@@ -254,6 +256,13 @@ def test_what_is_wrong_with_a_table_is_said(
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
         read({"source": "table", "path": name, **settings}, tmp_path)
+
+
+def test_a_column_named_for_the_passage_is_not_its_title_too(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("query,title,label\na,Red shoes,1\n")
+    for named in ("title", "Title"):
+        made = read({"source": "table", "path": "p.csv", "columns": {"passage": named}}, tmp_path)
+        assert list(made.passages.values()) == ["Red shoes"]
 
 
 def test_a_torn_gzip_file_and_latin_letters_are_named(tmp_path: Path) -> None:

@@ -360,6 +360,8 @@ class Table(Source):
         if name is None:
             joined = next((mark for mark in ";|" if any(len(column.split(mark)) > 1 for column in row)), "")
             hint = f" ({joined!r} separates no columns here)" if joined else ""
+            if what == "passage" and (title := self._column(row, "title")):
+                hint += f"; where the title is all there is, columns.passage={title}"
             raise DataError(
                 f"{where}: no text in a column for {what}; name it in columns.{what}. It has {keys(row)}{hint}"
             )
@@ -393,6 +395,9 @@ class Table(Source):
             if named in row:
                 return self._known.setdefault(key, named)
             usual = [name for known in USUAL[what] for name in row if plain_name(name) == known]
+            if self._one:  # a column that is named for one thing is nothing else by its usual name
+                others = {plain_name(name) for other, name in self._columns.items() if other != what}
+                usual = [name for name in usual if plain_name(name) not in others]
             if named is not None:
                 usual = [name for name in row if plain_name(name) == plain_name(named)]
                 if not usual:
