@@ -32,7 +32,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/distill run configs/quickstart.yaml
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --timeout 900 $(SLOW)

@@ -260,20 +260,21 @@ def test_25_kills_lose_no_judgement_and_repeat_only_what_was_in_flight(
     import psutil
 
     command = [sys.executable, "-m", "distill.cli", *rerank(tiny, tmp_path, 30, 20, *THINK)]
-    rng, kills, judged_at = random.Random(16), 0, 0
+    rng, kills = random.Random(16), 0
+    next_kill = rng.randint(1, 30)  # of what the backend has judged
     kept: list[Counter[str]] = []  # at each kill, how often each pair of the journal had been judged
     while kills < 25:
         with open(tmp_path / "said.txt", "ab") as said:
             process = subprocess.Popen(command, stderr=said, stdout=said)
         while process.poll() is None and kills < 25:
-            if _lines(counted) < judged_at + rng.randint(1, 20):
+            if _lines(counted) < next_kill:
                 time.sleep(0.02)
                 continue
             try:
                 rng.choice([psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]).kill()
             except psutil.NoSuchProcess:
                 continue
-            kills, judged_at = kills + 1, _lines(counted)
+            kills, next_kill = kills + 1, _lines(counted) + rng.randint(1, 30)
             journal = tmp_path / "out.trec.journal"
             lines = journal.read_text().splitlines() if journal.exists() else []  # the first kill may come before it
             names = {json.loads(line).get("pair_id") for line in lines if _whole(line)}
