@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill import store
 from distill.commands import FILE, Command
 from distill.errors import DataError
 from distill.stages import STAGES
@@ -187,6 +186,7 @@ def _measures(first: Path, second: Path) -> None:
 
 def _check_queries(first: Path, second: Path, name: str) -> None:
     """Raises DataError where one id is two queries, as of runs whose example, or whose own set, was another."""
+    from distill import store
     from distill.results import SetDetail, read_as
 
     paths = [folder / "evaluation" / f"{name}.json" for folder in (first, second)]
