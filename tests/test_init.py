@@ -181,6 +181,16 @@ def test_the_pairs_that_the_configuration_makes_are_those_shown(tmp_path: Path) 
     assert counts["relevant"] > 0 and counts["of_source"]["pairs labelled by clicks"] > 0
 
 
+def test_a_title_alone_is_named_as_the_flag_that_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clicks.csv").write_text("query,title,impressions,clicks\nred shoes,Shoes in red,200,40\n")
+    command = ["init", str(tmp_path / "clicks.csv"), "--yes", "--out", str(tmp_path / "my.yaml")]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("where the title is all there is, --columns passage=title\n") and said.count("\n") == 1
+    assert main([*command, "--columns", "passage=title"]) == 0
+    assert "passage  Shoes in red\n" in capsys.readouterr().out
+
+
 def test_columns_with_names_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = csv(tmp_path)
     data.write_text(data.read_text().replace("query,passage,label", "term,snippet,rating", 1))

@@ -125,7 +125,8 @@ def _look(data: Path, columns: dict[str, str], questions: Questions) -> tuple[Da
         if "columns." not in str(error):
             raise
         if not questions.asks:
-            raise DataError(f"{error}; --columns query=NAME,passage=NAME") from None
+            flag = "" if "columns.passage=" in str(error) else "; --columns query=NAME,passage=NAME"
+            raise DataError(f"{str(error).replace('columns.passage=', '--columns passage=')}{flag}") from None
         print(f"{error}")
         named = _columns(click.prompt("Which columns? (query=NAME,passage=NAME,label=NAME or clicks=NAME)"))
         return look(data, {**columns, **named}), {**columns, **named}
