@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tomllib
@@ -16,6 +15,7 @@ import yaml
 from distill.cli import main
 from distill.cli.init import RECIPES
 from distill.pipeline import check
+from tests.terminal import in_terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES, DOCS = 12, 24
@@ -218,22 +218,11 @@ def test_without_a_terminal_the_flags_are_named(tmp_path: Path) -> None:
 
 
 def test_in_a_terminal_it_asks(tmp_path: Path) -> None:
-    import pty
-
     data, out = csv(tmp_path), tmp_path / "mine.yaml"
-    pid, terminal = pty.fork()
-    if not pid:
-        os.execv(sys.executable, [sys.executable, "-m", "distill.cli", "init", str(data), "--out", str(out)])
-    os.write(terminal, b"http://127.0.0.1:9/v1\nmy-model\n\n")
-    shown = b""
-    try:
-        while part := os.read(terminal, 4096):
-            shown += part
-    except OSError:  # the other end is closed
-        pass
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown.decode()
-    assert shown.count(b"Teacher (") == shown.count(b"Its model") == shown.count(b"Base of the students") == 1
-    assert b"Budget" not in shown, "a teacher on this machine costs nothing"
+    words = ["-m", "distill.cli", "init", str(data), "--out", str(out)]
+    shown = in_terminal(words, b"http://127.0.0.1:9/v1\nmy-model\n\n")
+    assert shown.count("Teacher (") == shown.count("Its model") == shown.count("Base of the students") == 1
+    assert "Budget" not in shown, "a teacher on this machine costs nothing"
     endpoint = yaml.safe_load(out.read_text())["teacher"]["endpoints"][0]
     assert (endpoint["base_url"], endpoint["model"]) == ("http://127.0.0.1:9/v1", "my-model")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 import sys
+
+from tests.terminal import in_terminal
 
 CODE = """
 import sys
@@ -20,18 +20,7 @@ bars.clear()
 
 
 def test_in_a_terminal_there_are_a_reason_and_a_bar() -> None:
-    pid, terminal = pty.fork()
-    if not pid:
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-c", CODE])
-    shown = b""
-    try:
-        while part := os.read(terminal, 4096):
-            shown += part
-    except OSError:  # the other end is closed
-        pass
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown.decode()
-    text = shown.decode()
+    text = in_terminal(["-c", CODE])
     assert "loading torch" in text and "think  loss 4" in text and "50%" in text and "a plain line" in text
 
 

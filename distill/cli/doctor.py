@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FINE, WARN, FAULT = "✓", "!", "✗"
 COLOURS = {FINE: "green", WARN: "yellow", FAULT: "red"}
-LEAST_AGREEMENT = 0.6  # below it a person should read traces before more is paid
 LEAST_GIB = 5  # free on the disk: a small student and its checkpoints
 SHOWN = 600  # characters of a trace
 
@@ -184,9 +183,11 @@ def _ask_once(run: Run) -> None:
 
 def _probed(run: Run, result: ProbeResult) -> Iterator[Finding]:
     """Traces to read, agreement, and price and time of the whole by what these answers took."""
+    from teacher.agreement import LEAST
+
     failed = [row.answer.error for row in result.rows if row.answer.error is not None]
     answered = [row for row in result.rows if row.answer.error is None]
-    for row in answered[:3]:
+    for row in sorted(answered, key=lambda row: row.agrees is not False)[:3]:  # those that disagree come first
         label = "no label" if row.pair.label is None else f"label {row.pair.label:g}"
         says = {None: "no verdict that can be read", True: "relevant", False: "not relevant"}[row.says]
         click.echo(f"\n{label}, the teacher says: {says}\n  query     {row.pair.query}\n"
@@ -204,7 +205,7 @@ def _probed(run: Run, result: ProbeResult) -> Iterator[Finding]:
         sides = [[row for row in judged if row.pair.relevant is wanted] for wanted in (True, False)]
         parts = [f"{sum(bool(r.agrees) for r in side)} of {len(side)}" for side in sides]
         text = f"{alike} of {len(judged)} agree with the labels (relevant {parts[0]}, not relevant {parts[1]})"
-        low = alike < LEAST_AGREEMENT * len(judged)
+        low = alike < LEAST * len(judged)
         more = "; fewer than 6 in 10: read the traces before spending more" if low else ""
         yield Finding(WARN if low else FINE, "agreement", text + more)
     whole = result.whole

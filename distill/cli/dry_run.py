@@ -95,7 +95,9 @@ def _table(rows: Sequence[StagePlan]) -> None:
         console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
     if any(row.due for row in rows):
         console.print(
-            "Figures are estimates; a dash is not known. --json has their parts.", style="dim", highlight=False
+            "Figures are estimates; a dash is not known, and is in no total. --json has their parts.",
+            style="dim",
+            highlight=False,
         )
 
 
