@@ -14,7 +14,7 @@ from typing import Any
 
 from distill.errors import ConfigError, DistillError, Stopped, first_line
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://")
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
 _OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE)
 
 
@@ -25,7 +25,7 @@ def is_url(path: str) -> bool:
 
 def is_storage(path: str) -> bool:
     """Whether a path is a URL of a file system and not of a web page or a server."""
-    return is_url(path) and not path.startswith(("http://", "https://"))
+    return is_url(path) and not path.lower().startswith(("http://", "https://"))
 
 
 def listing(fs: Any, folder: str) -> dict[str, int]:

@@ -104,7 +104,7 @@ def test_a_url_where_it_is_not_read_is_refused_by_name(
     assert re.fullmatch(rf"distill: .*{re.escape(shown)}: s3://bucket/folder is a URL, .*; give a path or a name", line)
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "hdfs", "memory"])
+@pytest.mark.parametrize("scheme", ["s3", "S3", "gs", "az", "hdfs", "memory"])
 def test_schemes_are_alike(scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump(GOOD))
