@@ -10,7 +10,7 @@ import pytest
 
 from distill import store
 from distill.cli import main
-from distill.pairs.sources.table import USUAL
+from distill.pairs.sources._columns import USUAL
 from distill.records import Pair
 from tests.pairs.data_examples import EXAMPLES, Example, Files
 

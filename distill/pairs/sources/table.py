@@ -18,9 +18,10 @@ from distill.files.roles import are_tables, roles_of
 from distill.files.rows import Row, first_rows, rows, table_files
 from distill.files.splits import as_one, check_names, is_misspelt, is_split, may_hold_splits, no_such_split, split_files
 from distill.files.texts import one_column
-from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, nearest, plain_name, text_of
+from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, plain_name, text_of
 from distill.inputs import input_path
 from distill.pairs.clicks import ClickRow, click_labels
+from distill.pairs.sources._columns import SCORE, USUAL, Columns
 from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.records import digest
 from distill.texts import passage_text
@@ -28,23 +29,8 @@ from distill.texts import passage_text
 if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
 
-# What a column is called where `columns` does not say; the first that there is. Case, "-" and " " do not count.
-USUAL: dict[str, tuple[str, ...]] = {
-    "query": ("query", "question", "query_text"),
-    "passage": ("passage", "document", "doc", "text", "contents", "body"),
-    "title": ("title",),
-    "label": ("label", "relevance", "rel", "grade"),
-    "query_id": ("query_id", "qid"),
-    "doc_id": ("doc_id", "corpus_id", "docid", "docno", "passage_id", "pid"),
-    "instruction": ("instruction",),
-    "split": ("split",),
-    "clicks": ("clicks", "click_count", "num_clicks"),
-    "impressions": ("impressions", "impression_count", "num_impressions", "views", "imps", "impr", "shown"),
-    "position": ("position", "rank", "avg_position", "average_position", "pos"),
-}
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
-_SCORE = "score"  # the labels of BEIR's qrels; in a table of pairs it is a run's as often
-_SCORES = (_SCORE, "scores", "similarity", "bm25")
+_SCORES = (SCORE, "scores", "similarity", "bm25")
 _LIKE_LABELS = {  # words in the names of columns that hold labels or clicks
     *("label", "labels", "lable", "rel", "relevance", "relevancy", "relevant", "relevanz", "grade", "grades"),
     *("rating", "ratings", "stars", "vote", "votes", "annotator", "annotators", "annotation", "gold", "qrel", "qrels"),
@@ -98,7 +84,7 @@ class Table(Source):
         self._unlabelled = isinstance(settings, PairSettings) and settings.judge is not None
         self._by_text, self._clicks = ids == "text", settings.clicks
         self._one = "pairs" in tables
-        self._known: dict[tuple[tuple[str, ...], str], str | None] = {}  # (a row's columns, what) -> the column
+        self._column = Columns(name, columns, self._one).of
 
     @classmethod
     def open(cls, settings: DataSettings, folder: Path, base: Path) -> Source:
@@ -262,10 +248,10 @@ class Table(Source):
     def _has_clicks(self, row: Row) -> bool:
         """Whether the labels are to be made of clicks: there are some, and no column of labels."""
         label = self._column(row, "label")
-        judged = label is not None and plain_name(label) != _SCORE and "clicks" not in self._columns
+        judged = label is not None and plain_name(label) != SCORE and "clicks" not in self._columns
         if judged or "label" in self._columns or self._column(row, "clicks") is None:
             return False
-        score = next((name for name in row if plain_name(name) == _SCORE), None)
+        score = next((name for name in row if plain_name(name) == SCORE), None)
         if "clicks" not in self._columns and score is not None:
             raise DataError(f"{self.name}: has columns of clicks and {score!r}; name columns.clicks or columns.label")
         return True
@@ -273,7 +259,7 @@ class Table(Source):
     def _by_score(self, row: Row) -> bool:
         """Whether the labels are in a column `score` that the settings do not name: BEIR's, or a run's."""
         label = self._column(row, "label")
-        return label is not None and plain_name(label) == _SCORE and "label" not in self._columns
+        return label is not None and plain_name(label) == SCORE and "label" not in self._columns
 
     def _click_rows(self, rows: Iterator[tuple[str, Row]]) -> Iterator[ClickRow]:
         for where, row in rows:
@@ -386,31 +372,6 @@ class Table(Source):
     def _value(self, row: Row, what: str) -> object:
         name = self._column(row, what)
         return None if name is None else row[name]
-
-    def _column(self, row: Row, what: str) -> str | None:
-        """The row's column for `what`; None where it has none. Raises DataError for a named one that is not there."""
-        key = (tuple(row), what)
-        if key not in self._known:
-            named = self._columns.get(what)
-            if named in row:
-                return self._known.setdefault(key, named)
-            usual = [name for known in USUAL[what] for name in row if plain_name(name) == known]
-            if self._one:  # a column that is named for one thing is nothing else by its usual name
-                others = {plain_name(name) for other, name in self._columns.items() if other != what}
-                usual = [name for name in usual if plain_name(name) not in others]
-            if named is not None:
-                usual = [name for name in row if plain_name(name) == plain_name(named)]
-                if not usual:
-                    near = nearest(named, row)
-                    raise DataError(f"{self.name}: no column {named!r} (columns.{what}){near}; it has {keys(row)}")
-            if what == "label" and not usual and not self._one:
-                usual = [name for name in row if plain_name(name) == _SCORE]
-            if len(usual) > 1:
-                raise DataError(
-                    f"{self.name}: {' and '.join(map(repr, usual))} may both be the {what}; name one in columns.{what}"
-                )
-            self._known[key] = usual[0] if usual else None
-        return self._known[key]
 
 
 def _words(name: str) -> list[str]:
