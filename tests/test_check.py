@@ -201,8 +201,13 @@ def test_students_that_train_at_a_time_are_added_up(monkeypatch: pytest.MonkeyPa
 def test_a_disk_that_holds_no_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
+    def disk_of(size: int) -> None:
+        usage = shutil._ntuple_diskusage(size, size // 2, size // 2)  # type: ignore[attr-defined]
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+    disk_of(2**42)
     check_disk(settings(lora={}), tmp_path / "students")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**29, 2**29))  # type: ignore[attr-defined]
+    disk_of(2**30)
     with pytest.raises(DiskFull, match="students: students and checkpoints need about"):
         check_disk(settings(), tmp_path / "students")
 
