@@ -19,6 +19,7 @@ Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 OUTPUT = "output"
 EXAMPLES = {  # by command, as its help ends
     "init": "init clicks.csv --teacher deepseek --out my.yaml",
+    "schema": "schema > .distill.schema.json",
     "doctor": "doctor my.yaml --probe 10",
     "run": "run my.yaml teacher.budget_usd=5 --dry-run",
     "pairs": "pairs my.yaml",

@@ -55,7 +55,7 @@ class Language(RowFilter):
     expect: list[str] = Field([], description="`query`, or codes (ISO 639-1) of the languages a trace may be in")
     certain: float = Field(0.7, gt=0, le=1, description="how sure the identifier must be of another language")
 
-    @field_validator("expect", mode="before")
+    @field_validator("expect", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _listed(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import JsonValue, RootModel, ValidationInfo, field_validator
+from pydantic import GetJsonSchemaHandler, JsonValue, RootModel, ValidationInfo, field_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from distill.config import validate
 from distill.inputs import input_path
@@ -21,6 +23,23 @@ class FilterSettings(RootModel[list[dict[str, Thresholds]]]):
     """The filters in their order, each as {name: thresholds}. A name is a built-in one's, or `FILE.py:Class`."""
 
     root: list[dict[str, Thresholds]] = [{name: {}} for name in DEFAULT]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A list of names, or of {name: thresholds}."""
+        names = FILTERS.names()
+        thresholds = {name: {"anyOf": [FILTERS.load(name).model_json_schema(), {"type": "null"}]} for name in names}
+        return {
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    {"enum": list(names)},
+                    {"type": "string", "pattern": ":"},
+                    {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": thresholds,
+                     "patternProperties": {":": {"type": "object"}}, "additionalProperties": False},
+                ]
+            },
+        }  # fmt: skip
 
     @field_validator("root", mode="before")
     @classmethod

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from distill.config import Settings
 from distill.plugins import is_external
@@ -115,6 +117,12 @@ class StudentSettings(Settings):
     time_of: str | None = Field(
         None, description="train as long as that student did: the steps of the plain student of this target, scaled"
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A target's name, or the settings."""
+        whole = handler.resolve_ref_schema(handler(core))
+        return {"anyOf": [{"enum": list(TARGETS.names())}, {"type": "string", "pattern": ":"}, whole]}
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from distill import __version__
 from distill.cli.doctor import doctor
 from distill.cli.init import init
 from distill.cli.runs import compare, runs
+from distill.cli.schema import schema
 from distill.commands import FILE, OUTPUT, PLACE, Command, Decorator, Group, collected, writes_to
 from distill.errors import ConfigError, DistillError, RunFolderError
 from distill.evaluation.cli import (
@@ -229,7 +230,7 @@ def evaluate(options: StageOptions, files: FileOptions, unjudged: UnjudgedOption
 
 
 plain_stages("report")
-for _command in (init, doctor, runs, compare, export, validate, rerank, calibrate, sweep, serve):
+for _command in (init, schema, doctor, runs, compare, export, validate, rerank, calibrate, sweep, serve):
     commands.add_command(_command)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from distill.cli.schema import write_configuration
 from distill.commands import FILE, Command, writes_to
 from distill.errors import ConfigError, DataError
 from distill.tables import counted
@@ -105,7 +106,7 @@ def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Fla
     text = configuration(name, data, out, found, answers, gpu)
     config.validate(RunConfig, yaml.safe_load(text), out)
     writes_to(out.parent).mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_configuration(out, text)
     print(f"\n{out} is written. Read it, then:")
     if answers.teacher.api_key_env:
         print(f"  export {answers.teacher.api_key_env}=...")
@@ -229,6 +230,6 @@ def _copy(name: str, out: Path | None, force: bool) -> int:
     path = _free(out or Path(f"{Path(wanted).name}.yaml"), force)
     text = there[wanted].read_text(encoding="utf-8").replace(f"configs/{wanted}.yaml", str(path))
     writes_to(path.parent).mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_configuration(path, text)
     print(f"{path} is written, a copy of the recipe {wanted}; its paths are relative to it")
     return 0

@@ -81,7 +81,7 @@ class CleanSettings(Settings):
         False, description="leave out what is also in evaluation sets: true for all, or their names"
     )
 
-    @field_validator("languages", mode="before")
+    @field_validator("languages", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -193,7 +193,7 @@ class PairSettings(DataSettings):
         """Whether the teacher is asked while pairs are made."""
         return any((self.synthesize, self.judge, self.instructions, self.poison))
 
-    @field_validator("negatives", mode="before")
+    @field_validator("negatives", mode="before", json_schema_input_type=Literal["none"] | NegativeSettings | None)
     @classmethod
     def _none(cls, value: object) -> object:
         return {"per_query": 0} if value == "none" else value

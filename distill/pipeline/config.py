@@ -61,7 +61,7 @@ class RunConfig(Settings):
                 )
         return raw
 
-    @field_validator("ablate", mode="before")
+    @field_validator("ablate", mode="before", json_schema_input_type=dict[str, Any] | list[dict[str, Any]] | None)
     @classmethod
     def _grids(cls, given: Any) -> Any:
         return [given] if isinstance(given, dict) else given or []

@@ -23,7 +23,7 @@ class DatasetSettings(Settings):
     language: list[str] = Field([], description="codes such as en; default: those that the pairs carry")
     tags: list[str] = []
 
-    @field_validator("language", mode="before")
+    @field_validator("language", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_or_more(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
