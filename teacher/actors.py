@@ -81,6 +81,7 @@ class ActorPool:
         self.held: list[dict[str, WireRequest]] = [{} for _ in self.actors]
         self.ready: set[int] = set()  # those that Ray has placed: a pending actor must hold no requests
         self._calls: dict[ObjectRef[WorkerReport], int] = {}
+        self.lost = 0  # actors that died with requests in flight
         self._deaths = 0
         self._error: Exception | None = None
         self._looked = time.monotonic()
@@ -159,6 +160,7 @@ class ActorPool:
             raise Stopped(f"teacher: its workers die one after another ({last_line(str(error))}); nothing is lost")
         self._need_a_node()
         self._ray.kill(self.actors[number])
+        self.lost += number in self.ready
         self.ready.discard(number)
         left = list(self.held[number].values())
         self.actors[number], self.held[number] = self._made(), {}

@@ -30,6 +30,7 @@ from teacher.settings import AskingStage, Endpoint, TeacherSettings
 from teacher.verdict_watch import VerdictWatch
 
 PULL = 2_000
+WORKER_LOST = "worker_lost"  # the name, among the faults, of a worker's death
 
 
 class Session:
@@ -185,6 +186,8 @@ class Session:
         reports, left = actors.collect(0.25)
         self._waiting.extendleft(left)
         self.asked_now -= len(left)
+        if actors.lost:  # each may have had its share of `concurrency` answered that is now paid for again
+            self.faults[WORKER_LOST] = actors.lost
         for number, report in reports:
             self._states[number] = report
             if number in self._stopping and report.in_flight == 0:

