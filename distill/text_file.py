@@ -1,4 +1,4 @@
-"""Texts by number in a temporary file: what is read once and needed by place, never held. For passages and traces."""
+"""Texts by number in a temporary file: what is read once and needed by place, never held. For `sft.examples`."""
 
 from __future__ import annotations
 

@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from distill.disk_map import DiskMap
 from distill.errors import DataError
 from distill.pairs.builder import PairBuilder
 from distill.pairs.collection import Collection, gather
+from distill.pairs.pair_map import Pairs
 from distill.pairs.settings import DataSettings, PairSettings
 from distill.pairs.sources import open_source
-from distill.pairs.split import parted
+from distill.pairs.split import parted, subset
 from distill.plugins import external_files
-from distill.records import Ask, Pair
+from distill.records import Ask
 from distill.results import Json
 
 
@@ -27,7 +29,8 @@ def collection(
     source = open_source(settings, folder, base)
     if isinstance(settings.split, dict):
         return parted(gather(source, settings.qrels, settings.missing, gains=True), settings.split, seed, part)
-    return gather(source, settings.split, settings.missing, gains=True)
+    data = gather(source, settings.split, settings.missing, gains=True)
+    return subset(data, data.queries)
 
 
 def inputs(folder: Path, settings: DataSettings | None = None, base: Path | None = None) -> list[Path]:
@@ -44,8 +47,8 @@ def build(
     ask: Ask | None = None,
     held_out: Mapping[str, Iterable[str]] | None = None,
     notify: Callable[[str], None] | None = None,
-) -> tuple[list[Pair], dict[str, Json]]:
-    """(pairs, counts). Equal texts are one pair, the second one's id in `duplicate`.
+) -> tuple[Pairs, dict[str, Json]]:
+    """(pairs in the order of their ids, counts). Equal texts are one pair, the second one's id in `duplicate`.
 
     `base` is what paths of the settings are relative to; `ask` asks the teacher, where the settings say so; `held_out`
     gives the texts of evaluation sets by name. Raises DataError where the source cannot be read, or holds nothing to
@@ -79,7 +82,7 @@ def build(
     if not builder.pairs:
         reasons = ", ".join(f"{count} {why}" for why, count in builder.tally("clean").items()) or "it holds none"
         raise DataError(f"{folder}: no pair is left ({reasons})")
-    return list(builder.pairs.values()), _counts(builder)
+    return Pairs(builder.pairs), _counts(builder)
 
 
 def _split(settings: PairSettings) -> str | None:
@@ -88,25 +91,38 @@ def _split(settings: PairSettings) -> str | None:
 
 
 def _counts(builder: PairBuilder) -> dict[str, Json]:
-    pairs = list(builder.pairs.values())
+    pairs = builder.pairs
+    by_source, by_split, by_grade = Counter[str](), Counter[str](), Counter[str]()
+    relevant = suspected = 0
+    queries: DiskMap[None] = DiskMap()
+    last = None
+    for pair in pairs.values():
+        by_source[pair.source.split(":")[0]] += 1
+        by_split[pair.split] += 1
+        by_grade[str(pair.label)] += 1
+        relevant += pair.relevant is True
+        suspected += pair.suspected is not None
+        if pair.query_id != last:
+            last = pair.query_id
+            queries.add(last, None)
     clean = Counter(builder.tally("clean"))
     others = {name: rows for name, rows in builder.data.by_split.items() if name != _split(builder.settings)}
     clean.update({f"rows of split {name}": rows for name, rows in others.items() if len(builder.data.by_split) > 1})
     steps = {name: dict(sorted(counts.items())) for name, counts in builder.counts.items() if name != "clean"}
     return {
         "pairs": len(pairs),
-        "queries": len({pair.query_id for pair in pairs}),
-        "relevant": sum(pair.relevant is True for pair in pairs),
-        "unlabelled": sum(pair.label is None for pair in pairs),
-        "suspected": sum(pair.suspected is not None for pair in pairs),
+        "queries": len(queries),
+        "relevant": relevant,
+        "unlabelled": by_grade["None"],
+        "suspected": suspected,
         "empty": clean.pop("empty", 0),
         "duplicates": clean.pop("duplicates", 0),
         "negative_grades": builder.data.negative_grades,
         "without_text": sum(builder.data.left_out.values()),
         "of_source": builder.data.counts,
-        "by_source": dict(Counter(pair.source.split(":")[0] for pair in pairs)),
-        "by_split": dict(Counter(pair.split for pair in pairs)),
-        "by_grade": {str(grade): n for grade, n in sorted(Counter(str(pair.label) for pair in pairs).items())},
+        "by_source": dict(by_source),
+        "by_split": dict(by_split),
+        "by_grade": dict(sorted(by_grade.items())),
         "left_out": dict(sorted(clean.items())),
         "passages": {"in_source": len(builder.data.passages), **builder.usable.counts()},
         **steps,

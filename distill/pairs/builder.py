@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from distill.errors import ConfigError, DataError
@@ -18,11 +19,14 @@ from distill.pairs.clean import Leaks, Usable
 from distill.pairs.collection import Collection, gather
 from distill.pairs.generation.settings import JudgeSettings
 from distill.pairs.negatives import Miner, check_miners, described, same_queries
+from distill.pairs.pair_map import PairMap
 from distill.pairs.settings import NegativeSettings, PairSettings
 from distill.pairs.sources import check_split, open_source
 from distill.pairs.split import part_of_each, parted
 from distill.records import Ask, Pair, make_pair
 from distill.texts import is_the_query
+
+JUDGED = 50_000  # pairs whose grades are asked for together
 
 
 class PairBuilder:
@@ -44,7 +48,7 @@ class PairBuilder:
         self.settings, self.seed, self.folder, self.base, self.ask, self.say = settings, seed, folder, base, ask, say
         self.leaks = Leaks(held_out or {}, settings.clean.decontaminate)
         self.counts: dict[str, Counter[str]] = {}
-        self.pairs: dict[str, Pair] = {}
+        self.pairs = PairMap()
         self._first: dict[tuple[str, str], str] = {}  # (query, text that is there twice) -> its pair
         self._contradictory: set[tuple[str, str]] = set()  # of those, with two grades
         self.data = self._load()
@@ -56,8 +60,7 @@ class PairBuilder:
         if isinstance(split, str):
             if "split" in self.settings.model_fields_set:
                 check_split(source, split, "pairs")
-            data = gather(source, split, self.settings.missing)
-            return replace(data, split_of=dict.fromkeys(data.queries, "train"))
+            return gather(source, split, self.settings.missing)
         return parted(gather(source, self.settings.qrels, self.settings.missing), split, self.seed)
 
     @cached_property
@@ -105,19 +108,22 @@ class PairBuilder:
         """
         wanted = None if self.settings.synthesize else set(self.settings.ask)
         chosen: list[str] = []
-        for part in sorted(set(self.data.split_of.values())):
+        part_of = self.data.part_of
+        for part in sorted(set(map(part_of, self.data.queries))):
             if wanted is not None and part not in wanted:
                 continue
-            queries = sorted(q for q in self.data.queries if self.data.split_of[q] == part)
+            queries = sorted(q for q in self.data.queries if part_of(q) == part)
             if self.settings.queries is not None:
                 rng = random.Random(f"queries:{self.seed}" if part == "train" else f"queries:{self.seed}:{part}")
                 queries = sorted(rng.sample(queries, min(self.settings.queries, len(queries))))
             chosen += queries
-        clean = [q for q in chosen if self.data.split_of[q] != "train" or self.leaks(self.data.queries[q]) is None]
+        clean = [q for q in chosen if part_of(q) != "train" or self.leaks(self.data.queries[q]) is None]
         if len(clean) < len(chosen):
             self.tally("clean")["queries of evaluation sets"] += len(chosen) - len(clean)
             leaked = set(chosen) - set(clean)
-            self.pairs = {key: pair for key, pair in self.pairs.items() if pair.query_id not in leaked}
+            for key, pair in self.pairs.items():
+                if pair.query_id in leaked:
+                    del self.pairs[key]
         return clean
 
     # --- pairs ---------------------------------------------------------------------------------------------------
@@ -134,7 +140,7 @@ class PairBuilder:
         """One pair of the collection's texts, unless its texts are unusable or leaked; equal texts are one pair."""
         pair = make_pair(
             query_id, doc_id, self.data.queries[query_id], self.data.passages[doc_id],
-            self.data.instructions.get(query_id), split=self.data.split_of[query_id],
+            self.data.instructions.get(query_id), split=self.data.part_of(query_id),
             source=source, label=label, label_origin=label_origin, suspected=suspected, language=self._language,
             relevant_from=self.settings.relevant_from,
         )  # fmt: skip
@@ -155,9 +161,9 @@ class PairBuilder:
         `text` is the first passage of this one's text, case and punctuation apart, where there are several.
         """
         key = self._first.setdefault((pair.query_id, text), pair.pair_id) if text is not None else pair.pair_id
-        first = self.pairs.setdefault(key, pair)
-        if first is pair:
+        if self.pairs.add(key, pair):
             return
+        first = self.pairs[key]
         self.tally("clean")["duplicates"] += 1
         kept, other = first, pair
         if first.label_origin == pair.label_origin == "judged" and first.label != pair.label:
@@ -229,12 +235,13 @@ class PairBuilder:
             self.data, self.usable, settings, self.seed, self.base or self.folder, lambda: self.bm25,
             self.settings.self_retrieval, self.settings.missing,
         )  # fmt: skip
-        mined = list(miner(queries))
-        for negative in mined:
+        mined = 0
+        for negative in miner(queries):
+            mined += 1
             self.add(negative.query_id, negative.doc_id, negative.source, 0, "assumed", negative.suspected)
         self.tally("mine").update(miner.counts)
         left_out = "".join(f"; {count:,} {reason}" for reason, count in sorted(miner.counts.items()) if count)
-        self.say(f"negatives: {len(mined):,} mined by {described(settings)}, since {why}{left_out}")
+        self.say(f"negatives: {mined:,} mined by {described(settings)}, since {why}{left_out}")
 
     def _negatives(self) -> tuple[NegativeSettings | None, str]:
         """How negatives are mined, if at all, and why."""
@@ -255,16 +262,20 @@ class PairBuilder:
 
     def judge(self) -> None:
         """Grades for what was mined, and for what the source lists without one."""
-        from distill.pairs.generation.judge import grades
-
         settings, counts = self._judge(), self.tally("judge")
-        assert self.ask is not None
-        due = {
-            key: pair
-            for key, pair in sorted(self.pairs.items())
+        pairs = (
+            (key, pair)
+            for key, pair in self.pairs.sorted_items()
             if ("mined" in settings.of and pair.label_origin == "assumed")
             or ("unlabelled" in settings.of and pair.label is None)
-        }
+        )
+        while due := dict(islice(pairs, JUDGED)):
+            self._graded(due, settings, counts)
+
+    def _graded(self, due: Mapping[str, Pair], settings: JudgeSettings, counts: Counter[str]) -> None:
+        from distill.pairs.generation.judge import grades
+
+        assert self.ask is not None
         items = ((key, (pair.query, pair.instruction, pair.passage)) for key, pair in due.items())
         for key, grade in grades(self.ask, settings, items, counts).items():
             if grade is None:

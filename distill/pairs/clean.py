@@ -6,10 +6,11 @@ Called by `distill.pairs.builder`; its comparison of texts also by the miner.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Collection as Several
-from collections.abc import Iterable, Mapping
-from hashlib import blake2b
+from functools import lru_cache
 
+from distill.disk_map import sorted_keys
 from distill.errors import ConfigError
 from distill.files.language import identified
 from distill.overlap import HeldOutTexts
@@ -18,6 +19,7 @@ from distill.pairs.settings import CleanSettings
 from distill.texts import normalised
 
 CERTAIN = 0.7  # how sure the identifier must be of another language before a text goes
+KNOWN = 20_000  # texts whose comparison with held-out ones is kept
 STRETCH = 50  # characters below which a text's language is not identified
 
 
@@ -32,24 +34,21 @@ class Usable:
         self.bad: dict[str, str] = {}
         self.first_of: dict[str, str] = {}
         self.text_of: dict[str, str] = {}
-        seen: dict[bytes, str] = {}
-        names: list[str] = []
-        for key in sorted(data.passages):
-            text = data.passages[key]
-            reason = fault(text, settings)
-            if reason:
+        passages = data.passages
+        for key in sorted_keys(passages):
+            if reason := fault(passages[key], settings):
                 self.bad[key] = reason
-                continue
-            mark = blake2b(normalised(text).encode("utf-8", "replace"), digest_size=16).digest()
-            first = seen.setdefault(mark, key)
-            if first != key:
-                self.first_of[key] = self.text_of[key] = self.text_of[first] = first
-            else:
-                names.append(key)
+        bad = self.bad
+        for group in of_one_text(
+            lambda: (key for key in sorted_keys(passages) if key not in bad), lambda key: normalised(passages[key])
+        ):
+            self.first_of.update(dict.fromkeys(group[1:], group[0]))
+            self.text_of.update(dict.fromkeys(group, group[0]))
         if settings.near_duplicates is not None:
             from distill.minhash import near_duplicates
 
-            twins = near_duplicates((data.passages[key] for key in names), settings.near_duplicates)
+            names = [key for key in sorted_keys(passages) if key not in bad and key not in self.first_of]
+            twins = near_duplicates((passages[key] for key in names), settings.near_duplicates)
             self.first_of.update({names[later]: names[first] for later, first in twins.items()})
             self.first_of = {k: self.first_of.get(v, v) for k, v in self.first_of.items()}
 
@@ -61,6 +60,20 @@ class Usable:
     def same(self, doc_id: str) -> str:
         """The first passage of this one's text: itself, or the one that it repeats."""
         return self.first_of.get(doc_id, doc_id)
+
+
+def of_one_text(keys: Callable[[], Iterable[str]], text_of: Callable[[str], str]) -> Iterable[list[str]]:
+    """The keys that share a text, in their order, each group of two and more; in memory are 16 bytes a key."""
+    import numpy as np
+
+    hashes = np.fromiter((hash(text_of(key)) for key in keys()), np.int64)
+    there, counts = np.unique(hashes, return_counts=True)
+    several = set(there[counts > 1].tolist())
+    groups: dict[str, list[str]] = {}
+    for key, mark in zip(keys(), hashes, strict=True) if several else ():
+        if int(mark) in several:
+            groups.setdefault(text_of(key), []).append(key)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def fault(text: str, settings: CleanSettings) -> str | None:
@@ -91,7 +104,7 @@ def nearly_equal(text: str, others: Iterable[frozenset[tuple[str, ...]]], simila
 
 
 class Leaks:
-    """Whether a held-out set has a query or a passage, copied or lightly edited; every text is compared once."""
+    """Whether a held-out set has a query or a passage, copied or lightly edited."""
 
     def __init__(self, held_out: Mapping[str, Several[str] | Iterable[str]], wanted: bool | list[str]) -> None:
         """Raises ConfigError for the name of a set that there is not."""
@@ -102,13 +115,9 @@ class Leaks:
                 raise ConfigError(f"pairs.clean.decontaminate: {name!r} is not known; there is {known}")
         if wanted and not names:
             raise ConfigError("pairs.clean.decontaminate: there is no evaluation set to compare with")
-        self._texts = HeldOutTexts({name: held_out[name] for name in names}) if names else None
-        self._known: dict[str, str | None] = {}
+        texts = HeldOutTexts({name: held_out[name] for name in names}) if names else None
+        self._twin = lru_cache(maxsize=KNOWN)(texts.twin) if texts else None
 
     def __call__(self, text: str) -> str | None:
         """The set and the beginning of its text that this one copies."""
-        if self._texts is None:
-            return None
-        if text not in self._known:
-            self._known[text] = self._texts.twin(text)
-        return self._known[text]
+        return None if self._twin is None else self._twin(text)

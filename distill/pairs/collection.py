@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Generic, TypeVar
 
+from distill.disk_map import DiskMap
 from distill.errors import DataError
 from distill.files.gaps import MISSING, Gaps
 from distill.files.texts import worded
@@ -13,6 +15,7 @@ from distill.files.values import check_forms, grade_of
 from distill.pairs.passages import Passages, RepeatedId
 from distill.pairs.sources.base import Source
 
+Group = TypeVar("Group", dict[str, float], dict[str, None], list[str])
 _UNIQUE = "ids must be unique: mend them, or set pairs.ids: text for a table of pairs"
 
 
@@ -21,22 +24,47 @@ class Collection:
     """`passages` are title and text joined by a space; `qrels` are grades of the split's queries, for pairs from 0 on.
 
     `listed` are hard negatives that the source itself lists, best first; `split_of` says which part a query belongs
-    to; `negative_grades` counts labels below 0 in the source, which pairs take as 0. A judged passage that has no text
-    stays in `qrels`, since an evaluation counts it as not found; `left_out` is {what has no text: how many},
-    `counts` what else the source has counted, `by_split` the rows of labels by their column of splits.
+    to, where it is not train; `negative_grades` counts labels below 0 in the source, which pairs take as 0. A judged
+    passage that has no text stays in `qrels`, since an evaluation counts it as not found; `left_out` is {what has no
+    text: how many}, `counts` what else the source has counted, `by_split` the rows of labels by their column of splits.
     """
 
     passages: Mapping[str, str]
-    queries: dict[str, str]
-    qrels: dict[str, dict[str, float]]
-    instructions: dict[str, str] = field(default_factory=dict)
+    queries: Mapping[str, str]
+    qrels: Mapping[str, dict[str, float]]
+    instructions: Mapping[str, str] = field(default_factory=dict)
     negative_grades: int = 0
-    listed: dict[str, list[str]] = field(default_factory=dict)
-    unlabelled: dict[str, list[str]] = field(default_factory=dict)
-    split_of: dict[str, str] = field(default_factory=dict)
+    listed: Mapping[str, list[str]] = field(default_factory=dict)
+    unlabelled: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    split_of: Mapping[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     by_split: dict[str, int] = field(default_factory=dict)
+
+    def part_of(self, query_id: str) -> str:
+        """The part that a query belongs to."""
+        return self.split_of.get(query_id, "train")
+
+
+class _Groups(DiskMap[Group], Generic[Group]):
+    """Lists or dictionaries by query, of which the one asked for last is held."""
+
+    def __init__(self, empty: Callable[[], Group]) -> None:
+        super().__init__()
+        self._empty: Callable[[], Group] = empty
+        self._open: tuple[str, Group] | None = None
+
+    def of(self, key: str) -> Group:
+        """The query's group, to be changed in place until another is asked for; an empty one where there is none."""
+        if self._open is None or self._open[0] != key:
+            self.close()
+            self._open = (key, self.get(key) or self._empty())
+        return self._open[1]
+
+    def close(self) -> None:
+        """Write the group that is held; to be called before anything is read."""
+        if self._open is not None:
+            self[self._open[0]] = self._open[1]
 
 
 def gather(source: Source, split: str | None, missing: float = MISSING, gains: bool = False) -> Collection:
@@ -49,27 +77,30 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
     passages = gather_passages(source)
     if not passages:
         raise DataError(f"{source.name}: holds no passage")
-    qrels: dict[str, dict[str, float]] = {}
-    listed: dict[str, list[str]] = {}
-    unlabelled: dict[str, dict[str, None]] = {}
-    negative = 0
-    asked: dict[str, None] = {}
+    asked: DiskMap[str] = DiskMap()  # the queries of the split
+    qrels: _Groups[dict[str, float]] = _Groups(dict)
+    listed: _Groups[list[str]] = _Groups(list)
+    unlabelled: _Groups[dict[str, None]] = _Groups(dict)
+    negative, last = 0, None
     gaps = Gaps(missing, "the setting missing")
     for where, query_id, doc_id, grade in source.labels(split):
-        if gaps.lacks("labels of queries", "query", query_id, query_id in queries, where, source.holds[0], queries):
+        known = query_id == last or query_id in queries
+        if gaps.lacks("labels of queries", "query", query_id, known, where, source.holds[0], queries):
             continue
         if (
             gaps.lacks("labels of passages", "passage", doc_id, doc_id in passages, where, source.holds[1], passages)
             and grade is None
         ):
             continue
-        asked[query_id] = None
+        if query_id != last:
+            last = query_id
+            asked.add(query_id, queries[query_id])
+        labels = qrels.of(query_id)
         if grade is None:
-            unlabelled.setdefault(query_id, {})[doc_id] = None
+            unlabelled.of(query_id)[doc_id] = None
             continue
         label = grade if gains else grade_of(grade, where)
         kept = label if gains else max(0, label)
-        labels = qrels.setdefault(query_id, {})
         if doc_id not in labels:
             labels[doc_id] = kept
             negative += label < 0
@@ -82,23 +113,32 @@ def gather(source: Source, split: str | None, missing: float = MISSING, gains: b
             )
     gaps.check()
     for query_id, doc_id in source.negatives(split):
-        asked[query_id] = None
-        listed.setdefault(query_id, []).append(doc_id)
+        asked.add(query_id, queries[query_id])
+        listed.of(query_id).append(doc_id)
     if not asked and source.labelled:
         raise DataError(f"{source.name}: is empty; it needs lines of query-id, corpus-id, score")
-    chosen = list(asked) if asked else list(queries)
+    chosen = asked or queries
+    for query_id in chosen if len(qrels) < len(chosen) else ():
+        qrels.of(query_id)
+    for groups in (qrels, listed, unlabelled):
+        groups.close()
+    of_chosen = instructions if len(chosen) == len(queries) else _of(chosen, instructions)
     return Collection(
         passages=passages,
-        queries={query_id: queries[query_id] for query_id in chosen},
-        qrels={query_id: qrels.get(query_id, {}) for query_id in chosen},
-        instructions={q: instructions[q] for q in chosen if q in instructions},
+        queries=chosen,
+        qrels=qrels,
+        instructions=of_chosen,
         negative_grades=negative,
         listed=listed,
-        unlabelled={query_id: list(passages) for query_id, passages in unlabelled.items()},
+        unlabelled=unlabelled,
         left_out=gaps.counts(),
         counts=dict(source.counts),
         by_split=dict(source.by_split),
     )
+
+
+def _of(chosen: Iterable[str], texts: DiskMap[str]) -> DiskMap[str]:
+    return DiskMap((key, texts[key]) for key in chosen if key in texts)
 
 
 def _beginning(text: str) -> str:
@@ -111,13 +151,12 @@ def gather_texts(source: Source) -> Collection:
     return Collection(gather_passages(source), queries, {}, instructions)
 
 
-def gather_queries(source: Source) -> tuple[dict[str, str], dict[str, str]]:
+def gather_queries(source: Source) -> tuple[DiskMap[str], DiskMap[str]]:
     """({query: text}, {query: instruction}) of all queries. Raises DataError for an id with two texts."""
-    queries: dict[str, str] = {}
-    instructions: dict[str, str] = {}
+    queries: DiskMap[str] = DiskMap()
+    instructions: DiskMap[str] = DiskMap()
     for where, key, text, instruction in worded(source.queries(), itemgetter(0), itemgetter(2)):
-        if key not in queries:
-            queries[key] = text
+        if queries.add(key, text):
             if instruction:
                 instructions[key] = instruction
         elif (text, instruction or None) != (queries[key], instructions.get(key)):

@@ -17,7 +17,7 @@ from distill.files.gaps import MISSING, Gaps
 from distill.files.runs import ranked, read_run
 from distill.inputs import input_path
 from distill.pairs.bm25 import Bm25
-from distill.pairs.clean import Usable, nearly_equal, word_grams
+from distill.pairs.clean import Usable, nearly_equal, of_one_text, word_grams
 from distill.pairs.collection import Collection
 from distill.pairs.settings import MinerSettings, NegativeSettings
 from distill.texts import is_the_query, normalised
@@ -237,11 +237,15 @@ def _shared(wanted: int, shares: Sequence[float], rng: random.Random) -> list[in
 
 def same_queries(data: Collection) -> dict[str, list[str]]:
     """{query: all of its text and instruction, itself included}, case and punctuation apart; of those with others."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for query_id, text in data.queries.items():
-        if plain := normalised(text):
-            groups.setdefault((plain, data.instructions.get(query_id, "")), []).append(query_id)
-    return {query_id: group for group in groups.values() if len(group) > 1 for query_id in group}
+
+    def plain(query_id: str) -> str:
+        return normalised(data.queries[query_id])
+
+    groups = of_one_text(
+        lambda: (query_id for query_id in data.queries if plain(query_id)),
+        lambda query_id: f"{plain(query_id)}\0{data.instructions.get(query_id, '')}",
+    )
+    return {query_id: group for group in groups for query_id in group}
 
 
 def check_miners(settings: NegativeSettings, listed: Mapping[str, Sequence[str]]) -> None:

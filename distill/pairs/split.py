@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from distill.disk_map import DiskMap, sorted_keys
 from distill.errors import DataError
 from distill.overlap import EMPTY
 from distill.pairs.analysis import Analysis
@@ -23,17 +25,17 @@ def parted(data: Collection, shares: Mapping[str, float], seed: int, split: str 
     if split is not None and split not in shares:
         raise DataError(f"split {split!r} is none of the shares {', '.join(shares)}; name one of them")
     where = part_of_each(data.queries, shares, seed)
-    kept = [q for q in data.queries if split in (None, where[q])]
-    return subset(replace(data, split_of={q: where[q] for q in kept}), kept)
+    data = replace(data, split_of=where)
+    return data if split is None else subset(data, [q for q in data.queries if where[q] == split])
 
 
 def subset(data: Collection, queries: Iterable[str]) -> Collection:
-    """The collection with these queries only."""
+    """The collection with these queries only, whose labels and texts are held in memory."""
     kept = list(queries)
     return replace(
         data,
         queries={q: data.queries[q] for q in kept},
-        qrels={q: data.qrels[q] for q in kept if q in data.qrels},
+        qrels={q: data.qrels.get(q, {}) for q in kept},
         instructions={q: data.instructions[q] for q in kept if q in data.instructions},
         listed={q: data.listed[q] for q in kept if q in data.listed},
         unlabelled={q: data.unlabelled[q] for q in kept if q in data.unlabelled},
@@ -43,45 +45,48 @@ def subset(data: Collection, queries: Iterable[str]) -> Collection:
 
 def part_of_each(
     queries: Mapping[str, str], shares: Mapping[str, float], seed: int, together: Mapping[str, str] | None = None
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """{query id: part}: a seeded shuffle of groups of queries, cut where the shares say.
 
     Queries whose words have the same stems, whatever their order, are one group; `together` adds groups by a key of
-    the caller's, such as the passage that a query was written for.
+    the caller's, such as the passage that a query was written for. In memory are 32 bytes a query.
     """
     analysis = Analysis("en")
-    groups: dict[str, list[str]] = {}
-    group_of: dict[str, str] = {}  # query -> the group it belongs to
-    first: dict[str, str] = {}  # a stem bag or a key of the caller's -> the group it was first seen in
-    for query_id in sorted(queries):
+    first: DiskMap[int] = DiskMap()  # a stem bag or a key of the caller's -> the query that has it, by its rank
+    of = array("q")  # the rank of a query -> one that is in its group; a group's first query has its own
+
+    def root(rank: int) -> int:
+        while of[rank] != rank:
+            of[rank] = of[of[rank]]
+            rank = of[rank]
+        return rank
+
+    for rank, query_id in enumerate(sorted_keys(queries)):
         marks = ["stems:" + signature(queries[query_id], analysis)]
         if together and query_id in together:
             marks.append("key:" + together[query_id])
-        known_groups = dict.fromkeys(first[mark] for mark in marks if mark in first)
-        group = next(iter(known_groups), query_id)
-        for other in list(known_groups)[1:]:
-            for member in groups.pop(other):
-                groups[group].append(member)
-                group_of[member] = group
-            first.update({mark: group for mark, there in first.items() if there == other})
-        groups.setdefault(group, []).append(query_id)
-        group_of[query_id] = group
-        first.update(dict.fromkeys(marks, group))
-    order = sorted(groups)
+        groups = dict.fromkeys(root(first[mark]) for mark in marks if not first.add(mark, rank))
+        of.append(next(iter(groups), rank))
+        for other in list(groups)[1:]:
+            of[other] = of[rank]
+    sizes = array("q", bytes(8 * len(of)))
+    for rank in range(len(of)):
+        sizes[root(rank)] += 1
+    order = array("q", (rank for rank, above in enumerate(of) if rank == above))
     random.Random(f"split:{seed}").shuffle(order)
-    part_of: dict[str, str] = {}
-    names, total, assigned, start = list(shares), len(queries), 0, 0.0
+    names, assigned, start = list(shares), 0, 0.0
     ends = []
     for name in names:
         start += shares[name]
-        ends.append(round(start * total))
+        ends.append(round(start * len(of)))
+    part = array("q", of)  # of a group's first query
     index = 0
-    for group in order:
+    for rank in order:
         while index < len(names) - 1 and assigned >= ends[index]:
             index += 1
-        part_of.update(dict.fromkeys(groups[group], names[index]))
-        assigned += len(groups[group])
-    return part_of
+        part[rank] = index
+        assigned += sizes[rank]
+    return DiskMap((query_id, names[part[root(rank)]]) for rank, query_id in enumerate(sorted_keys(queries)))
 
 
 def signature(query: str, analysis: Analysis) -> str:

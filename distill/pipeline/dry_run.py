@@ -19,6 +19,7 @@ from distill.tables import counted
 
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
+    from distill.pairs.pair_map import Pairs
     from sft.estimate.estimate import TrainingData
     from sft.settings import SftSettings
     from teacher.estimate import Estimate
@@ -58,13 +59,13 @@ class StagePlan:
 
 
 class DryRun:
-    """What a run would do, stage by stage; the pairs are made at most once, in memory."""
+    """What a run would do, stage by stage; the pairs are made at most once."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     @cached_property
-    def pairs(self) -> list[Pair] | None:
+    def pairs(self) -> Pairs | None:
         """The pairs that a run would make, unless they are made, the example's, or not known before asking."""
         run = self.run
         if store.read_manifest(run.pairs) is not None or run.config.pairs.source == "example" or not has_data(run):

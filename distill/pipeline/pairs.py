@@ -18,6 +18,7 @@ from distill.records import Pair
 from distill.results import Counts, Json
 
 if TYPE_CHECKING:
+    from distill.pairs.pair_map import Pairs
     from teacher.asker import Asker
     from teacher.settings import AskingStage
 
@@ -63,10 +64,10 @@ def _make(run: Run) -> Counts:
         )  # fmt: skip
         if ask is not None:
             counts |= ask.counts()
-    return {**counts, **store.write_rows(run.pairs, pairs, Pair)}
+    return {**counts, **store.write_rows(run.pairs, pairs, Pair, presorted=True)}
 
 
-def pairs_without_teacher(run: Run) -> list[Pair] | None:
+def pairs_without_teacher(run: Run) -> Pairs | None:
     """The pairs as they are before anything is asked, for an estimate; None where the teacher writes the queries."""
     from distill.pairs.build import build
 

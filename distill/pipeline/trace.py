@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from distill import store
@@ -54,7 +54,7 @@ def _make(run: Run) -> Counts:
     return result
 
 
-def asking_estimate(run: Run, pairs: Sequence[Pair] | None = None) -> Estimate | str:
+def asking_estimate(run: Run, pairs: Iterable[Pair] | None = None) -> Estimate | str:
     """What asking would take, or why nothing is known of it; nothing is sent.
 
     `pairs` are those that a run would make, where they are not made yet; None where they are not known.
@@ -72,7 +72,7 @@ def asking_estimate(run: Run, pairs: Sequence[Pair] | None = None) -> Estimate |
         return "the embedded example costs nothing"
     if pairs is None:
         return "no estimate before the teacher has written the queries; `distill pairs` has it write them"
-    asked = [pair for pair in pairs if pair.split in run.config.pairs.ask]
+    asked = (pair for pair in pairs if pair.split in run.config.pairs.ask)
     return estimate(asked, run.config.teacher, run.traces)
 
 

@@ -103,7 +103,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made(folder: Path, asker: Asker | None = None, **settings: Any) -> tuple[list[Pair], dict[str, Any]]:
     given = {"source": "beir", "path": str(folder), **settings}
-    return build(PairSettings.model_validate(given), 0, folder, folder, asker or Asker())
+    pairs, counts = build(PairSettings.model_validate(given), 0, folder, folder, asker or Asker())
+    return list(pairs), counts
 
 
 def truth(pair: Pair) -> bool:
