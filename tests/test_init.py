@@ -182,7 +182,10 @@ def test_the_pairs_that_the_configuration_makes_are_those_shown(tmp_path: Path) 
 
 
 def test_a_title_alone_is_named_as_the_flag_that_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "clicks.csv").write_text("query,title,impressions,clicks\nred shoes,Shoes in red,200,40\n")
+    others = "".join(
+        f"{colour} shoes,Shoes in {colour},200,40\n" for colour in ("red", "blue", "green", "grey", "pink")
+    )
+    (tmp_path / "clicks.csv").write_text(f"query,title,impressions,clicks\n{others}")
     command = ["init", str(tmp_path / "clicks.csv"), "--yes", "--out", str(tmp_path / "my.yaml")]
     assert main(command) == 2
     said = capsys.readouterr().err
@@ -202,6 +205,170 @@ def test_columns_with_names_of_their_own(tmp_path: Path, capsys: pytest.CaptureF
     assert yaml.safe_load(out.read_text())["pairs"]["columns"] == {
         "query": "term", "passage": "snippet", "label": "rating",
     }  # fmt: skip
+
+
+def graded(folder: Path) -> Path:
+    stars = [{**row, "label": 1 + number % 5} for number, row in enumerate(rows())]
+    return write_csv(folder / "stars.csv", stars)
+
+
+def test_labels_that_are_all_above_0_are_split_in_the_middle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(graded(tmp_path)), "--yes", "--out", str(out)]) == 0
+    assert (
+        "grades: 1: 5 pairs, 2: 5 pairs, 3: 5 pairs, 4: 5 pairs, 5: 4 pairs; relevant from 4" in capsys.readouterr().out
+    )
+    assert "relevant_from: 4  " in out.read_text() and "5: 4 pairs" in out.read_text()
+
+
+def test_pairs_without_a_label_are_counted_and_left_out_unless_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "half.csv", tmp_path / "mine.yaml"
+    write_csv(data, [{**row, "label": "" if n % 3 else n % 2} for n, row in enumerate(rows())])
+    assert main(["init", str(data), "--yes", "--out", str(out)]) == 0
+    assert "16 pairs without a label: left out" in capsys.readouterr().out
+    assert "unlabelled: drop" in out.read_text() and "16 of 24 pairs have no label" in out.read_text()
+    words = ["pairs", str(out), "pairs.negatives=none", "pairs.split=train", "evaluation.sets=[]", "--out"]
+    for more, kept, said in (
+        ([], 8, "left out: 16 pairs without"),
+        (["pairs.unlabelled=ask"], 24, "labels: 16 pairs without one"),
+    ):
+        folder = tmp_path / f"run-{kept}"
+        assert main([*words, str(folder), *more]) == 0
+        assert said in capsys.readouterr().err
+        assert json.loads((folder / "metrics.json").read_text())["stages"]["pairs"]["pairs"] == kept
+
+
+def two_qrels(folder: Path) -> Path:
+    place = trec(folder)
+    lines = (place / "qrels.txt").read_text().splitlines(keepends=True)
+    (place / "qrels.txt").unlink()
+    (place / "qrels.human.txt").write_text("".join(lines[:12]))
+    (place / "qrels.crowd.txt").write_text("".join(lines[12:]))
+    return place
+
+
+def test_of_several_files_of_judgements_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, out = two_qrels(tmp_path), tmp_path / "mine.yaml"
+    command = ["init", str(place), "--yes", "--out", str(out)]
+    assert main(command) == 2
+    assert "has judgements of crowd, human, none called train; say with --split" in capsys.readouterr().err
+    assert main([*command, "--split", "human"]) == 0
+    assert "12 pairs of 6 queries in split human" in (said := capsys.readouterr().out)
+    assert "not read: the judgements of crowd" in said
+    pairs = yaml.safe_load(out.read_text())["pairs"]
+    assert pairs["qrels"] == "human" and pairs["split"]["train"] == 0.8
+
+
+def without_qrels(folder: Path) -> Path:
+    place = trec(folder)
+    (place / "qrels.txt").unlink()
+    return place
+
+
+def beir_without_qrels(folder: Path) -> Path:
+    texts_of(folder / "beir")
+    return folder / "beir"
+
+
+def beir_with_an_empty_test(folder: Path) -> Path:
+    place = beir(folder)
+    (place / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n")
+    return place
+
+
+def beir_of_another_corpus(folder: Path) -> Path:
+    place = beir(folder)
+    lines = (place / "corpus.jsonl").read_text().splitlines(keepends=True)
+    (place / "corpus.jsonl").write_text("".join(lines[:20]))
+    return place
+
+
+def two_files_of_topics(folder: Path) -> Path:
+    place = trec(folder)
+    (place / "topics.test.txt").write_text("<top>\n<num> Number: 99\n<title> another\n</top>\n")
+    return place
+
+
+def decimal(folder: Path) -> Path:
+    return write_csv(folder / "decimal.csv", rows(label=lambda other: 1 - other / 2))
+
+
+def words(folder: Path) -> Path:
+    return write_csv(folder / "words.csv", rows(label=lambda other: "EI"[other]))
+
+
+def judged_twice(folder: Path) -> Path:
+    table = rows(label=relevant, doc_id=lambda other: other)
+    for number, row in enumerate(table):
+        row["doc_id"] = f"d{number}"
+    return write_csv(folder / "twice.csv", [*table, {**table[0], "label": 0}])
+
+
+def two_queries(folder: Path) -> Path:
+    return write_csv(folder / "few.csv", rows(label=relevant)[:4])
+
+
+def workbook(folder: Path) -> Path:
+    (folder / "book.xlsx").write_bytes(b"PK\x03\x04rest")
+    return folder / "book.xlsx"
+
+
+def header_alone(folder: Path) -> Path:
+    (folder / "header.csv").write_text("query,passage,label\n")
+    return folder / "header.csv"
+
+
+def no_header(folder: Path) -> Path:
+    table = write_csv(folder / "bare.tsv", rows(label=relevant), "\t")
+    table.write_text(table.read_text().split("\n", 1)[1])
+    return table
+
+
+REFUSED: dict[Callable[[Path], Path], str] = {
+    without_qrels: "and no judgements (a file called qrels",
+    beir_without_qrels: "a BEIR folder has them as qrels/train.tsv",
+    beir_with_an_empty_test: "test.tsv: is empty",
+    beir_of_another_corpus: "has no text in corpus.jsonl",
+    two_files_of_topics: "topics.test.txt and topics.txt, of which one is read as queries",
+    decimal: "'0.5' is not an integer",
+    words: "map({'E': 3, 'I': 0})",
+    judged_twice: "is judged twice",
+    two_queries: "has no query with a label in split 'test'",
+    workbook: "a workbook of Excel or LibreOffice; unpack it, or save the sheet as CSV",
+    header_alone: "a line of names and no row below it",
+    no_header: "put the columns' names above it",
+}
+
+
+@pytest.mark.parametrize("make", list(REFUSED), ids=lambda make: make.__name__)
+def test_what_pairs_or_the_evaluation_would_refuse_is_refused(
+    make: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(make(tmp_path)), "--yes", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert REFUSED[make] in said and said.count("\n") == 1 and not out.exists()
+
+
+def test_excels_text_with_tabs_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_csv(tmp_path / "book.txt", rows(label=relevant), "\t")
+    table.write_bytes(table.read_text().encode("utf-16"))
+    assert main(["init", str(table), "--yes", "--out", str(tmp_path / "mine.yaml")]) == 0
+    assert "24 pairs of 12 queries: 12 relevant, 12 not" in capsys.readouterr().out
+
+
+def test_columns_are_asked_for_again(tmp_path: Path) -> None:
+    data, out = csv(tmp_path), tmp_path / "mine.yaml"
+    data.write_text(data.read_text().replace("query,passage", "term,answer", 1))
+    command = ["-m", "distill.cli", "init", str(data), "--out", str(out), "--teacher", "ollama", "--base", "some/model"]
+    typed = b"what\nquery=term,passage=answr\npassage=answer\ndeepseek-r1:8b\n"
+    shown = in_terminal(command, typed)
+    assert shown.count("Which columns?") == 3 and "no column 'answr'" in shown
+    assert yaml.safe_load(out.read_text())["pairs"]["columns"] == {"query": "term", "passage": "answer"}
 
 
 def test_without_a_terminal_the_flags_are_named(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from distill.tables import counted
 
 if TYPE_CHECKING:
     from distill.cli.template import Answers, Teacher
-    from distill.pairs.detect import DataFound
+    from distill.pairs.detect import Data, DataFound
 
 RECIPES = Path(__file__).parents[1] / "recipes"  # the project's configs/, in the wheel as well
+TRIES = 3  # how often columns are asked for
 SHOWN = 70  # characters of a text
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 @click.option("--recipe", metavar="NAME", help="copy a recipe of the project instead: a name, or `list`")
 @click.option("--out", type=FILE, metavar="FILE", help="the configuration (default: NAME.yaml here)")
 @click.option("--columns", metavar="WHAT=NAME,...", help="such as query=term,passage=snippet,label=rating")
+@click.option("--split", metavar="NAME", help="which split, or file of judgements, is trained on (default: train)")
 @click.option("--teacher", metavar="NAME", help="deepseek, ollama, or the URL of any OpenAI-compatible endpoint")
 @click.option("--teacher-model", metavar="NAME", help="the model that the endpoint serves")
 @click.option("--base", metavar="MODEL", help="what students are trained from: a folder or hub name")
@@ -40,6 +42,7 @@ def init(
     recipe: str | None,
     out: Path | None,
     columns: str | None,
+    split: str | None,
     teacher: str | None,
     teacher_model: str | None,
     base: str | None,
@@ -47,7 +50,7 @@ def init(
     yes: bool,
     force: bool,
 ) -> int:
-    """Write a configuration for your own data: finds format and columns, shows three rows, asks five questions."""
+    """Write a configuration for your own data: finds format and columns, shows three rows, asks for what it needs."""
     if (recipe is None) == (data is None):
         raise ConfigError("init needs DATA, a file or folder of your own, or --recipe NAME")
     if recipe is not None:
@@ -55,13 +58,15 @@ def init(
     assert data is not None
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", (out or data.resolve()).name.split(".")[0]).strip("-_") or "mine"
     out = _free(out or Path(f"{name}.yaml"), force)
-    return _from_data(data, name, out, columns, Flags(teacher, teacher_model, base, budget), Questions(yes))
+    given = Flags(split, teacher, teacher_model, base, budget)
+    return _from_data(data, name, out, columns, given, Questions(yes))
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What the flags say in place of an answer."""
 
+    split: str | None
     teacher: str | None
     model: str | None
     base: str | None
@@ -95,16 +100,18 @@ def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Fla
 
     from distill import config
     from distill.cli.template import configuration
+    from distill.pipeline.check import check_sets
     from distill.pipeline.config import RunConfig
+    from distill.pipeline.run import Run
     from sft.estimate.shapes import device_of
 
-    found, named = _look(data, _columns(columns), questions)
+    found, named = _look(data, _columns(columns), given.split, questions)
     for line in _description(data, found):
         print(line)
     gpu = device_of(None).name != "cpu"
     answers = replace(_answers(given, gpu, questions), columns=named)
     text = configuration(name, data, out, found, answers, gpu)
-    config.validate(RunConfig, yaml.safe_load(text), out)
+    check_sets(Run(config.validate(RunConfig, yaml.safe_load(text), out), out.parent / name, out))
     writes_to(out.parent).mkdir(parents=True, exist_ok=True)
     write_configuration(out, text)
     print(f"\n{out} is written. Read it, then:")
@@ -116,21 +123,57 @@ def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Fla
     return 0
 
 
-def _look(data: Path, columns: dict[str, str], questions: Questions) -> tuple[DataFound, dict[str, str]]:
-    """What lies there, and the columns that had to be named. Raises DataError where none are, with the flag."""
-    from distill.pairs.detect import look
+def _look(
+    path: Path, columns: dict[str, str], split: str | None, questions: Questions
+) -> tuple[DataFound, dict[str, str]]:
+    """What lies there, and the columns that had to be named.
 
+    Asks for columns and split where that is needed, each up to `TRIES` times. Raises DataError, with the flag, where
+    there is no terminal to ask in or no answer fits.
+    """
+    from distill.pairs.detect import look, open_data
+
+    for tries_left in range(TRIES if questions.asks else 0, -1, -1):
+        try:
+            data = open_data(path, columns)
+            split = split or _split(data, questions)
+            return look(data, split), columns
+        except (DataError, ConfigError) as error:
+            if "columns." not in str(error):
+                raise
+            text = str(error).replace("columns.passage=", "--columns passage=")
+            wanted = "label=NAME" if "columns.label" in text else "query=NAME,passage=NAME"
+            if not tries_left:
+                raise DataError(text if "--columns" in text else f"{text}; --columns {wanted}") from None
+            columns = _asked_columns(text, columns)
+    raise AssertionError("the last try returns or raises")
+
+
+def _asked_columns(why: str, columns: dict[str, str]) -> dict[str, str]:
+    """The columns with those that are named on the terminal."""
+    print(why)
+    answer = click.prompt("Which columns? (query=NAME,passage=NAME,label=NAME or clicks=NAME)")
     try:
-        return look(data, columns), columns
-    except DataError as error:
-        if "columns." not in str(error):
-            raise
-        if not questions.asks:
-            flag = "" if "columns.passage=" in str(error) else "; --columns query=NAME,passage=NAME"
-            raise DataError(f"{str(error).replace('columns.passage=', '--columns passage=')}{flag}") from None
-        print(f"{error}")
-        named = _columns(click.prompt("Which columns? (query=NAME,passage=NAME,label=NAME or clicks=NAME)"))
-        return look(data, {**columns, **named}), {**columns, **named}
+        return {**columns, **_columns(answer)}
+    except ConfigError as error:
+        return _asked_columns(str(error), columns)
+
+
+def _split(data: Data, questions: Questions) -> str | None:
+    """The split to train on: train, the only one, or the one that is named on the terminal; None of data in one piece.
+
+    Raises DataError where one has to be named and there is no terminal.
+    """
+    if len(data.splits) < 2 or "train" in data.splits:
+        return "train" if "train" in data.splits else next(iter(data.splits), None)
+    names = ", ".join(data.splits)
+    if not questions.asks:
+        raise DataError(
+            f"{data.path}: has judgements of {names}, none called train; say with --split which is trained on"
+        )
+    print(f"{data.path} has judgements of {names}, none called train")
+    answer: str = click.prompt("Which one is trained on?", type=click.Choice(data.splits))
+    return answer
 
 
 def _columns(text: str | None) -> dict[str, str]:
@@ -179,20 +222,33 @@ def _endpoint(url: str) -> Teacher:
 
 def _description(data: Path, found: DataFound) -> list[str]:
     """What was found, and three rows as they are read."""
+    from distill.cli.template import grades_text, not_read
+
     if found.source == "texts":
         lines = [f"{data}: a folder of texts; the teacher would write the queries"]
     else:
         split = f" in split {found.train}" if found.train else ""
-        relevant = found.labels - found.negatives
-        graded = f"{relevant:,} relevant, {found.negatives:,} not" if found.labels else "no label"
-        unlabelled = found.pairs - found.labels
-        more = f", {unlabelled:,} without a label" if found.labels and unlabelled else ""
+        graded = f"{found.relevant:,} relevant, {found.labels - found.relevant:,} not" if found.labels else "no label"
         pairs = f"{counted(found.pairs, 'pair')} of {counted(found.queries, 'query')}"
-        lines = [f"{data}: read as {found.source}; {pairs}{split}: {graded}{more}"]
+        lines = [f"{data}: read as {found.source}; {pairs}{split}: {graded}"]
     if found.columns:
         lines.append("columns: " + ", ".join(f"{what} = {name}" for what, name in found.columns.items()))
     if "clicks" in found.columns and "label" not in found.columns:
         lines.append("labels are made of the clicks, by their lift (docs/pairs.md)")
+    if found.relevant_from > 1 or len(found.grades) > 2:
+        lines.append(
+            f"grades: {grades_text(found.grades)}; relevant from {found.relevant_from} on (pairs.relevant_from)"
+        )
+    if found.labels and found.unlabelled:
+        lines.append(f"{counted(found.unlabelled, 'pair')} without a label: left out (pairs.unlabelled: drop)")
+    elif found.source != "texts" and not found.labels:
+        lines.append("no pair has a label: the teacher grades each first (pairs.judge)")
+    if found.labels and not found.relevant:
+        lines.append("none of the labels is relevant: nothing can be learnt or measured; mend them")
+    elif found.relevant == found.labels and found.labels and not found.listed:
+        lines.append("all labels are relevant: what is not relevant is mined by BM25 (pairs.negatives)")
+    if left_out := not_read(found):
+        lines.append(f"not read: the judgements of {', '.join(left_out)}")
     lines += [f"note: {count:,} {what}" for what, count in found.notes.items()]
     for row in found.rows:
         grade = "no label" if row.grade is None else f"grade {row.grade:g}"

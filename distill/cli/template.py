@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.pairs.detect import DataFound
+from distill.tables import counted
 
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of YAML, none of them a text
+TESTED = ("test", "eval", "dev", "val", "valid", "validation")  # splits that are evaluated on, the first that is there
 EVALUATED = 200  # queries of the evaluation set, at most
 
 
@@ -73,8 +75,18 @@ def _pairs(found: DataFound, answers: Answers) -> list[str]:
         lines.append(f"  split: {_text(found.train)}")
     else:
         lines.append("  split: {train: 0.8, test: 0.2}        # by query; only train is asked about and trained on")
-        if found.splits:
-            lines.append(f"  qrels: {_text(found.splits[0])}")
+        if found.train:
+            lines.append(f"  qrels: {_text(found.train)}")
+    if found.relevant_from > 1 or len(found.grades) > 2:
+        lines.append(
+            f"  relevant_from: {found.relevant_from}                      # from this grade on relevant; there are "
+            f"{grades_text(found.grades)}"
+        )
+    if found.labels and found.unlabelled:
+        lines.append(
+            f"  unlabelled: drop                      # {found.unlabelled:,} of {found.pairs:,} pairs have no label; "
+            "ask: the teacher is paid for these, too, and its verdict trained on"
+        )
     if found.source == "texts":
         lines += [
             "  relevant_from: 2                      # of the teacher's grades 0 to 3",
@@ -89,7 +101,7 @@ def _pairs(found: DataFound, answers: Answers) -> list[str]:
         lines.append("  ask: [train, test]                    # the test is of pairs that the teacher grades, too")
     elif found.source == "tevatron":
         lines.append("  ask: [train, test]                    # the test is of pairs that the run makes")
-    if not found.negatives and not found.listed:
+    if found.relevant == found.labels and not found.listed:
         lines.append(
             "  negatives: {miner: bm25, per_query: 4, first: 5}   # the first few are often relevant, unjudged"
         )
@@ -146,11 +158,20 @@ def _evaluation(found: DataFound, path: str, gpu: bool) -> str:
 
 
 def _test_split(found: DataFound) -> str | None:
-    """The split to evaluate on; None where one is made by shares."""
+    """The split to evaluate on, by its name; None where one is made by shares."""
     if found.source == "tevatron" or not found.labels:
         return None
-    others = [split for split in found.splits if split != found.train]
-    return "test" if "test" in others else next(iter(others), None)
+    return next((name for name in TESTED if name in found.splits and name != found.train), None)
+
+
+def not_read(found: DataFound) -> list[str]:
+    """The splits that the configuration leaves out."""
+    return [split for split in found.splits if split not in (found.train, _test_split(found))]
+
+
+def grades_text(grades: dict[int, int]) -> str:
+    """Such as `0: 40 pairs, 1: 20 pairs`."""
+    return ", ".join(f"{grade}: {counted(count, 'pair')}" for grade, count in grades.items())
 
 
 def _flow(values: dict[str, str]) -> str:

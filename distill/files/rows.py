@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Row = dict[str, object]
 Rows = Iterator[tuple[str, Row]]  # (file and line, row)
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-_REMEDIES = dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV in UTF-8")
-_REMEDIES |= dict.fromkeys((".zip", ".bz2", ".xz", ".zst"), "unpack it, or use gzip")
-_UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
+REMEDIES = dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV in UTF-8")
+REMEDIES |= dict.fromkeys((".zip", ".bz2", ".xz", ".zst"), "unpack it, or use gzip")
+UNICODE_TEXT = ".txt"  # Excel's; read where it is named, and not in a folder
 # What systems and programs put into folders, and what describes a data set: no tables.
 _JUNK = (".", "~$", "_SUCCESS", "__MACOSX", "Thumbs.db", "desktop.ini", "README", "LICENSE")
 _MARKS = ",;|\t"  # between columns
@@ -36,11 +36,11 @@ def rows(path: Path, needed: str = "") -> Rows:
     JSON arrays are held in memory. Raises DataError with file and line for whatever cannot be read as it is; `needed`
     says what a missing file should be.
     """
-    if ending(path) not in (*ENDINGS, _UNICODE_TEXT):
-        remedy = _REMEDIES.get(ending(path), ".gz after any but the last")
+    if ending(path) not in (*ENDINGS, UNICODE_TEXT):
+        remedy = REMEDIES.get(ending(path), ".gz after any but the last")
         raise DataError(f"{path}: its ending is none of {', '.join(ENDINGS)} ({remedy})")
     if path.is_dir() or ending(path) != ".parquet":
-        read = {".csv": _csv, ".tsv": _tsv, _UNICODE_TEXT: _csv}.get(ending(path))
+        read = {".csv": _csv, ".tsv": _tsv, UNICODE_TEXT: _csv}.get(ending(path))
         return read(path, needed) if read else json_rows(path, needed)
     return _parquet(path)
 

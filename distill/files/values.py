@@ -28,6 +28,11 @@ def is_no_label(value: object) -> bool:
     return is_missing(value) or (isinstance(value, str) and value.strip().lower() in _NO_LABEL)
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as labels are written."""
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
 def gain_of(value: object, where: str) -> float:
     """A label as a number, an int where it is whole: 1, 1.0, "1" and "1.0" are 1; true and false are 1 and 0.
 

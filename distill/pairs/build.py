@@ -17,6 +17,7 @@ from distill.pairs.split import parted, subset
 from distill.plugins import external_files
 from distill.records import Ask
 from distill.results import Json
+from distill.tables import counted
 
 
 def collection(
@@ -76,13 +77,35 @@ def build(
     if settings.judge:
         say("grading passages")
         builder.judge()
+    unlabelled = builder.unlabelled()
+    if unlabelled and settings.unlabelled == "drop":
+        say(f"left out: {counted(unlabelled, 'pair')} without a label (pairs.unlabelled: drop)")
+    elif unlabelled:
+        say(f"labels: {counted(unlabelled, 'pair')} without one; they are asked about, and the teacher's verdict alone "
+            "is trained on (pairs.unlabelled: drop leaves them out)")  # fmt: skip
     if settings.instructions:
         say("writing instructions")
         builder.instruct()
+    if odd := _one_sided(builder):
+        say(f"labels: {odd}")
     if not builder.pairs:
         reasons = ", ".join(f"{count} {why}" for why, count in builder.tally("clean").items()) or "it holds none"
         raise DataError(f"{folder}: no pair is left ({reasons})")
     return Pairs(builder.pairs), _counts(builder)
+
+
+def _one_sided(builder: PairBuilder) -> str | None:
+    """What to say of labels by which all pairs are relevant, though they are of several grades, or none is."""
+    grades = Counter(pair.label or 0 for pair in builder.pairs.values() if pair.label_origin == "judged")
+    lowest, judged = builder.settings.relevant_from, grades.total()
+    relevant = sum(count for grade, count in grades.items() if grade >= lowest)
+    counts = ", ".join(f"{grade}: {counted(count, 'pair')}" for grade, count in sorted(grades.items()))
+    since = f"by pairs.relevant_from {lowest} (grades {counts})"
+    if judged and not relevant:
+        return f"none of {counted(judged, 'judged pair')} is relevant {since}; lower it, or mend the labels"
+    if relevant == judged and len(grades) > 1:
+        return f"all of {counted(relevant, 'judged pair')} are relevant {since}; raise it where the lower ones are not"
+    return None
 
 
 def _split(settings: PairSettings) -> str | None:

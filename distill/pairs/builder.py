@@ -293,6 +293,15 @@ class PairBuilder:
                 label_before=pair.label if pair.label != grade else pair.label_before,
             )  # fmt: skip
 
+    def unlabelled(self) -> int:
+        """How many pairs have no label; they are taken out, and counted, where the settings say so."""
+        without = [key for key, pair in self.pairs.items() if pair.label is None]
+        if self.settings.unlabelled == "drop" and without:
+            self.tally("clean")["without a label"] += len(without)
+            for key in without:
+                del self.pairs[key]
+        return len(without)
+
     def instruct(self) -> None:
         """Instructions, the passages that fail them, poisoned requests."""
         from distill.pairs.generation.instruct import instruction_pairs, poisoned, write_instructions

@@ -1,25 +1,28 @@
-"""What lies at a path: which source reads it, its splits, how much is labelled, three rows. Called by `distill init`.
+"""What lies at a path: the source that reads it, its columns and splits, how it is labelled. Called by `distill init`.
 
-It holds no rule of its own about formats: each source recognises its own files (`Source.recognise`), and what is shown
-was read by that source as a run reads it.
+It holds no rule of its own about formats: each source recognises its own files (`Source.recognise`), and the pairs are
+made as the stage `pairs` makes them, so that what that stage refuses is refused here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.pairs.settings import DataSettings
-from distill.pairs.sources import SOURCES
+from distill.files.rows import ENDINGS, REMEDIES
+from distill.files.text import ending, foreign
+from distill.pairs.build import build
+from distill.pairs.settings import DataSettings, NegativeSettings, PairSettings
+from distill.pairs.sources import SOURCES, open_source
 from distill.pairs.sources.base import Source
 from distill.pairs.sources.table import Table
+from distill.records import Pair
 
 ORDER = ("beir", "huggingface", "trec", "tevatron", "table", "texts")  # the first that recognises a path reads it
 ROWS = 3
-_Label = tuple[str, str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +38,64 @@ class DataRow:
 class DataFound:
     """What was found: the source and its settings, and counts of the split that is trained on.
 
-    `train` is that split, None where the data are one piece; `labels` counts rows with a grade, `negatives` those
-    graded 0 or below, `listed` negatives that the source lists; `columns` are those that a table is read by.
+    `train` is that split, None where the data are one piece; `grades` is {label: pairs}, those without one apart;
+    `listed` says whether the source lists negatives; `columns` are those that a table is read by.
     """
 
     source: str
     files: dict[str, str]
     splits: list[str]
-    train: str | None
-    queries: int
-    pairs: int
-    labels: int
-    negatives: int
-    listed: bool
-    columns: dict[str, str]
-    rows: list[DataRow]
+    train: str | None = None
+    queries: int = 0
+    pairs: int = 0
+    grades: dict[int, int] = field(default_factory=dict)
+    listed: bool = False
+    columns: dict[str, str] = field(default_factory=dict)
+    rows: list[DataRow] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def labels(self) -> int:
+        """How many pairs have a label."""
+        return sum(self.grades.values())
 
-def recognised(path: Path) -> tuple[str, dict[str, str]]:
+    @property
+    def unlabelled(self) -> int:
+        """How many have none."""
+        return self.pairs - self.labels
+
+    @property
+    def relevant_from(self) -> int:
+        """From which grade on a pair is best taken as relevant: 1, or above the middle where every grade is above 0."""
+        if len(self.grades) < 2 or min(self.grades) < 1:
+            return 1
+        return (min(self.grades) + max(self.grades)) // 2 + 1
+
+    @property
+    def relevant(self) -> int:
+        """How many pairs then are relevant."""
+        return sum(count for grade, count in self.grades.items() if grade >= self.relevant_from)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A path, the source that reads it, and the settings that open it."""
+
+    path: Path
+    settings: DataSettings
+    source: Source
+    splits: list[str]
+
+
+def open_data(path: Path, columns: dict[str, str]) -> Data:
+    """The data at a path. Raises DataError where no source reads them, and what their source raises."""
+    name, files = _recognised(path)
+    settings = DataSettings(source=name, path=str(path), files=files, columns=columns)
+    source = open_source(settings, path, path)
+    return Data(path, settings, source, source.splits())
+
+
+def _recognised(path: Path) -> tuple[str, dict[str, str]]:
     """(the source that reads what lies there, its `files`). Raises DataError where none does."""
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
@@ -61,55 +103,57 @@ def recognised(path: Path) -> tuple[str, dict[str, str]]:
         files = SOURCES.load(name).recognise(path)
         if files is not None:
             return name, files
+    if path.is_file():
+        raise DataError(f"{path}: {_why_not(path)}")
+    inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    odd = next((file for file in inside if file.is_file()), None)
+    holds = f"; {odd.name} {_why_not(odd)}" if odd else ""
     raise DataError(
         f"{path}: is no table (CSV, TSV, JSONL, Parquet), no folder of tables, of BEIR, TREC, Tevatron or Hugging Face "
-        "files, and no folder of texts; docs/data.md describes what is read"
+        f"files, and no folder of texts{holds}; docs/data.md describes what is read"
     )
 
 
-def look(path: Path, columns: dict[str, str]) -> DataFound:
-    """Read the labels once, and as many texts as three rows need. Raises what the source raises."""
-    name, files = recognised(path)
-    settings = DataSettings(source=name, path=str(path), files=files, columns=columns)
-    source = SOURCES.load(name).open(settings, path, path)
-    splits = source.splits()
-    train = "train" if "train" in splits else splits[0] if splits else None
-    if name == "texts":
+def _why_not(file: Path) -> str:
+    """Why a file is not read."""
+    with open(file, "rb") as opened:
+        head = opened.read(4096)
+    if not head:
+        return "is empty"
+    if ending(file) in ENDINGS:
+        return "has a line of names and no row below it"
+    remedy = REMEDIES.get(ending(file), "convert it to one of them; plain texts are read as a folder of .txt files")
+    return foreign(head) or f"ends in none of {', '.join(ENDINGS)}; {remedy}"
+
+
+def look(data: Data, train: str | None) -> DataFound:
+    """The pairs of split `train` as the stage `pairs` makes them, without mined negatives. Raises what it raises."""
+    source, settings = data.source, data.settings
+    if settings.source == "texts":
         rows = [DataRow("", text, None) for _, _, text in islice(source.passages(), ROWS)]
-        return DataFound(name, files, [], None, 0, 0, 0, 0, False, {}, rows)
-    queries: set[str] = set()
-    pairs = labels = negatives = 0
-    first: list[_Label] = []
-    of_grade: dict[float | None, _Label] = {}
-    for _, query, passage, grade in source.labels(train):
-        queries.add(query)
-        pairs += 1
-        labels += grade is not None
-        negatives += grade is not None and grade <= 0
-        if pairs <= ROWS:
-            first.append((query, passage, grade))
-        if len(of_grade) < ROWS:
-            of_grade.setdefault(grade, (query, passage, grade))
-    rows = _with_texts(source, list(dict.fromkeys([*of_grade.values(), *first]))[:ROWS])
-    listed = next(iter(source.negatives(train)), None) is not None
-    found = source.column_names() if isinstance(source, Table) else {}
-    return DataFound(
-        name, files, splits, train, len(queries), pairs, labels, negatives, listed, found, rows, dict(source.counts)
+        return DataFound(settings.source, settings.files, [], rows=rows)
+    split = {} if train is None else {"split": train}
+    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+    pairs, counts = build(
+        PairSettings(**values, **split, negatives=NegativeSettings(per_query=0)), 0, data.path, data.path
     )
+    listed = next(iter(source.negatives(train)), None) is not None
+    grades: Counter[int | None] = Counter()
+    of_grade: dict[int, Pair] = {}
+    for pair in pairs:
+        grades[pair.label] += 1
+        of_grade.setdefault(-1 if pair.label is None else pair.label, pair)
+    highest_first = [of_grade[grade] for grade in sorted(of_grade, reverse=True)]
+    shown = {pair.pair_id: pair for pair in [*highest_first, *islice(pairs, ROWS)]}
+    notes, queries = counts["of_source"], counts["queries"]
+    return DataFound(
+        settings.source, settings.files, data.splits, train, queries if isinstance(queries, int) else 0, len(pairs),
+        {grade: count for grade, count in sorted(grades.items(), key=_order) if grade is not None}, listed,
+        source.column_names() if isinstance(source, Table) else {},
+        [DataRow(pair.query, pair.passage, pair.label) for pair in islice(shown.values(), ROWS)],
+        {what: count for what, count in notes.items() if isinstance(count, int)} if isinstance(notes, dict) else {},
+    )  # fmt: skip
 
 
-def _with_texts(source: Source, rows: list[_Label]) -> list[DataRow]:
-    queries = _texts(((key, text) for _, key, text, _ in source.queries()), {query for query, _, _ in rows})
-    passages = _texts(((key, text) for _, key, text in source.passages()), {passage for _, passage, _ in rows})
-    return [DataRow(queries.get(query, ""), passages.get(passage, ""), grade) for query, passage, grade in rows]
-
-
-def _texts(texts: Iterable[tuple[str, str]], wanted: set[str]) -> dict[str, str]:
-    """{id: text} of the wanted ids; reading stops at the last of them."""
-    found: dict[str, str] = {}
-    for key, text in texts:
-        if key in wanted:
-            found[key] = text
-            if len(found) == len(wanted):
-                break
-    return found
+def _order(item: tuple[int | None, int]) -> int:
+    return -1 if item[0] is None else item[0]

@@ -172,6 +172,9 @@ class PairSettings(DataSettings):
     """
 
     ask: list[str] = Field(["train"], min_length=1)
+    unlabelled: Literal["ask", "drop"] = Field(
+        "ask", description="pairs without a label: asked about, and trained on by the teacher's verdict, or left out"
+    )
     relevant_from: int = Field(1, ge=1, description="the lowest grade that counts as relevant")
     negatives: NegativeSettings | None = None
     self_retrieval: bool = Field(False, description="whether a passage that is the query itself may be its negative")

@@ -18,7 +18,7 @@ from distill.inputs import input_path, named
 from distill.pipeline import cluster
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
-from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
+from distill.pipeline.sources import collection_of, data_folder, settings_of, sft_of, source_of
 from distill.plugins import class_and_place
 from distill.processes import die_with_parent
 from distill.ray_cluster import on_cluster
@@ -183,12 +183,17 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
     from distill.files.runs import read_run
 
     judged: set[str] | None = None
-    if entry.source == "mteb":
+    if entry.source == "pairs":
+        _check_part(run, entry, key)
+    elif entry.source == "mteb":
         known_task(entry.path)
     elif entry.kind not in ("beir", "dl19"):
         judged = set(suite_of(run, entry).qrels)  # small sets, with rules of their own
     elif entry.source not in ("pairs", "example"):
         judged = _judged_queries(run, entry, key)
+        if entry.source not in REMOTE:
+            judged = {query for query, labels in collection_of(run, entry).qrels.items() if labels}
+            _refuse_empty(bool(judged), entry, key)
         if entry.source == "beir":
             whole = entry.queries is None and isinstance(settings_of(run, entry).split, str)
             check_own_lists(data_folder(run, entry, entry.split), sorted(judged) if whole else ())
@@ -199,6 +204,31 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
                 f"{key}.first_stage: {entry.first_stage} has none of the queries that are judged in split "
                 f"{entry.split!r}; give the run of this set"
             )
+
+
+def check_sets(run: Run) -> None:
+    """Raise for an evaluation set that cannot be used, as `check` does."""
+    for number, entry in enumerate(run.config.evaluation.sets):
+        _check_set(run, entry, f"evaluation.sets.{number}")
+
+
+def _check_part(run: Run, entry: SetSettings, key: str) -> None:
+    """Raise ConfigError where the part of the run's own pairs has no query; unknown before the teacher writes them."""
+    from distill.pairs.build import collection
+
+    pairs = run.config.pairs
+    if pairs.source in ("example", *REMOTE) or pairs.synthesize is not None:
+        return
+    data = collection(pairs, data_folder(run, pairs), run.config.seed, entry.split, run.base)
+    _refuse_empty(bool(data.queries), entry, key)
+
+
+def _refuse_empty(there: bool, entry: SetSettings, key: str) -> None:
+    if not there:
+        raise ConfigError(
+            f"{key}: the set {entry.name!r} has no query with a label in split {entry.split!r}, so nothing would be "
+            "measured; name another split, or give pairs.split a larger share of it"
+        )
 
 
 def _judged_queries(run: Run, entry: SetSettings, key: str) -> set[str]:

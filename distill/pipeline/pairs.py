@@ -75,7 +75,8 @@ def pairs_without_teacher(run: Run) -> Pairs | None:
     if settings.synthesize is not None:
         return None
     clean = settings.clean.model_copy(update={"decontaminate": False})
-    unasked = {"judge": None, "instructions": None, "poison": None, "clean": clean}
+    unlabelled = settings.unlabelled if settings.judge is None else "ask"  # the teacher may label them first
+    unasked = {"judge": None, "instructions": None, "poison": None, "clean": clean, "unlabelled": unlabelled}
     pairs, _ = build(settings.model_copy(update=unasked), run.config.seed, data_folder(run, settings), run.base)
     return pairs
 

@@ -33,6 +33,7 @@ LATER: dict[str, Json] = {
     "self_retrieval": False,
     "missing": MISSING,
     "ids": "given",
+    "unlabelled": "ask",
     "systems": None,
     "fuse": False,
     "clicks": ClickSettings().model_dump(mode="json"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from distill.errors import DataError
 from distill.files.rows import Row
@@ -21,6 +21,11 @@ USUAL: dict[str, tuple[str, ...]] = {
     "clicks": ("clicks", "click_count", "num_clicks"),
     "impressions": ("impressions", "impression_count", "num_impressions", "views", "imps", "impr", "shown"),
     "position": ("position", "rank", "avg_position", "average_position", "pos"),
+}
+# Where there is none of those: names of exports of search logs, and of ESCI.
+ALSO: dict[str, tuple[str, ...]] = {
+    "query": ("search_term", "search_query", "search_phrase", "query_string", "keyword", "top_queries"),
+    "passage": ("snippet", "product_title"),
 }
 SCORE = "score"  # the labels of BEIR's qrels; in a table of pairs it is a run's as often
 
@@ -49,7 +54,7 @@ class Columns:
         named = self._named.get(what)
         if named in row:
             return named
-        usual = [name for known in USUAL[what] for name in row if plain_name(name) == known]
+        usual = _called(USUAL[what], row) or _called(ALSO.get(what, ()), row)
         if self._of_pairs:  # a column that is named for one thing is nothing else by its usual name
             others = {plain_name(name) for other, name in self._named.items() if other != what}
             usual = [name for name in usual if plain_name(name) not in others]
@@ -65,3 +70,8 @@ class Columns:
                 f"{self._source}: {' and '.join(map(repr, usual))} may both be the {what}; name one in columns.{what}"
             )
         return usual[0] if usual else None
+
+
+def _called(names: Sequence[str], row: Row) -> list[str]:
+    """The row's columns of these names, in their order."""
+    return [column for name in names for column in row if plain_name(column) == name]

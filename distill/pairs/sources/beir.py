@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.files.qrels import qrels_rows
+from distill.files.roles import roles_of
 from distill.files.rows import Row, is_junk, rows
 from distill.files.splits import no_such_split
 from distill.files.values import id_of, keys, raw_text, text_of
@@ -22,9 +23,15 @@ class Beir(Source):
 
     @classmethod
     def recognise(cls, path: Path) -> dict[str, str] | None:
-        """A folder with corpus.jsonl, gzipped or not, and qrels/."""
-        has_corpus = any((path / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
-        return {} if has_corpus and (path / "qrels").is_dir() else None
+        """A folder with corpus.jsonl, gzipped or not, and qrels/. Raises DataError where it has no judgements."""
+        if not any((path / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")):
+            return None
+        if (path / "qrels").is_dir():
+            return {}
+        if "qrels" in roles_of(path):
+            return None
+        raise DataError(f"{path}: has corpus.jsonl and no judgements; a BEIR folder has them as qrels/train.tsv, "
+                        "qrels/test.tsv (a line: query-id, corpus-id, score)")  # fmt: skip
 
     def splits(self) -> list[str]:
         """The names of the qrels files."""

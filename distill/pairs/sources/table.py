@@ -8,20 +8,22 @@ labels is labelled by `distill.pairs.clicks`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import ConfigError, DataError
 from distill.files.numbers import NO_JUDGEMENTS, Numbers
-from distill.files.roles import are_tables, roles_of
-from distill.files.rows import Row, first_rows, rows, table_files
+from distill.files.roles import are_tables, only_one, roles_of
+from distill.files.rows import ENDINGS, UNICODE_TEXT, Row, first_rows, rows, table_files
 from distill.files.splits import as_one, check_names, is_misspelt, is_split, may_hold_splits, no_such_split, split_files
+from distill.files.text import ending
 from distill.files.texts import one_column
 from distill.files.values import gain_of, id_of, is_missing, is_no_label, keys, plain_name, text_of
 from distill.inputs import input_path
 from distill.pairs.clicks import ClickRow, click_labels
 from distill.pairs.sources._columns import SCORE, USUAL, Columns
+from distill.pairs.sources._hints import grades_for, of_columns
 from distill.pairs.sources.base import Label, Passage, Query, Source
 from distill.records import digest
 from distill.texts import passage_text
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from distill.pairs.settings import DataSettings
 
 _ALONE = ("_id", "id")  # the id's usual names in a table that holds queries, or passages, alone
+LOOKED_AT = 10_000  # rows, for the words of a column of labels
 _SCORES = (SCORE, "scores", "similarity", "bm25")
 _LIKE_LABELS = {  # words in the names of columns that hold labels or clicks
     *("label", "labels", "lable", "rel", "relevance", "relevancy", "relevant", "relevanz", "grade", "grades"),
@@ -101,8 +104,10 @@ class Table(Source):
         """A table, a folder of tables, or one with three tables that are called corpus, queries and qrels."""
         roles = roles_of(path)
         if {"corpus", "queries", "qrels"} <= set(roles) and are_tables(roles):
+            only_one(path, roles, "corpus", "queries", "qrels")
             return {role: roles[role][0].name for role in ("corpus", "queries", "qrels")}
-        return {} if next(first_rows(path), None) is not None else None
+        first = next(first_rows(path, (*ENDINGS, UNICODE_TEXT) if path.is_file() else ENDINGS), None)
+        return {} if first is not None and (len(first) > 1 or ending(path) != UNICODE_TEXT) else None
 
     def splits(self) -> list[str]:
         """The files', the dataset's, or those of a column."""
@@ -183,7 +188,7 @@ class Table(Source):
             clicked = clicked or not is_missing(self._value(row, "clicks"))
             if not self._one and self._column(row, "label") is None:
                 raise DataError(f"{where}: no column of labels; name it in columns.label. It has {keys(row)}")
-            gain = None if is_no_label(said) else gain_of(said, where)
+            gain = None if is_no_label(said) else self._gain(said, where)
             if numbers is not None and gain is not None:
                 numbers.add(query_id, gain)
             yield where, query_id, doc_id, gain
@@ -196,6 +201,19 @@ class Table(Source):
             )
         if not named and self._one:
             self.counts[f"pairs, all of them without a label (columns: {keys(first[1])})"] = count
+
+    def _gain(self, value: object, where: str) -> float:
+        """A label as a number. Raises DataError for a word, with a grade for each word of the column to begin from."""
+        try:
+            return gain_of(value, where)
+        except DataError as error:
+            if not isinstance(value, str) or not value[:1].isalpha():
+                raise
+            table = self._labelled_table()
+            labels = (self._value(row, "label") for _, row in islice(table.rows(), LOOKED_AT)) if table else ()
+            words = dict.fromkeys(str(label).strip() for label in labels if not is_no_label(label))
+            name = next((name for name in (self._columns.get("label"), *USUAL["label"]) if name), "label")
+            raise DataError(f"{error}. {grades_for(name, list(words))}") from None
 
     def _check_label_column(self, row: Row, where: str) -> dict[tuple[str, ...], None]:
         """The columns that are checked so far. Raises DataError where a column that is not known seems to be labels, or
@@ -344,10 +362,7 @@ class Table(Source):
     def _text(self, row: Row, what: str, where: str, name: str | None = None) -> str:
         name = name or self._column(row, what)
         if name is None:
-            joined = next((mark for mark in ";|" if any(len(column.split(mark)) > 1 for column in row)), "")
-            hint = f" ({joined!r} separates no columns here)" if joined else ""
-            if what == "passage" and (title := self._column(row, "title")):
-                hint += f"; where the title is all there is, columns.passage={title}"
+            hint = of_columns(row, what, self._column)
             raise DataError(
                 f"{where}: no text in a column for {what}; name it in columns.{what}. It has {keys(row)}{hint}"
             )

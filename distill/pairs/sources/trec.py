@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from distill.errors import ConfigError, DataError
 from distill.files.documents import passages_of
 from distill.files.qrels import qrels_rows
-from distill.files.roles import are_tables, roles_of
-from distill.files.splits import check_names, similar_split, split_files
+from distill.files.roles import are_tables, check_whole, only_one, qrels_files, roles_of
+from distill.files.splits import check_names, similar_split
 from distill.files.topics import queries_of
 from distill.inputs import input_path
 from distill.pairs.sources.base import Label, Passage, Query, Source
@@ -38,13 +38,17 @@ class Trec(Source):
 
     @classmethod
     def recognise(cls, path: Path) -> dict[str, str] | None:
-        """A folder with files called corpus, queries (or topics) and qrels that are not tables with named columns."""
+        """A folder with files called corpus, queries (or topics) and qrels that are not tables with named columns.
+
+        Raises DataError where only some of them are there, or several where one is read.
+        """
         roles = roles_of(path)
+        check_whole(path, roles)
         if not {"corpus", "queries", "qrels"} <= set(roles) or are_tables(roles):
             return None
-        splits = split_files(roles["qrels"])
-        qrels = {f"qrels.{split}": paths[0] for split, paths in splits.items()} or {"qrels": roles["qrels"][0]}
-        files = {"corpus": roles["corpus"][0], "queries": roles["queries"][0], **qrels}
+        only_one(path, roles, "corpus", "queries")
+        files = {"corpus": roles["corpus"][0], "queries": roles["queries"][0]}
+        files |= {f"qrels.{split}".rstrip("."): file for split, file in qrels_files(roles["qrels"]).items()}
         return {role: file.relative_to(path).as_posix() for role, file in files.items()}
 
     def splits(self) -> list[str]:
