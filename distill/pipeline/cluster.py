@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError, Stopped, last_line
 from distill.pipeline.run import Run
@@ -13,6 +14,9 @@ from distill.processes import cores
 from distill.ray_cluster import Node, check_seen, nodes, on_cluster, on_node
 from distill.tables import counted
 from teacher.stage import refuse_upload
+
+if TYPE_CHECKING:
+    from distill.rerank.settings import ScoringSettings
 
 ON_NODES = ("filter", "sft", "evaluate")  # stages whose workers read or write the run's folder; rounds, too
 
@@ -51,18 +55,24 @@ def lines(run: Run) -> list[str]:
     there = nodes()
     asked = run.config.teacher
     scoring = run.config.scoring
-    gpus = sum(node.gpus for node in there) // scoring.gpus_per_actor
-    of_each = "1 CPU" + (f" and {counted(scoring.gpus_per_actor, 'GPU')}" if gpus else "")
-    judges = scoring.actors or gpus or sum(node.cpus for node in there)
     return [
         f"cluster: {_nodes(there)}",
         "places: pairs, dataset, first stage, measures and report: the driver, on the node of the job",
         *([f"places: trace: {counted(asked.workers, 'actor')} on any nodes"] if asked.asks else []),
         f"places: filter: {'Ray tasks on any nodes' if 'filter' in _on_nodes(run) else 'the driver'}",
         f"places: sft: {on_nodes(sft_of(run), there).text()}",
-        "places: evaluate: "
-        + ("the driver, which asks a server" if scoring.base_url else f"{counted(judges, 'actor')} of {of_each}"),
+        "places: evaluate: " + ("the driver, which asks a server" if scoring.base_url else _judges(scoring, there)),
     ]
+
+
+def _judges(scoring: ScoringSettings, there: list[Node]) -> str:
+    """The actors that judge: their number where it does not hang on the student's width, and what they share."""
+    gpus = sum(node.gpus for node in there)
+    count = scoring.actors or gpus // scoring.gpus_per_actor
+    if gpus:
+        return f"{counted(count, 'actor')} of 1 CPU and {counted(scoring.gpus_per_actor, 'GPU')}"
+    actors = counted(count, "actor") if count else "actors"
+    return f"{actors} on {counted(sum(node.cpus for node in there), 'CPU')}"
 
 
 def _on_nodes(run: Run) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import TYPE_CHECKING, cast
 
 from distill.errors import Stopped, first_line
-from distill.ray_cluster import nodes, on_cluster
-from distill.rerank.workers import Numbered, Report, Worker
+from distill.ray_cluster import Node, nodes, on_cluster, on_node
+from distill.rerank.workers import Numbered, Report, Worker, best_count, is_wide_student
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -17,14 +18,19 @@ if TYPE_CHECKING:
 
 
 class Actor:
-    """A worker in an actor, on whatever node has the CPU and the GPUs. A call waits until Ray has placed it."""
+    """A worker in an actor. A call waits until Ray has placed it: on `node`, or on whatever node has the CPUs and GPUs.
 
-    def __init__(self, gpus: int) -> None:
+    Without GPUs torch takes as many threads as the actor has CPUs.
+    """
+
+    def __init__(self, cpus: int = 1, gpus: int = 0, node: str | None = None) -> None:
         import ray
 
-        self._gpus = gpus
-        made = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD", max_restarts=0)
-        self._actor = cast("ActorHandle[Worker]", made.remote())
+        self._cpus, self._gpus, self._node = cpus, gpus, node
+        where = "SPREAD" if node is None else on_node(node, soft=True)
+        made = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, scheduling_strategy=where, max_restarts=0)
+        threads = None if gpus else cpus
+        self._actor = cast("ActorHandle[Worker]", made.remote(lambda student: threads))
 
     def exchange(self, student: Student | None, pairs: Numbered) -> Future[Report]:
         """See `Worker.exchange`; the future has a BrokenExecutor where actor or node are gone."""
@@ -45,9 +51,12 @@ class Actor:
         return result
 
     def again(self) -> Actor:
-        """Another actor, which Ray places on a node that is there."""
+        """Another actor on the same node, or where that is gone on one that is there, and no larger than it."""
         self.close()
-        return Actor(self._gpus)
+        there = {node.id: node.cpus for node in nodes()}
+        node = self._node if self._node in there else None
+        most = there[node] if node else max(there.values(), default=1)
+        return Actor(max(1, min(self._cpus, most)), self._gpus, node)
 
     def close(self) -> None:
         """End the actor, whatever it does."""
@@ -64,14 +73,38 @@ class Actor:
 
 
 def on_the_cluster(student: Student, most: int) -> Sequence[Actor]:
-    """As many actors as the student's settings say, else one for each of the cluster's GPUs (or as many as an actor
-    has), or CPUs where it has no GPU; `most` at most."""
-    given = student.scoring
+    """The actors for a student, `most` at most: as many as its settings say, else one for each of the cluster's GPUs (or
+    as many as an actor has); where it has none, on each node as many as processes would be on such a machine, which
+    share its CPUs."""
+    from ray._private.state import available_resources_per_node  # of Ray's developer API
+
     gpus = gpus_of_cluster()
-    each = given.gpus_per_actor if gpus else 0
-    cpus = sum(node.cpus for node in nodes())
-    count = given.actors or (gpus // each if each else cpus)
-    return [Actor(each) for _ in range(max(1, min(count, most)))]
+    each = student.scoring.gpus_per_actor
+    if gpus:
+        count = student.scoring.actors or gpus // each
+        return [Actor(gpus=each) for _ in range(max(1, min(count, most)))]
+    free = {node: int(offers.get("CPU", 0)) for node, offers in available_resources_per_node().items()}
+    return [Actor(cpus, node=node) for node, cpus in placed(student, nodes(), free, most)]
+
+
+def placed(student: Student, there: Sequence[Node], free: Mapping[str, int], most: int) -> list[tuple[str | None, int]]:
+    """(node, its CPUs) of the actors on a cluster without GPUs, `most` at most. `free` are CPUs by node.
+
+    Each belongs to the node by whose free CPUs it is sized. Where all have a single CPU they go wherever there is one,
+    so that those which find no place now find one on a node that joins later.
+    """
+    cpus = {node.id: (is_wide_student(student) and free.get(node.id)) or node.cpus for node in there if node.cpus}
+    counts: Counter[str] = Counter()
+    if not cpus:
+        return [(None, 1)]
+    if student.scoring.actors:
+        for _ in range(student.scoring.actors):
+            counts[max(cpus, key=lambda node: cpus[node] / (counts[node] + 1))] += 1
+    else:
+        memory = {node.id: int(node.memory_gib * 2**30) for node in there}
+        counts.update({node: max(1, best_count(student, cpus[node], memory[node])) for node in cpus})
+    sizes = sorted(((cpus[node] // counts[node], node) for node in counts.elements()), reverse=True)
+    return [(node if sizes[0][0] > 1 else None, max(1, size)) for size, node in sizes[: max(1, most)]]
 
 
 def gpus_of_cluster() -> int:

@@ -149,7 +149,7 @@ class Here:
     """A worker in this process, for few pairs, for a server's student, and for a wide one that takes all cores."""
 
     def __init__(self) -> None:
-        self._worker = Worker(lambda student: cores() if _is_wide(student) else None)
+        self._worker = Worker(lambda student: cores() if is_wide_student(student) else None)
 
     def exchange(self, student: Student | None, pairs: Numbered) -> Future[Report]:
         """Works before it returns."""
@@ -219,7 +219,7 @@ def in_this_process(student: Student, pairs: int) -> bool:
         return True
     if student.scoring.actors is not None:
         return False
-    return pairs <= FEW or (not _gpus(student) and _is_wide(student) and cores() <= THREADS)
+    return pairs <= FEW or (not _gpus(student) and is_wide_student(student) and cores() <= THREADS)
 
 
 def on_this_machine(student: Student, most: int) -> list[Process]:
@@ -230,10 +230,18 @@ def on_this_machine(student: Student, most: int) -> list[Process]:
     threads would wait for each other, so it has a process a core.
     """
     gpus, each = _gpus(student), student.scoring.gpus_per_actor
-    best = gpus // each if gpus else min(_copies(student.model), cores() // (THREADS if _is_wide(student) else 1))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    best = gpus // each if gpus else best_count(student, cores(), memory)
     count = max(1, min(student.scoring.actors or best, most))
     threads = max(1, cores() // count)
     return [Process(threads, [(n * each + k) % gpus for k in range(each)] if gpus else ()) for n in range(count)]
+
+
+def best_count(student: Student, cpus: int, memory: int) -> int:
+    """How many processes share the CPU cores of a machine best: as many as four fifths of its memory (bytes) hold."""
+    weights = sum(path.stat().st_size for path in student_files(student.model) if path.suffix in WEIGHTS)
+    copies = int(0.8 * memory // (2 * weights + OVERHEAD))  # float32 of a folder in bfloat16
+    return min(copies, cpus // (THREADS if is_wide_student(student) else 1))
 
 
 def _gpus(student: Student) -> int:
@@ -243,7 +251,7 @@ def _gpus(student: Student) -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() and student.device in (None, "cuda") else 0
 
 
-def _is_wide(student: Student) -> bool:
+def is_wide_student(student: Student) -> bool:
     """Whether its layers are wide enough for several threads; not where an own backend has no configuration."""
     if student.backend == "openai":
         return False
@@ -251,10 +259,3 @@ def _is_wide(student: Student) -> bool:
         return is_wide(config_of(student.model))
     except InputError:
         return False
-
-
-def _copies(model: str) -> int:
-    """How many copies of a student's weights four fifths of this machine's memory can hold."""
-    weights = sum(path.stat().st_size for path in student_files(model) if path.suffix in WEIGHTS)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(0.8 * memory // (2 * weights + OVERHEAD))  # float32 of a folder in bfloat16
