@@ -73,8 +73,8 @@ class Actor:
 
 
 def on_the_cluster(student: Student, most: int) -> Sequence[Actor]:
-    """The actors for a student, `most` at most: as many as its settings say, else one for each of the cluster's GPUs (or
-    as many as an actor has); where it has none, on each node as many as processes would be on such a machine, which
+    """The actors for a student, `most` at most: as many as its settings say, else one for each of the cluster's GPUs
+    (or as many as an actor has); where it has none, on each node as many as processes would be on such a machine, which
     share its CPUs."""
     from ray._private.state import available_resources_per_node  # of Ray's developer API
 
