@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from distill import driver_files
 from distill.errors import DataError
 from distill.store import filesystem, read_json, write_json
 from distill.urls import is_url, reaching
@@ -34,6 +35,15 @@ def input_path(base: Path, path: str) -> Path:
     return _fetched(path) if is_url(path) else base / path
 
 
+def on_this_node(path: str) -> str:
+    """What the driver has sent to its nodes as a path (`driver_files.as_seen`): itself, or this node's copy of a URL's.
+
+    The first process of a node fetches what is new, the others find it.
+    """
+    own = driver_files.own_path(path)
+    return path if own is None else str(own if driver_files.serving() else _fetch(path))
+
+
 def is_copy(path: str | Path) -> bool:
     """Whether a path is a copy of what lies on a URL: nothing of lasting value is written there."""
     return named(str(path)) != str(path)
@@ -41,7 +51,8 @@ def is_copy(path: str | Path) -> bool:
 
 def named(text: str) -> str:
     """A text with the URLs of copies in place of their paths."""
-    return re.sub(re.escape(f"{cache_folder()}/inputs/") + r"([a-z0-9+.-]+)/", r"\1://", text)
+    urls = re.sub(re.escape(f"{cache_folder()}/inputs/") + r"([a-z0-9+.-]+)/", r"\1://", text)
+    return re.sub("driver:///?", "/", urls)  # of the driver's own disk
 
 
 def stamps(url: str) -> dict[str, str]:
@@ -52,7 +63,12 @@ def stamps(url: str) -> dict[str, str]:
 
 @cache
 def _fetched(url: str) -> Path:
-    """The copy, brought up to date once a process: objects of a new size, ETag or time are fetched, others removed."""
+    """The copy, brought up to date once a process."""
+    return _fetch(url)
+
+
+def _fetch(url: str) -> Path:
+    """The copy, brought up to date: objects of a new size, ETag or time are fetched, others removed."""
     with reaching(url):
         fs, inner = filesystem(url)
         there = _objects(fs, inner)
@@ -94,6 +110,8 @@ def _objects(fs: Any, inner: str) -> dict[str, tuple[str, str]]:
     for path, entry in entries.items():
         name = path[len(inner.rstrip("/")) :].strip("/")
         if entry["type"] == "file" and not path.endswith("/") and ".." not in name.split("/"):
-            marks = [entry.get(key) for key in ("size", "ETag", "LastModified", "last_modified", "mtime", "created")]
+            marks = [
+                entry.get(key) for key in ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "created")
+            ]
             found[name] = (path, " ".join(str(mark) for mark in marks if mark is not None))
     return found

@@ -126,10 +126,11 @@ def this_node() -> NodeAffinitySchedulingStrategy:
     return on_node(ray.get_runtime_context().get_node_id())
 
 
-def check_seen(folder: Path, others: Sequence[Path] = ()) -> None:
-    """Let every node that offers CPUs or GPUs read and write in `folder`, and look for `others`.
+def unseen(folder: Path, others: Sequence[Path] = ()) -> dict[Path, str]:
+    """{path: addresses of the nodes that do not see it} of `folder` and `others`, those that all see left out.
 
-    Raises ConfigError that names the nodes which do not see them, or which lack this package.
+    Every node that offers CPUs or GPUs reads and writes in `folder`, and looks for `others`. Raises ConfigError for
+    nodes that lack this package.
     """
     import ray
 
@@ -161,12 +162,9 @@ def check_seen(folder: Path, others: Sequence[Path] = ()) -> None:
     finally:
         for path in folder.glob(f"{mark.name}*"):
             path.unlink(missing_ok=True)
-    if missing:
-        path, where = next(iter(missing.items()))
-        raise ConfigError(
-            f"{folder if path == str(mark) else path}: is not seen on the nodes {', '.join(sorted(where))}, where the "
-            "run trains and scores; put it on storage that is mounted at this path on every node"
-        )
+    return {
+        folder if path == str(mark) else Path(path): ", ".join(sorted(addresses)) for path, addresses in missing.items()
+    }
 
 
 def _unseen(mark: str, answer: str, others: list[str]) -> list[str]:

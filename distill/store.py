@@ -36,6 +36,9 @@ def filesystem(path: str | Path) -> tuple[Any, str]:
     """(fsspec filesystem, path within it); `file` for a plain path."""
     import fsspec
 
+    if str(path).startswith("driver://"):
+        import distill.driver_filesystem  # noqa: F401  # which makes the scheme known
+
     fs, inner = fsspec.core.url_to_fs(str(path))
     return fs, inner
 

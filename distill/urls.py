@@ -15,6 +15,7 @@ from typing import Any
 from distill.errors import ConfigError, DistillError, Stopped, first_line
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
+EXTRAS = ((("gs://", "gcs://"), "gcs"), (("az://", "abfs://", "abfss://"), "azure"))  # s3 for all others
 _OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE)
 
 
@@ -50,7 +51,8 @@ def reaching(url: str) -> Iterator[None]:
     except PermissionError as error:
         raise ConfigError(f"{url}: no permission ({first_line(error)}); check the credentials") from None
     except ImportError as error:
-        raise ConfigError(f"{url}: {first_line(error)} (pip install 'rerank-distill[s3]' for s3://)") from None
+        extra = next((name for schemes, name in EXTRAS if url.lower().startswith(schemes)), "s3")
+        raise ConfigError(f"{url}: {first_line(error)} (pip install 'rerank-distill[{extra}]')") from None
     except Exception as error:  # whatever the storage's library raises: no credentials, no network, no such scheme
         if isinstance(error, OSError) and error.errno in _OF_THIS_DISK:
             raise

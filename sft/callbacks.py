@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,20 @@ from typing import Any
 from transformers import TrainerCallback
 
 from distill.errors import DistillError
+from distill.store import filesystem
 from sft.training_job import TrainingJob
 from sft.validation import collapse
 
 COMPLETE = "complete"  # the file that is written last into a checkpoint
 WINDOW = 3  # logged losses that are averaged before they are compared
+
+
+def barrier() -> None:
+    """Wait until all workers of a training are here."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 class Diverging:
@@ -46,8 +56,14 @@ class Diverging:
 class ProgressCallback(TrainerCallback):
     """Lines for log.jsonl, a mark on whole checkpoints, and an end to a run that cannot come to anything."""
 
-    def __init__(self, job: TrainingJob, say: Callable[[dict[str, Any]], None], relevant_share: float) -> None:
-        self.name, self.target, self.say = job["name"], job["target"], say
+    def __init__(
+        self,
+        job: TrainingJob,
+        say: Callable[[dict[str, Any]], None],
+        relevant_share: float,
+        keep: Callable[[Path], None] | None = None,
+    ) -> None:
+        self.name, self.target, self.say, self.keep = job["name"], job["target"], say, keep
         self.relevant_share = relevant_share
         self.started = self.at = time.monotonic()
         self.tokens = 0
@@ -56,13 +72,13 @@ class ProgressCallback(TrainerCallback):
         self.curve: list[dict[str, Any]] = []
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Every worker has written its part before the mark is made."""
-        import torch
-
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()
+        """Every worker has written its part before the mark is made; then `keep` has it, called by every worker."""
+        barrier()
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            (checkpoint / COMPLETE).write_text(uuid.uuid4().hex, encoding="ascii")
+        if self.keep is not None:
+            self.keep(checkpoint)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """The last step is looked at as well, so that it can be the best."""
@@ -123,7 +139,8 @@ def event_writer(path: str | None) -> Callable[[dict[str, Any]], None]:
         if path is None:
             print(text, flush=True)
         else:
-            with open(path, "a", encoding="utf-8") as out:
-                out.write(text + "\n")
+            fs, inner = filesystem(path)
+            with fs.open(inner, "ab") as out:
+                out.write(f"{text}\n".encode())
 
     return say

@@ -1,13 +1,15 @@
 """One student trained on several workers of Ray Train: DDP, or FSDP2 where the weights are to be split.
 
-Each worker runs `sft.train.train`; the first one saves, into the run's folder, which every worker must reach (one
-machine, or storage that is mounted on all nodes). A worker that is lost is replaced together with the others, and the
-training goes on from its newest whole checkpoint, as a killed process does.
+Each worker runs `sft.train.train`; the first one saves, into the run's folder where every worker sees it (one machine,
+or storage that is mounted on all nodes), else into a folder of its node, of which `sft.node_folder` copies all that
+counts to the driver. A worker that is lost is replaced together with the others, and the training goes on from its
+newest whole checkpoint, as a killed process does.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,13 @@ from types import TracebackType
 from typing import Any, cast
 
 from distill.disk import disk_fault
+from distill.driver_files import as_seen, own_path
+from distill.driver_filesystem import for_pyarrow
 from distill.errors import DistillError, InputError, last_line, of_exit_code
 from distill.ray_cluster import connect, nodes
 from distill.store import read_json, write_json
 from sft.faults import LESS_MEMORY, is_about_memory, training_fault
+from sft.node_folder import READ, NodeFolder
 from sft.placement import on_nodes
 from sft.processes import Notify
 from sft.settings import RaySettings, SftSettings
@@ -78,13 +83,16 @@ def train_on_ray(job: TrainingJob, notify: Notify = lambda event: None) -> dict[
     if gpus is None:
         gpus = float(any(node.gpus for node in nodes()))
     resources = {"CPU": settings.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+    sent: dict[str, Any] = {**job, "out": as_seen(out), "events": as_seen(out / EVENTS)}
+    sent |= {key: as_seen(job[key]) for key in READ if os.path.exists(job.get(key, ""))}  # type: ignore[literal-required]
     trainer = TorchTrainer(
         cast("Callable[[dict[str, Any]], None]", _worker),
-        train_loop_config={**job, "events": str(out / EVENTS)},
+        train_loop_config=sent,
         scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(
             name="workers",
             storage_path=str((out / "ray").resolve()),
+            storage_filesystem=for_pyarrow(),
             failure_config=FailureConfig(max_failures=settings.failures),
         ),
     )
@@ -118,16 +126,25 @@ def _worker(job: TrainingJob) -> None:
     """What each worker does; an error meant for the user is a result, not a failure to be tried again."""
     import ray.train
 
-    first = ray.train.get_context().get_world_rank() == 0
+    context = ray.train.get_context()
+    first = context.get_world_rank() == 0
+    given, folder = job, None
+    if own_path(job["out"]) is not None:
+        dev = bool(job["settings"].get("dev"))  # whose best checkpoint every node reads in the end
+        folder = NodeFolder(job["out"], context.get_local_rank() == 0, first, whole=dev)
     try:
-        result = train(job)
+        if folder is not None:
+            given = folder.begin(job)
+        result = train(given, folder and folder.keep)
+        if folder is not None:
+            folder.hand_over()
     except Exception as error:
-        fault = training_fault(job["name"], error, Path(job["out"]))
+        fault = training_fault(job["name"], error, Path(given["out"]))
         if not isinstance(error, DistillError) and (fault.exit_code == 1 or is_about_memory(str(fault))):
             raise  # may be of one worker alone: Ray ends the others, and tries again
         result = {"error": str(fault), "exit_code": fault.exit_code}
     if first:
-        write_json(Path(job["out"]) / RESULT, result)
+        write_json(f"{job['out']}/{RESULT}", result)
 
 
 def _follow(path: Path, over: threading.Event, notify: Notify) -> None:

@@ -7,13 +7,14 @@ import math
 import os
 import shutil
 from array import array
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, DataError, DistillError
 from distill.records import Pair
-from distill.store import read_rows, write_json
+from distill.store import read_json, read_rows, write_json
 from distill.weights import bf16_pays
 from sft.encoded import EncodedRows, encoded_rows, labelled_rows, remove
 from sft.examples import lengths_of
@@ -43,8 +44,10 @@ DEFAULTS: dict[str, Any] = {
 CPU_DEFAULTS: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 
 
-def train(job: TrainingJob) -> dict[str, Any]:
+def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[str, Any]:
     """Train the student that the job describes, into `job["out"]`; returns what goes into metrics.json.
+
+    `keep` is given each checkpoint once it is whole.
 
     Resumes from the newest checkpoint there. Raises DataError where nothing is left to train on, DistillError where
     the loss stops being a number or grows beyond where it began. On several workers each calls it, and the first saves.
@@ -75,7 +78,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
         raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
     bf16 = bf16_pays(model.config)
     config = training_arguments(settings, out, job["name"], job["seed"], job.get("training"), bf16)
-    progress = ProgressCallback(job, say, encoded.relevant_share)
+    progress = ProgressCallback(job, say, encoded.relevant_share, keep)
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, progress)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
         raise ConfigError("sft.ray.shard: weights are split over several GPUs, and here are none; leave shard out")
@@ -205,7 +208,19 @@ def last_checkpoint(folder: Path) -> Path | None:
             whole.append(checkpoint)
         elif _first():
             shutil.rmtree(checkpoint)
-    return max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
+    newest = max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
+    if newest is not None:
+        _name_best(newest)
+    return newest
+
+
+def _name_best(checkpoint: Path) -> None:
+    """Let a checkpoint name the best one where it lies now: it may come from another folder, or another node."""
+    state = read_json(checkpoint / "trainer_state.json") or {}
+    best = state.get("best_model_checkpoint")
+    if best and Path(best).parent != checkpoint.parent:
+        state["best_model_checkpoint"] = str(checkpoint.parent / Path(best).name)
+        write_json(checkpoint / "trainer_state.json", state)
 
 
 def _trainer(

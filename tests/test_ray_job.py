@@ -16,8 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distill.config import load
 from distill.errors import ConfigError
-from distill.ray_cluster import Node, check_seen, connect, on_cluster
+from distill.pipeline.cluster import join
+from distill.pipeline.config import RunConfig
+from distill.pipeline.run import Run
+from distill.ray_cluster import Node, connect, on_cluster, unseen
 from sft.placement import on_nodes
 from sft.settings import SftSettings
 from tests.teacher.test_cluster import RAY, ROOT, Cluster
@@ -30,10 +34,16 @@ PAIRS = 600
 RAYS_OWN = ("Execution plan", "Running Dataset", "Starting execution", "\tINFO ", "(raylet)", "TrainController")
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A head without CPUs and two nodes of one CPU each."""
+@pytest.fixture(params=["mounted", "hidden"])
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A head without CPUs and two nodes of one CPU each, which see the folder `disk` or have an empty one there."""
     made = Cluster(tmp_path, dashboard=True, head_cpus=0)
+    (tmp_path / "disk").mkdir()
+    if request.param == "hidden":
+        made.hide(tmp_path / "disk")
+        if subprocess.run([*made.hiding, "true"], capture_output=True).returncode:
+            made.close()
+            pytest.skip("a small file system cannot be mounted here, by unshare")
     with ThreadPoolExecutor(2) as together:
         list(together.map(lambda _: made.join(), range(2)))
     yield made
@@ -105,8 +115,10 @@ def lines(path: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_job_loses_a_node_in_training_and_one_in_evaluation(cluster: Cluster, tmp_path: Path) -> None:
-    """As an autoscaler does, another node comes for each that is lost."""
-    run = tmp_path / "run"
+    """As an autoscaler does, another node comes for each that is lost. Where the nodes do not see the run's folder, all
+    goes by Ray, and two of them train together."""
+    run, hidden = tmp_path / "disk" / "run", bool(cluster.hiding)
+    together = ["sft.ray.workers=2"] if hidden else []
     checkpoints, journal = run / "students" / "think" / "checkpoints", run / "evaluation" / "journal.jsonl"
 
     def lose(node: subprocess.Popen[bytes] | None) -> None:
@@ -114,7 +126,7 @@ def test_a_job_loses_a_node_in_training_and_one_in_evaluation(cluster: Cluster, 
         cluster.end(node)
         cluster.join()
 
-    job = Job(cluster, tmp_path / "job.txt", "run", "configs/tiny.yaml", *SMALL, "--out", str(run))
+    job = Job(cluster, tmp_path / "job.txt", "run", "configs/tiny.yaml", *SMALL, *together, "--out", str(run))
     job.waits(lambda: bool(list(checkpoints.glob("checkpoint-*/complete"))))
     lose(node_that_runs("RayTrainWorker", cluster))
     job.waits(lambda: lines(journal) > 10)
@@ -132,27 +144,49 @@ def test_a_job_loses_a_node_in_training_and_one_in_evaluation(cluster: Cluster, 
     assert set(judged.values()) == {1} and len(judged) == 2 * PAIRS, "each is in the journal once"
     assert (run / "report.html").stat().st_size > 10_000
     said = job.log.read_text().partition("Running entrypoint")[2]
-    assert f"cluster: {run} is seen by every node" in said and "2 nodes of 1 CPU" in said
+    how = f"{run} is not seen on the nodes 127.0.0.1" if hidden else f"{run} is seen by every node"
+    assert f"cluster: {how}" in said and "2 nodes of 1 CPU" in said
+    if hidden:
+        for node in cluster.nodes[1:]:
+            if node.poll() is None:
+                assert not os.listdir(f"/proc/{node.pid}/root{tmp_path}/disk"), "nothing is written where it is hidden"
     assert not [line for line in said.splitlines() if any(own in line for own in RAYS_OWN)]
 
 
+OWN = """
+from filters.base import RowFilter
+
+
+class Own(RowFilter):
+    def __call__(self, pair, trace):
+        return None
+"""
+
+
 @pytest.mark.slow
-def test_a_folder_that_a_node_does_not_see_is_refused_by_name(tmp_path: Path) -> None:
-    """One that only this process has open under that path, as on a node that has no mount."""
+def test_what_a_node_does_not_see_is_known_by_name_and_own_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that only this process has open under that path, as on a node that has no mount."""
     import ray
 
-    here = tmp_path / "here"
+    here, config = tmp_path / "here", ROOT / "configs" / "tiny.yaml"
     here.mkdir()
-    opened = os.open(here, os.O_RDONLY)
+    opened = os.open(tmp_path, os.O_RDONLY)
+    hidden = Path("/proc/self/fd/900")
     started = connect(1)
     try:
-        check_seen(here, [tmp_path])
-        with pytest.raises(ConfigError, match=r"^/proc/self/fd/900: is not seen on the nodes [0-9.]+, where the run"):
-            os.dup2(opened, 900)
-            check_seen(Path("/proc/self/fd/900"))
-        with pytest.raises(ConfigError, match=r"base: is not seen on the nodes"):
-            check_seen(here, [tmp_path / "base"])
+        assert unseen(here, [tmp_path]) == {}
+        os.dup2(opened, 900)
+        assert list(unseen(hidden / "here")) == [hidden / "here"]
+        assert list(unseen(here, [tmp_path / "base"])) == [tmp_path / "base"]
         assert not os.listdir(here)
+        (tmp_path / "own.py").write_text(OWN)
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+        run = Run(load(RunConfig, config, [f"filters=[{hidden}/own.py:Own]"]), here, config, quiet=True)
+        join(run, ["trace"])
+        with pytest.raises(ConfigError, match=r"^/proc/self/fd/900/own.py: is not seen on the nodes [0-9.]+, where it"):
+            join(run, ["filter"])
     finally:
         os.close(opened)
         if started:

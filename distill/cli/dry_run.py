@@ -23,6 +23,7 @@ def show(name: str, run: Run, as_json: bool) -> int:
     from distill.pipeline.stage import plan
     from distill.pipeline.stages import stages_of
     from distill.pipeline.variants import variants
+    from distill.ray_cluster import on_cluster
 
     stages = stages_of(run.config)
     found = warnings(run, lambda: {stage for stage, due in plan(run, stages) if due and name in ("run", stage)})
@@ -38,6 +39,8 @@ def show(name: str, run: Run, as_json: bool) -> int:
     _table(rows)
     if name == "run":
         print(*cluster.lines(run), sep="\n")
+        if on_cluster():
+            print(cluster.files_line(run))
     for label in labels:
         print(f"ablation: {label}")
     return 0

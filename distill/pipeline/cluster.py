@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill import driver_files
 from distill.errors import ConfigError, Stopped, last_line
+from distill.inputs import is_copy
 from distill.pipeline.run import Run
 from distill.pipeline.sources import base_of, sft_of
+from distill.plugins import external_files
 from distill.processes import cores
-from distill.ray_cluster import Node, check_seen, nodes, on_cluster, on_node
+from distill.ray_cluster import Node, nodes, on_cluster, on_node, unseen
 from distill.tables import counted
 from teacher.stage import refuse_upload
 
 if TYPE_CHECKING:
     from distill.rerank.settings import ScoringSettings
 
-ON_NODES = ("filter", "sft", "evaluate")  # stages whose workers read or write the run's folder; rounds, too
+ON_NODES = ("filter", "sft", "evaluate")  # stages whose workers read or write files of the run; rounds, too
 
 
 def join(run: Run, due: Collection[str]) -> None:
     """Join the cluster of RAY_ADDRESS, for all stages, and say what it has; nothing without one.
 
-    Raises Stopped where it is not reached, RunFolderError for a folder that goes with the job, ConfigError for nodes
-    that do not see the folder which a stage of `due` reads there.
+    Where the nodes do not see the run's folder or the base, which a stage of `due` reads there, they get those files by
+    Ray. Raises Stopped where it is not reached, RunFolderError for a folder that goes with the job, ConfigError for
+    nodes that do not see code of the user's own.
     """
     if not on_cluster() or not due:
         return
     refuse_upload(run.folder)
     for line in lines(run):
         run.say(line)
-    if any(stage in _on_nodes(run) or stage.startswith("round-") for stage in due):
-        base = Path(base_of(run))
-        try:
-            check_seen(run.folder, [base.absolute()] if base.is_dir() else [])
-        except ConfigError as error:
-            if run.mirror is None:
-                raise
+    rounds = any(stage.startswith("round-") for stage in due)
+    stages = [stage for stage in ON_NODES if rounds or stage in due]
+    if stages:
+        hidden = _hidden(run, stages)
+        if hidden:
+            driver_files.serve()
+        run.say(f"cluster: {_how_files_go(run, hidden)}")
+
+
+def _hidden(run: Run, stages: Collection[str]) -> dict[Path, str]:
+    """{path: the nodes that do not see it} of the run's folder, or of the one that it will be made in, and the base.
+
+    Raises ConfigError for nodes that do not see code of the user's own.
+    """
+    base, code = Path(base_of(run)), own_code(run, stages)
+    folder = next(path for path in (run.folder, *run.folder.parents) if path.is_dir())
+    hidden = unseen(folder, [*([base.absolute()] if base.is_dir() else []), *code])
+    for path in code:
+        if path in hidden:
             raise ConfigError(
-                f"{error}, by XDG_CACHE_HOME; or submit `distill trace` alone, and run the rest on one machine without "
-                "RAY_ADDRESS and with the same --out"
-            ) from None
-        run.say(f"cluster: {run.folder} is seen by every node")
+                f"{path}: is not seen on the nodes {hidden[path]}, where it runs; put it into the job's working "
+                "directory, or on storage that is mounted at this path on every node"
+            )
+    return hidden
+
+
+def _how_files_go(run: Run, hidden: Mapping[Path, str]) -> str:
+    if not hidden:
+        return f"{run.folder} is seen by every node"
+    path, addresses = next(iter(hidden.items()))
+    return f"{path} is not seen on the nodes {addresses}; the run's files go to and from them by Ray, in pieces"
+
+
+def files_line(run: Run) -> str:
+    """How the nodes will come by the run's files, for a dry run. Raises as `join` does."""
+    return f"places: files: {_how_files_go(run, _hidden(run, ON_NODES))}"
+
+
+def own_code(run: Run, stages: Collection[str]) -> list[Path]:
+    """The user's own files that the nodes need for these stages: row filters and what they read, targets, a backend."""
+    from filters.base import RowFilter
+    from filters.settings import files, make
+
+    found: list[Path] = []
+    if "filter" in stages:
+        for name, thresholds in run.config.filters.entries():
+            if isinstance(make(name, thresholds, run.base), RowFilter):
+                found += [path for path in files(name, thresholds, run.base) if not is_copy(path)]
+    if "sft" in stages:
+        found += external_files([student.target for student in run.config.sft.targets], Path())
+    if "evaluate" in stages:
+        found += external_files([run.config.scoring.backend], Path())
+    return [path.absolute() for path in dict.fromkeys(found)]
 
 
 def lines(run: Run) -> list[str]:
@@ -59,7 +104,7 @@ def lines(run: Run) -> list[str]:
         f"cluster: {_nodes(there)}",
         "places: pairs, dataset, first stage, measures and report: the driver, on the node of the job",
         *([f"places: trace: {counted(asked.workers, 'actor')} on any nodes"] if asked.asks else []),
-        f"places: filter: {'Ray tasks on any nodes' if 'filter' in _on_nodes(run) else 'the driver'}",
+        "places: filter: Ray tasks on any nodes",
         f"places: sft: {on_nodes(sft_of(run), there).text()}",
         "places: evaluate: " + ("the driver, which asks a server" if scoring.base_url else _judges(scoring, there)),
     ]
@@ -73,11 +118,6 @@ def _judges(scoring: ScoringSettings, there: list[Node]) -> str:
         return f"{counted(count, 'actor')} of 1 CPU and {counted(scoring.gpus_per_actor, 'GPU')}"
     actors = counted(count, "actor") if count else "actors"
     return f"{actors} on {counted(sum(node.cpus for node in there), 'CPU')}"
-
-
-def _on_nodes(run: Run) -> tuple[str, ...]:
-    """The stages whose workers work in the run's folder; filters stay in the driver where it is a copy of a URL."""
-    return ON_NODES if run.mirror is None else ON_NODES[1:]
 
 
 def on_a_node(function: Callable[..., None], *arguments: object) -> None:

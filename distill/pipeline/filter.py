@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distill import store
+from distill.driver_files import as_seen
 from distill.errors import RunFolderError
 from distill.pipeline.filter_tools import cluster, decisions, filter_tools, tool_hashes
 from distill.pipeline.run import Run, dump
@@ -33,8 +34,8 @@ def _make(run: Run) -> Counts:
 
     with filter_tools(run) as tools:
         return filter_folders(
-            str(run.pairs), str(run.traces), str(run.kept), str(run.rejected), str(run.changed), run.config.filters,
-            tools, cores(), None if run.mirror else cluster(tools), str(run.verdicts),
+            as_seen(run.pairs), as_seen(run.traces), as_seen(run.kept), as_seen(run.rejected), as_seen(run.changed),
+            run.config.filters, tools, cores(), cluster(tools), as_seen(run.verdicts),
         )  # fmt: skip
 
 

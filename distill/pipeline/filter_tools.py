@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill import store
+from distill.driver_files import as_seen
 from distill.errors import DistillError
 from distill.pipeline.rounds import Scores, previous
 from distill.pipeline.run import Run, dump
@@ -142,7 +143,7 @@ def row_tokens(run: Run, traces: Mapping[str, Any]) -> RowTokens:
         for old in file.parent.glob("*.npy"):
             if old != file:
                 old.unlink()
-    return RowTokens(file)
+    return RowTokens(as_seen(file))
 
 
 def count_when_written(run: Run, traces: Mapping[str, Any]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from distill.driver_files import model_as_seen
 from distill.errors import Stopped, first_line
 from distill.ray_cluster import Node, nodes, on_cluster, on_node
 from distill.rerank.workers import Numbered, Report, Worker, best_count, is_wide_student
@@ -47,7 +49,8 @@ class Actor:
             else:
                 result.set_exception(BrokenExecutor(first_line(error)) if isinstance(error, RayError) else error)
 
-        self._actor.exchange.remote(student, pairs).future().add_done_callback(done)
+        sent = student and replace(student, model=model_as_seen(student.model))
+        self._actor.exchange.remote(sent, pairs).future().add_done_callback(done)
         return result
 
     def again(self) -> Actor:

@@ -12,10 +12,11 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from distill.errors import InputError
+from distill.inputs import on_this_node
 from distill.plugins import own_faults
 from distill.processes import cores, die_with_parent
 from distill.records import Judgement, Pair
@@ -103,7 +104,7 @@ class Worker:
 
                 self._threads_before = torch.get_num_threads()
                 torch.set_num_threads(threads)
-            backend = student.start()
+            backend = replace(student, model=on_this_node(student.model)).start()
             self._loaded = student.loads
         else:
             backend = self._reranker.backend

@@ -1,8 +1,8 @@
 """The row filters on a Ray cluster, by Ray Data; the pipeline's filter stage hands it to `run` within a Ray job.
 
 The functions are those of the local processes, so files, order and hashes are those of a run on one machine. A row of
-the Ray Data set is a shard's path, not its traces: each worker reads its shard from the storage that all share and
-writes the kept and rejected rows there, so that no trace passes through the object store.
+the Ray Data set is a shard's path, not its traces: each worker reads its shard from the storage that all share, or from
+the driver's disk (`distill.driver_files`), and writes the kept and rejected rows there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class OnRay(Executor):
-    """`Executor.map` by Ray Data, for `filter_folders(..., executor=OnRay())`. Ray must run and see the folders.
+    """`Executor.map` by Ray Data, for `filter_folders(..., executor=OnRay())`. Ray must run.
 
     `free` is called before tasks are given out: it ends actors that wait and would keep their CPUs from them.
     """

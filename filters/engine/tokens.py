@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import DataError
+from distill.inputs import on_this_node
 from distill.records import Pair, Trace
 from filters.engine.shards import BATCH, Shard, list_shards, pairs_of, read_traces, traces
 
@@ -69,14 +70,14 @@ def _count(shard: Shard, count: Count) -> tuple[list[bytes], list[int], list[int
 
 
 class RowTokens:
-    """The counts of a file by trace. Pickled as the file's name."""
+    """The counts of a file by trace. Pickled as the file's name, which may be a URL of the driver's."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: str | Path) -> None:
         self.file = file
         self._table: np.ndarray | None = None
         self._near: dict[tuple[bytes, int], int] = {}  # of the rows that follow the one that was asked for last
 
-    def __reduce__(self) -> tuple[type[RowTokens], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[RowTokens], tuple[str | Path]]:
         return RowTokens, (self.file,)
 
     def __call__(self, pair: Pair, trace: Trace) -> int:
@@ -87,7 +88,7 @@ class RowTokens:
             import numpy as np
 
             if self._table is None:
-                self._table = np.load(self.file, mmap_mode="r")
+                self._table = np.load(on_this_node(str(self.file)), mmap_mode="r")
             start = bisect_left(self._table["pair"], key[0])
             self._near = {(p, s): n for p, s, n in self._table[start : start + NEAR].tolist()}
             tokens = self._near.get(key)

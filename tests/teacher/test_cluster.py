@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,7 @@ class Cluster:
             "RAY_DISABLE_USAGE_STATS": "1",
         }
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self.hiding: list[str] = []
         self.folders: list[str] = []
         board = (
             ["--include-dashboard=true", f"--dashboard-port={self.dashboard}"]
@@ -64,14 +65,19 @@ class Cluster:
 
     def join(self) -> subprocess.Popen[bytes]:
         """Start another node."""
-        return self.start(f"--address=127.0.0.1:{self.port}")
+        return self.start(f"--address=127.0.0.1:{self.port}", before=self.hiding)
 
-    def start(self, *arguments: str, cpus: int = 1) -> subprocess.Popen[bytes]:
-        """Start a node with so many CPUs."""
+    def hide(self, folder: Path) -> None:
+        """Let nodes that join from now on see an empty folder in its place, as machines of their own do."""
+        self.hiding = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', str(folder)]
+
+    def start(self, *arguments: str, cpus: int = 1, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start a node with so many CPUs, and a cache of its own; `before` is a command that executes the node's."""
         environment = {k: v for k, v in self.environment.items() if k != "RAY_ADDRESS"}
         self.folders.append(tempfile.mkdtemp(prefix="ray"))  # short: Ray's sockets lie in it
+        environment["XDG_CACHE_HOME"] = f"{self.folders[-1]}/cache"
         command = [
-            *RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=100000000",
+            *before, *RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=100000000",
             f"--temp-dir={self.folders[-1]}", f"--dashboard-agent-listen-port={free_port()}", *arguments,
         ]  # fmt: skip
         node = subprocess.Popen(
