@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from distill.ray_cluster import this_node
 
@@ -89,7 +89,7 @@ def serve() -> None:
             name=NAME, num_cpus=0, scheduling_strategy=this_node(), max_concurrency=CALLS, max_restarts=-1,
             max_task_retries=-1,
         )  # fmt: skip
-        _serving = made.remote()
+        _serving = cast("ActorHandle[DiskAccess]", made.remote())
 
 
 def serving() -> bool:

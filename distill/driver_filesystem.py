@@ -22,7 +22,7 @@ def for_pyarrow() -> Any | None:
     return PyFileSystem(FSSpecHandler(DriverFiles()))
 
 
-class DriverFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+class DriverFiles(AbstractFileSystem):
     """The file system; within the driver its calls go to the disk directly."""
 
     protocol = SCHEME
@@ -61,7 +61,7 @@ class DriverFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         return DriverFile(self, path, mode, block_size or PIECE, **options)
 
 
-class DriverFile(AbstractBufferedFile):  # type: ignore[misc]
+class DriverFile(AbstractBufferedFile):
     """A file that is open for reading, or for writing from its start (`wb`: nobody sees it half written) or end."""
 
     def _fetch_range(self, start: int, end: int) -> bytes:

@@ -162,9 +162,8 @@ def unseen(folder: Path, others: Sequence[Path] = ()) -> dict[Path, str]:
     finally:
         for path in folder.glob(f"{mark.name}*"):
             path.unlink(missing_ok=True)
-    return {
-        folder if path == str(mark) else Path(path): ", ".join(sorted(addresses)) for path, addresses in missing.items()
-    }
+    named = {path: ", ".join(sorted({*addresses})) for path, addresses in missing.items()}
+    return {folder if path == str(mark) else Path(path): addresses for path, addresses in named.items()}
 
 
 def _unseen(mark: str, answer: str, others: list[str]) -> list[str]:

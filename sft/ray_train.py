@@ -84,7 +84,7 @@ def train_on_ray(job: TrainingJob, notify: Notify = lambda event: None) -> dict[
         gpus = float(any(node.gpus for node in nodes()))
     resources = {"CPU": settings.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
     sent: dict[str, Any] = {**job, "out": as_seen(out), "events": as_seen(out / EVENTS)}
-    sent |= {key: as_seen(job[key]) for key in READ if os.path.exists(job.get(key, ""))}  # type: ignore[literal-required]
+    sent |= {key: as_seen(sent[key]) for key in READ if os.path.exists(sent.get(key, ""))}
     trainer = TorchTrainer(
         cast("Callable[[dict[str, Any]], None]", _worker),
         train_loop_config=sent,
@@ -135,7 +135,7 @@ def _worker(job: TrainingJob) -> None:
     try:
         if folder is not None:
             given = folder.begin(job)
-        result = train(given, folder and folder.keep)
+        result = train(given, folder.keep if folder else None)
         if folder is not None:
             folder.hand_over()
     except Exception as error:
