@@ -17,7 +17,7 @@ class DiskMap(MutableMapping[str, Value], Generic[Value]):
 
     A value is a text, a number, a tuple, a list or a dictionary of such, and what is read is a copy: a changed one is
     to be set again. Iteration may go on while items are set or removed. The data lie in an unnamed file in SQLite's
-    temporary folder (`TMPDIR`), which goes with the object.
+    temporary folder (`SQLITE_TMPDIR`, else `TMPDIR`), which goes with the object.
     """
 
     def __init__(self, items: Iterable[tuple[str, Value]] = ()) -> None:
@@ -125,3 +125,8 @@ def _text(key: bytes) -> str:
 def sorted_keys(texts: Mapping[str, object]) -> Iterable[str]:
     """The keys of a dictionary in their order, those of one on disk without being held."""
     return texts.sorted_keys() if isinstance(texts, DiskMap) else sorted(texts)
+
+
+def sorted_items(texts: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
+    """(key, value) in the order of keys, those of a dictionary on disk without being held."""
+    return texts.sorted_items() if isinstance(texts, DiskMap) else ((key, texts[key]) for key in sorted(texts))

@@ -1,4 +1,4 @@
-"""Texts by number in a temporary file: what is read once and needed by place, never held. For `sft.examples`."""
+"""Texts by number in a temporary file, read once and needed by place. For `sft.examples` and `distill.pairs`."""
 
 from __future__ import annotations
 

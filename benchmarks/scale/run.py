@@ -3,13 +3,16 @@
 Each stage is a `distill` command in a process of its own, over synthetic pairs of which two in five have a trace
 (`data.py`). Measured are its seconds and the peak memory of its largest process (VmHWM), next to what importing torch
 costs alone; `all_mb` is the most that it and its children held together. JSON goes to --json, a Markdown table to
-standard output.
+standard output. Where Chromium is on the PATH and playwright installed, the report is opened in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -17,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -124,7 +127,7 @@ def make_base(folder: Path) -> str:
     return str(run / "students" / "untrained")
 
 
-def run_size(folder: Path, base: str, pairs: int, stages: Sequence[str], limit_gb: float | None) -> list[Measured]:
+def run_size(folder: Path, base: str, pairs: int, stages: Sequence[str], limit_gb: float | None) -> Iterator[Measured]:
     """Measure the stages at one size, in their order; those before the first one are taken from an earlier call.
 
     What an earlier call made of them and of those after them is removed.
@@ -138,12 +141,42 @@ def run_size(folder: Path, base: str, pairs: int, stages: Sequence[str], limit_g
         log.unlink(missing_ok=True)
     for stage in STAGES[STAGES.index(stages[0]) : -1]:
         shutil.rmtree(run / BY_NAME[stage].folder, ignore_errors=True)
-    measured = []
     for stage in stages:
         seconds, peak, together = measure(command(stage, configuration, run), log, limit_gb)
-        measured.append(Measured(pairs, stage, round(seconds, 1), peak, together))
-        print(f"{pairs:,} {stage}: {seconds:.1f} s, {peak:,} MB, {together:,} MB together", file=sys.stderr)
-    return measured
+        yield Measured(pairs, stage, round(seconds, 1), peak, together)
+
+
+def opening(report: Path) -> float | None:
+    """Seconds until a report is drawn in a new headless Chromium; None without Chromium and playwright."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        return None
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
+        page = browser.new_page()
+        started = time.monotonic()
+        page.goto(report.as_uri())
+        page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+        seconds = time.monotonic() - started
+        browser.close()
+    return round(seconds, 2)
+
+
+def machine() -> dict[str, str | float | None]:
+    """What the figures depend on."""
+    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 2**30, 1),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python", *sys.argv]),
+    }
 
 
 def table(measured: Sequence[Measured], fixed_mb: int) -> str:
@@ -177,12 +210,18 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _, fixed, _ = measure([sys.executable, "-c", "import torch, time; time.sleep(0.5)"], folder / "torch.log")
         base = make_base(folder)
+        about = {"machine": machine(), "import_torch_mb": fixed, "limit_gb": given.limit_gb}
         measured: list[Measured] = []
+        opened: dict[str, float | None] = {}
         for size in given.sizes:
-            measured += run_size(folder, base, size, stages, given.limit_gb)
-            if given.json:
-                figures = {"import_torch_mb": fixed, "limit_gb": given.limit_gb, "stages": list(map(asdict, measured))}
-                given.json.write_text(json.dumps(figures, indent=2) + "\n")
+            for one in run_size(folder, base, size, stages, given.limit_gb):
+                measured.append(one)
+                if one.stage == "report":
+                    opened[str(size)] = opening(folder / f"run-{size}" / "report.html")
+                print(f"{one} {opened.get(str(size), '')}", file=sys.stderr)
+                if given.json:
+                    figures = {**about, "report_opens_s": opened, "stages": list(map(asdict, measured))}
+                    given.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(table(measured, fixed))
 
 

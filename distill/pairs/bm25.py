@@ -6,33 +6,47 @@ import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from distill.disk_map import sorted_items
 from distill.pairs.analysis import Analysis
+from distill.pairs.postings import Postings
 from distill.processes import cores
+from distill.text_file import TextFile
 
+K1, B = 0.9, 0.4
 BLOCK = 1024  # queries retrieved together: bounds what is held of their lists
 THREADED = 64  # fewer queries are not worth threads
 COMPILE_FROM = 3_000_000_000  # queries x passages from which numba's five seconds of compiling pay
 
 
 class Bm25:
-    """An index over passages: lucene's BM25 with k1 0.9 and b 0.4, stop words and stemmer of the language.
+    """An index over passages: lucene's BM25 with K1 and B, stop words and stemmer of the language.
 
-    On SciFact and Cranfield nDCG@10 is 0.676 and 0.491 (tests/pairs). Held: the index, 8 bytes for each term of a
-    passage; texts are read once.
+    On SciFact and Cranfield nDCG@10 is 0.676 and 0.491 (tests/pairs). In memory are the vocabulary and some 12 bytes a
+    passage; the index lies in unnamed files.
     """
 
     def __init__(self, passages: Mapping[str, str], language: str = "en") -> None:
         import bm25s
 
         self._analysis = Analysis(language)
-        self.ids = sorted(passages)
-        vocabulary = {"": 0}  # the term of a query that knows no other: in no passage
-        # One integer object a term, shared by all passages, so that a passage costs 8 bytes a term.
-        number = vocabulary.setdefault
-        terms = [[number(term, len(vocabulary)) for term in self._analysis(passages[key])] for key in self.ids]
-        self._vocabulary = vocabulary
-        self._index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
-        self._index.index((terms, vocabulary), show_progress=False)
+        self.ids = TextFile()  # of the passages, in their order
+        self._vocabulary = {"": 0}  # the term of a query that knows no other: in no passage
+        self._index = bm25s.BM25(method="lucene", k1=K1, b=B)
+        self._postings = Postings(self._terms(passages), K1, B)
+        self.ids.flush()
+        self._index.vocab_dict, self._index.nonoccurrence_array = self._vocabulary, None
+        self._index.unique_token_ids_set = range(len(self._vocabulary))
+        self._set_scores(self._postings.scores, self._postings.passages)
+
+    def _terms(self, passages: Mapping[str, str]) -> Iterator[list[int]]:
+        vocabulary, number = self._vocabulary, self._vocabulary.setdefault
+        for key, text in sorted_items(passages):
+            self.ids.append(key)
+            yield [number(term, len(vocabulary)) for term in self._analysis(text)]
+
+    def _set_scores(self, scores: Any, passages: Any) -> None:
+        starts, count = self._postings.starts, self._postings.count
+        self._index.scores = {"data": scores, "indices": passages, "indptr": starts, "num_docs": count}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,6 +69,8 @@ class Bm25:
         """Choose and return bm25s's backend for so many queries: numba, where it is installed and compiling it pays."""
         pays = queries * len(self.ids) >= COMPILE_FROM and importlib.util.find_spec("numba") is not None
         self._index.backend = "numba" if pays else "numpy"
+        if pays:  # it takes arrays only
+            self._set_scores(self._postings.scores.mapped(), self._postings.passages.mapped())
         return str(self._index.backend)
 
     def retrieve(self, tokens: list[list[int]], k: int) -> tuple[Any, Any]:

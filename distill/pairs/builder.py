@@ -50,6 +50,7 @@ class PairBuilder:
         self.counts: dict[str, Counter[str]] = {}
         self.pairs = PairMap()
         self._first: dict[tuple[str, str], str] = {}  # (query, text that is there twice) -> its pair
+        self._query: tuple[str | None, tuple[str, str | None, str]] = (None, ("", None, ""))  # of the last pair
         self._contradictory: set[tuple[str, str]] = set()  # of those, with two grades
         self.data = self._load()
         self.usable = Usable(self.data, settings.clean)
@@ -108,16 +109,21 @@ class PairBuilder:
         """
         wanted = None if self.settings.synthesize else set(self.settings.ask)
         chosen: list[str] = []
-        part_of = self.data.part_of
-        for part in sorted(set(map(part_of, self.data.queries))):
+        of_part: dict[str, list[str]] = {}
+        for query_id in self.data.queries:
+            of_part.setdefault(self.data.part_of(query_id), []).append(query_id)
+        for part, members in sorted(of_part.items()):
             if wanted is not None and part not in wanted:
                 continue
-            queries = sorted(q for q in self.data.queries if part_of(q) == part)
+            queries = sorted(members)
             if self.settings.queries is not None:
                 rng = random.Random(f"queries:{self.seed}" if part == "train" else f"queries:{self.seed}:{part}")
                 queries = sorted(rng.sample(queries, min(self.settings.queries, len(queries))))
             chosen += queries
-        clean = [q for q in chosen if part_of(q) != "train" or self.leaks(self.data.queries[q]) is None]
+        if not self.settings.clean.decontaminate:
+            return chosen
+        data, leaks = self.data, self.leaks
+        clean = [q for q in chosen if data.part_of(q) != "train" or leaks(data.queries[q]) is None]
         if len(clean) < len(chosen):
             self.tally("clean")["queries of evaluation sets"] += len(chosen) - len(clean)
             leaked = set(chosen) - set(clean)
@@ -138,9 +144,13 @@ class PairBuilder:
         suspected: str | None = None,
     ) -> None:
         """One pair of the collection's texts, unless its texts are unusable or leaked; equal texts are one pair."""
+        data = self.data
+        if query_id != self._query[0]:
+            of_query = data.queries[query_id], data.instructions.get(query_id), data.part_of(query_id)
+            self._query = query_id, of_query
+        query, instruction, part = self._query[1]
         pair = make_pair(
-            query_id, doc_id, self.data.queries[query_id], self.data.passages[doc_id],
-            self.data.instructions.get(query_id), split=self.data.part_of(query_id),
+            query_id, doc_id, query, data.passages[doc_id], instruction, split=part,
             source=source, label=label, label_origin=label_origin, suspected=suspected, language=self._language,
             relevant_from=self.settings.relevant_from,
         )  # fmt: skip

@@ -6,16 +6,17 @@ Called by `distill.pairs.builder`; its comparison of texts also by the miner.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Several
 from functools import lru_cache
 
-from distill.disk_map import sorted_keys
+from distill.disk_map import sorted_items, sorted_keys
 from distill.errors import ConfigError
 from distill.files.language import identified
 from distill.overlap import HeldOutTexts
 from distill.pairs.collection import Collection
 from distill.pairs.settings import CleanSettings
+from distill.text_file import TextFile
 from distill.texts import normalised
 
 CERTAIN = 0.7  # how sure the identifier must be of another language before a text goes
@@ -35,19 +36,21 @@ class Usable:
         self.first_of: dict[str, str] = {}
         self.text_of: dict[str, str] = {}
         passages = data.passages
-        for key in sorted_keys(passages):
-            if reason := fault(passages[key], settings):
-                self.bad[key] = reason
-        bad = self.bad
-        for group in of_one_text(
-            lambda: (key for key in sorted_keys(passages) if key not in bad), lambda key: normalised(passages[key])
-        ):
+
+        def texts() -> Iterator[tuple[str, str]]:
+            for key, text in sorted_items(passages):
+                if reason := fault(text, settings):
+                    self.bad[key] = reason
+                else:
+                    yield key, normalised(text)
+
+        for group in of_one_text(texts(), lambda key: normalised(passages[key])):
             self.first_of.update(dict.fromkeys(group[1:], group[0]))
             self.text_of.update(dict.fromkeys(group, group[0]))
         if settings.near_duplicates is not None:
             from distill.minhash import near_duplicates
 
-            names = [key for key in sorted_keys(passages) if key not in bad and key not in self.first_of]
+            names = [key for key in sorted_keys(passages) if key not in self.bad and key not in self.first_of]
             twins = near_duplicates((passages[key] for key in names), settings.near_duplicates)
             self.first_of.update({names[later]: names[first] for later, first in twins.items()})
             self.first_of = {k: self.first_of.get(v, v) for k, v in self.first_of.items()}
@@ -62,17 +65,26 @@ class Usable:
         return self.first_of.get(doc_id, doc_id)
 
 
-def of_one_text(keys: Callable[[], Iterable[str]], text_of: Callable[[str], str]) -> Iterable[list[str]]:
-    """The keys that share a text, in their order, each group of two and more; in memory are 16 bytes a key."""
+def of_one_text(texts: Iterable[tuple[str, str]], text_of: Callable[[str], str]) -> list[list[str]]:
+    """Of (key, text) the keys that share a text, in their order, each group of two and more.
+
+    `text_of` gives a key's text once more. In memory are 16 bytes a key, and the keys of texts that are there twice.
+    """
     import numpy as np
 
-    hashes = np.fromiter((hash(text_of(key)) for key in keys()), np.int64)
+    keys = TextFile()
+
+    def hashed() -> Iterator[int]:
+        for key, text in texts:
+            keys.append(key)
+            yield hash(text)
+
+    hashes = np.fromiter(hashed(), np.int64)
     there, counts = np.unique(hashes, return_counts=True)
-    several = set(there[counts > 1].tolist())
+    keys.flush()
     groups: dict[str, list[str]] = {}
-    for key, mark in zip(keys(), hashes, strict=True) if several else ():
-        if int(mark) in several:
-            groups.setdefault(text_of(key), []).append(key)
+    for place in np.flatnonzero(np.isin(hashes, there[counts > 1])).tolist():
+        groups.setdefault(text_of(keys[place]), []).append(keys[place])
     return [group for group in groups.values() if len(group) > 1]
 
 

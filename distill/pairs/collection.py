@@ -155,7 +155,11 @@ def gather_queries(source: Source) -> tuple[DiskMap[str], DiskMap[str]]:
     """({query: text}, {query: instruction}) of all queries. Raises DataError for an id with two texts."""
     queries: DiskMap[str] = DiskMap()
     instructions: DiskMap[str] = DiskMap()
+    last = None
     for where, key, text, instruction in worded(source.queries(), itemgetter(0), itemgetter(2)):
+        if (key, text, instruction) == last:
+            continue
+        last = (key, text, instruction)
         if queries.add(key, text):
             if instruction:
                 instructions[key] = instruction

@@ -238,12 +238,13 @@ def _shared(wanted: int, shares: Sequence[float], rng: random.Random) -> list[in
 def same_queries(data: Collection) -> dict[str, list[str]]:
     """{query: all of its text and instruction, itself included}, case and punctuation apart; of those with others."""
 
-    def plain(query_id: str) -> str:
-        return normalised(data.queries[query_id])
+    def mark(query_id: str, text: str) -> str:
+        return f"{normalised(text)}\0{data.instructions.get(query_id, '')}"
 
+    marks = ((query_id, mark(query_id, text)) for query_id, text in data.queries.items())
     groups = of_one_text(
-        lambda: (query_id for query_id in data.queries if plain(query_id)),
-        lambda query_id: f"{plain(query_id)}\0{data.instructions.get(query_id, '')}",
+        ((query_id, text) for query_id, text in marks if text[0] != "\0"),
+        lambda query_id: mark(query_id, data.queries[query_id]),
     )
     return {query_id: group for group in groups for query_id in group}
 

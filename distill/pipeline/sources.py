@@ -172,10 +172,11 @@ def collection_of(run: Run, entry: SetSettings) -> Collection:
     from distill.pairs.build import collection
 
     if entry.source == "pairs":
-        return made_pairs(run, entry.split)
-    source_of(run, entry)
-    settings, folder = settings_of(run, entry), data_folder(run, entry, entry.split)
-    data = collection(settings, folder, run.config.seed, entry.split, run.base)
+        data = made_pairs(run, entry.split)
+    else:
+        source_of(run, entry)
+        settings, folder = settings_of(run, entry), data_folder(run, entry, entry.split)
+        data = collection(settings, folder, run.config.seed, entry.split, run.base)
     if entry.queries is None or entry.queries >= len(data.queries):
         return data
     drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), entry.queries))

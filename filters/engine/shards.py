@@ -139,7 +139,8 @@ def pairs_of(shard: Shard, table: pa.Table) -> dict[str, Pair]:
     files = store.parquet_files(fs, inner)
     within = (ds.field("pair_id") >= ends["min"]) & (ds.field("pair_id") <= ends["max"])
     names = store.schema_of(Pair).names
-    columns = ds.dataset(files, filesystem=fs, format="parquet").to_table(names, filter=within)
+    wanted = within & ds.field("pair_id").isin(table["pair_id"].combine_chunks())
+    columns = ds.dataset(files, filesystem=fs, format="parquet").to_table(names, filter=wanted)
     pairs = {pair.pair_id: pair for pair in from_columns(Pair, [columns[name].to_pylist() for name in names])}
     for pair_id in table["pair_id"].unique().to_pylist():
         if pair_id not in pairs:

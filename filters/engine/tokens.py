@@ -11,18 +11,20 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import DataError
 from distill.inputs import on_this_node
 from distill.records import Pair, Trace
-from filters.engine.shards import BATCH, Shard, list_shards, pairs_of, read_traces, traces
+from filters.engine.shards import BATCH, Shard, list_shards, pairs_of, read, read_traces, traces
 
 if TYPE_CHECKING:
     import numpy as np
 
 Count = Callable[[Sequence[tuple[Pair, Trace]]], list[int]]
+COLUMNS = [("pair", "S32"), ("sample", "<i4"), ("tokens", "<i4")]
 NEAR = 4096  # rows looked up together: filters go through the traces in order
 
 
@@ -32,41 +34,34 @@ def count_rows(pairs: str, folder: str, out: Path, count: Count, pool: Executor 
     import numpy as np
 
     shards = list_shards(folder, pairs)
-    counted = list((map if pool is None else pool.map)(_count, shards, [count] * len(shards)))
-    keys = np.concatenate([np.array(keys, "S32") for keys, _, _ in counted] or [np.empty(0, "S32")])
-    table = np.empty(len(keys), [("pair", "S32"), ("sample", "<i4"), ("tokens", "<i4")])
-    table["pair"] = keys
-    table["sample"] = np.fromiter((n for _, samples, _ in counted for n in samples), np.int32, len(keys))
-    table["tokens"] = np.fromiter((n for _, _, tokens in counted for n in tokens), np.int32, len(keys))
+    answered = sum(read(shard.path, ["error"])["error"].null_count for shard in shards)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp.npy")
-    np.save(temporary, table)
+    with open(temporary, "wb") as file:  # as np.save writes it, shard by shard
+        header = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(COLUMNS)),
+            "fortran_order": False,
+            "shape": (answered,),
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+        for table in (map if pool is None else pool.map)(_count, shards, [count] * len(shards)):
+            file.write(table.tobytes())
     os.replace(temporary, out)
-    return len(table)
+    return answered
 
 
-def _count(shard: Shard, count: Count) -> tuple[list[bytes], list[int], list[int]]:
+def _count(shard: Shard, count: Count) -> np.ndarray:
+    """The counts of a shard's answered traces, as COLUMNS."""
+    import numpy as np
+
     table = read_traces(shard)
     pairs = pairs_of(shard, table)
-    keys: list[bytes] = []
-    samples: list[int] = []
-    tokens: list[int] = []
-    batch: list[tuple[Pair, Trace]] = []
-
-    def flush() -> None:
-        keys.extend(trace.pair_id.encode() for _, trace in batch)
-        samples.extend(trace.sample for _, trace in batch)
-        tokens.extend(count(batch))
-        batch.clear()
-
-    for trace in traces(table):
-        if trace.error is None:
-            batch.append((pairs[trace.pair_id], trace))
-        if len(batch) == BATCH:
-            flush()
-    if batch:
-        flush()
-    return keys, samples, tokens
+    parts = [np.empty(0, COLUMNS)]
+    answered = (trace for trace in traces(table) if trace.error is None)
+    while batch := [(pairs[trace.pair_id], trace) for trace in islice(answered, BATCH)]:
+        keys = [(trace.pair_id.encode(), trace.sample) for _, trace in batch]
+        parts.append(np.array([(*key, n) for key, n in zip(keys, count(batch), strict=True)], COLUMNS))
+    return np.concatenate(parts)
 
 
 class RowTokens:

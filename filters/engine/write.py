@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill import store
+from distill.records import Trace
 from filters.engine.counts import OutcomeCounts, better, unanswered
 from filters.engine.shards import FilterPlan, Shard, parquet_files, read, read_traces, rejections_of
 
@@ -78,14 +79,19 @@ def total(names: Sequence[str], written: Sequence[ShardCounts], pairs: str, trac
 
 def _without_trace(pairs: str, traces: str) -> int:
     """How many pairs of the training split have no trace, not even one that says why."""
-    import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.dataset as ds
 
-    traced = [pc.unique(read(path, ["pair_id"])["pair_id"]) for path, _ in parquet_files(traces)]
-    known = pa.concat_arrays(traced) if traced else pa.array([], pa.string())
+    fs, inner = store.filesystem(traces)
+    traced = ds.dataset(store.parquet_files(fs, inner), filesystem=fs, format="parquet", schema=store.schema_of(Trace))
     missing = 0
     for path, _ in parquet_files(pairs):
         table = read(path, ["pair_id", "split"])
-        table = table.filter(pc.equal(table["split"], "train"))
-        missing += table.num_rows - (pc.sum(pc.is_in(table["pair_id"], value_set=known)).as_py() or 0)
+        if not table.num_rows:
+            continue
+        ends = pc.min_max(table["pair_id"]).as_py()
+        within = (ds.field("pair_id") >= ends["min"]) & (ds.field("pair_id") <= ends["max"])
+        known = traced.to_table(["pair_id"], filter=within)["pair_id"].combine_chunks()
+        asked = table.filter(pc.equal(table["split"], "train"))
+        missing += asked.num_rows - (pc.sum(pc.is_in(asked["pair_id"], value_set=known)).as_py() or 0)
     return missing
