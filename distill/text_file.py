@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from array import array
+from collections.abc import Iterator
 
 BLOCK = 1 << 22  # bytes written together
 
@@ -39,6 +40,9 @@ class TextFile:
     def __getitem__(self, place: int) -> str:
         start, end = self._ends[place], self._ends[place + 1]
         return os.pread(self._file.fileno(), end - start, start).decode("utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))
 
     def __len__(self) -> int:
         return len(self._ends) - 1

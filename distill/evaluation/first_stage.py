@@ -7,7 +7,7 @@ taken out before a list is cut, so that the first stage is measured on the very 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +33,8 @@ class FirstStage(dict[str, Ranked]):
 class Index(Protocol):
     """What is needed of `distill.pairs.bm25.Bm25`."""
 
-    ids: list[str]
-
+    @property
+    def ids(self) -> Iterable[str]: ...
     def top(self, queries: Mapping[str, str], k: int) -> dict[str, Ranked]: ...
     def scores(self, query: str) -> Sequence[float]: ...
 

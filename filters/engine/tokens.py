@@ -34,7 +34,7 @@ def count_rows(pairs: str, folder: str, out: Path, count: Count, pool: Executor 
     import numpy as np
 
     shards = list_shards(folder, pairs)
-    answered = sum(read(shard.path, ["error"])["error"].null_count for shard in shards)
+    answered: int = sum(read(shard.path, ["error"])["error"].null_count for shard in shards)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp.npy")
     with open(temporary, "wb") as file:  # as np.save writes it, shard by shard
