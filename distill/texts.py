@@ -88,3 +88,9 @@ def is_the_query(query_id: str, query: str, doc_id: str, passage: str) -> bool:
         if first is None or other is None or first[0].lower() != other[0].lower():
             return False
     return normalised(query) == normalised(passage) != ""
+
+
+def first_words(text: str, most: int) -> str:
+    """The text up to so many words, its white space as it is."""
+    parts = text.split(maxsplit=most)
+    return text[: len(text) - len(parts[most])].rstrip() if len(parts) > most else text

@@ -148,7 +148,7 @@ class TeacherSettings(Settings):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     source: Annotated[str, AfterValidator(_source)] = Field(
-        "endpoints", description="endpoints, example, vllm, batch, import, none, or one's own as file.py:Class"
+        "endpoints", description="endpoints, example, vllm, batch, import, labels, none, or one's own as file.py:Class"
     )
     options: JsonObject = Field({}, description="settings of a source of one's own")
     endpoints: list[Endpoint] = []

@@ -14,6 +14,7 @@ from distill.files.texts import worded
 from distill.files.values import check_forms, grade_of
 from distill.pairs.passages import Passages, RepeatedId
 from distill.pairs.sources.base import Source
+from distill.texts import first_words
 
 Group = TypeVar("Group", dict[str, float], dict[str, None], list[str])
 _UNIQUE = "ids must be unique: mend them, or set pairs.ids: text for a table of pairs"
@@ -172,9 +173,11 @@ def gather_queries(source: Source) -> tuple[DiskMap[str], DiskMap[str]]:
 
 
 def gather_passages(source: Source) -> Passages:
-    """Every passage of the source. Raises DataError, naming both places, for an id with two texts."""
+    """Every passage, cut as the source says. Raises DataError, naming both places, for an id with two texts."""
+    most = source.cut_words
+    rows = worded(source.passages(), itemgetter(0), itemgetter(2))
     try:
-        passages = Passages(worded(source.passages(), itemgetter(0), itemgetter(2)))
+        passages = Passages(((where, key, first_words(text, most)) for where, key, text in rows) if most else rows)
     except RepeatedId as error:
         first = next(place for place, key, _ in source.passages() if key == error.id)
         raise DataError(f"{error} at {first}; {_UNIQUE}") from None

@@ -130,6 +130,9 @@ class DataSettings(Settings):
     clicks: ClickSettings = ClickSettings()
     missing: float = Field(MISSING, ge=0, lt=1, description="the share of labels and lists that may name no text")
     language: str = Field("en", description=f"of BM25's analysis: one of {', '.join(LANGUAGES)}")
+    cut_words: int | None = Field(
+        None, ge=1, description="longer passages are read up to so many words, those of evaluation sets too"
+    )
     passage_words: int = Field(120, ge=10, description="source texts: about so many words a passage")
 
     @field_validator("source")

@@ -35,7 +35,7 @@ FUSED = "fused"  # SYSTEM.fused is that system's ranking fused with the first st
 def _settings(run: Run) -> Json:
     """The evaluation's own, and those of pairs and scoring that decide measures, lists and scores, where they are not
     the defaults."""
-    deciding = {"relevant_from", "language", "clicks", "split", "files"}
+    deciding = {"relevant_from", "language", "clicks", "split", "files", "cut_words"}
     of_pairs = run.config.pairs.model_dump(mode="json", include=deciding, exclude_defaults=True)
     bound = {"max_new_tokens": run.config.evaluation.max_new_tokens or _own_bounds(run)}
     return {**dump(run.config.evaluation), **bound, "seed": run.config.seed, **of_pairs, **scoring.deciding(run)}

@@ -34,6 +34,7 @@ LATER: dict[str, Json] = {
     "missing": MISSING,
     "ids": "given",
     "unlabelled": "ask",
+    "cut_words": None,
     "systems": None,
     "fuse": False,
     "clicks": ClickSettings().model_dump(mode="json"),

@@ -96,8 +96,9 @@ class HeldOut(Mapping[str, Iterable[str]]):
 
     def read_as(self) -> dict[str, Json]:
         """The settings that decide which texts of its files a set holds, by name, where they are not the defaults."""
+        cut = self._run.config.pairs.model_dump(mode="json", include={"cut_words"}, exclude_defaults=True)
         values = {
-            name: entry.model_dump(mode="json", include=DECIDE_TEXTS, exclude_defaults=True)
+            name: entry.model_dump(mode="json", include=DECIDE_TEXTS, exclude_defaults=True) | cut
             for name, entry in self._sets.items()
         }
         return {name: changed for name, changed in values.items() if changed}

@@ -80,7 +80,7 @@ def settings_of(run: Run, entry: SetSettings) -> DataSettings:
     given = {name: getattr(entry, name) for name in ("source", "path", "files", "columns", "ids")}
     return DataSettings(
         **given, split=entry.split, language=entry.language or pairs.language, missing=entry.missing,
-        clicks=pairs.clicks,
+        clicks=pairs.clicks, cut_words=pairs.cut_words,
     )  # fmt: skip
 
 

@@ -172,3 +172,12 @@ def test_bm25_gives_the_published_figures(shared: Path, name: str, figure: float
     run = {q: dict(ranked) for q, ranked in Bm25(data.passages).top(data.queries, 100).items()}
     found = evaluate(data.qrels, {"bm25": run}, ["nDCG@10"], 0)
     assert found.measures["bm25"]["nDCG@10"] == pytest.approx(figure, abs=0.005)
+
+
+def test_long_passages_are_cut_for_pairs_and_evaluation_sets_alike(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"train": POSITIVES, "test": POSITIVES})
+    cut = settings(cut_words=4, negatives="none")
+    pairs, _ = build(cut, 0, folder)
+    assert {pair.passage for pair in pairs if pair.doc_id == "d0"} == {"fox The fox lives"}
+    assert collection(cut, folder, 0, "test").passages["d1"] == "dog The dog lives"
+    assert collection(settings(cut_words=9), folder, 0).passages["d1"] == "dog The dog lives in the wood number 1."

@@ -21,7 +21,9 @@ def open_source(settings: DataSettings, folder: Path, base: Path | None = None) 
     Raises ConfigError for settings that do not fit, DataError where nothing is there.
     """
     base = base if base is not None else folder
-    return SOURCES.load(settings.source, base).open(settings, folder, base)
+    source = SOURCES.load(settings.source, base).open(settings, folder, base)
+    source.cut_words = settings.cut_words
+    return source
 
 
 def check_split(source: Source, split: str, setting: str) -> None:

@@ -45,6 +45,9 @@ class Source(ABC):
     holds: tuple[str, str] = ("the queries", "the passages")
     """What an error calls the places of the queries and of the passages."""
 
+    cut_words: int | None = None
+    """Whoever gathers the passages cuts longer ones; `open_source` sets it."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for method in YIELDS.keys() & vars(cls).keys() if is_own(cls) else ():

@@ -1,0 +1,130 @@
+"""What finished runs measured, folds pooled by query: means, intervals, tests. Called by `run.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TypedDict
+
+from distill.evaluation.evaluate import summarise
+from distill.evaluation.measures import student_intervals, student_measures
+from distill.evaluation.seeds import details
+from distill.files.runs import read_run
+from distill.records import Judgement
+from distill.results import EvaluationResult, RunMetrics, SetDetail, read_as
+from distill.store import read_json, read_rows
+
+Values = dict[str, dict[str, dict[str, float]]]  # {system: {measure: {query: value}}}
+
+
+class Row(TypedDict, total=False):
+    """One system: measures with intervals, tests (p after Holm's correction) against BM25 and the untrained base."""
+
+    system: str
+    measures: dict[str, float]
+    intervals: dict[str, list[float]]
+    p_first_stage: dict[str, float]
+    p_untrained: dict[str, float]
+    ece: float
+    ece_interval: list[float]
+    tokens_per_pair: float
+    seconds_per_pair: float
+    training_minutes: float
+    training_tokens: float
+    rows: int
+
+
+class Table(TypedDict):
+    """One set of one row's runs."""
+
+    row: str
+    set: str
+    runs: list[str]
+    queries: int
+    pairs: int
+    peak_gib: float
+    hours: float
+    systems: list[Row]
+
+
+def auc(scores: Mapping[str, float], labels: Mapping[str, float], relevant_from: int) -> float | None:
+    """How often a relevant passage of a query is above another, ties half; None where it has not both kinds."""
+    right = [score for doc, score in scores.items() if labels.get(doc, -1) >= relevant_from]
+    wrong = [score for doc, score in scores.items() if 0 <= labels.get(doc, -1) < relevant_from]
+    if not right or not wrong:
+        return None
+    return fmean((a > b) + (a == b) / 2 for a in right for b in wrong)
+
+
+def measured(row: str, folders: Sequence[Path]) -> list[Table]:
+    """The tables of all sets but development sets, from runs whose queries differ or are the same run's."""
+    names = sorted(set.intersection(*(set(details(folder)) for folder in folders)) - {"dev"})
+    return [_table(row, name, folders) for name in names]
+
+
+def _table(row: str, name: str, folders: Sequence[Path]) -> Table:
+    values: Values = {}
+    judged: dict[str, list[Judgement]] = {}
+    qrels: dict[str, dict[str, float]] = {}
+    relevant_from = 1
+    for folder in folders:
+        detail = read_as(SetDetail, read_json(folder / f"evaluation/{name}.json"))
+        relevant_from = 2 if detail.kind == "dl19" else 1
+        qrels |= detail.qrels
+        for system, by_measure in detail.per_query.items():
+            for measure, by_query in by_measure.items():
+                values.setdefault(system, {}).setdefault(measure, {}).update(by_query)
+            ranking = read_run(folder / f"evaluation/{name}.{system}.trec")
+            areas = {
+                query: auc(scores, detail.qrels.get(query, {}), relevant_from) for query, scores in ranking.items()
+            }
+            kept = {query: area for query, area in areas.items() if area is not None}
+            values[system].setdefault("AUC", {}).update(kept)
+            if (folder / f"evaluation/{name}.{system}").is_dir():
+                rows = read_rows(folder / f"evaluation/{name}.{system}", Judgement)
+                judged.setdefault(system, []).extend(rows)
+    metrics = [read_as(RunMetrics, read_json(folder / "metrics.json")) for folder in folders]
+    first, plain = (summarise(values, 0, against) for against in ("first_stage", "untrained"))
+    systems = [_row(system, name, first, plain, judged.get(system), qrels, relevant_from, metrics) for system in values]
+    stages = [float(stage.get("seconds", 0)) for metric in metrics for stage in metric.stages.values()]
+    students = [student for metric in metrics for student in metric.counts("sft").students.values()]
+    return Table(
+        row=row,
+        set=name,
+        runs=[folder.name for folder in folders],
+        queries=len(next(iter(values["first_stage"].values()))),
+        pairs=len(judged.get("untrained", ())),
+        peak_gib=max((student.peak_gib or 0 for student in students), default=0),
+        hours=round(sum(stages) / 3600, 2),
+        systems=systems,
+    )
+
+
+def _row(
+    system: str,
+    name: str,
+    first: EvaluationResult,
+    plain: EvaluationResult,
+    judgements: Sequence[Judgement] | None,
+    qrels: dict[str, dict[str, float]],
+    relevant_from: int,
+    metrics: Sequence[RunMetrics],
+) -> Row:
+    made = Row(system=system, measures=first.measures[system], intervals=first.intervals[system])
+    for key, result in (("p_first_stage", first), ("p_untrained", plain)):
+        tests = result.tests.get(system, {})
+        made[key] = {measure: test.p_holm for measure, test in tests.items()}  # type: ignore[literal-required]
+    if judgements:
+        own = student_measures(judgements, qrels, relevant_from)
+        made["ece"], made["tokens_per_pair"] = own["ECE"], own["tokens_per_pair"]
+        made["ece_interval"] = student_intervals(judgements, qrels, relevant_from)["ECE"]
+        paces = [metric.evaluation[name][system]["pairs_per_s"] for metric in metrics]
+        made["seconds_per_pair"] = round(fmean(1 / pace for pace in paces if pace), 3)
+    students = [metric.counts("sft").students.get(system.partition(".")[0]) for metric in metrics]
+    if trained := [student for student in students if student is not None]:
+        made["training_minutes"] = round(fmean(student.seconds or 0 for student in trained) / 60, 1)
+        made["training_tokens"] = round(fmean(student.tokens or 0 for student in trained))
+        examples = [metric.counts("dataset").examples.get(system.partition(".")[0], 0) for metric in metrics]
+        made["rows"] = round(fmean(examples))
+    return made

@@ -1,0 +1,61 @@
+"""The tables of docs/benchmarks/real.md, from TABLE.json next to this file; its text is written by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from measured import Row, Table
+
+from distill.store import read_json
+from distill.tables import cell, markdown
+
+NAMES = {"first_stage": "BM25", "untrained": "the base, untrained"}
+SHOWN = ("AUC", "nDCG@10")
+
+
+def render(page: Path, folder: Path) -> None:
+    """Replace what is between <!-- TABLE --> and <!-- end --> on the page; a table without figures says so."""
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"<!-- ([A-Z]) -->", text):
+        made = read_json(folder / f"{name}.json")
+        body = "Not made yet: no run is whole." if made is None else _tables(made["tables"], made)
+        before, mark, rest = text.partition(f"<!-- {name} -->\n")
+        text = before + mark + f"{body}\n" + rest[rest.index("<!-- end -->") :]
+    page.write_text(text, encoding="utf-8")
+
+
+def _tables(tables: list[Table], made: dict[str, object]) -> str:
+    settings = ", ".join(f"`{setting}`" for setting in made["settings"]) if isinstance(made["settings"], list) else ""
+    head = f"{made['whole']} of {made['parts']} runs are whole" + (f"; settings {settings}" if settings else "") + "."
+    return "\n\n".join([head, *map(_table, tables)])
+
+
+def _table(table: Table) -> str:
+    head = ["system", *SHOWN, "p against BM25", "p against untrained", "ECE", "tokens, s a pair", "training"]
+    title = (
+        f"**{table['row']}, tested on {table['set']}**: {table['queries']} queries, {table['pairs']:,} pairs; "
+        f"{table['hours']:g} hours in all, at most {table['peak_gib']:g} GiB."
+    )
+    return f"{title}\n\n{markdown(head, map(_cells, table['systems']))}"
+
+
+def _cells(row: Row) -> list[str]:
+    measure = "AUC" if "AUC" in row["measures"] else SHOWN[1]
+    values = [_value(row, name) for name in SHOWN]
+    tests = [_p(row[key].get(measure)) for key in ("p_first_stage", "p_untrained")]  # type: ignore[literal-required]
+    ece = f"{row['ece']:.3f}" if "ece" in row else "–"
+    cost = f"{row['tokens_per_pair']:.0f}, {row['seconds_per_pair']:.2f}" if "tokens_per_pair" in row else "–"
+    trained = f"{row['rows']:,} rows, {row['training_minutes']:g} min" if "training_minutes" in row else "–"
+    return [cell(NAMES.get(row["system"], row["system"])), *values, *tests, ece, cost, trained]
+
+
+def _value(row: Row, name: str) -> str:
+    if name not in row["measures"]:
+        return "–"
+    low, high = row["intervals"][name]
+    return f"{row['measures'][name]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

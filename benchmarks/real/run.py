@@ -1,0 +1,193 @@
+"""Makes the tables of docs/benchmarks/real.md: real bases, real traces, real judgements.
+
+    python benchmarks/real/convert.py                  # the sets, once
+    python benchmarks/real/run.py A [--folds 0 1] [--of 5] [key.path=value ...]
+    python benchmarks/real/run.py B                    # the base, then every fold of DL19, SciFact and Cranfield
+    python benchmarks/real/run.py C                    # with a live teacher (configs/real-c.yaml)
+    python benchmarks/real/run.py --render             # the page, from what is there
+
+Each part is one `distill run` with a folder below --runs: stopped at any moment, the same command goes on from there.
+After each part `benchmarks/real/TABLE.json` and the page are written anew, of the parts that are whole; folds of one
+name are pooled by query. Settings that are given are written next to the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from measured import Table, measured
+from page import render
+
+from distill.store import read_manifest, write_json
+
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).parent
+PAGE = ROOT / "docs/benchmarks/real.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run: its folder's name, configuration and settings; `row` names the figures that it is pooled into."""
+
+    name: str
+    config: str
+    settings: tuple[str, ...]
+    row: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSet:
+    """A set of table B: its kind, the lowest grade that is relevant, how negatives are had, its first stage."""
+
+    kind: str
+    relevant_from: int
+    negatives: str
+    first_stage: str
+
+
+BM25_RUN = "runs/BM25.top100.trec"
+MINED = "{miner: bm25, per_query: 2, first: 5, last: 50}"
+JUDGED = {
+    "dl19-passage": JudgedSet("dl19", 2, "none", BM25_RUN),
+    "scifact": JudgedSet("beir", 1, MINED, "bm25"),
+    "cranfield": JudgedSet("beir", 1, MINED, "bm25"),
+}
+SIZES = (250, 1000, 4000)
+
+
+def entry(data: Path, name: str, part: str, label: str, depth: int) -> str:
+    """An evaluation set, as YAML in one line."""
+    judged = JUDGED[name]
+    first = judged.first_stage if judged.first_stage == "bm25" else data / name / judged.first_stage
+    return json.dumps({
+        "name": label, "kind": judged.kind, "path": str(data / name), "split": part, "depth": depth,
+        "first_stage": str(first),
+    })  # fmt: skip
+
+
+def table_a(given: argparse.Namespace) -> Iterator[Part]:
+    """Four students of GPT-4's traces, one part a fold."""
+    data = given.data / "gpt4"
+    for fold in given.folds:
+        cut = f"{fold}of{given.of}"
+        sets = [{"name": "test", "path": str(data), "split": f"test-{cut}"}]
+        if given.chatreport:
+            sets.append({"name": "chatreport", "path": str(given.data / "diras-chatreport")})
+        yield Part(f"real-a-{cut}", "real-a.yaml", (
+            f"pairs.path={data}", f"pairs.split=rest-{cut}", f"teacher.import.path={data / 'traces.jsonl'}",
+            f"sft.base={given.base}", f"evaluation.sets={json.dumps(sets)}",
+        ), "GPT-4's traces")  # fmt: skip
+
+
+def table_b(given: argparse.Namespace) -> Iterator[Part]:
+    """Bases of so many varied queries, measured on DL19 as they are; the largest fine-tuned on each fold."""
+    for size in given.sizes:
+        yield Part(f"real-base-{size}", "real-base.yaml", (
+            f"pairs.path={given.data / 'varied'}", f"pairs.queries={size}", f"sft.base={given.base}",
+            f"evaluation.sets=[{entry(given.data, 'dl19-passage', 'test', 'dl19', given.depth)}]",
+        ), f"{size:,} varied queries")  # fmt: skip
+    base = (given.runs / f"real-base-{max(given.sizes)}" / "students/direct").resolve()
+    for name in given.sets:
+        judged = JUDGED[name]
+        for fold in given.folds:
+            cut = f"{fold}of{given.of}"
+            parts = (("dev", "dev"), ("test", name))
+            sets = [entry(given.data, name, f"{part}-{cut}", label, given.depth) for part, label in parts]
+            yield Part(f"real-b-{name}-{cut}", "real-b.yaml", (
+                f"pairs.path={given.data / name}", f"pairs.split=train-{cut}",
+                f"pairs.relevant_from={judged.relevant_from}", f"pairs.negatives={judged.negatives}",
+                f"sft.base={base}", f"evaluation.sets=[{', '.join(sets)}]",
+            ), f"fine-tuned, {name}")  # fmt: skip
+
+
+UNFILTERED = "[finished, parses]"  # what cannot be trained on without: an answer that ended, and a verdict
+ROWS_C = {
+    "filters without labels": (),
+    "and labels": ("filters=[finished, parses, has_reasoning, degenerate, language, leak, self_contradiction, "
+                   "verdict_matches_label]",),
+    "unfiltered": (f"filters={UNFILTERED}",),
+    "labels alone": ("teacher={source: labels}", f"filters={UNFILTERED}"),
+}  # fmt: skip
+
+
+def table_c(given: argparse.Namespace) -> Iterator[Part]:
+    """A live teacher's traces filtered in two ways and not at all, and labels alone; nothing is asked twice."""
+    data = given.data / "dl19-passage"
+    journal = (given.runs / "real-c-journal").resolve()
+    for number, (row, settings) in enumerate(ROWS_C.items()):
+        shared = () if "labels alone" in row else (f"teacher.journal={journal}",)
+        yield Part(f"real-c-{number}", "real-c.yaml", (
+            f"pairs.path={data}", f"sft.base={given.base}", *shared, *settings,
+            f"evaluation.sets=[{entry(given.data, 'dl19-passage', 'test-0of2', 'test', given.depth)}]",
+        ), row)  # fmt: skip
+
+
+TABLES = {"A": table_a, "B": table_b, "C": table_c}
+
+
+def run(part: Part, runs: Path, more: Sequence[str]) -> bool:
+    """Run or go on with a part; whether it is whole. What it prints is at the end of NAME.log next to its folder."""
+    folder = runs / part.name
+    runs.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "distill.cli", "run", str(ROOT / "configs" / part.config), f"name={part.name}",
+               *part.settings, *more, "--out", str(folder)]  # fmt: skip
+    with open(runs / f"{part.name}.log", "a", encoding="utf-8") as log:
+        print(f"{part.name}: running, see {log.name}", flush=True)
+        status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT).returncode
+    if status:
+        print(f"{part.name}: exit status {status}; the same command goes on from there", flush=True)
+    return status == 0
+
+
+def write(name: str, parts: Sequence[Part], runs: Path, more: Sequence[str]) -> None:
+    """TABLE.json of the parts that are whole, and the page."""
+    whole: dict[str, list[Path]] = {}
+    for part in parts:
+        if read_manifest(runs / part.name / "evaluation") is not None:
+            whole.setdefault(part.row, []).append(runs / part.name)
+    tables: list[Table] = [table for row, folders in whole.items() for table in measured(row, folders)]
+    if tables:
+        of = {"parts": len(parts), "whole": sum(map(len, whole.values())), "settings": list(more)}
+        write_json(FOLDER / f"{name}.json", {**of, "tables": tables})
+        render(PAGE, FOLDER)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", nargs="?", choices=TABLES)
+    parser.add_argument("settings", nargs="*", metavar="key.path=value", help="of every part's configuration")
+    parser.add_argument("--of", type=int, default=5, metavar="N", help="folds that there are: 2 or 5 (default)")
+    parser.add_argument("--folds", type=int, nargs="+", metavar="K", help="only these, from 0 on (default: all)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="B: training queries")
+    parser.add_argument(
+        "--sets", nargs="*", default=list(JUDGED), choices=JUDGED, help="B: fine-tuned on (default: all)"
+    )
+    parser.add_argument("--depth", type=int, default=50, metavar="N", help="B, C: passages a query (default: 50)")
+    parser.add_argument("--chatreport", action="store_true", help="A: tested on DIRAS' ChatReport as well")
+    parser.add_argument("--base", default=str(ROOT / "models/smollm2-135m"), metavar="FOLDER")
+    parser.add_argument("--data", type=Path, default=ROOT / "data/real", metavar="FOLDER")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", metavar="FOLDER")
+    parser.add_argument("--render", action="store_true", help="only write the page")
+    given = parser.parse_intermixed_args()
+    given.data = given.data.resolve()
+    given.folds = given.folds if given.folds is not None else range(given.of)
+    if given.render:
+        return render(PAGE, FOLDER)
+    if given.table is None:
+        parser.error(f"name a table: {', '.join(TABLES)}")
+    parts = list(TABLES[given.table](given))
+    for part in parts:
+        if not run(part, given.runs, given.settings):
+            sys.exit(3)
+        write(given.table, parts, given.runs, given.settings)
+
+
+if __name__ == "__main__":
+    main()
