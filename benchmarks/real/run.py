@@ -145,8 +145,8 @@ def run(part: Part, runs: Path, more: Sequence[str]) -> bool:
     return status == 0
 
 
-def write(name: str, parts: Sequence[Part], runs: Path, more: Sequence[str]) -> None:
-    """TABLE.json of the parts that are whole, and the page."""
+def write(name: str, parts: Sequence[Part], runs: Path, more: Sequence[str], out: Path | None) -> None:
+    """TABLE.json of the parts that are whole, and, where it is the committed one, the page."""
     whole: dict[str, list[Path]] = {}
     for part in parts:
         if read_manifest(runs / part.name / "evaluation") is not None:
@@ -154,8 +154,10 @@ def write(name: str, parts: Sequence[Part], runs: Path, more: Sequence[str]) -> 
     tables: list[Table] = [table for row, folders in whole.items() for table in measured(row, folders)]
     if tables:
         of = {"parts": len(parts), "whole": sum(map(len, whole.values())), "settings": list(more)}
-        write_json(FOLDER / f"{name}.json", {**of, "tables": tables})
-        render(PAGE, FOLDER)
+        (out or FOLDER).mkdir(parents=True, exist_ok=True)
+        write_json((out or FOLDER) / f"{name}.json", {**of, "tables": tables})
+        if out is None:
+            render(PAGE, FOLDER)
 
 
 def main() -> None:
@@ -174,6 +176,7 @@ def main() -> None:
     parser.add_argument("--base", default=str(ROOT / "models/smollm2-135m"), metavar="FOLDER")
     parser.add_argument("--data", type=Path, default=ROOT / "data/real", metavar="FOLDER")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", metavar="FOLDER")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="TABLE.json goes there, and the page stays as it is")
     parser.add_argument("--render", action="store_true", help="only write the page")
     given = parser.parse_intermixed_args()
     given.data = given.data.resolve()
@@ -186,7 +189,7 @@ def main() -> None:
     for part in parts:
         if not run(part, given.runs, given.settings):
             sys.exit(3)
-        write(given.table, parts, given.runs, given.settings)
+        write(given.table, parts, given.runs, given.settings, given.out)
 
 
 if __name__ == "__main__":

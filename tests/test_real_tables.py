@@ -1,0 +1,66 @@
+"""benchmarks/real/run.py: every run that a table needs has a configuration that holds; what is pooled and shown."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill.config import load
+from distill.pipeline.config import RunConfig
+from distill.store import write_json
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/real"))
+import page
+from measured import Row, Table, auc
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("real_run", ROOT / "benchmarks/real/run.py")
+assert SPEC is not None and SPEC.loader is not None
+real_run = importlib.util.module_from_spec(SPEC)
+sys.modules["real_run"] = real_run
+SPEC.loader.exec_module(real_run)
+
+
+def given(folder: Path) -> argparse.Namespace:
+    return argparse.Namespace(
+        data=folder / "data", runs=folder / "runs", base="b", of=5, folds=range(5), sizes=(250, 1000), depth=50,
+        sets=list(real_run.JUDGED), chatreport=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("table", "ABC")
+def test_every_part_is_a_configuration_that_holds(table: str, tmp_path: Path) -> None:
+    parts = list(real_run.TABLES[table](given(tmp_path)))
+    assert len({part.name for part in parts}) == len(parts) > 3
+    for part in parts:
+        config = load(RunConfig, ROOT / "configs" / part.config, [f"name={part.name}", *part.settings])
+        trained_on, tested = config.pairs.split, {entry.name: entry.split for entry in config.evaluation.sets}
+        if config.evaluation.fuse:
+            fold = part.name.rpartition("-")[2]
+            assert trained_on == f"train-{fold}" and tested.pop("dev") == f"dev-{fold}"
+            assert set(tested.values()) == {f"test-{fold}"}
+
+
+def test_auc_is_within_one_query_and_counts_ties_half() -> None:
+    labels = {"a": 2.0, "b": 0.0, "c": 1.0, "d": 0.0}
+    assert auc({"a": 3, "b": 1, "c": 2, "d": 2}, labels, 1) == pytest.approx((1 + 1 + 1 + 0.5) / 4)
+    assert auc({"a": 1, "b": 1, "unjudged": 9}, labels, 2) == 0.5
+    assert auc({"b": 1, "d": 2}, labels, 1) is None
+
+
+def test_the_page_shows_what_is_there_and_says_what_is_not(tmp_path: Path) -> None:
+    row = Row(
+        system="first_stage", measures={"AUC": 0.5}, intervals={"AUC": [0.4, 0.6]}, p_first_stage={}, p_untrained={}
+    )
+    table = Table(row="x", set="test", runs=["r"], queries=3, pairs=9, peak_gib=1.5, hours=0.2, systems=[row])
+    write_json(tmp_path / "A.json", {"parts": 5, "whole": 1, "settings": ["seed=1"], "tables": [table]})
+    written = tmp_path / "real.md"
+    written.write_text("# Head\n<!-- A -->\nold\n<!-- end -->\nkept\n<!-- B -->\n<!-- end -->\n")
+    for _ in range(2):  # written again, it is the same
+        page.render(written, tmp_path)
+        text = written.read_text()
+        assert "1 of 5 runs are whole; settings `seed=1`" in text and "| BM25 | 0.500 [0.400, 0.600] |" in text
+        assert "old" not in text and "\nkept\n" in text
+        assert "<!-- B -->\nNot made yet: no run is whole.\n<!-- end -->" in text
