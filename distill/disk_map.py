@@ -69,7 +69,7 @@ class DiskMap(MutableMapping[str, Value], Generic[Value]):
         return self._size
 
     def __iter__(self) -> Iterator[str]:
-        return (_text(key) for _, key in self._pages("SELECT place, key", "place", -1))
+        return (_text(key) for _, key in self._pages("SELECT place, key", "place"))
 
     def items(self) -> ItemsView[str, Value]:
         """(key, value) in the order of insertion."""
@@ -81,23 +81,25 @@ class DiskMap(MutableMapping[str, Value], Generic[Value]):
 
     def in_order(self) -> Iterator[tuple[str, Value]]:
         """(key, value) in the order of insertion, read a page at a time."""
-        rows = self._pages("SELECT place, key, value", "place", -1)
+        rows = self._pages("SELECT place, key, value", "place")
         return ((_text(key), self.unpack(value)) for _, key, value in rows)
 
     def sorted_items(self) -> Iterator[tuple[str, Value]]:
         """(key, value) in the order of keys."""
-        rows = self._pages("SELECT key, value", "key", b"")
+        rows = self._pages("SELECT key, value", "key")
         return ((_text(key), self.unpack(value)) for key, value in rows)
 
     def sorted_keys(self) -> Iterator[str]:
         """The keys in their order."""
-        return (_text(key) for (key,) in self._pages("SELECT key", "key", b""))
+        return (_text(key) for (key,) in self._pages("SELECT key", "key"))
 
-    def _pages(self, select: str, by: str, after: int | bytes) -> Iterator[tuple]:
+    def _pages(self, select: str, by: str) -> Iterator[tuple]:
+        """The rows of a SELECT whose first column is what it is ordered by."""
+        rows = self._base.execute(f"{select} FROM item ORDER BY {by} LIMIT {PAGE}").fetchall()
         query = f"{select} FROM item WHERE {by}>? ORDER BY {by} LIMIT {PAGE}"
-        while rows := self._base.execute(query, (after,)).fetchall():
+        while rows:
             yield from rows
-            after = rows[-1][0]
+            rows = self._base.execute(query, (rows[-1][0],)).fetchall()
 
 
 class _Items(ItemsView[str, Value]):

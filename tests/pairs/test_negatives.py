@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -362,3 +363,25 @@ def test_passages_of_one_text_are_one_pair_of_the_higher_grade(tmp_path: Path, g
     best = grades.index(1)
     assert [(pair.doc_id, pair.label, pair.duplicate) for pair in pairs] == [(f"d{best}", 1, f"d{1 - best}")]
     assert counts["labels"] == {"contradictory": 1} and "labels: 1 contradictory; the higher grade counts" in said
+
+
+def test_the_index_on_disk_is_that_of_bm25s_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    import bm25s
+
+    from distill.pairs import postings
+    from distill.pairs.analysis import Analysis
+    from distill.pairs.bm25 import K1, B
+
+    monkeypatch.setattr(postings, "PASSAGES", 7)
+    monkeypatch.setattr(postings, "POSTINGS", 50)
+    rng = random.Random(1)
+    texts = {f"d{at}": " ".join(rng.choices([f"w{n}x" for n in range(60)], k=rng.randint(0, 30))) for at in range(100)}
+    index = Bm25(texts)
+    vocabulary: dict[str, int] = {"": 0}
+    terms = [[vocabulary.setdefault(t, len(vocabulary)) for t in Analysis()(texts[key])] for key in sorted(texts)]
+    whole = bm25s.BM25(method="lucene", k1=K1, b=B)
+    whole.index((terms, vocabulary), show_progress=False)
+    made, count = index._postings, whole.scores["indptr"][-1]
+    assert made.starts.tolist() == whole.scores["indptr"].tolist() and list(index.ids) == sorted(texts)
+    for column, name in ((made.passages, "indices"), (made.scores, "data")):
+        assert column[0:count].tolist() == whole.scores[name].tolist() == column.mapped().tolist()
