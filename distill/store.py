@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
+from distill.disk_map import DiskMap
 from distill.errors import DataError, RunFolderError
 from distill.records import SCHEMA_VERSION, Judgement, Pair, Rejected, Trace
 
@@ -226,22 +228,39 @@ def clear_rows(folder: str | Path) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    _replace(path, chain(_json(value), ("\n",)))
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Replace a file by a text, so that a reader sees the old file or the new one, never half of it."""
+    _replace(path, (text,))
+
+
+def _json(value: Any, margin: str = "\n") -> Iterator[str]:
+    """The pieces of the value as indented JSON; of a dictionary on disk one item is in memory."""
+    inside = value.values() if type(value) is dict else ()
+    if not isinstance(value, DiskMap) and not any(isinstance(item, DiskMap) for item in inside):
+        yield json.dumps(value, indent=2, ensure_ascii=False, default=str).replace("\n", margin)
+        return
+    before = "{"
+    for key, item in value.items():
+        yield f"{before}{margin}  {json.dumps(key, ensure_ascii=False)}: "
+        yield from _json(item, margin + "  ")
+        before = ","
+    yield "{}" if before == "{" else margin + "}"
+
+
+def _replace(path: str | Path, pieces: Iterable[str]) -> None:
     fs, inner = filesystem(path)
-    data = text.encode()
-    if is_local(fs):
-        temporary = f"{inner}.{os.getpid()}.tmp"
-        with open(temporary, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, inner)
-    else:
-        fs.pipe_file(inner, data)
+    if not is_local(fs):
+        fs.pipe_file(inner, "".join(pieces).encode())
+        return
+    temporary = f"{inner}.{os.getpid()}.tmp"
+    with open(temporary, "wb") as out:
+        out.writelines(piece.encode() for piece in pieces)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(temporary, inner)
 
 
 def read_json(path: str | Path) -> Any | None:

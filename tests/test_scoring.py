@@ -11,6 +11,7 @@ import pytest
 
 from distill import store
 from distill.cli import main
+from distill.pipeline import evaluate as stage
 from distill.records import Judgement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +81,22 @@ def test_another_measure_judges_no_pair_again(run: Path, finished: Path) -> None
         json.loads((f / "metrics.json").read_text())["evaluation"]["test"]["think"][CLOCK] for f in (run, finished)
     ]
     assert speed[0] == pytest.approx(speed[1], rel=0.01), "the pace is that of the judging, not of the reading"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What an evaluation has written, without what changes with the clock."""
+    clocked = {"manifest.json", "test.modes.json", "test.md", "test.tex"}
+    paths = [path for path in (folder / "evaluation").rglob("*") if path.is_file() and path.name not in clocked]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_blocks_of_queries_change_nothing(run: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "BLOCK", 3)
+    (run / "evaluation" / "manifest.json").unlink()
+    (run / "evaluation" / "test.direct.unfinished").mkdir()  # of a killed one
+    (run / "evaluation" / "test.direct.unfinished" / "part-00000.parquet").write_text("torn")
+    assert evaluate(run) == 0
+    assert files(run) == files(finished) and measures(run) == measures(finished)
 
 
 def test_systems_are_left_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,27 +7,33 @@ taken out before a list is cut, so that the first stage is measured on the very 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from distill.disk_map import DiskMap
 from distill.errors import DataError
 from distill.evaluation.settings import SetSettings
 from distill.evaluation.suites.base import Suite
 from distill.files.gaps import Gaps
-from distill.files.runs import ranked, read_run
+from distill.files.runs import ranked
+from distill.files.sorted_runs import read_scores
 from distill.texts import is_the_query
 
+CHUNK = 1_000  # queries that BM25 is asked together
 COPIES = 10  # so many passages equal to the query are made good from below the depth
 Ranked = list[tuple[str, float]]
 
 
-class FirstStage(dict[str, Ranked]):
-    """{query: [(passage, score)]}, best first, [] of nothing found; `left_out` is {what was taken out: how many}."""
+class FirstStage(DiskMap[Ranked]):
+    """{query: [(passage, score)]}, best first, [] of nothing found, on disk; `left_out` is {what was taken out: how
+    many}, `pairs` the length of all lists."""
 
-    def __init__(self, lists: Mapping[str, Ranked], left_out: Mapping[str, int]) -> None:
-        super().__init__(lists)
-        self.left_out = {what: count for what, count in left_out.items() if count}
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: dict[str, int] = {}
+        self.pairs = 0
 
 
 class Index(Protocol):
@@ -43,14 +49,23 @@ def of_bm25(suite: Suite, entry: SetSettings, index: Index) -> FirstStage:
     """BM25's lists. A set's own lists are ranked whole, by query and instruction together (FollowIR's baseline)."""
     if suite.candidates is None:
         spare = max(map(len, suite.excluded.values()), default=0) + (0 if entry.self_retrieval else COPIES)
-        return _kept(suite, entry, index.top(suite.queries, entry.depth + spare), "BM25")
+        return _kept(suite, entry, _top(suite.queries, index, entry.depth + spare), "BM25")
+    return _kept(suite, entry, _own_lists(suite, suite.candidates, index), "BM25")
+
+
+def _top(queries: Mapping[str, str], index: Index, depth: int) -> Iterator[Ranked]:
+    rows = iter(queries.items())
+    while chunk := dict(islice(rows, CHUNK)):
+        lists = index.top(chunk, depth)
+        yield from (lists.get(query, []) for query in chunk)
+
+
+def _own_lists(suite: Suite, candidates: Mapping[str, Sequence[str]], index: Index) -> Iterator[Ranked]:
     place = {doc: number for number, doc in enumerate(index.ids)}
-    lists = {}
     for query, text in suite.queries.items():
         instruction = suite.instructions.get(query)
         scores = index.scores(f"{text} {instruction}" if instruction else text)
-        lists[query] = ranked({doc: float(scores[place[doc]]) for doc in suite.candidates[query]})
-    return _kept(suite, entry, lists, "BM25")
+        yield ranked({doc: float(scores[place[doc]]) for doc in candidates[query]})
 
 
 def of_run(suite: Suite, entry: SetSettings, path: Path) -> FirstStage:
@@ -58,18 +73,20 @@ def of_run(suite: Suite, entry: SetSettings, path: Path) -> FirstStage:
 
     Raises DataError where the run has none of the set's queries, or names too many passages without a text.
     """
-    run = read_run(path)
+    run = DiskMap(read_scores(path))
     if not any(query in run for query in suite.queries):
         raise DataError(f"{path}: has none of the queries of the set {entry.name!r}; name a run of this set")
-    lists = {
-        query: ranked(run.get(query, {}))
+    lists = (
+        ranked(run.get(query, {}))
         if suite.candidates is None
         else _reordered(run.get(query, {}), suite.candidates[query])
         for query in suite.queries
-    }
+    )
     first = _kept(suite, entry, lists, path.name)
     others = sum(query not in suite.queries for query in run)
-    return FirstStage(first, {**first.left_out, f"queries of {path.name} that the set does not ask": others})
+    if others:
+        first.left_out[f"queries of {path.name} that the set does not ask"] = others
+    return first
 
 
 def _reordered(scores: Mapping[str, float], candidates: Sequence[str]) -> Ranked:
@@ -78,16 +95,20 @@ def _reordered(scores: Mapping[str, float], candidates: Sequence[str]) -> Ranked
     return known + [(doc, lowest - at) for at, doc in enumerate((d for d in candidates if d not in scores), 1)]
 
 
-def _kept(suite: Suite, entry: SetSettings, lists: Mapping[str, Ranked], name: str) -> FirstStage:
-    """The lists without what may not be in them, then cut, but a set's own never. Raises DataError as `Gaps.check`."""
+def _kept(suite: Suite, entry: SetSettings, lists: Iterable[Ranked], name: str) -> FirstStage:
+    """The lists, in the order of the queries, without what may not be in them, then cut, but a set's own never.
+
+    Raises DataError as `Gaps.check`.
+    """
     gaps = Gaps(entry.missing, f"evaluation.sets, {entry.name}, missing")
     depth = entry.depth if suite.candidates is None else None
-    kept: dict[str, Ranked] = {}
+    kept = FirstStage()
     left_out: Counter[str] = Counter()
-    for query, text in suite.queries.items():
+    empty: list[str] = []
+    for (query, text), candidates in zip(suite.queries.items(), lists, strict=True):
         excluded, labels = suite.excluded.get(query, frozenset()), suite.qrels.get(query, {})
-        rows = kept[query] = []
-        for doc, score in lists.get(query, ()) if text else ():
+        rows: Ranked = []
+        for doc, score in candidates if text else ():
             if len(rows) == depth:
                 break
             if doc in excluded:
@@ -100,11 +121,14 @@ def _kept(suite: Suite, entry: SetSettings, lists: Mapping[str, Ranked], name: s
             if own and labels.get(doc, 0) <= 0:
                 left_out["passages that are the query itself (self_retrieval: true keeps them)"] += 1
                 continue
-            rows.append((doc, score))
+            rows.append((doc, float(score)))
+        kept[query] = rows
+        kept.pairs += len(rows)
+        empty += [] if rows else [query]
     gaps.check()
-    empty = [query for query, rows in kept.items() if not rows]
     if len(empty) == len(kept):
         raise DataError(f"evaluation.sets, {entry.name}: no query has a passage to rerank (first_stage: {name})")
     if empty:
         left_out[f"queries with an empty list, which count 0 (such as {empty[0]!r})"] = len(empty)
-    return FirstStage(kept, {**gaps.counts(), **left_out})
+    kept.left_out = {what: count for what, count in {**gaps.counts(), **left_out}.items() if count}
+    return kept

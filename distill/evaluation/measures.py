@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from distill.files.qrels import Qrels
@@ -12,7 +14,7 @@ from distill.statistics.reliability import BINS, bin_of
 OF_ANSWERS = ("tokens_per_pair", "unfinished", "no_end", "looped", "unparsable")
 
 
-def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int = 1) -> dict[str, float]:
+def student_measures(judgements: Iterable[Judgement], qrels: Qrels, relevant_from: int = 1) -> dict[str, float]:
     """What rankings do not show: verdict accuracy and ECE over judged pairs, tokens a pair, and shares of answers.
 
     `unfinished` is the share whose reasoning reached its bound, `no_end` of those that ended their text before
@@ -25,7 +27,7 @@ def student_measures(judgements: Sequence[Judgement], qrels: Qrels, relevant_fro
 
 
 def student_intervals(
-    judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int = 1, seed: int = 0
+    judgements: Collection[Judgement], qrels: Qrels, relevant_from: int = 1, seed: int = 0
 ) -> dict[str, list[float]]:
     """95 % intervals of `student_measures`, by drawing whole queries: pairs of one query are not independent."""
     from distill.statistics.significance import interval, resampled_means
@@ -36,20 +38,22 @@ def student_intervals(
     return {name: interval(values) for name, values in _measured(drawn).items() if name != "unparsable"}
 
 
-def _by_query(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int) -> Any:
+def _by_query(judgements: Iterable[Judgement], qrels: Qrels, relevant_from: int) -> Any:
     """(queries, 8 + bins) sums: pairs, the five `OF_ANSWERS`, judged pairs, right verdicts, score - label by bin."""
     import numpy as np
 
-    place = {query: row for row, query in enumerate(dict.fromkeys(j.query_id for j in judgements))}
-    sums = np.zeros((len(place), 8 + BINS))
-    for j in judgements:
-        row, finish = sums[place[j.query_id]], j.finish_reason
-        row[:6] += 1, j.tokens, finish == "length", finish == "no_end", finish == "looped", j.verdict is None
-        if j.doc_id in qrels.get(j.query_id, {}):
-            label = int(qrels[j.query_id][j.doc_id] >= relevant_from)
-            row[6:8] += 1, j.verdict == label
-            row[8 + bin_of(j.score)] += j.score - label
-    return sums
+    sums: dict[str, Any] = {}
+    for query, rows in groupby(judgements, attrgetter("query_id")):
+        grades = qrels.get(query, {})
+        row = sums.setdefault(query, np.zeros(8 + BINS))
+        for j in rows:
+            finish = j.finish_reason
+            row[:6] += 1, j.tokens, finish == "length", finish == "no_end", finish == "looped", j.verdict is None
+            if j.doc_id in grades:
+                label = int(grades[j.doc_id] >= relevant_from)
+                row[6:8] += 1, j.verdict == label
+                row[8 + bin_of(j.score)] += j.score - label
+    return np.stack([*sums.values()]) if sums else np.zeros((0, 8 + BINS))
 
 
 def _measured(sums: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+from distill.disk_map import sorted_keys
 from distill.errors import DataError
 from distill.files.text import lines
 
@@ -31,7 +32,7 @@ def write_run(path: Path, runs: Rankings, tag: str) -> None:
     Where an id of the run holds white space, which TREC's format cannot, all its ids are percent-encoded and the tag
     ends in `ENCODED`: trec_eval reads the file, and `read_run` gives the ids as they were.
     """
-    write_lists(path, lambda: sorted(runs.items()), tag)
+    write_lists(path, lambda: ((query, runs[query]) for query in sorted_keys(runs)), tag)
 
 
 def write_lists(path: Path, lists: Callable[[], Iterable[tuple[str, Mapping[str, float]]]], tag: str) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill import store
+from distill.disk_map import DiskMap
 from distill.errors import ConfigError, InputError
 from distill.pipeline import modes, scoring
 from distill.pipeline.run import Run, dump
@@ -23,13 +27,54 @@ from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, a
 if TYPE_CHECKING:
     from distill.evaluation.first_stage import FirstStage
     from distill.evaluation.settings import SetSettings
+    from distill.evaluation.suites.base import Suite
     from distill.files.qrels import Qrels
     from distill.files.runs import Rankings
     from distill.rerank.fusion import Fusion
+    from distill.rerank.jobs import Job, Judged
     from distill.rerank.scorer import Scorer
 
 
 FUSED = "fused"  # SYSTEM.fused is that system's ranking fused with the first stage's
+BLOCK = 50_000  # pairs that are in memory together
+
+
+class Candidates:
+    """The pairs of a set, the first stage's lists: in blocks of whole queries, sorted by query; anew for each loop."""
+
+    def __init__(self, suite: Suite, first: FirstStage, split: str) -> None:
+        self.suite, self.first, self.split = suite, first, split
+
+    def __iter__(self) -> Iterator[list[Pair]]:
+        suite, block = self.suite, list[Pair]()
+        for query, ranked in self.first.sorted_items():
+            text, instruction = suite.queries[query], suite.instructions.get(query)
+            block += [
+                make_pair(query, doc, text, suite.passages[doc], instruction, split=self.split) for doc, _ in ranked
+            ]
+            if len(block) >= BLOCK:
+                yield block
+                block = []
+        if block:
+            yield block
+
+
+class Judgements(Collection[Judgement]):
+    """A system's judgements of a set, read from its folder in each loop; a query's in the order of its list."""
+
+    def __init__(self, folder: Path, rows: int, first: FirstStage) -> None:
+        self._folder, self._rows, self._first = folder, rows, first
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == each for each in self)
+
+    def __iter__(self) -> Iterator[Judgement]:
+        for query, rows in groupby(store.read_rows(self._folder, Judgement), attrgetter("query_id")):
+            by_passage = {row.doc_id: row for row in rows}
+            yield from (by_passage[doc] for doc, _ in self._first[query] if doc in by_passage)
 
 
 def _settings(run: Run) -> Json:
@@ -101,26 +146,23 @@ def _evaluate_set(
     left_out = {**suite.left_out, **first.left_out}
     for what, count in left_out.items():
         run.say(f"  {entry.name}: {count:,} {what}")
-    candidates = [
-        make_pair(q, d, suite.queries[q], suite.passages[d], suite.instructions.get(q), split=entry.split)
-        for q, ranked in sorted(first.items())
-        for d, _ in ranked
-    ]
+    candidates = Candidates(suite, first, entry.split)
     judged, seconds = _judge(run, entry, scorer, candidates, left_out)
     relevant_from = suite.relevant_from or run.config.pairs.relevant_from
-    of_first = {q: dict(ranked) for q, ranked in first.items()}
+    of_first = DiskMap((query, dict(ranked)) for query, ranked in first.items())
     margins = {name: margins_of(judgements) for name, judgements in judged.items()}
-    fused: dict[str, dict[str, dict[str, float]]] = {}
+    fused: dict[str, Rankings] = {}
     if entry.name == run.config.evaluation.calibrate_on:
         if run.config.evaluation.fuse:
             fusion |= _choose(run, margins, of_first, suite.qrels)
         modes.calibrate(run, judged, suite.qrels, relevant_from, fusion)
         if run.config.evaluation.calibration_instructions:
-            modes.recheck(run, scorer, candidates, suite.qrels, relevant_from)
+            pairs = [pair for block in candidates for pair in block]
+            modes.recheck(run, scorer, pairs, suite.qrels, relevant_from)
     else:
         fused = {name: fuse_all(margins[name], of_first, fusion[name].weight) for name in margins if name in fusion}
     modes.write(run.evaluation, entry.name, modes.describe(run, judged, suite.qrels, relevant_from, seconds))
-    rankings = {"first_stage": of_first}
+    rankings: dict[str, Rankings] = {"first_stage": of_first}
     for name in margins:
         rankings |= {name: margins[name]} | ({f"{name}.{FUSED}": fused[name]} if name in fused else {})
     values = {name: suite.values(ranking, run.config.evaluation.measures) for name, ranking in rankings.items()}
@@ -132,20 +174,23 @@ def _evaluate_set(
         result.intervals[name] |= student_intervals(judgements, suite.qrels, relevant_from, seed)
     for name in fused:
         result.measures[f"{name}.{FUSED}"]["fusion_weight"] = fusion[name].weight
-    shown = {doc for ranked in first.values() for doc, _ in ranked}
     detail = SetDetail(
         kind=suite.kind,
-        queries=dict(suite.queries),
-        instructions=dict(suite.instructions),
-        passages={doc: suite.passages[doc] for doc in sorted(shown)},
-        qrels={query: dict(labels) for query, labels in suite.qrels.items()},
         tests=result.tests,
         left_out=left_out,
         listed=_listed(suite.qrels, first, relevant_from),
         per_query=values,
     )
-    store.write_json(run.evaluation / f"{entry.name}.json", as_json(detail))
-    counts: dict[str, Json] = {"queries": len(suite.queries), "pairs": len(candidates), "left_out": left_out}
+    shown = DiskMap((doc, None) for ranked in first.values() for doc, _ in ranked)
+    of_set = {
+        "queries": suite.queries,
+        "instructions": suite.instructions,
+        "passages": DiskMap((doc, suite.passages[doc]) for doc in shown.sorted_keys()),
+        "qrels": suite.qrels,
+    }
+    texts = {name: value if isinstance(value, DiskMap) else as_json(value) for name, value in of_set.items()}
+    store.write_json(run.evaluation / f"{entry.name}.json", {**as_json(detail), **texts})
+    counts: dict[str, Json] = {"queries": len(suite.queries), "pairs": first.pairs, "left_out": left_out}
     if fusion and not fused:
         counts["fusion"] = {name: as_json(chosen) for name, chosen in fusion.items()}
     return result, {**counts, "seconds": round(time.monotonic() - started, 2)}
@@ -165,31 +210,56 @@ def _choose(run: Run, margins: Mapping[str, Rankings], first: Rankings, qrels: Q
 
 
 def _judge(
-    run: Run, entry: SetSettings, scorer: Scorer, candidates: list[Pair], left_out: dict[str, int]
-) -> tuple[dict[str, list[Judgement]], dict[str, float]]:
+    run: Run, entry: SetSettings, scorer: Scorer, candidates: Candidates, left_out: dict[str, int]
+) -> tuple[dict[str, Judgements], dict[str, float]]:
     """Every system's judgements, written as they are complete, and its seconds; in the systems' order.
 
-    What a system cannot read is added to `left_out`.
+    What a system cannot read is added to `left_out`. Raises InputError for a student that cannot judge, before the
+    first pair is judged.
     """
+    from distill.rerank.jobs import Judged
+    from distill.rerank.scorer import check_students, refuse_where_nothing_is_read
+
     wanted = systems(run)
     scale = run.config.prompt if len(PROMPTS[run.config.prompt].verdicts) > 2 else None  # a plain base names no prompt
     jobs = [
-        scoring.job_for(run, name, model, mode, candidates, scale if name == "untrained" else None)
+        scoring.job_for(run, name, model, mode, (), scale if name == "untrained" else None)
         for name, (model, mode) in wanted.items()
         if modes.due(run, entry.name, mode)
     ]
+    check_students(jobs)
     _remove_left_out(run, entry, wanted)
-    judged: dict[str, list[Judgement]] = {}
+    judged: dict[str, Judgements] = {}
     seconds: dict[str, float] = {}
     scorer.notify = scoring.shown(run, entry.name)
-    for made in scorer.score(jobs):
-        if made.failed:
-            left_out[_too_long(made.name, list(made.failed))] = len(made.failed)
-            run.say(f"  {entry.name}: WARNING: {len(made.failed):,} {_too_long(made.name, list(made.failed))}")
-        store.write_rows(run.evaluation / f"{entry.name}.{made.name}", made.found, Judgement)
-        judged[made.name] = [replace(row, reasoning="") for row in made.found]  # texts are read from the folder
-        seconds[made.name] = made.seconds
+    for job in sorted(jobs, key=lambda job: job.student.mode == "adaptive"):  # it takes the others' answers
+        total = Judged(job.name, [])
+        folder = run.evaluation / f"{entry.name}.{job.name}"
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        rows = store.write_rows(unfinished, _rows(scorer, job, candidates, total), Judgement, presorted=True)["rows"]
+        if total.failed:
+            if not rows:
+                refuse_where_nothing_is_read(job.student, total.failed)
+            text = _too_long(job.name, list(total.failed))
+            left_out[text] = len(total.failed)
+            run.say(f"  {entry.name}: WARNING: {len(total.failed):,} {text}")
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+        judged[job.name] = Judgements(folder, rows, candidates.first)
+        seconds[job.name] = total.seconds
     return {name: judged[name] for name in wanted if name in judged}, seconds
+
+
+def _rows(scorer: Scorer, job: Job, candidates: Candidates, total: Judged) -> Iterator[Judgement]:
+    """A system's judgements, sorted by query and passage; `total` gets its seconds, and what it cannot read."""
+    from distill.rerank.progress import Progress
+
+    progress = None if job.student.mode == "adaptive" else Progress(job.name, candidates.first.pairs)
+    for block in candidates:
+        (made,) = scorer.score([replace(job, pairs=block, part=True, progress=progress)])
+        total.seconds += made.seconds
+        total.failed |= made.failed
+        yield from sorted(made.found, key=lambda row: (row.query_id, row.doc_id))
 
 
 def _remove_left_out(run: Run, entry: SetSettings, wanted: Collection[str]) -> None:
@@ -207,9 +277,7 @@ def _too_long(system: str, queries: list[str]) -> str:
     return f"queries too long for {system}, which were not judged and count 0 ({some})"
 
 
-def _write_files(
-    run: Run, entry: SetSettings, result: EvaluationResult, rankings: Mapping[str, dict[str, dict[str, float]]]
-) -> None:
+def _write_files(run: Run, entry: SetSettings, result: EvaluationResult, rankings: Mapping[str, Rankings]) -> None:
     """The set's tables, and each system's ranking as a TREC run."""
     from distill.evaluation import tables
     from distill.files.runs import write_run
@@ -222,9 +290,12 @@ def _write_files(
 
 def _listed(qrels: Mapping[str, Mapping[str, float]], first: FirstStage, relevant_from: int) -> Listed:
     """How many of the relevant passages the first stage's lists hold: no reranker finds the others."""
-    relevant = {(q, d) for q, labels in qrels.items() for d, grade in labels.items() if grade >= relevant_from}
-    listed = {(q, d) for q, rows in first.items() for d, _ in rows}
-    return Listed(relevant=len(relevant & listed), of=len(relevant))
+    listed = count = 0
+    for query, labels in qrels.items():
+        relevant = {doc for doc, grade in labels.items() if grade >= relevant_from}
+        listed += len(relevant.intersection(doc for doc, _ in first.get(query, ())))
+        count += len(relevant)
+    return Listed(relevant=listed, of=count)
 
 
 STAGE = Stage("evaluate", "evaluation", ("students",), _settings, _inputs, _make)

@@ -6,7 +6,8 @@ each student is calibrated, and mode adaptive's window chosen, before any other 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from distill.rerank.fusion import Fusion
     from distill.rerank.scorer import Scorer
 
-Judged = Mapping[str, Sequence[Judgement]]
+Judged = Mapping[str, Collection[Judgement]]
 
 
 def modes_of(run: Run, student: StudentSettings) -> dict[str, str]:
@@ -145,20 +146,27 @@ def describe(
         made = read(path) if path.exists() and run.config.evaluation.calibrate_on else None
         rows = {}
         for system, mode in of.items():
-            rows_of = [j for j in judged[system] if j.query_id in qrels]
-            margins, labels = sides(rows_of, qrels, relevant_from)
-            raw = [score_of(m) for m in margins]
-            fitted = [j.score for j in rows_of] if mode == "adaptive" else None
+            margins, labels = sides(judged[system], qrels, relevant_from)
+            tokens = forced = unparsable = 0
+            scores = array("d")
+            for judgement in judged[system]:
+                if judgement.query_id in qrels:
+                    scores.append(judgement.score)
+                    tokens += judgement.tokens
+                    forced += judgement.finish_reason in ("length", "no_end", "budget", "looped")
+                    unparsable += judgement.verdict is None
+            raw = array("d", map(score_of, margins))
+            fitted = scores if mode == "adaptive" else None
             if made and mode in made.curves:
-                fitted = [made.score(mode, m) for m in margins]
+                fitted = array("d", (made.score(mode, margin) for margin in margins))
             rows[system] = {
                 "mode": mode,
-                "tokens_per_pair": round(sum(j.tokens for j in rows_of) / max(1, len(rows_of)), 2),
+                "tokens_per_pair": round(tokens / max(1, len(scores)), 2),
                 "pairs_per_s": round(len(judged[system]) / max(seconds[system], 1e-9), 1),
                 "raw": None if mode == "adaptive" else {**quality(raw, labels), "bins": reliability(raw, labels)},
                 "calibrated": {**quality(fitted, labels), "bins": reliability(fitted, labels)} if fitted else None,
-                "forced": sum(j.finish_reason in ("length", "no_end", "budget", "looped") for j in rows_of),
-                "unparsable": sum(j.verdict is None for j in rows_of),
+                "forced": forced,
+                "unparsable": unparsable,
             }
         checks = [{**each, "off": off(made, each)} for each in made.checks] if made else []
         one: dict[str, Any] = {"systems": rows, "curve": [], "checks": checks}

@@ -7,7 +7,7 @@ taken among those whose nDCG@10 is not lower than thinking about everything.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -37,8 +37,8 @@ class Outcome:
 
 
 def choose(
-    direct: Sequence[Judgement],
-    thought: Sequence[Judgement],
+    direct: Iterable[Judgement],
+    thought: Iterable[Judgement],
     qrels: Qrels,
     curves: tuple[Curve, Curve],
     tolerance: float = 0.0,
@@ -55,8 +55,8 @@ def choose(
 
 
 def outcomes(
-    direct: Sequence[Judgement],
-    thought: Sequence[Judgement],
+    direct: Iterable[Judgement],
+    thought: Iterable[Judgement],
     qrels: Qrels,
     curves: tuple[Curve, Curve],
     windows: Sequence[Window],

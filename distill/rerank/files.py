@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Container, Iterator, Mapping
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 
 from distill.errors import DataError
 from distill.files.documents import passages_of
-from distill.files.runs import Contradictions, ranked, run_rows, twice
+from distill.files.runs import ranked
+from distill.files.sorted_runs import database, read_scores
 from distill.files.texts import worded
 from distill.files.topics import queries_of
 from distill.files.values import check_forms
 
 BLOCK = 50_000  # pairs that are in memory together, as many as the rows of a shard
-CACHE = 8_000  # KB of a temporary database that are in memory
-
-
-def database(table: str) -> sqlite3.Connection:
-    """A temporary database with this table; its file is gone when the connection is."""
-    made = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    for line in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", f"PRAGMA cache_size=-{CACHE}", table, "BEGIN"):
-        made.execute(line)
-    return made
 
 
 class TextsOnDisk(Mapping[str, str]):
@@ -104,31 +94,6 @@ def scores_on_disk(path: Path) -> Callable[[str], dict[str, float]]:
         return found
 
     return scores_of
-
-
-def read_scores(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
-    """(query, {passage: score}) of a TREC run, by query. Raises DataError as `distill.files.runs.read_run`.
-
-    The file is read once and sorted on disk, so that memory holds one list.
-    """
-    parts = database("CREATE TABLE parts (query BLOB, part TEXT)")
-    for query, rows in groupby(run_rows(path), itemgetter(1)):
-        part = json.dumps([(number, doc, rank, score) for number, _, doc, rank, score in rows])
-        parts.execute("INSERT INTO parts VALUES (?, ?)", (_raw(query), part))
-    contradictions = Contradictions(path)
-    by_query = groupby(parts.execute("SELECT query, part FROM parts ORDER BY query, rowid"), itemgetter(0))
-    for raw, parts_of_query in by_query:
-        query = _text(raw)
-        scores: dict[str, float] = {}
-        ranks: list[str] = []
-        for number, doc, rank, score in (row for _, part in parts_of_query for row in json.loads(part)):
-            if doc in scores:
-                raise twice(path, number, query, doc)
-            scores[doc] = score
-            ranks.append(rank)
-        contradictions.look(query, ranks, scores)
-        yield query, scores
-    contradictions.say()
 
 
 def read_queries(path: Path) -> dict[str, tuple[str, str | None]]:

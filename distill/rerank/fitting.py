@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from distill.files.runs import Rankings
@@ -60,7 +63,7 @@ def fitted(
 
 
 def from_judgements(
-    judged: Mapping[str, Sequence[Judgement]], qrels: Qrels, method: Method, relevant_from: int, with_adaptive: bool
+    judged: Mapping[str, Iterable[Judgement]], qrels: Qrels, method: Method, relevant_from: int, with_adaptive: bool
 ) -> Calibration:
     """A calibration of judgements by mode, whose margins are raw; with the window of mode adaptive where wanted."""
     fits: dict[str, Any] = {mode: sides(each, qrels, relevant_from) for mode, each in judged.items()}
@@ -88,7 +91,7 @@ def from_judgements(
 
 
 def _mixed(
-    judged: Mapping[str, Sequence[Judgement]], qrels: Qrels, relevant_from: int, made: Calibration, window: Window
+    judged: Mapping[str, Iterable[Judgement]], qrels: Qrels, relevant_from: int, made: Calibration, window: Window
 ) -> tuple[list[float], list[int]]:
     """(scores, labels) as mode adaptive would give them: thought about within the window, else answered directly."""
     thought = {(j.query_id, j.doc_id): j.margin for j in judged["think"]}
@@ -106,11 +109,16 @@ def _mixed(
     return scores, labels
 
 
-def sides(judgements: Sequence[Judgement], qrels: Qrels, relevant_from: int) -> tuple[list[float], list[int]]:
+def sides(judgements: Iterable[Judgement], qrels: Qrels, relevant_from: int) -> tuple[Sequence[float], Sequence[int]]:
     """(margins, labels) of the judgements whose query is judged."""
-    known = [j for j in judgements if j.query_id in qrels]
-    labels = [int(qrels[j.query_id].get(j.doc_id, 0) >= relevant_from) for j in known]
-    return [j.margin for j in known], labels
+    margins, labels = array("d"), array("b")
+    for query, rows in groupby(judgements, attrgetter("query_id")):
+        if query in qrels:
+            grades = qrels[query]
+            for judgement in rows:
+                margins.append(judgement.margin)
+                labels.append(grades.get(judgement.doc_id, 0) >= relevant_from)
+    return margins, labels
 
 
 def off(made: Calibration, found: Mapping[str, Any]) -> bool:

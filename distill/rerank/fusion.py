@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from statistics import fmean, pstdev
 
+from distill.disk_map import DiskMap
 from distill.errors import InputError
 from distill.files.qrels import Qrels
 from distill.files.runs import Rankings, ranked
@@ -54,9 +57,9 @@ def fuse(margins: Mapping[str, float], first: Mapping[str, float], weight: float
     }
 
 
-def fuse_all(margins: Rankings, first: Rankings, weight: float) -> dict[str, dict[str, float]]:
+def fuse_all(margins: Rankings, first: Rankings, weight: float) -> DiskMap[dict[str, float]]:
     """{query: {passage: fused score}}."""
-    return {query: fuse(scores, first.get(query, {}), weight) for query, scores in margins.items()}
+    return DiskMap((query, fuse(scores, first.get(query, {}), weight)) for query, scores in margins.items())
 
 
 def choose(margins: Rankings, first: Rankings, qrels: Qrels) -> Fusion:
@@ -76,12 +79,14 @@ def choose(margins: Rankings, first: Rankings, qrels: Qrels) -> Fusion:
     return Fusion(best, fused, alone, of_first, len(queries))
 
 
-def margins_of(judgements: Iterable[Judgement]) -> dict[str, dict[str, float]]:
-    """{query: {passage: log-odds}}."""
-    rankings: dict[str, dict[str, float]] = {}
-    for judgement in judgements:
-        rankings.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.margin
-    return rankings
+def margins_of(judgements: Iterable[Judgement]) -> DiskMap[dict[str, float]]:
+    """{query: {passage: log-odds}}, on disk; fast where the judgements come query by query."""
+    margins: DiskMap[dict[str, float]] = DiskMap()
+    for query, rows in groupby(judgements, attrgetter("query_id")):
+        scores = {row.doc_id: row.margin for row in rows}
+        if not margins.add(query, scores):
+            margins[query] = margins[query] | scores
+    return margins
 
 
 def _z(values: Sequence[float]) -> list[float]:

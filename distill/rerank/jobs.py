@@ -21,6 +21,7 @@ from distill.texts import clean_text
 
 if TYPE_CHECKING:
     from distill.rerank.modes import Mode
+    from distill.rerank.progress import Progress
     from distill.rerank.reranker import Reranker
 
 WEIGHTS = (".safetensors", ".bin")
@@ -145,7 +146,7 @@ class Job:
     """Let `student` judge `pairs`, for the system `name` of reports and progress.
 
     `identity` is `Student.identity` of `weights`. `part`: others of the same follow, so all of its queries may be too
-    long.
+    long; `progress`, where it is given, goes on from one to the next.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Job:
     identity: str
     weights: Weights
     part: bool = False
+    progress: Progress | None = None
 
     def asked(self, mode: str, places: Sequence[int]) -> Job:
         """The same student asked in another mode, uncalibrated, about the pairs at these places."""

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distill.errors import RunFolderError
+from distill.files.sorted_runs import database
 from distill.records import Judgement, as_dict
-from distill.rerank.files import database
 
 SYNC_S = 1.0
 FIELDS = tuple(f.name for f in fields(Judgement))

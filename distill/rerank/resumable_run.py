@@ -18,7 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from distill import store
-from distill.errors import InputError, RunFolderError
+from distill.errors import RunFolderError
 from distill.files.runs import write_lists
 from distill.records import Judgement, Pair
 from distill.rerank import files
@@ -26,7 +26,7 @@ from distill.rerank.jobs import Judged, Student, Weights, job_of, weights_by_has
 from distill.rerank.journal import Journal
 from distill.rerank.progress import Progress
 from distill.rerank.reranker import failed_text
-from distill.rerank.scorer import Scorer
+from distill.rerank.scorer import Scorer, refuse_where_nothing_is_read
 from distill.results import Json
 
 Blocks = Callable[[], Iterator[list[Pair]]]
@@ -129,10 +129,8 @@ class _Work:
                 found += len(judged.found)
         if failed:
             self.say(f"warning: {failed_text(failed)}")
-        if failed and not found:
-            raise InputError(
-                f"{self.student.model}: {failed_text(failed)}; shorten them, or lower the bound on the reasoning"
-            )
+        if not found:
+            refuse_where_nothing_is_read(self.student, failed)
         return failed
 
     def rows(self, counts: Counter[str]) -> Iterator[Judgement]:

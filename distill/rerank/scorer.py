@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 
@@ -66,6 +66,7 @@ class Scorer:
     ) -> None:
         self.journal, self.notify = journal, notify
         self._workers: list[Handle] = []
+        self._most = 0  # workers that the pairs were enough for when these were started
 
     def __enter__(self) -> Scorer:
         return self
@@ -87,8 +88,7 @@ class Scorer:
         InputError for a student that cannot judge, or that can read no query; Stopped where workers die one after
         another.
         """
-        for student in {job.student.model: job.student for job in jobs}.values():
-            check_files(student.model, weights=student.backend != "openai")
+        check_students(jobs)
         yield from self._score([job for job in jobs if job.student.mode != "adaptive"])
         yield from (self._adaptive(job) for job in jobs if job.student.mode == "adaptive")
 
@@ -96,7 +96,10 @@ class Scorer:
         """`score`, of jobs whose pairs are judged each by itself."""
         self._jobs = [
             _Work(
-                job, Judged(job.name, [None] * len(job.pairs)), Progress(job.name, len(job.pairs)), job.student.curves()
+                job,
+                Judged(job.name, [None] * len(job.pairs)),
+                job.progress or Progress(job.name, len(job.pairs)),
+                job.student.curves(),
             )
             for job in jobs
         ]
@@ -133,7 +136,8 @@ class Scorer:
             if second is not None:
                 made = replace(second, mode="adaptive.think", tokens=first.tokens + second.tokens)
             result.judgements.append(calibrated(made, calibration, made.mode))
-        self._refuse_where_nothing_is_read(job, result)
+        if not job.part and not result.found:
+            refuse_where_nothing_is_read(job.student, result.failed)
         return result
 
     def _chunks(self) -> Iterator[Chunk]:
@@ -272,19 +276,12 @@ class Scorer:
     def _finished(self, work: _Work) -> Judged:
         job, result = work.job, work.result
         work.result = Judged(job.name, [])  # the caller's from here on
-        self._refuse_where_nothing_is_read(job, result)
+        if not job.part and not result.found:
+            refuse_where_nothing_is_read(job.student, result.failed)
         warning = alike(job.student.model, result.found)
         if warning:
             self.notify(replace(work.progress, warning=warning))
         return result
-
-    def _refuse_where_nothing_is_read(self, job: Job, result: Judged) -> None:
-        """Raise InputError where all queries of a whole job are too long."""
-        if result.failed and not job.part and not result.found:
-            raise InputError(
-                f"{job.student.model}: every query is too long for this student's context "
-                f"({failed_text(result.failed)}); shorten them, or lower the bound on the reasoning"
-            )
 
     def _show(self, work: _Work) -> None:
         """Show progress where it is due: the first pairs, then every few seconds, and the last."""
@@ -298,10 +295,12 @@ class Scorer:
     def _start(self, student: Student, pairs: int) -> None:
         """The workers for so many pairs, where there are none that serve."""
         here = in_this_process(student, pairs)
-        if self._workers and (here or not isinstance(self._workers[0], Here)):
+        most = math.ceil(pairs / CHUNK)
+        more = len(self._workers) == self._most < most  # there were too few pairs for all workers that there may be
+        if self._workers and (here or not (isinstance(self._workers[0], Here) or more)):
             return
         self._end_workers()
-        most = math.ceil(pairs / CHUNK)
+        self._most = most
         if student.backend != "openai" and on_cluster():
             self._workers = [*on_the_cluster(student, most)]
         else:
@@ -311,6 +310,21 @@ class Scorer:
         for worker in self._workers:
             worker.close()
         self._workers = []
+
+
+def check_students(jobs: Iterable[Job]) -> None:
+    """Raise InputError for a student whose folder cannot judge, before the first pair is judged."""
+    for student in {job.student.model: job.student for job in jobs}.values():
+        check_files(student.model, weights=student.backend != "openai")
+
+
+def refuse_where_nothing_is_read(student: Student, failed: Mapping[str, str]) -> None:
+    """Raise InputError where queries are too long; to be called where nothing was judged."""
+    if failed:
+        raise InputError(
+            f"{student.model}: every query is too long for this student's context ({failed_text(failed)}); shorten "
+            "them, or lower the bound on the reasoning"
+        )
 
 
 def _length(pair: Pair) -> int:

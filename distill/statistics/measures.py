@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError, first_line
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ir_measures.measures import Measure
     from ir_measures.util import Metric
 
+CHUNK = 1_000  # queries that are measured together
 _GDEVAL = 4  # the highest grade that gdeval takes, which computes ERR and nDCG with exponential gains
 
 
@@ -30,23 +32,30 @@ def per_query(qrels: Qrels, run: Rankings, names: Sequence[str]) -> dict[str, di
         return {}
     measures = parse_measures(names)
     values = {str(measure): dict.fromkeys(sorted(qrels), 0.0) for measure in measures}
-    numbers = {query: str(number) for number, query in enumerate(qrels, 1)}  # gdeval, of ERR, takes only numbers
-    query_of = {number: query for query, number in numbers.items()}
-    scored = {numbers[query]: _without_ties(scores) for query, scores in run.items() if query in numbers and scores}
-    for group, judged in _whole(measures, {numbers[query]: _readable(labels) for query, labels in qrels.items()}):
-        for metric in _calculated(group, judged, scored):
-            if metric.query_id in query_of:
-                values[str(metric.measure)][query_of[metric.query_id]] = float(metric.value)
+    grades = {grade for labels in qrels.values() for grade in labels.values()}
+    queries = iter(qrels)
+    while chunk := list(islice(queries, CHUNK)):
+        query_of = {str(number): query for number, query in enumerate(chunk, 1)}  # gdeval, of ERR, takes only numbers
+        lists = {number: run.get(query, {}) for number, query in query_of.items()}
+        scored = {number: _without_ties(scores) for number, scores in lists.items() if scores}
+        labels_of = {number: _readable(qrels[query]) for number, query in query_of.items()}
+        for group, judged in _whole(measures, labels_of, grades):
+            for metric in _calculated(group, judged, scored, grades):
+                if metric.query_id in query_of:
+                    values[str(metric.measure)][query_of[metric.query_id]] = float(metric.value)
     return values
 
 
 def _calculated(
-    group: Sequence[Measure], judged: Mapping[str, Mapping[str, int]], scored: Rankings
+    group: Sequence[Measure], judged: Mapping[str, Mapping[str, int]], scored: Rankings, grades: Collection[float]
 ) -> Iterator[Metric]:
-    """The values of a group of measures; a measure whose package fails on these data is a ConfigError that names it."""
+    """The values of a group of measures; a measure whose package fails on these data is a ConfigError that names it.
+
+    `grades` are those of all queries.
+    """
     import ir_measures
 
-    highest = max((grade for labels in judged.values() for grade in labels.values()), default=0)
+    highest = max(grades, default=0)
     for measure in group:
         if (measure.NAME == "ERR" or measure.params.get("dcg") == "exp-log2") and highest > _GDEVAL:
             raise ConfigError(
@@ -70,13 +79,14 @@ def _fails(measure: Measure, judged: Mapping[str, Mapping[str, int]], scored: Ra
     return False
 
 
-def _whole(measures: Sequence[Measure], qrels: Qrels) -> Iterator[tuple[list[Measure], dict[str, dict[str, int]]]]:
+def _whole(
+    measures: Sequence[Measure], qrels: Qrels, grades: Collection[float]
+) -> Iterator[tuple[list[Measure], dict[str, dict[str, int]]]]:
     """(measures, the judgements in whole numbers as these measures need them): trec_eval reads no others.
 
     nDCG's gains are the grades themselves, so that a common factor changes nothing; measures of relevance from a whole
     grade on are the same for grades rounded down. Raises ConfigError for others where a grade is decimal.
     """
-    grades = {grade for labels in qrels.values() for grade in labels.values()}
     digits = max((len(f"{grade:.9f}".rstrip("0").partition(".")[2]) for grade in grades), default=0)
     if not digits:
         yield list(measures), {query: {doc: int(grade) for doc, grade in by.items()} for query, by in qrels.items()}

@@ -5,6 +5,7 @@ Called by the stage `evaluate`, by the calibration of students (`distill.rerank`
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 BINS = 10
@@ -17,10 +18,13 @@ def bin_of(score: float, bins: int = BINS) -> int:
 
 def reliability(scores: Sequence[float], labels: Sequence[int], bins: int = BINS) -> list[tuple[float, float, int]]:
     """(mean score, share relevant, pairs) of each bin of equal width that holds any."""
-    held: list[list[tuple[float, int]]] = [[] for _ in range(bins)]
+    held = [array("d") for _ in range(bins)]
+    relevant = [0] * bins
     for score, label in zip(scores, labels, strict=True):
-        held[bin_of(score, bins)].append((score, label))
-    return [(sum(s for s, _ in b) / len(b), sum(y for _, y in b) / len(b), len(b)) for b in held if b]
+        number = bin_of(score, bins)
+        held[number].append(score)
+        relevant[number] += label
+    return [(sum(b) / len(b), relevant[number] / len(b), len(b)) for number, b in enumerate(held) if b]
 
 
 def quality(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float]:
