@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill import store
+from distill.disk_map import DiskMap
 from distill.errors import DataError, RunFolderError
 from distill.records import Answer, Pair, Rejected, Trace, make_pair, make_request
 
@@ -84,6 +85,15 @@ def test_foreign_files_are_refused_with_their_name(tmp_path: Path) -> None:
     (tmp_path / "part-0.parquet").write_bytes(b"not parquet")
     with pytest.raises(DataError, match=r"part-0.parquet: not a readable Parquet"):
         list(store.read_rows(tmp_path, Pair))
+
+
+def test_a_dictionary_on_disk_is_the_same_json(tmp_path: Path) -> None:
+    held = {"a\n": {"x": [1, 2.5], "y": {}}, "ö": None, "": {"z": "two\nlines"}}
+    value = {"first": 1, "held": held, "empty": {}, "last": [held]}
+    store.write_json(tmp_path / "dict.json", value)
+    store.write_json(tmp_path / "disk.json", {**value, "held": DiskMap(held.items()), "empty": DiskMap()})
+    text = (tmp_path / "disk.json").read_bytes()
+    assert text == (tmp_path / "dict.json").read_bytes() and store.read_json(tmp_path / "disk.json") == value
 
 
 def test_torn_json_is_no_manifest(tmp_path: Path) -> None:
