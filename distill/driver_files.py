@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from distill.ray_cluster import this_node
+from distill.ray_cluster import this_node, unseen
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -77,6 +78,7 @@ class DiskAccess:
 
 _serving: ActorHandle[DiskAccess] | None = None  # of the driver, from `serve` on
 _reached: ActorHandle[DiskAccess] | None = None  # of a worker, from its first call on
+_seen: set[Path] = set()  # folders that every node sees
 
 
 def serve() -> None:
@@ -90,6 +92,25 @@ def serve() -> None:
             max_task_retries=-1,
         )  # fmt: skip
         _serving = cast("ActorHandle[DiskAccess]", made.remote())
+
+
+def settle(folders: Iterable[Path], are_seen: bool) -> None:
+    """Note folders that every node sees, or serve where one does not."""
+    if are_seen:
+        _seen.update(folder.absolute() for folder in folders)
+    else:
+        serve()
+
+
+def look(folder: Path) -> None:
+    """Find out whether every node of the cluster sees a folder, where that is not known yet, and settle it."""
+    known = serving() or any(folder.absolute().is_relative_to(seen) for seen in _seen)
+    if not known:
+        try:
+            are_seen = not unseen(folder)
+        except OSError:  # a folder that is only read: what lies there on a node may be something else
+            are_seen = False
+        settle([folder], are_seen)
 
 
 def serving() -> bool:

@@ -16,9 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distill import driver_files
 from distill.config import load
+from distill.driver_files import as_seen
 from distill.errors import ConfigError
-from distill.pipeline.cluster import join
+from distill.pipeline.cluster import files_line, join
 from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
 from distill.ray_cluster import Node, connect, on_cluster, unseen
@@ -185,8 +187,25 @@ def test_what_a_node_does_not_see_is_known_by_name_and_own_code_is_refused(
         monkeypatch.setenv("RAY_ADDRESS", "auto")
         run = Run(load(RunConfig, config, [f"filters=[{hidden}/own.py:Own]"]), here, config, quiet=True)
         join(run, ["trace"])
+        assert files_line(run) == f"places: files: {here} is seen by every node"
         with pytest.raises(ConfigError, match=r"^/proc/self/fd/900/own.py: is not seen on the nodes [0-9.]+, where it"):
             join(run, ["filter"])
+        monkeypatch.setattr(driver_files, "_serving", None)
+        driver_files.look(here)
+        assert as_seen(here) == str(here)
+        driver_files.look(hidden / "here")
+        (here / "large.bin").write_bytes(os.urandom(20_000_000))
+
+        def copy(url: str) -> str:
+            from distill.store import filesystem
+
+            fs, inner = filesystem(url)
+            fs.get_file(f"{inner}/large.bin", f"{inner}/here.bin")
+            fs.put_file(f"{inner}/here.bin", f"{inner}/back.bin")
+            return str(type(fs).__name__)
+
+        assert ray.get(ray.remote(copy).remote(as_seen(here))) == "DriverFiles"
+        assert (here / "back.bin").read_bytes() == (here / "large.bin").read_bytes()
     finally:
         os.close(opened)
         if started:

@@ -40,8 +40,7 @@ def join(run: Run, due: Collection[str]) -> None:
     stages = [stage for stage in ON_NODES if rounds or stage in due]
     if stages:
         hidden = _hidden(run, stages)
-        if hidden:
-            driver_files.serve()
+        driver_files.settle([run.folder, *_base(run)], are_seen=not hidden)
         run.say(f"cluster: {_how_files_go(run, hidden)}")
 
 
@@ -50,9 +49,9 @@ def _hidden(run: Run, stages: Collection[str]) -> dict[Path, str]:
 
     Raises ConfigError for nodes that do not see code of the user's own.
     """
-    base, code = Path(base_of(run)), own_code(run, stages)
+    code = own_code(run, stages)
     folder = next(path for path in (run.folder, *run.folder.parents) if path.is_dir())
-    hidden = unseen(folder, [*([base.absolute()] if base.is_dir() else []), *code])
+    hidden = unseen(folder, [*_base(run), *code])
     for path in code:
         if path in hidden:
             raise ConfigError(
@@ -60,6 +59,12 @@ def _hidden(run: Run, stages: Collection[str]) -> dict[Path, str]:
                 "directory, or on storage that is mounted at this path on every node"
             )
     return hidden
+
+
+def _base(run: Run) -> list[Path]:
+    """The students' base where it is a folder."""
+    base = Path(base_of(run)).absolute()
+    return [base] if base.is_dir() else []
 
 
 def _how_files_go(run: Run, hidden: Mapping[Path, str]) -> str:

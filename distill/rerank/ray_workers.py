@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from distill.driver_files import model_as_seen
+from distill.driver_files import look, model_as_seen
 from distill.errors import Stopped, first_line
 from distill.ray_cluster import Node, nodes, on_cluster, on_node
 from distill.rerank.workers import Numbered, Report, Worker, best_count, is_wide_student
@@ -82,6 +84,8 @@ def on_the_cluster(student: Student, most: int) -> Sequence[Actor]:
     from ray._private.state import available_resources_per_node  # of Ray's developer API
 
     gpus = gpus_of_cluster()
+    if os.path.isdir(student.model):
+        look(Path(student.model))
     each = student.scoring.gpus_per_actor
     if gpus:
         count = student.scoring.actors or gpus // each
