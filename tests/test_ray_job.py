@@ -68,14 +68,13 @@ class Job:
             if self.process.poll() is None or "No available agent" not in self.said():
                 return  # else the head has just started, and takes no job yet
 
-    def waits(self, until: Callable[[], bool], seconds: float = 240) -> None:
-        """Wait until something is so. Fails where the job ends before, or after so many seconds."""
-        deadline = time.monotonic() + seconds
+    def waits(self, until: Callable[[], bool]) -> None:
+        """Wait until something is so. Fails where the job ends before."""
         while True:
             ended = self.process.poll() is not None
             if until():
                 return
-            assert not ended and time.monotonic() < deadline, self.said()
+            assert not ended, self.said()
             self.look()
             time.sleep(0.05)
 
@@ -115,7 +114,7 @@ def lines(path: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_job_loses_a_node_in_training_and_one_in_evaluation(cluster: Cluster, tmp_path: Path) -> None:
     """As an autoscaler does, another node comes for each that is lost. Where the nodes do not see the run's folder, all
     goes by Ray, and two of them train together."""
