@@ -128,8 +128,9 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"]) or "configuration"
     if fault["type"] == "extra_forbidden":
         names = _names_at(model, fault["loc"][:-1])
-        near = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(names))}" if names else ""
+        near = _near(str(fault["loc"][-1]), names)
+        meant = " or ".join(map(repr, near))
+        hint = f"; did you mean {meant}?" if near else f"; known here: {', '.join(sorted(names))}" if names else ""
         return f"{where} is not a known key{hint}"
     if fault["type"] == "missing":
         return f"{where} is missing"
@@ -138,6 +139,12 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
     plain = isinstance(shown, str | int | float | bool) or shown is None
     got = f" (got {shown!r})" if plain and not _may_hold_a_key(shown) else ""
     return f"{where}: {message[0].lower() + message[1:]}{got}"
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """The names that begin with this one, then the one that is most like it."""
+    begin = [known for known in names if len(name) > 3 and known.startswith(f"{name}_")]
+    return list(dict.fromkeys([*begin, *difflib.get_close_matches(name, names, n=1, cutoff=0.5)]))
 
 
 def _may_hold_a_key(value: Any) -> bool:

@@ -77,13 +77,9 @@ def converted(file: Path, say: Callable[[str], None] = lambda text: None) -> Pat
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file; sft.base names a GGUF file, a folder or a model of the hub")
-    folder = file.with_name(f"{file.name.removesuffix(ENDING)}-gguf")
-    stat = file.stat()
-    now = {"version": VERSION, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
-    made_from = folder.with_name(f"{folder.name}.json")  # written last: what the folder was made from
-    said = (folder.is_dir() and read_json(made_from)) or {}
-    if now.items() <= said.items():
-        return folder
+    if made := conversion(file):
+        return made
+    folder, made_from, said, now = _made(file)
     reader = read(file)
     model = describe(reader)
     sha256 = file_hash(file)
@@ -102,6 +98,23 @@ def converted(file: Path, say: Callable[[str], None] = lambda text: None) -> Pat
         made.rename(folder)
     write_json(made_from, {**now, "sha256": sha256, **asdict(model)})
     return folder
+
+
+def conversion(file: Path) -> Path | None:
+    """The folder of a GGUF file that is there and was converted; None of any other."""
+    if not file.is_file():
+        return None
+    folder, _, said, now = _made(file)
+    return folder if now.items() <= said.items() else None
+
+
+def _made(file: Path) -> tuple[Path, Path, dict[str, Any], dict[str, Any]]:
+    """(the folder of a file's conversion, what it was made from as JSON, that JSON, what it says of the file now)."""
+    folder = file.with_name(f"{file.name.removesuffix(ENDING)}-gguf")
+    stat = file.stat()
+    made_from = folder.with_name(f"{folder.name}.json")  # written last
+    said = (folder.is_dir() and read_json(made_from)) or {}
+    return folder, made_from, said, {"version": VERSION, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
 
 
 def read(file: Path) -> GGUFReader:

@@ -113,8 +113,10 @@ def check_base(settings: SftSettings, download: bool = True) -> None:
     from distill.weights import check_files, check_head
     from sft.student import load_tokenizer
 
-    check_files(settings.base)
     local = Path(settings.base).is_dir()
+    if not local and settings.base.startswith(("/", "./", "../", "~")):
+        raise InputError(f"sft.base: {settings.base}: no such folder; name one, or a model of the hub")
+    check_files(settings.base)
     try:
         config = AutoConfig.from_pretrained(
             settings.base, revision=settings.revision or "main", local_files_only=not (download or local)

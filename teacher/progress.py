@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from distill.bars import bars
 from distill.results import Counts
+from distill.tables import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -42,7 +43,7 @@ class TeacherProgress:
             hosts = ", ".join(f"{endpoint.host} ({endpoint.model})" for endpoint in endpoints)
             self.say(f"  passages are sent to {hosts}")
         if session.known:
-            self.say(f"  {session.known:,} answers are in the journal already")
+            self.say(f"  {counted(session.known, 'answer')} in the journal already")
         if sys.stderr.isatty() and not self._quiet:
             self._draw({**self.state(session), "workers": 0})  # Ray takes seconds to start
 

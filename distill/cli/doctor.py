@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FINE, WARN, FAULT = "✓", "!", "✗"
 COLOURS = {FINE: "green", WARN: "yellow", FAULT: "red"}
+OF_PROBE = ("settings", "key", "pairs", "teacher", "teacher's files")  # what a probe needs; a base is not among it
 LEAST_GIB = 5  # free on the disk: a small student and its checkpoints
 SHOWN = 600  # characters of a trace
 
@@ -56,9 +57,13 @@ def doctor(config: Path | None, overrides: tuple[str, ...], out: Path | str | No
         from distill.cli import configured
 
         run = configured(config, overrides, out)
-        marks |= {_say(finding) for finding in _configuration(run)}
-        if probe is not None and FAULT in marks:
-            _say(Finding(FAULT, "probe", "not asked: mend the faults above first"))
+        findings = []
+        for finding in _configuration(run):
+            findings.append(finding)
+            marks.add(_say(finding))
+        stops = [finding.name for finding in findings if finding.mark == FAULT and finding.name in OF_PROBE]
+        if probe is not None and stops:
+            _say(Finding(FAULT, "probe", f"not asked: mend {', '.join(dict.fromkeys(stops))} above first"))
         elif probe is not None:
             from distill.pipeline.probe import probe as ask
 
@@ -96,7 +101,9 @@ def _machine(out: Path | str | None) -> Iterator[Finding]:
     else:
         yield Finding(WARN, "GPU", "none is found: students above 0.5 billion parameters train for days")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Finding(FINE if memory >= 7.5 else WARN, "memory", f"{memory:.0f} GiB, {os.cpu_count()} cores")
+    yield Finding(
+        FINE if memory >= 7.5 else WARN, "memory", f"{memory:.0f} GiB, {counted(os.cpu_count() or 1, 'core')}"
+    )
     place = existing(out if isinstance(out, Path) else Path("runs"))
     free = shutil.disk_usage(place).free / 2**30
     remedy = "" if free >= LEAST_GIB else "; free some, or name another disk with --out"
@@ -155,7 +162,7 @@ def _configuration(run: Run) -> Iterator[Finding]:
         yield Finding(FINE, "stages", f"all are done in {run.folder}: nothing would be made")
     keys = True
     for look in looks(run, due):
-        finding = _looked(look.name, look.call)
+        finding = _pairs(run) if look.name == "pairs" else _looked(look.name, look.call)
         keys = keys and not (look.name == "key" and finding.mark == FAULT)
         yield finding
     endpoints = run.config.teacher.endpoints
@@ -163,6 +170,17 @@ def _configuration(run: Run) -> Iterator[Finding]:
         yield _looked("teacher", lambda: _ask_once(run), f"{', '.join(e.host for e in endpoints)} answers")
     elif run.config.teacher.embedded:
         yield Finding(FINE, "teacher", "the embedded one, which knows only the example's world")
+
+
+def _pairs(run: Run) -> Finding:
+    """What the stage `pairs` would make, by its own reader, and what is odd in the labels."""
+    from distill.pipeline.check import read_pairs
+
+    try:
+        text, notes = read_pairs(run)
+    except (InputError, DiskFull, Stopped) as error:
+        return Finding(FAULT, "pairs", str(error))
+    return Finding(WARN if notes else FINE, "pairs", "\n".join([text, *notes]))
 
 
 def _looked(name: str, look: Callable[[], object], fine: str = "fine") -> Finding:
@@ -213,7 +231,8 @@ def _probed(run: Run, result: ProbeResult) -> Iterator[Finding]:
         yield Finding(FINE, "whole", whole)
         return
     usd = "no price is given" if whole["cost_usd"] is None else f"about {whole['cost_usd']:,.2f} USD more"
-    hours = f"{max(whole['seconds'] / 3600, 0.1):,.1f} h with {run.config.teacher.concurrency} requests in flight"
+    in_flight = counted(run.config.teacher.concurrency, "request")
+    hours = f"{max(whole['seconds'] / 3600, 0.1):,.1f} h with {in_flight} in flight"
     paid = f"{whole['spent_usd']:,.4g} USD spent so far, kept in {run.traces / 'journal'}"
     yield Finding(FINE, "whole", f"{counted(whole['to_ask'], 'answer')} left: {usd}, {hours}; {paid}")
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distill.pipeline.dry_run import DryRun, StagePlan
     from distill.pipeline.run import Run
 
+LONGEST_HOST = 40  # characters that are not broken
 WIDTH = 120  # characters, where there is no terminal
 
 
@@ -36,7 +37,7 @@ def show(name: str, run: Run, as_json: bool) -> int:
     if as_json:
         print(_json(name, run, dry_run, rows, due, labels, found))
         return 0
-    _table(rows)
+    _table(rows, name == "run")
     if name == "run":
         print(*cluster.lines(run), sep="\n")
         if on_cluster():
@@ -62,71 +63,89 @@ def _json(
     return json.dumps(values, indent=2, ensure_ascii=False)
 
 
-def _table(rows: Sequence[StagePlan]) -> None:
+def _table(rows: Sequence[StagePlan], whole: bool) -> None:
+    """A row a stage, figures that some stage has, a total; below it what does not fit, and notes.
+
+    `whole` says that a whole run is meant, which begins with its checks.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    from distill.pipeline.dry_run import CHECKS_S
+
+    terminal = sys.stdout.isatty()
+    console = Console() if terminal else Console(width=WIDTH)
+    due = [row for row in rows if row.due]
+    figures = {
+        "time": lambda row: _time(row.seconds, row.at_least),
+        "USD": lambda row: _usd(row.usd, row.at_least and bool(row.usd)),
+        "host GiB": lambda row: _gib(row.host_gib),
+        "GPU GiB": lambda row: _gib(row.gpu_gib),
+    }
+    if not any(row.gpu_gib for row in due):
+        del figures["GPU GiB"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("stage")
-    table.add_column("state")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("state", no_wrap=True)
     table.add_column("work")
-    for name in ("time", "USD", "host GiB", "GPU GiB"):
-        table.add_column(name, justify="right")
-    table.add_column("texts are sent to", overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    hosts = max((len(host) for row in due for host in row.sent_to), default=0)
+    if hosts:
+        table.add_column("texts go to", min_width=min(hosts, LONGEST_HOST), overflow="fold")
     for row in rows:
         style = "red" if row.problem else "" if row.due else "dim"
-        figures = [_time(row.seconds), _usd(row.usd), _gib(row.host_gib), _gib(row.gpu_gib)]
-        if not row.due:
-            figures = [""] * 4
-        sent = ", ".join(row.sent_to) if row.due else ""
-        table.add_row(row.stage, "to do" if row.due else "unchanged", row.work, *figures, Text(sent), style=style)
-    if len(rows) > 1:
-        due = [row for row in rows if row.due]
+        cells = [cell(row) for cell in figures.values()] if row.due else ["" for _ in figures]
+        sent_to = [Text("\n".join(row.sent_to) if row.due else "")] if hosts else []
+        table.add_row(row.stage, "to do" if row.due else "unchanged", row.work, *cells, *sent_to, style=style)
+    if len(rows) > 1 and due:
         table.add_section()
-        table.add_row(
-            "total", "", "", _time(_sum(row.seconds for row in due)), _usd(_sum(row.usd for row in due)),
-            _gib(_most(row.host_gib for row in due)), _gib(_most(row.gpu_gib for row in due)), style="bold",
-        )  # fmt: skip
+        table.add_row("total", "", "", *_totals(due, CHECKS_S if whole else 0)[: len(figures)], style="bold")
     console.print(table)
     for row in rows:
         if row.problem:
-            console.print(f"{row.stage}: DOES NOT FIT: {row.problem}", style="red", markup=False, soft_wrap=True)
-    notes = list(dict.fromkeys(f"{row.stage.split(' ')[0]}: {row.note}" for row in rows if row.due and row.note))
+            console.print(
+                f"{row.stage}: DOES NOT FIT: {row.problem}", style="red", markup=False, soft_wrap=not terminal
+            )
+    notes = list(dict.fromkeys(f"{row.stage.split(' ')[0]}: {row.note}" for row in due if row.note))
+    if due:
+        notes.append("Figures are estimates; a dash is not known, and is in no total. --json has their parts.")
     for note in notes:
-        console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
-    if any(row.due for row in rows):
-        console.print(
-            "Figures are estimates; a dash is not known, and is in no total. --json has their parts.",
-            style="dim",
-            highlight=False,
-        )
+        console.print(note, style="dim", markup=False, highlight=False, soft_wrap=not terminal)
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def _totals(due: Sequence[StagePlan], more_s: float) -> list[str]:
+    """Time, dollars, and the peaks of memory; "at least" where a part is not known, or may become more."""
+    seconds = [row.seconds for row in due if row.seconds is not None]
+    usd = [row.usd for row in due if row.usd is not None]
+    parts = [(row.seconds or 0) / row.beside for row in due]
+    time = _time(sum(parts) + more_s, any(row.at_least or row.seconds is None for row in due)) if seconds else "–"
+    open_ended = any((row.at_least and row.usd) or row.usd is None for row in due)
+    cost = _usd(sum(usd), open_ended) if sum(usd) or not open_ended else "–"
+    return [time, cost, _gib(_most(row.host_gib for row in due)), _gib(_most(row.gpu_gib for row in due))]
 
 
 def _most(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _time(seconds: float | None) -> str:
+def _time(seconds: float | None, at_least: bool = False) -> str:
     if seconds is None:
         return "–"
     if seconds < 60:
-        return "< 1 min"
+        return "at least 1 min" if at_least else "< 1 min"
+    least = "at least " if at_least else ""
     if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+        return f"{least}{seconds / 60:.0f} min"
+    return least + (f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days")
 
 
-def _usd(usd: float | None) -> str:
+def _usd(usd: float | None, at_least: bool = False) -> str:
     if usd is None:
         return "–"
-    return "< 0.01" if 0 < usd < 0.01 else f"{usd:,.2f}"
+    least = "at least " if at_least else ""
+    return least + ("< 0.01" if 0 < usd < 0.01 and not at_least else f"{usd:,.2f}")
 
 
 def _gib(gib: float | None) -> str:

@@ -124,15 +124,30 @@ def compare(first: Path, second: Path) -> int:
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """(key path, value) of every setting."""
+    """(key path, value) of every setting; the items of a list of mappings by their names."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         for number, inner in enumerate(value):
-            yield from _flat(inner, f"{path}.{number}")
+            name, settings = _named(inner)
+            yield from _flat(settings, f"{path}.{name or number}")
     else:
         yield path, value
+
+
+def _named(item: object) -> tuple[str, object]:
+    """(the name of a list's item, its settings): its `name`, `target` or `base_url`, or its only key, as filters have.
+
+    An item that is a word has its name alone, and is "on".
+    """
+    if not isinstance(item, Mapping):
+        return str(item), "on"
+    if len(item) == 1:
+        ((name, settings),) = item.items()
+        return str(name), settings or "on"
+    own = next((key for key in ("name", "target", "base_url") if item.get(key)), "")
+    return str(item.get(own, "")), {key: value for key, value in item.items() if key != own}
 
 
 def _settings(first: Settings, second: Settings) -> None:
@@ -165,7 +180,11 @@ def _measures(first: Path, second: Path) -> None:
         compared += 1
         table = Table("measure", "system", "A", "B", "B - A", "95 % interval", "p", box=None, pad_edge=False,
                       header_style="bold")  # fmt: skip
+        same: list[str] = []
         for what in dict.fromkeys(what for result in results.values() for what in result.tests["B"]):
+            if all(sides["A"].get(what) == sides["B"].get(what) for sides in both.values()):
+                same.append(what)
+                continue
             tested = {system: result for system, result in results.items() if what in result.tests["B"]}
             corrected = holm([result.tests["B"][what].p_holm for result in tested.values()])
             for (system, result), p in zip(tested.items(), corrected, strict=True):
@@ -177,7 +196,10 @@ def _measures(first: Path, second: Path) -> None:
                 )  # fmt: skip
         units = {unit for system in results for values in both[system]["A"].values() for unit in values}
         console().print(f"\n{name}: {counted(len(units), 'query')} that both have", markup=False)
-        console().print(table)
+        if table.row_count:
+            console().print(table)
+        if same:
+            console().print(f"the same for every query: {', '.join(same)}", markup=False, style="dim")
     if not compared:
         raise DataError(f"{first} and {second} share no evaluation set with a system and a query that both have")
     note = "* p < 0.05: paired by query, corrected by Holm's method over the systems of a measure."

@@ -20,7 +20,7 @@ from distill.files.runs import Rankings, ranked
 from distill.results import Counts, EvaluationResult, Intervals, Measures
 from distill.statistics.measures import per_query
 from distill.statistics.significance import interval
-from distill.tables import aligned
+from distill.tables import aligned, counted
 
 Key = tuple[str, str]
 Grade = Callable[[Sequence[Key]], Mapping[Key, int | None]]
@@ -206,7 +206,9 @@ def estimated(
     for name, run in runs.items():
         count = len(_judged_tops(qrels, {name: run}, depth))
         if count < LEAST_JUDGED:
-            reasons[name] = f"{count} judged passages in its top 20s; an estimate needs at least {LEAST_JUDGED}"
+            reasons[name] = (
+                f"{counted(count, 'judged passage')} in its top 20s; an estimate needs at least {LEAST_JUDGED}"
+            )
         elif not pairs:
             reasons[name] = "the judge decided on none of the control sample, so its errors are not known"
     error: dict[str, dict[str, list[float]]] = {}
@@ -269,7 +271,7 @@ def describe(result: UnjudgedResult) -> str:
     summary = f"{result.graded} of {result.holes} unjudged passages were graded"
     if known["pairs"]:
         summary += (
-            f"; on {known['pairs']} judged passages of the same tops the judge agrees with the assessors in "
+            f"; on {counted(known['pairs'], 'judged passage')} of the same tops the judge agrees with the assessors in "
             f"{known['relevant']:.0%} (relevant or not; kappa {known['kappa']:.2f}), bias {known['bias']:+.2f} grades"
         )
     return "\n".join([*lines, summary + "."])

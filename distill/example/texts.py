@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from distill.example.world import WorldSettings, build
+from distill.tables import counted
 
 SETTINGS = WorldSettings(queries={"train": 120})
 
@@ -26,4 +27,4 @@ def write_texts(folder: str | Path, seed: int = 0, settings: WorldSettings = SET
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m distill.example.texts FOLDER")
-    print(f"{write_texts(sys.argv[1])} files")
+    print(f"{counted(write_texts(sys.argv[1]), 'file')}")

@@ -12,6 +12,7 @@ from distill.files.runs import ENCODED, encoder
 from distill.files.splits import may_hold_splits
 from distill.files.text import lines
 from distill.files.values import check_forms, gain_of, plain_name
+from distill.tables import counted
 
 Qrels = Mapping[str, Mapping[str, float]]  # {query: {passage: grade}}, decimal grades are gains
 Grades = Mapping[str, Mapping[str, int]]
@@ -44,7 +45,7 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
             count = len(cells)
             other = _other_format(line, cells)
             if other or count not in _PLACES:
-                raise DataError(f"{where}: {other or f'{count} columns'}; {_FORMS}")
+                raise DataError(f"{where}: {other or counted(count, 'column')}; {_FORMS}")
             header = _header(cells, where)
             places = header or _PLACES[count]
             split = next((cell for cell in cells if header and may_hold_splits(cell)), None)
@@ -59,7 +60,9 @@ def qrels_rows(path: Path, needed: str = "") -> Iterator[tuple[str, str, str, fl
                 continue
             index = None if count == 3 else set()
         if len(cells) != count:
-            raise DataError(f"{where}: {len(cells)} columns, and {count} before; {_FORMS}; ids with blanks need tabs")
+            raise DataError(
+                f"{where}: {counted(len(cells), 'column')}, and {count} before; {_FORMS}; ids with blanks need tabs"
+            )
         query_id, doc_id, grade = (cells[place] for place in places)
         if not query_id or not doc_id:
             raise DataError(f"{where}: an empty id; {_FORMS}")

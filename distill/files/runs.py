@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from distill.disk_map import sorted_keys
 from distill.errors import DataError
 from distill.files.text import lines
+from distill.tables import counted
 
 Rankings = Mapping[str, Mapping[str, float]]
 # The mark of a file whose ids are percent-encoded: ends the tag of a run, is the iteration of qrels.
@@ -87,7 +88,9 @@ def run_rows(
         empty = False
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
         if len(cells) != 6:
-            raise DataError(f"{path}:{number}: {len(cells)} columns; a TREC run has 6: query Q0 passage rank score tag")
+            raise DataError(
+                f"{path}:{number}: {counted(len(cells), 'column')}; a TREC run has 6: query Q0 passage rank score tag"
+            )
         query_id, _, doc_id, rank, score, tag = cells
         if tag.endswith(ENCODED):
             query_id, doc_id = unquote(query_id), unquote(doc_id)

@@ -14,6 +14,7 @@ from distill.errors import DataError
 from distill.files.rows import ENDINGS, Row, rows, tab_lines
 from distill.files.text import ending
 from distill.files.values import id_of, is_missing, keys, plain_name, raw_text, text_of
+from distill.tables import counted
 from distill.texts import passage_text
 
 # Names of columns, as `plain_name` writes them.
@@ -167,11 +168,15 @@ def _tab_rows(path: Path, columns: dict[int, tuple[str, ...]], texts: Sequence[s
                 names = header
                 continue
             if len(cells) not in columns:
-                raise DataError(f"{where}: {len(cells)} columns by tabs; a line is {forms}, or a header names them")
+                raise DataError(
+                    f"{where}: {counted(len(cells), 'column')} by tabs; a line is {forms}, or a header names them"
+                )
             _check_head([cells for _, cells in head], where, columns[len(cells)])
             names = columns[len(cells)]
         if len(cells) != len(names):
-            raise DataError(f"{where}: {len(cells)} columns by tabs, and {len(names)} before; take tabs out of texts")
+            raise DataError(
+                f"{where}: {counted(len(cells), 'column')} by tabs, and {len(names)} before; take tabs out of texts"
+            )
         if plain_name(cells[0]) in names_of_columns and {*map(plain_name, cells)} <= names_of_columns:
             raise DataError(f"{where}: a header within the file; files were joined: take it out")
         row: Row = dict(zip(names, cells, strict=True))

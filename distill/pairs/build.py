@@ -65,8 +65,13 @@ def build(
         rows = ", ".join(f"{name} {count:,}" for name, count in builder.data.by_split.items())
         say(f"rows by split: {rows}; split {_split(settings)} is read")
     if settings.synthesize:
-        say(f"writing queries for {settings.synthesize.passages} passages")
+        say(f"writing queries for {counted(settings.synthesize.passages, 'passage')}")
         builder.synthesize()
+    if isinstance(settings.split, dict):
+        parts = Counter(builder.data.split_of.values())
+        made = sorted(parts) if settings.synthesize else settings.ask
+        shares = ", ".join(f"{part} {parts[part]:,}" for part in settings.split)
+        say(f"queries by part: {shares}; pairs are made of {', '.join(made)}")
     queries = builder.chosen()
     builder.judged(queries)
     for reason, count in builder.tally("clean").items():

@@ -6,7 +6,8 @@ Whatever fails later for a reason that could be seen here is a fault of this mod
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,20 +15,24 @@ from typing import TYPE_CHECKING, NamedTuple
 from distill import store
 from distill.config import secret, validate
 from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
+from distill.gguf_base import is_gguf
 from distill.inputs import input_path, named
 from distill.pipeline import cluster
+from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import collection_of, data_folder, settings_of, sft_of, source_of
 from distill.plugins import class_and_place
 from distill.processes import die_with_parent
 from distill.ray_cluster import on_cluster
+from distill.tables import counted
+from distill.urls import is_url
 
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
-    from sft.settings import SftSettings
 
 REMOTE = ("huggingface", "ir_datasets", "mteb")  # sources that may be read over the network
+LOCAL = ("beir", "trec", "table", "tevatron", "texts")  # sources whose path is a file or a folder
 
 
 class Look(NamedTuple):
@@ -139,18 +144,30 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
     if "sft" in stages:
         from sft import check as training
 
-        settings = sft_of(run)
-        yield Look("base model", bound(training.check_base, settings, network))
+        settings = sft_of(run, made_alone=True)
+        yield Look("base model", partial(_check_base, run, network, bound))
         where = partial(partial, cluster.on_a_node) if network and on_cluster() else bound
         yield Look("training", where(training.check_training, settings, run.config.seed, run.students))
         if network:
             yield Look("trackers", partial(training.check_trackers, settings))
-        yield Look("memory", partial(_check_memory, run, settings))
-        yield Look("disk", partial(training.check_disk, settings, run.students))
+        yield Look("memory", partial(_check_memory, run))
+        yield Look("disk", lambda: training.check_disk(sft_of(run, made_alone=True), run.students))
     elif "evaluate" in stages:
         from sft import check as training
 
-        yield Look("base model", bound(training.check_base, sft_of(run), network))
+        yield Look("base model", partial(_check_base, run, network, bound))
+
+
+def _check_base(run: Run, network: bool, bound: Callable[..., Callable[[], object]]) -> None:
+    """Raise InputError where the base cannot be trained; a GGUF file is converted only where a run would need it."""
+    from sft import check as training
+
+    settings = sft_of(run, made_alone=not network)
+    if not network and is_gguf(settings.base):
+        if not (run.base / settings.base).is_file():
+            raise InputError(f"sft.base: {settings.base}: no such file")
+        return
+    bound(training.check_base, settings, network)()
 
 
 def _in_a_process(function: Callable[..., None], *arguments: object) -> None:
@@ -158,14 +175,14 @@ def _in_a_process(function: Callable[..., None], *arguments: object) -> None:
         process.submit(function, *arguments).result()
 
 
-def _check_memory(run: Run, settings: SftSettings) -> None:
+def _check_memory(run: Run) -> None:
     """By the dataset's lengths where it is made, else by assumed ones: memory hangs on lengths and not on counts."""
     from distill.pipeline.dry_run import assumed_lengths, training_data
     from sft.check import check_memory
     from sft.estimate.estimate import assumed_data
 
     made = store.read_manifest(run.dataset) is not None
-    settings = assumed_lengths(run, settings)
+    settings = assumed_lengths(run, sft_of(run, made_alone=True))
     check_memory(settings, training_data(run, settings) if made else assumed_data(settings, None, "no dataset yet"))
 
 
@@ -178,6 +195,12 @@ def _check_pairs(run: Run) -> None:
 
 def _check_set(run: Run, entry: SetSettings, key: str) -> None:
     """Raise DataError or ConfigError where a set's files, split, judgements or first-stage run cannot be used."""
+    pairs = run.config.pairs
+    if entry.source == pairs.source and entry.source in LOCAL and _is_missing(run, entry.path):
+        raise DataError(
+            f"{key}.path: {entry.path}: no such file or folder"
+            + ("" if _is_missing(run, pairs.path) else f"; pairs.path is {pairs.path}: override {key}.path as well")
+        )
     from distill.evaluation.suites.base import check_own_lists
     from distill.evaluation.suites.hub import known_task
     from distill.files.runs import read_run
@@ -206,6 +229,27 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
             )
 
 
+def read_pairs(run: Run) -> tuple[str, list[str]]:
+    """(how many pairs the run would make, of which labels; what is odd in the labels), by the stage's own reader.
+
+    Nothing is asked. Raises what the stage would raise.
+    """
+    _check_pairs(run)
+    notes: list[str] = []
+    pairs = pairs_without_teacher(run, notes.append)
+    if pairs is None:
+        return "the teacher writes the queries", []
+    found = Counter(pair.relevant for pair in pairs)
+    parts = [f"{found[True]:,} relevant", f"{found[False]:,} not"]
+    parts += [f"{found[None]:,} without a label"] if found[None] else []
+    return f"{counted(found.total(), 'pair')}: {', '.join(parts)}", label_notes(notes)
+
+
+def label_notes(notes: Iterable[str]) -> list[str]:
+    """Those of the notes of the stage `pairs` that speak of odd or missing labels."""
+    return [note for note in notes if note.startswith("labels: ") or "without a label" in note]
+
+
 def check_sets(run: Run) -> None:
     """Raise for an evaluation set that cannot be used, as `check` does."""
     for number, entry in enumerate(run.config.evaluation.sets):
@@ -229,6 +273,10 @@ def _refuse_empty(there: bool, entry: SetSettings, key: str) -> None:
             f"{key}: the set {entry.name!r} has no query with a label in split {entry.split!r}, so nothing would be "
             "measured; name another split, or give pairs.split a larger share of it"
         )
+
+
+def _is_missing(run: Run, path: str) -> bool:
+    return bool(path) and not is_url(path) and not (run.base / path).exists()
 
 
 def _judged_queries(run: Run, entry: SetSettings, key: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import InputError
+from distill.gguf_base import is_gguf
 from distill.pipeline.modes import modes_of
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
 EXAMPLE = (86, 45)  # tokens of the embedded example's prompts and traces, in the mean
 READING, WRITING = 0.45, 0.05  # shares of the peak: as sft.assume.utilisation, and what decoding in batches leaves
+# Seconds that a stage takes to start Ray or torch, as the quickstart's stages took on two cores with next to nothing
+# to do (trace 8 to 12, sft 11 to 14, evaluate 7 to 20), and those of the checks before the first stage.
+STARTING = {"trace": 12, "sft": 12, "evaluate": 12}
+CHECKS_S = 15
+STEP_S = 0.12  # of a step on a CPU, whatever the model's size: the quickstart's 900 took 122 to 202 s, 40 to 60 by FLOP
+EXAMPLE_S = 5e-4  # an answer of the embedded teacher
+FILTERED_S, ROW_S = 1e-4, 1e-4  # a trace through the filters, a row of a dataset: docs/scale.md, rounded up
 KEPT_SHARE = 0.75  # of pairs whose trace passes the filters: Rank1 kept 85 % and then 90 % of what was left
 
 
@@ -43,7 +52,7 @@ class StagePlan:
     """A stage as the dry run shows it; seconds, dollars and GiB are estimates, None where nothing is known.
 
     `sent_to` names the hosts that texts would be sent to; `problem` is what does not fit, with the nearest that does;
-    `note` is what a figure rests on.
+    `note` is what a figure rests on. `at_least` says that more may come; `beside` how many such rows go on at a time.
     """
 
     stage: str
@@ -56,6 +65,8 @@ class StagePlan:
     sent_to: tuple[str, ...] = ()
     problem: str = ""
     note: str = ""
+    at_least: bool = False
+    beside: int = 1
 
 
 class DryRun:
@@ -63,6 +74,8 @@ class DryRun:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.notes: list[str] = []  # what the stage `pairs` would say
+        self.pairs_s: float | None = None  # seconds that making the pairs took here
 
     @cached_property
     def pairs(self) -> Pairs | None:
@@ -70,13 +83,18 @@ class DryRun:
         run = self.run
         if store.read_manifest(run.pairs) is not None or run.config.pairs.source == "example" or not has_data(run):
             return None
-        return pairs_without_teacher(run)
+        started = time.monotonic()
+        pairs = pairs_without_teacher(run, self.notes.append)
+        self.pairs_s = time.monotonic() - started
+        return pairs
 
     @cached_property
     def pair_count(self) -> int | None:
         """How many pairs are in split train, where that can be known."""
         run = self.run
-        if store.read_manifest(run.pairs) is not None:
+        if (manifest := store.read_manifest(run.pairs)) is not None:
+            if unlabelled := manifest["result"].get("unlabelled"):
+                self.notes.append(f"labels: {counted(unlabelled, 'pair')} without one")
             return sum(pair.split == "train" for pair in store.read_rows(run.pairs, Pair))
         if run.config.pairs.source == "example":
             return _of_example(run)
@@ -98,8 +116,11 @@ class DryRun:
     @cached_property
     def training(self) -> tuple[SftSettings, TrainingData]:
         """The settings of training, and what is known of its rows."""
-        settings = assumed_lengths(self.run, sft_of(self.run))
-        return settings, training_data(self.run, settings, lambda: self.pair_count)
+        return self._training_of(self.run)
+
+    def _training_of(self, run: Run) -> tuple[SftSettings, TrainingData]:
+        settings = assumed_lengths(run, sft_of(run, made_alone=True))
+        return settings, training_data(run, settings, lambda: self.pair_count)
 
     def teacher_lines(self) -> list[str]:
         """What asking would take, and what each figure rests on."""
@@ -115,26 +136,45 @@ class DryRun:
 
     def stages(self, due: Mapping[str, bool]) -> list[StagePlan]:
         """A row a stage, of training a row a student; `due` says which stages have to be made."""
-        makers = {"pairs": self._pairs, "trace": self._trace, "sft": self._sft, "evaluate": self._evaluate}
-        return [row for name, is_due in due.items() for row in makers.get(name, self._other)(name, is_due)]
+        makers = {
+            "pairs": self._pairs, "trace": self._trace, "filter": self._filter, "dataset": self._dataset,
+            "sft": self._sft, "evaluate": self._evaluate,
+        }  # fmt: skip
+        return [row for name, is_due in due.items() for row in makers.get(name, self._round)(name, is_due)]
 
-    def _other(self, name: str, due: bool) -> list[StagePlan]:
-        return [StagePlan(name, due)]
+    @property
+    def _hosts(self) -> tuple[str, ...]:
+        """Where the teacher's texts go; nowhere with the embedded one, whose server is this process's."""
+        teacher = self.run.config.teacher
+        return () if teacher.embedded or not teacher.asks else tuple(sorted({e.host for e in teacher.endpoints}))
 
     def _pairs(self, name: str, due: bool) -> list[StagePlan]:
-        run = self.run
-        count = self.pair_count
-        hosts = sorted({endpoint.host for endpoint in run.config.teacher.endpoints}) if run.config.pairs.asks else []
-        note = "the teacher is asked as well; its cost is not known before" if due and run.config.pairs.asks else ""
+        from distill.pipeline.check import label_notes
+
+        run, count = self.run, self.pair_count
+        asks = run.config.pairs.asks
+        notes = label_notes(self.notes)
+        if due and asks:
+            notes.append("the teacher is asked as well; its cost is not known before")
         work = "" if count is None else counted(count, "pair")
-        return [StagePlan(name, due, work, sent_to=tuple(hosts) if due else (), note=note)]
+        seconds = count / 1e4 if count is not None and run.config.pairs.source == "example" else self.pairs_s
+        return [
+            StagePlan(
+                name, due, work, None if asks else seconds, None if asks else 0.0,
+                sent_to=self._hosts if due and asks else (), note="; ".join(notes), at_least=asks,
+            )
+        ]  # fmt: skip
 
     def _trace(self, name: str, due: bool) -> list[StagePlan]:
         asking = self.to_ask
         if isinstance(asking, str):
-            example = self.run.config.teacher.embedded
-            work = counted(self.pair_count, "answer") if example and self.pair_count is not None else ""
-            return [StagePlan(name, due, work, usd=0.0 if example else None, note=asking)]
+            teacher, count = self.run.config.teacher, self.pair_count
+            if not teacher.asks:
+                return [StagePlan(name, due, usd=0.0, note=asking)]
+            if not teacher.embedded:
+                return [StagePlan(name, due, sent_to=self._hosts, note=asking)]
+            work = "" if count is None else counted(count, "answer")
+            return [StagePlan(name, due, work, STARTING["trace"] + (count or 0) * EXAMPLE_S, 0.0, note=asking)]
         known = f", {asking['in_journal']:,} in the journal" if asking["in_journal"] else ""
         more = f"; at most {asking['samples_then']:,} more where in doubt" if asking["samples_then"] else ""
         unpriced = "; the endpoints have no price" if asking["cost_usd"] is None else ""
@@ -142,18 +182,48 @@ class DryRun:
         note = f"prompts: {basis['prompt_tokens']}, answers: {basis['completion_tokens']}{more}{unpriced}"
         work = f"{counted(asking['to_ask'], 'answer')}{known}"
         sent_to = tuple(asking["hosts"]) if asking["to_ask"] else ()
-        return [StagePlan(name, due, work, asking["seconds"], asking["cost_usd"], sent_to=sent_to, note=note)]
+        seconds = STARTING["trace"] + asking["seconds"]
+        return [
+            StagePlan(name, due, work, seconds, asking["cost_usd"], sent_to=sent_to, note=note, at_least=bool(more))
+        ]
 
-    def _sft(self, name: str, due: bool) -> list[StagePlan]:
+    def _filter(self, name: str, due: bool) -> list[StagePlan]:
+        """Time of filters that read; of one that asks the teacher or a student nothing is known."""
+        from filters.engine.cache_keys import used
+
+        needed, count = used(self.run.config.filters, self.run.base), self.pair_count
+        asks, open_ended = "ask" in needed, bool({"ask", "score"} & needed)
+        note = "a filter asks the teacher; its cost is not known before" if asks else ""
+        seconds = None if count is None or open_ended else count * FILTERED_S
+        work = "" if count is None else counted(count, "trace")
+        return [
+            StagePlan(
+                name, due, work, seconds, None if asks else 0.0, sent_to=self._hosts if asks else (), note=note,
+                at_least=open_ended,
+            )
+        ]  # fmt: skip
+
+    def _dataset(self, name: str, due: bool) -> list[StagePlan]:
+        rows = None if self.pair_count is None else self.pair_count * len(self.run.config.sft.targets)
+        return [StagePlan(name, due, "", None if rows is None else rows * ROW_S, 0.0)]
+
+    def _round(self, name: str, due: bool) -> list[StagePlan]:
+        """An earlier round: its student's training."""
+        from distill.pipeline.rounds import Round
+
+        return self._sft(name, due, Round(self.run, int(name.rpartition("-")[2])))
+
+    def _sft(self, name: str, due: bool, within: Run | None = None) -> list[StagePlan]:
         from sft.estimate.estimate import estimates, side_by_side, together
         from sft.estimate.fit import nearest_fit
         from sft.estimate.shapes import device_of, known_models, shape_of
 
-        settings, data = self.training
+        settings, data = self.training if within is None else self._training_of(within)
         device, shape = device_of(settings.assume.device), shape_of(settings.base, settings.scratch)
         if shape is None:
-            known = ", ".join(known_models())
-            note = f"no estimate: the shape of {settings.base!r} is in no table here (known: {known})"
+            known = f"is in no table here (known: {', '.join(known_models())})"
+            why = "is not known before the file is converted" if is_gguf(settings.base) else known
+            note = f"no estimate: the shape of {settings.base!r} {why}"
             return [StagePlan(name, due, note=note)]
         students, count = estimates(settings, data, shape, device), side_by_side(settings, device)
         needed = together(students, count)
@@ -167,13 +237,16 @@ class DryRun:
             work = "rows unknown" if student.examples is None else counted(student.examples, "row")
             steps = "" if student.steps is None else f", {counted(student.steps, 'step')}"
             rented = bool(device.usd_per_hour or settings.assume.usd_per_hour)
+            slow = (student.steps or 0) * STEP_S if device.name == "cpu" else 0.0
+            seconds = None if student.hours is None else STARTING["sft"] + student.hours * 3600 + slow
             row = StagePlan(
                 f"{name} {student.student}",
                 due,
                 f"{work}{steps}",
-                None if student.hours is None else student.hours * 3600,
+                seconds,
                 student.usd if rented else 0.0,
                 problem=problem,
+                beside=count,
                 note=f"on {device.name} ({device.how}); rows: {data.basis}",
             )
             memory = student.peak_gib
@@ -188,7 +261,7 @@ class DryRun:
         run, (settings, _) = self.run, self.training
         sets = run.config.evaluation.sets
         if not sets:
-            return [StagePlan(name, due, note="evaluation.sets is empty: nothing is measured")]
+            return [StagePlan(name, due, "nothing", 0.0, 0.0, note="evaluation.sets is empty: nothing is measured")]
         modes = [mode for student in run.config.sft.targets for mode in modes_of(run, student).values()]
         queries = [evaluated_queries(run, entry) for entry in sets]
         if any(count is None for count in queries):
@@ -206,7 +279,7 @@ class DryRun:
         seconds = pairs * per_token * (len(modes) * prompt / READING + written / WRITING)
         rent = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
         note = f"assumed: {READING:.0%} of the peak in reading, {WRITING:.0%} in writing"
-        return [StagePlan(name, due, work, seconds, seconds / 3600 * rent, note=note)]
+        return [StagePlan(name, due, work, STARTING["evaluate"] + seconds, seconds / 3600 * rent, note=note)]
 
 
 def mean_tokens(run: Run) -> tuple[float, float]:
@@ -263,7 +336,7 @@ def training_data(run: Run, settings: SftSettings, pairs: Callable[[], int | Non
     count = pairs()
     if count is None:
         return assumed_data(settings, None, "no data here, sft.assume")
-    return assumed_data(settings, round(count * KEPT_SHARE), f"{KEPT_SHARE:.0%} of {count:,} pairs")
+    return assumed_data(settings, round(count * KEPT_SHARE), f"{KEPT_SHARE:.0%} of {counted(count, 'pair')}")
 
 
 def _of_example(run: Run) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -67,8 +67,11 @@ def _make(run: Run) -> Counts:
     return {**counts, **store.write_rows(run.pairs, pairs, Pair, presorted=True)}
 
 
-def pairs_without_teacher(run: Run) -> Pairs | None:
-    """The pairs as they are before anything is asked, for an estimate; None where the teacher writes the queries."""
+def pairs_without_teacher(run: Run, notify: Callable[[str], None] | None = None) -> Pairs | None:
+    """The pairs as they are before anything is asked, for an estimate; None where the teacher writes the queries.
+
+    `notify` gets what the stage would say of them.
+    """
     from distill.pairs.build import build
 
     settings = run.config.pairs
@@ -77,7 +80,8 @@ def pairs_without_teacher(run: Run) -> Pairs | None:
     clean = settings.clean.model_copy(update={"decontaminate": False})
     unlabelled = settings.unlabelled if settings.judge is None else "ask"  # the teacher may label them first
     unasked = {"judge": None, "instructions": None, "poison": None, "clean": clean, "unlabelled": unlabelled}
-    pairs, _ = build(settings.model_copy(update=unasked), run.config.seed, data_folder(run, settings), run.base)
+    pairs, _ = build(settings.model_copy(update=unasked), run.config.seed, data_folder(run, settings), run.base,
+                     notify=notify)  # fmt: skip
     return pairs
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.errors import ConfigError, DataError, RunFolderError
 from distill.files.splits import similar_split
-from distill.gguf_base import converted, is_gguf
+from distill.gguf_base import conversion, converted, is_gguf
 from distill.inputs import input_path
 from distill.pipeline.run import Run
 from distill.records import Pair
@@ -50,21 +50,24 @@ def data_folder(run: Run, source: DataSettings | SetSettings, split: str = "trai
     return folder / split
 
 
-def base_of(run: Run) -> str:
+def base_of(run: Run, made_alone: bool = False) -> str:
     """The students' base: a folder next to the configuration where there is one of that name, else a hub name.
 
-    A GGUF file is converted to a folder next to it when it is first needed. Raises InputError as `converted` does.
+    A GGUF file is converted to a folder next to it when it is first needed; with `made_alone` it stays the file where
+    that is not done. Raises InputError as `converted` does.
     """
     base = str(run.config.sft.base)
     local = run.base / base
     if is_gguf(base):
+        if made_alone:
+            return str(conversion(local) or base)
         return str(converted(local, run.say))
     return str(local) if base != "scratch" and local.is_dir() else base
 
 
-def sft_of(run: Run) -> SftSettings:
+def sft_of(run: Run, made_alone: bool = False) -> SftSettings:
     """The settings of training, with the base as `base_of` finds it."""
-    return run.config.sft.model_copy(update={"base": base_of(run)})
+    return run.config.sft.model_copy(update={"base": base_of(run, made_alone)})
 
 
 def settings_of(run: Run, entry: SetSettings) -> DataSettings:

@@ -10,6 +10,7 @@ import click
 
 from distill.commands import FILE, INPUT, MODEL, Command, writes_to
 from distill.publish.formats import FORMATS
+from distill.tables import counted
 
 
 @click.command("export", cls=Command)
@@ -48,7 +49,10 @@ def export(
             raise InputError("--to is a format of traces; leave it out with --model")
         out = writes_to(out or run / "export" / f"model-{model or 'student'}")
         made = export_model(run, model, out)
-        print(f"{out}: student {made['student']}, {made['files']} files, {made['bytes']:,} bytes", flush=True)
+        print(
+            f"{out}: student {made['student']}, {counted(made['files'], 'file')}, {counted(made['bytes'], 'byte')}",
+            flush=True,
+        )
     else:
         out = writes_to(out or run / "export" / to)
         made = write(run, to, out, hub_name=push_to_hub)

@@ -14,6 +14,7 @@ from typing import Any
 
 from distill.config import secret
 from distill.errors import DistillError, EndpointError, InputError
+from distill.tables import counted
 
 TOKEN = "HF_TOKEN"
 NAME = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
@@ -40,7 +41,8 @@ def plan(folder: Path, name: str, public: bool, kind: str = "dataset") -> list[s
     total = sum(path.stat().st_size for path in files)
     state = "set" if os.environ.get(TOKEN, "").strip() else f"not set; export {TOKEN}=... before the push"
     return [
-        f"would push {len(files)} files, {total:,} bytes, to {place} ({_visible(public)}) at {_endpoint()}",
+        f"would push {counted(len(files), 'file')}, {counted(total, 'byte')}, "
+        f"to {place} ({_visible(public)}) at {_endpoint()}",
         *(f"  {path.relative_to(folder).as_posix()}  {path.stat().st_size:,}" for path in files),
         f"  {TOKEN} is {state}",
     ]

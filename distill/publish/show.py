@@ -5,13 +5,15 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from distill.tables import counted
+
 if TYPE_CHECKING:
     from distill.publish.validate import Findings
 
 
 def show(findings: Findings, most: int = 5) -> str:
     """What is sound, what is broken and where: at most `most` places a fault."""
-    lines = [f"{findings.path}: {findings.rows:,} rows, {findings.sound:,} sound, {findings.broken:,} broken"]
+    lines = [f"{findings.path}: {counted(findings.rows, 'row')}, {findings.sound:,} sound, {findings.broken:,} broken"]
     if findings.shapes:
         lines.append("read as: " + ", ".join(f"{shape} ({n:,})" for shape, n in findings.shapes.most_common()))
     if findings.sound:
@@ -34,7 +36,11 @@ def show(findings: Findings, most: int = 5) -> str:
                 lines.append(f"{' ' * (width + 10)}  and {fault.rows - len(fault.at[:most]):,} more")
     lines += ["", *findings.sums] if findings.sums else []
     if findings.notes:
-        lines += ["", "to know (not broken):", *(f"  {n:,} rows: {note}" for note, n in findings.notes.most_common())]
+        lines += [
+            "",
+            "to know (not broken):",
+            *(f"  {counted(n, 'row')}: {note}" for note, n in findings.notes.most_common()),
+        ]
     if findings.example:
         place, prompt, completion = findings.example
         lines += ["", f"the first sound row, {printable(place)}, as a student would read and write it:"]

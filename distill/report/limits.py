@@ -8,6 +8,7 @@ from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import count, measure, percent, signed, system_label
 from distill.results import UnjudgedCounts, read_as
+from distill.tables import counted
 
 FEW_JUDGED = 0.98
 SEEDS = ("seed", "sft.seed")
@@ -72,7 +73,8 @@ def _graded(found: UnjudgedCounts, best: str) -> str:
     text += f" (no interval: {reason})" if reason else ""
     if agreement.pairs:
         text += (
-            f"; on {agreement.pairs} judged passages it agrees with the judges in {percent(agreement.relevant, 1)} "
+            f"; on {counted(agreement.pairs, 'judged passage')} it agrees with the judges in "
+            f"{percent(agreement.relevant, 1)} "
             f"(kappa {agreement.kappa:.2f}, {signed(agreement.bias)} grades). A student of this teacher shares its bias"
         )
     return text + "."

@@ -8,6 +8,7 @@ from distill.report.funnel import checks, kept_share
 from distill.report.words import count, percent, system_label
 from distill.results import StageCounts
 from distill.stages import STAGES
+from distill.tables import counted
 
 FEW_KEPT = 0.5
 FEW_QUERIES = 30
@@ -42,7 +43,7 @@ def notices(files: RunFiles, counts: StageCounts, sets: list[EvaluationSet]) -> 
         made += _forced(each)
         queries = len(each.detail.queries)
         if 0 < queries < FEW_QUERIES:
-            text = f"{each.name} has {queries} queries: differences smaller than the intervals mean nothing."
+            text = f"{each.name} has {counted(queries, 'query')}: differences smaller than the intervals mean nothing."
             made.append(_warn("Few test queries", text))
     if files.setting("pairs", "source") == "example":
         text = (

@@ -21,6 +21,7 @@ from distill.report.words import (
 )
 from distill.results import StageCounts
 from distill.stages import STAGES
+from distill.tables import counted
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
@@ -65,8 +66,8 @@ def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]
     said = [text for rival in main.rivals if (text := _compared(main, rival, best))]
     if not said:
         return title, []
-    queries = count(max(len(d.values) for rival in main.rivals if (d := main.difference(rival, best))))
-    return title, [f"{subject} is {' and '.join(said)}, over {queries} queries (95\u00a0% intervals in brackets)."]
+    queries = counted(max(len(d.values) for rival in main.rivals if (d := main.difference(rival, best))), "query")
+    return title, [f"{subject} is {' and '.join(said)}, over {queries} (95\u00a0% intervals in brackets)."]
 
 
 def main_set(sets: list[EvaluationSet]) -> EvaluationSet | None:

@@ -17,6 +17,7 @@ from distill.rerank.calibration import Calibration, Method, calibrate, check, po
 from distill.rerank.fusion import choose, margins_of
 from distill.rerank.judging import Judge
 from distill.rerank.modes import Mode, Window, think_about
+from distill.tables import counted
 
 Qrels = Mapping[str, Mapping[str, float]]
 WORSE = 0.05  # so much more ECE under another instruction is said
@@ -55,7 +56,7 @@ def fitted(
     for each in made.checks:
         of = f"{each['mode']}, {each['template']!r}" if each["template"] is not None else each["mode"]
         say(f"{of}: ECE {each['before']['ECE']:.3f} -> {each['after']['ECE']:.3f}, Brier {each['before']['Brier']:.3f} "
-            f"-> {each['after']['Brier']:.3f}, {each['pairs']:,} pairs")  # fmt: skip
+            f"-> {each['after']['Brier']:.3f}, {counted(each['pairs'], 'pair')}")  # fmt: skip
         if off(made, each):
             say(f"warning: under {each['template']!r} the scores of mode {each['mode']} are off by {WORSE} more; "
                 "calibrate with that instruction before thresholds are used under it")  # fmt: skip

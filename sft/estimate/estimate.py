@@ -14,6 +14,7 @@ from typing import Any
 
 from distill.processes import cores
 from distill.ray_cluster import nodes, on_cluster
+from distill.tables import counted
 from sft.estimate import training_memory
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
@@ -203,7 +204,7 @@ def _lines(student: TrainingEstimate, settings: SftSettings, device: Device, mea
         rows = "rows unknown: no data, and sft.assume.examples is not set"
     else:
         too_long = f", {student.rejected:,} rejected as too long" if student.rejected else ""
-        rows = f"{student.examples:,} rows{too_long}{mark}"
+        rows = f"{counted(student.examples, 'row')}{too_long}{mark}"
     lines = [f"{rows}; {student.mean_tokens:,.0f} tokens in the mean{mark}; {kind} {student.efficiency:.1%} real"]
     if student.steps is not None:
         epochs = f", {student.epochs:.2f} epochs" if student.epochs is not None else ""

@@ -20,6 +20,7 @@ from distill.answers import JsonObject, JsonValue
 from distill.errors import Stopped
 from distill.records import Answer, JournalEntry, Request
 from distill.store import read_json, write_json
+from distill.tables import counted
 from teacher.batch_api import URL, BatchApi, done_file
 from teacher.client import guess_prompt, read_body
 from teacher.faults import Action, Fault, as_error, explained, from_status, shorten
@@ -192,7 +193,7 @@ class BatchFiles:
         if unreadable:
             self._session.faults["batch line unreadable"] += len(unreadable)
             self._session.say(
-                f"  {path.name}: {len(unreadable):,} lines of its answers cannot be read ({unreadable[0]}); "
+                f"  {path.name}: {counted(len(unreadable), 'line')} of its answers cannot be read ({unreadable[0]}); "
                 "their requests are asked again"
             )
         self._session.journal.tick(force=True)
