@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 # Ray reads it when it is imported. Of a node that is lost it would print the last twenty lines of that node's log.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 STARTS = 3
-# A Ray of one machine has nobody to replace a node that is only slow: it is given time.
-PATIENT = {"health_check_timeout_ms": 60_000, "worker_register_timeout_seconds": 300}
+# A Ray of one machine has nobody to replace a node that is only slow: it is given time. Nor does it end its workers,
+# whose answers would be paid for again, because other programs use up the memory.
+PATIENT = {
+    "health_check_timeout_ms": 60_000, "worker_register_timeout_seconds": 300, "memory_monitor_refresh_ms": 0,
+}  # fmt: skip
 ANSWER_S = 600.0  # a node that installs packages for the job first takes minutes
 HEAD, GPU_KIND = "node:__internal_head__", "accelerator_type:"  # Ray's own names among a node's resources
 

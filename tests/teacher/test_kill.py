@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,18 @@ def test_after_a_blow_nothing_is_lost_and_no_more_than_what_was_in_flight_is_ask
     assert (result["rows"], result["distinct"], result["unanswered"]) == (2 * count, 2 * count, 0)
     assert result["lost"] == 0 and result["twice"] <= chaos.CAP
     assert result["left"] == 0  # no process of Ray outlives the driver
+
+
+@pytest.mark.slow
+def test_no_worker_is_ended_because_other_programs_use_up_the_memory(chaos: ModuleType, tmp_path: Path) -> None:
+    """Which Ray does by itself, from a share of the machine's memory on that is always used here."""
+    with chaos.server("--mean", "0.05") as url:
+        command = [sys.executable, str(SERVER.parent / "chaos.py"), "--drive", url, str(tmp_path), "600"]
+        done = subprocess.run(
+            command, env={**os.environ, "RAY_memory_usage_threshold": "0.001"}, capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "counts.json").read_text())["faults"] == {}
 
 
 @pytest.mark.slow
