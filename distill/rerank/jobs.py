@@ -116,6 +116,11 @@ class Student:
         return reranker
 
     @property
+    def reads(self) -> bool:
+        """Whether it reads its verdict, and writes nothing."""
+        return self.mode == "direct" or (self.mode == "verdict_first" and not self.explanations)
+
+    @property
     def curve(self) -> str:
         """By which name its calibration has a curve for this mode; a budget belongs to it."""
         return f"budget:{self.budget}" if self.mode == "budget" else self.mode
@@ -127,16 +132,15 @@ class Student:
     def identity(self, weights: Weights) -> str:
         """The hash of all that decides a judgement of this student, apart from the pair and the calibration."""
         kind, _, bound = self.mode.partition(":")
-        reads = kind == "direct" or (kind == "verdict_first" and not self.explanations)
         of: dict[str, Any] = {"weights": weights, "mode": kind, "long": self.long, "prompt": self.prompt}
         of |= {"backend": backend_identity(self.scoring), "dtype": self.scoring.dtype, "engine": self.scoring.engine}
         if self.scoring.base_url:
             of["base_url"] = self.scoring.base_url
-        if not reads:
+        if not self.reads:
             of["bound"] = int(bound or self.budget) if kind == "budget" else self.max_new_tokens
             of["explanations"] = self.explanations
             of |= {} if self.scoring.loops == "stop" else {"loops": self.scoring.loops}
-        if not reads and self.samples > 1:
+        if not self.reads and self.samples > 1:
             of |= {"samples": self.samples, "temperature": self.temperature, "seed": self.seed}
         return store.fingerprint(of)[:32]
 

@@ -25,10 +25,11 @@ from distill.rerank.modes import Window, think_about
 from distill.rerank.progress import Progress
 from distill.rerank.ray_workers import on_the_cluster
 from distill.rerank.reranker import alike, failed_text
-from distill.rerank.workers import Handle, Here, Report, in_this_process, on_this_machine
+from distill.rerank.workers import Handle, Here, Report, in_this_process, on_cpu, on_this_machine
 from distill.weights import check_files
 
 CHUNK = 64  # pairs that a worker may have ready apart from those with its engine
+MANY = 32  # pairs of a query from which they are handed out together: two batches of the usual length
 PIECE = 16  # pairs that are handed out together, of like length or of the same queries
 SHOW_S, LOOK_S = 5.0, 10.0
 DEATHS_IN_A_ROW = 3
@@ -146,8 +147,28 @@ class Scorer:
         for number, work in enumerate(self._jobs):
             fresh = [item for at in range(len(work.job.pairs)) for item in self._fresh(number, at, due)]
             if not BACKENDS.load(work.job.student.backend).by_query:
-                fresh.sort(key=lambda item: -_length(self._items[item].pair))
+                fresh = self._longest_first(fresh, work.job.student)
             yield from ((work.job.student, fresh[at : at + PIECE]) for at in range(0, len(fresh), PIECE))
+
+    def _longest_first(self, items: list[int], student: Student) -> list[int]:
+        """The longest pairs first, so that batches hold rows of like length.
+
+        Where a student only reads, and on a CPU, a query's pairs stay together where they are many: what their prompts
+        begin with, the query included, is then read once for a batch.
+        """
+        length = {item: len(self._items[item].pair.query) + len(self._items[item].pair.passage) for item in items}
+        items = sorted(items, key=lambda item: -length[item])
+        if not (student.reads and on_cpu(student)):
+            return items
+        queries: dict[tuple[str, str | None], list[int]] = {}
+        for item in items:
+            pair = self._items[item].pair
+            queries.setdefault((pair.query, pair.instruction), []).append(item)
+        groups: list[list[int]] = []
+        for rows in queries.values():
+            groups += [rows] if len(rows) >= MANY else [[item] for item in rows]
+        groups.sort(key=lambda group: -length[group[0]])
+        return [item for group in groups for item in group]
 
     def _fresh(self, number: int, at: int, due: dict[tuple[str, str], _Item]) -> list[int]:
         """The number of a pair's item, where it is the first one that has to be judged."""
@@ -325,10 +346,6 @@ def refuse_where_nothing_is_read(student: Student, failed: Mapping[str, str]) ->
             f"{student.model}: every query is too long for this student's context ({failed_text(failed)}); shorten "
             "them, or lower the bound on the reasoning"
         )
-
-
-def _length(pair: Pair) -> int:
-    return len(pair.query) + len(pair.passage)
 
 
 def _dying(error: BaseException) -> str:

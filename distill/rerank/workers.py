@@ -252,6 +252,14 @@ def _gpus(student: Student) -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() and student.device in (None, "cuda") else 0
 
 
+def on_cpu(student: Student) -> bool:
+    """Whether it is judged on CPUs, of this machine or of the cluster."""
+    from distill.rerank.backends.loading import device_of
+    from distill.rerank.ray_workers import gpus_of_cluster
+
+    return device_of(student.device).type == "cpu" and not gpus_of_cluster()
+
+
 def is_wide_student(student: Student) -> bool:
     """Whether its layers are wide enough for several threads; not where an own backend has no configuration."""
     if student.backend == "openai":

@@ -21,6 +21,7 @@ from distill.rerank.student_format import StudentFormat
 
 # So many tokens are read together at most, padding included: on a CPU what a layer makes of more leaves its caches.
 PREFILL_TOKENS = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
+OF_A_QUERY = 8  # rows of one query are read without others from so many on
 SHARED = 0.1  # of a batch's tokens; less is not worth a pass of its own
 CLOSING = 16  # tokens at most that are fed one by one to close a reasoning by force; more are read as a prompt again
 BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
@@ -138,6 +139,10 @@ class TransformersBackend(Backend):
         and, where they write, within the slots that are free."""
         first = self._waiting[0]
         like = [task for task in self._waiting if (task.max_new > 0) == (first.max_new > 0)]
+        if not first.max_new and self.device.type == "cpu":
+            of_query = [task for task in like if task.pair.query == first.pair.query]
+            if len(of_query) >= OF_A_QUERY:
+                like = of_query
         like.sort(key=lambda task: abs(len(task.ids) - len(first.ids)))
         most = min(4 * self.batch, room if first.max_new else 4 * self.batch)
         tasks: list[Task] = []
