@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -75,13 +76,32 @@ def make_pair(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing to ask. `request_id` hashes who is asked (`asked_as` of the settings), messages, sampling, sample."""
+    """One thing to ask. `request_id` hashes who is asked (`asked_as` of the settings), messages, sampling, sample.
+
+    `masked` is {placeholder: value} of what was masked in the messages; `restore` says that the answer gets the values
+    back. Neither is sent or part of the id: requests that differ in masked values alone have one id and one answer, and
+    each restores its own values.
+    """
 
     request_id: str
     messages: list[dict[str, str]]
     sampling: JsonObject
     sample: int = 0
     purpose: str = "trace"
+    masked: Mapping[str, str] = field(default_factory=dict)
+    restore: bool = False
+
+    @property
+    def restores(self) -> Mapping[str, str]:
+        """The values that go back into the answer, for `restored`."""
+        return self.masked if self.restore else {}
+
+
+def restored(text: str, values: Mapping[str, str]) -> str:
+    """The text with each placeholder of `values` replaced by what it stands for."""
+    if not values:
+        return text
+    return re.sub("|".join(map(re.escape, values)), lambda match: values[match.group()], text)
 
 
 def make_request(
@@ -123,8 +143,8 @@ class JournalEntry:
 
     `bill` is a bill's kind (`empty`, `preflight`, a fault's kind), None for an answer; a bill's `answer` holds tokens
     and dollars only. `stage` is the one that has asked, `purpose` what for, `attempts` how often this request was
-    sent, `time` when the entry was made (seconds since 1970; None in journals that do not say it).
-    `teacher.journal` reads and writes it.
+    sent, `time` when the entry was made (seconds since 1970; None in journals that do not say it). `earlier` marks an
+    answer taken over from another run's journal, which paid for it. `teacher.journal` reads and writes it.
     """
 
     answer: Answer
@@ -133,6 +153,7 @@ class JournalEntry:
     purpose: str = "trace"
     attempts: int = 1
     time: float | None = None
+    earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)

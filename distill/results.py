@@ -10,7 +10,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,8 +29,8 @@ Intervals = dict[str, dict[str, list[float]]]
 ByUnit = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{system: {measure: {unit: value}}}; a unit is a query, a pair, or a group of instructions."""
 
-BASELINES = ("first_stage", "untrained", "untrained.fused")
-"""The systems that students are compared with."""
+BASELINES = ("first_stage", "untrained", "untrained.fused", "served", "served.fused")
+"""The systems that students are compared with; `served` is the earlier run's student, in a refresh."""
 
 T = TypeVar("T")
 
@@ -277,9 +277,31 @@ class UnjudgedCounts:
     not_estimated: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshResult:
+    """A refresh: the new student against the served one of the run `since`, both as `system`, paired over `queries`.
+
+    `served` and `new` are their means by `measure` on `set`, `low` and `high` bound 95 % of the difference.
+    """
+
+    since: str
+    system: str
+    set: str
+    measure: str
+    queries: int
+    served: float
+    new: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    verdict: Literal["promote", "keep", "unsure"]
+
+
 @dataclass(slots=True)
 class RunMetrics:
-    """metrics.json: what the stages counted, and by set what was measured; `holes` are what the teacher graded.
+    """metrics.json: what the stages counted, and by set what was measured; `holes` are what the teacher graded, and
+    `refresh` is the comparison with the run that this one refreshes.
 
     `stages` keeps each stage's counts as they are; `counts` reads them.
     """
@@ -289,6 +311,7 @@ class RunMetrics:
     evaluation: dict[str, Measures] = field(default_factory=dict)
     intervals: dict[str, Intervals] = field(default_factory=dict)
     holes: dict[str, dict[str, Any]] | None = None
+    refresh: RefreshResult | None = None
 
     def counts(self, stage: str) -> StageCounts:
         """What a stage has counted; empty where it was not made yet."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,17 @@ def train_students(
     texts_hash: str,
     notify: Notify,
     base_hash: str = "",
+    starts: Mapping[str, Start] | None = None,
 ) -> dict[str, Any]:
     """Train every student of the settings into `out`/NAME; returns {"students": {NAME: counts}}.
 
     `dataset`/NAME holds each student's examples, `data_hashes` their hashes; `texts` yields the training split's text
     (`texts_hash` is its hash), for the tokenizer of `base: scratch`. A student that is done and unchanged is not
-    trained again; `base_hash` is that of a local base's files. Raises what a training process raised, once the others
+    trained again; `base_hash` is that of a local base's files. `starts` are trained models that students of these names
+    go on from, in place of the base. Raises what a training process raised, once the others
     have ended.
     """
-    stage = _Stage(settings, dataset, out, seed, data_hashes, texts_hash, base_hash)
+    stage = _Stage(settings, dataset, out, seed, data_hashes, texts_hash, base_hash, starts or {})
     due = any(stage.found(student) is None for student in settings.targets)
     trainings = _trainings(settings, notify, on_ray=due and uses_ray(settings))
     futures: dict[str, Future[dict[str, Any]]] = {}
@@ -108,6 +110,14 @@ def _is_scratch(folder: Path, settings: SftSettings, seed: int, texts_hash: str)
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """A trained model that a student goes on from: its folder, and the hash of its files."""
+
+    folder: Path
+    files_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Stage:
     """What all students of one stage share."""
 
@@ -118,6 +128,7 @@ class _Stage:
     data_hashes: dict[str, str]
     texts_hash: str
     base_hash: str
+    starts: Mapping[str, Start] = field(default_factory=dict)
 
     def key(self, student: StudentSettings) -> tuple[dict[str, Any], dict[str, Any]]:
         """(inputs, settings) that decide whether a student is the same as before.
@@ -144,11 +155,16 @@ class _Stage:
         manifest = read_manifest(folder)
         if manifest is None or manifest["fingerprint"] != stage_fingerprint("student", *self.key(student)):
             return False
-        return self._like(read_json(folder / "job.json") or {})
+        return self._like(student, read_json(folder / "job.json") or {})
 
-    def _like(self, job: dict[str, Any]) -> bool:
+    def _like(self, student: StudentSettings, job: dict[str, Any]) -> bool:
         """Whether a job trains with this seed from this base, which a fingerprint does not say of every student."""
-        return (job.get("seed", self.seed), job.get("base_hash", self.base_hash)) == (self.seed, self.base_hash)
+        base_hash = self._base_hash(student)
+        return (job.get("seed", self.seed), job.get("base_hash", base_hash)) == (self.seed, base_hash)
+
+    def _base_hash(self, student: StudentSettings) -> str:
+        start = self.starts.get(student.name)
+        return start.files_hash if start else self.base_hash
 
     def train(
         self, student: StudentSettings, base: str, trainings: Trainings, training: dict[str, Any]
@@ -161,7 +177,7 @@ class _Stage:
         inputs, kept = self.key(student)
         fingerprint = stage_fingerprint("student", inputs, kept)
         before = read_json(folder / "job.json")
-        if before is None or before.get("fingerprint") != fingerprint or not self._like(before):
+        if before is None or before.get("fingerprint") != fingerprint or not self._like(student, before):
             shutil.rmtree(folder, ignore_errors=True)  # another student's checkpoints
         elif student.time_of is not None:
             training = before["training"]
@@ -171,11 +187,11 @@ class _Stage:
         job: TrainingJob = {
             "name": student.name,
             "target": student.target,
-            "base": base,
+            "base": str(self.starts[student.name].folder) if student.name in self.starts else base,
             "examples": str(self.dataset / student.name),
             "out": str(folder),
             "seed": self.seed,
-            "base_hash": self.base_hash,
+            "base_hash": self._base_hash(student),
             "threads": trainings.threads,
             "settings": settings.model_dump(mode="json", exclude={"targets", "parallel", "assume"}),
             "dev": str(self.dataset / DEV),

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from distill.answers import JsonValue
 from distill.errors import ConfigError
-from distill.records import Answer, Request, make_request
+from distill.records import Answer, Request
 from distill.results import Json
 from teacher.progress import Notify, TeacherProgress
+from teacher.requests import Requests
 from teacher.session import Session
 from teacher.settings import AskingStage, Endpoint, Price, TeacherSettings
 from teacher.stage import refuse_upload
@@ -24,7 +25,7 @@ class Asker:
     """The teacher as a callable: `distill.records.Ask`. Made by `asker`."""
 
     def __init__(self, settings: TeacherSettings, session: Session) -> None:
-        self._settings, self._session = settings, session
+        self._request, self._session = Requests(settings), session
 
     def request(self, content: str, *, purpose: str, sample: int = 0, **sampling: JsonValue) -> Request:
         """A Request of one user message. `sampling` goes on top of the configuration's (temperature, max_tokens, ...).
@@ -32,9 +33,7 @@ class Asker:
         `purpose` is a word for the journal (`grade`, `instruction`, `query`, `judge`, ...); it is not part of the id.
         Texts of queries and passages belong through `distill.prompts.as_data` first.
         """
-        messages = [{"role": "user", "content": content}]
-        settings = {**self._settings.sampling(sample), **sampling}
-        return make_request(self._settings.asked_as, messages, settings, sample, purpose)
+        return self._request(content, sample, purpose, sampling)
 
     def __call__(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """One answer a request, in order of arrival, journalled before it is yielded; known ones are not asked again.

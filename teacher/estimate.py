@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypedDict
 
 from distill.prompts import teacher_prompt
-from distill.records import Pair, make_request
+from distill.records import Pair
 from distill.urls import is_url
 from teacher.index import JournalIndex
 from teacher.journal import Journal
+from teacher.redact import MaskCounts, masked_text
+from teacher.requests import Requests
 from teacher.settings import TeacherSettings
 from teacher.tokens import Counting
 
@@ -21,11 +23,15 @@ TOKENS_PER_S = 40.0  # one stream of a hosted R1-class model
 
 
 class Estimate(TypedDict):
-    """What asking would take. `basis` says what each figure rests on; `cost_usd` is None without prices."""
+    """What asking would take. `basis` says what each figure rests on; `cost_usd` is None without prices.
+
+    `masked` is what would be masked before it is sent, as `MaskCounts` counts it.
+    """
 
     pairs: int
     samples_due: int
     in_journal: int
+    reused: int
     to_ask: int
     samples_then: int
     no_room: int
@@ -35,38 +41,48 @@ class Estimate(TypedDict):
     spent_usd: float
     seconds: float
     hosts: list[str]
+    masked: dict[str, int]
     basis: dict[str, str]
 
 
-def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path) -> Estimate:
+def estimate(pairs: Iterable[Pair], settings: TeacherSettings, folder: Path, earlier: str | None = None) -> Estimate:
     """Counts of what `teacher.stage.trace` would ask; nothing is sent and nothing is written.
+
+    `earlier` is the journal of a run whose answers would be taken over (`teacher.earlier`).
 
     Output tokens and seconds a request are the means of the journal where it has answers, else assumed; `basis` says
     which. `samples_then` is what `samples.then` could add at most.
     """
-    count, name = Counting(settings), settings.asked_as
-    due = known = prompt_tokens = no_room = seen = 0
-    with journal_of(settings, folder) as index:
+    count, masked, make = Counting(settings), MaskCounts(settings.redact), Requests(settings)
+    due = known = reused = prompt_tokens = no_room = seen = 0
+    with ExitStack() as opened:
+        index = opened.enter_context(journal_of(settings, folder))
+        before = opened.enter_context(journal_at(earlier)) if earlier else None
         for pair in pairs:
             seen += 1
-            content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt, settings.elicit)
+            prompt = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt, settings.elicit)
+            first = make(prompt)
+            content = first.messages[0]["content"]
+            masked.add(first.masked)
             if not count.has_room(content):
                 no_room += 1
                 continue
             tokens = 0
             for sample in range(settings.sampled.first):
-                messages = [{"role": "user", "content": content}]
-                request = make_request(name, messages, settings.sampling(sample), sample)
+                request = make(prompt, sample) if sample else first
                 due += 1
-                if index.has(request.request_id):
+                key = request.request_id
+                if index.has(key):
                     known += 1
+                elif before is not None and before.has(key, retry_failed=True):
+                    reused += 1
                 else:
                     tokens = tokens or count.tokens(content)
                     prompt_tokens += tokens
-        mean = index.means()
+        mean = index.means() or (before.means() if before else None)
         spent = index.spent_usd
     basis = settings.tokenizer if settings.tokenizer else "a quarter of the bytes"
-    return _estimate(settings, seen, due, known, no_room, prompt_tokens, basis, mean, spent)
+    return _estimate(settings, seen, due, known, no_room, prompt_tokens, basis, mean, spent, masked, reused)
 
 
 def assumed_estimate(settings: TeacherSettings, pairs: int, prompt_tokens: float) -> Estimate:
@@ -86,11 +102,13 @@ def _estimate(
     basis: str,
     mean: dict[str, float] | None,
     spent: float,
+    masked: MaskCounts | None = None,
+    reused: int = 0,
 ) -> Estimate:
     output, seconds = (mean["completion_tokens"], mean["latency_s"]) if mean else (TRACE_TOKENS, None)
     output = min(output, settings.max_tokens)
     seconds = seconds or output / TOKENS_PER_S
-    ask = due - known
+    ask = due - known - reused
     prices = [endpoint.price for endpoint in settings.endpoints if endpoint.price is not None]
     share = settings.made_source().price_share
     costs = [share * (prompt_tokens * p.input + ask * output * p.output) / 1e6 for p in prices]
@@ -98,6 +116,7 @@ def _estimate(
         "pairs": pairs,
         "samples_due": due,
         "in_journal": known,
+        "reused": reused,
         "to_ask": ask,
         "samples_then": pairs * settings.sampled.then,
         "no_room": no_room,
@@ -107,6 +126,7 @@ def _estimate(
         "spent_usd": round(spent, 4),
         "seconds": round(ask * seconds / settings.concurrency, 1),
         "hosts": sorted({endpoint.host for endpoint in settings.endpoints}),
+        "masked": masked.counts() if masked else {},
         "basis": {
             "prompt_tokens": basis,
             "completion_tokens": "mean of the journal" if mean else f"assumed {TRACE_TOKENS} a trace",
@@ -118,8 +138,14 @@ def _estimate(
 @contextmanager
 def journal_of(settings: TeacherSettings, folder: Path) -> Iterator[JournalIndex]:
     """The journal's index to look things up in, made aside: a run that is under way is not disturbed."""
+    with journal_at(settings.journal or str(folder / "journal")) as index:
+        yield index
+
+
+@contextmanager
+def journal_at(place: str) -> Iterator[JournalIndex]:
+    """The same of the journal at a path or URL; an empty one where nothing is there."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = settings.journal or str(folder / "journal")
         if not is_url(place) and not Path(place).exists():
             place = f"{scratch}/journal"
         journal = Journal(place, Path(scratch) / "mirror", writes=False)
@@ -137,7 +163,9 @@ def describe(plan: Estimate) -> list[str]:
     cost = "unknown: the endpoints have no price" if plan["cost_usd"] is None else f"about {plan['cost_usd']:,.2f} USD"
     lines = [
         f"pairs {plan['pairs']:,}; samples {plan['samples_due']:,}, {plan['in_journal']:,} of them in the journal, "
-        f"{plan['to_ask']:,} to ask" + (f", {plan['no_room']:,} pairs leave no room" if plan["no_room"] else ""),
+        + (f"{plan['reused']:,} in the earlier run's, " if plan["reused"] else "")
+        + f"{plan['to_ask']:,} to ask"
+        + (f", {plan['no_room']:,} pairs leave no room" if plan["no_room"] else ""),
         f"prompt tokens {plan['prompt_tokens']:,} ({basis['prompt_tokens']}), "
         f"completion tokens {plan['completion_tokens']:,} ({basis['completion_tokens']})",
         f"cost {cost}, {plan['spent_usd']:,.2f} USD already spent",
@@ -147,4 +175,6 @@ def describe(plan: Estimate) -> list[str]:
         lines.append(f"pairs in doubt are asked again: at most {plan['samples_then']:,} samples more")
     if plan["hosts"]:
         lines.append(f"passages would be sent to {', '.join(plan['hosts'])}")
+    if plan["masked"]:
+        lines.append(masked_text(plan["masked"]))
     return lines

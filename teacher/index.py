@@ -6,8 +6,9 @@ flat, however many pairs: 10 million ids in Python's own dictionaries are gigaby
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,8 +18,10 @@ from teacher.journal import Journal, Place
 
 _TABLES = """
 PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1000;
-CREATE TABLE answer(id TEXT PRIMARY KEY, part INTEGER, offset INTEGER, length INTEGER, failed INTEGER) WITHOUT ROWID;
+CREATE TABLE answer(id TEXT PRIMARY KEY, part INTEGER, offset INTEGER, length INTEGER, failed INTEGER,
+  earlier INTEGER) WITHOUT ROWID;
 CREATE TABLE due(pair TEXT, sample INTEGER, id TEXT, note TEXT, PRIMARY KEY(pair, sample)) WITHOUT ROWID;
+CREATE TABLE masked(pair TEXT PRIMARY KEY, restores TEXT) WITHOUT ROWID;
 CREATE TABLE bill(id TEXT PRIMARY KEY, usd REAL, prompt INTEGER, completion INTEGER) WITHOUT ROWID;
 """
 
@@ -27,13 +30,17 @@ TRACE: Literal["trace"] = "trace"
 
 
 class Due(NamedTuple):
-    """A sample of a pair that has to become a row: its answer, None where there is none, or a note why not."""
+    """A sample of a pair that has to become a row: its answer, None where there is none, or a note why not.
+
+    `restores` is {placeholder: value} of what was masked in the request and goes back into the answer.
+    """
 
     pair_id: str
     sample: int
     request_id: str
     note: str | None
     answer: Answer | None
+    restores: Mapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -58,6 +65,7 @@ class JournalIndex:
         self._spent: dict[str | None, Spent] = {None: Spent()}
         self.unusable_usd, self.unusable_tokens = 0.0, 0
         self._answers, self._output, self._seconds = 0, 0, 0.0
+        self._any_masked = False
         for part in journal.parts:
             for place, entry in journal.entries(part):
                 self.add(place, entry)
@@ -66,20 +74,22 @@ class JournalIndex:
         """Take in one entry of the journal: an answer, or a bill. The first answer to a request stays."""
         answer = entry.answer
         usd, prompt, completion = answer.cost_usd, answer.prompt_tokens, answer.completion_tokens
-        for account in (None, entry.stage):
+        for account in () if entry.earlier else (None, entry.stage):
             spent = self._spent.setdefault(account, Spent())
             spent.usd, spent.tokens = spent.usd + usd, spent.tokens + prompt + completion
         key, failed = answer.request_id, int(answer.error is not None)
         if entry.bill is not None:
             self._waste(key, usd, prompt, completion)
             return
-        values = (self._number(place.part), place.offset, place.length, failed)
+        values = (self._number(place.part), place.offset, place.length, failed, int(entry.earlier))
         known = self._db.execute("SELECT failed FROM answer WHERE id=?", (key,)).fetchone()
         if known is None:
-            self._db.execute("INSERT INTO answer VALUES (?,?,?,?,?)", (key, *values))
+            self._db.execute("INSERT INTO answer VALUES (?,?,?,?,?,?)", (key, *values))
         elif known[0]:  # asked again after a failure: the later answer counts
-            self._db.execute("UPDATE answer SET part=?, offset=?, length=?, failed=? WHERE id=?", (*values, key))
-        else:
+            self._db.execute(
+                "UPDATE answer SET part=?, offset=?, length=?, failed=?, earlier=? WHERE id=?", (*values, key)
+            )
+        elif not entry.earlier:
             self._waste(key, usd, prompt, completion)
         self._answers += not failed
         self._output += completion
@@ -122,6 +132,12 @@ class JournalIndex:
         """Note that (pair_id, sample) waits for request_id; a note says why it will not be asked."""
         self._db.executemany("INSERT OR REPLACE INTO due VALUES (?,?,?,?)", rows)
 
+    def note_masked(self, pair_id: str, restores: Mapping[str, str]) -> None:
+        """Note what goes back into the answers about a pair, {placeholder: value}."""
+        if restores:
+            self._any_masked = True
+            self._db.execute("INSERT OR REPLACE INTO masked VALUES (?,?)", (pair_id, json.dumps(restores)))
+
     def expected(self) -> Iterator[Due]:
         """All that is due, sorted by pair and sample."""
         cursor = self._db.execute(
@@ -129,7 +145,17 @@ class JournalIndex:
             "ORDER BY pair, sample"
         )
         for pair, sample, key, note, *place in cursor:
-            yield Due(pair, sample, key, note, self._read(key, place) if place[0] is not None else None)
+            answer = self._read(key, place) if place[0] is not None else None
+            yield Due(pair, sample, key, note, answer, self._restores(pair) if self._any_masked else {})
+
+    def _restores(self, pair_id: str) -> Mapping[str, str]:
+        row = self._db.execute("SELECT restores FROM masked WHERE pair=?", (pair_id,)).fetchone()
+        return {} if row is None else dict(json.loads(row[0]))
+
+    def reused(self) -> int:
+        """How many of the samples that wait are answered by what was taken over from an earlier run."""
+        query = "SELECT count(*) FROM due JOIN answer ON answer.id = due.id WHERE answer.earlier"
+        return int(self._db.execute(query).fetchone()[0])
 
     def close(self) -> None:
         """Let go of the scratch file."""

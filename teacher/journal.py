@@ -71,6 +71,8 @@ def encode(entry: JournalEntry) -> bytes:
         line["stage"] = entry.stage
     if entry.time is not None:
         line["time"] = round(entry.time, 3)
+    if entry.earlier:
+        line["earlier"] = True
     return _JSON.encode(line).encode("utf-8", "surrogatepass")
 
 
@@ -103,7 +105,8 @@ def decode(raw: bytes) -> JournalEntry | None:
     )
     bill = line.get("kind", "bill") if "bill" in line else None
     stage, purpose = line.get("stage", "trace"), line.get("purpose", "trace")
-    return JournalEntry(answer, bill, stage, purpose, line.get("attempts", 1), line.get("time"))
+    attempts, earlier = line.get("attempts", 1), bool(line.get("earlier"))
+    return JournalEntry(answer, bill, stage, purpose, attempts, line.get("time"), earlier)
 
 
 class Journal:

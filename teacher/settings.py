@@ -16,7 +16,8 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationInf
 from distill.answers import JsonObject
 from distill.config import Settings, resolve_path, secret
 from distill.plugins import external_hash, is_external
-from distill.prompts import PROMPT_NAME, Elicit, elicit_hash
+from distill.prompts import PROMPT_NAME, PROMPTS, Elicit, elicit_hash, teacher_prompt
+from teacher.redact import RedactSettings, mask
 
 if TYPE_CHECKING:
     from teacher.sources.base import TeacherSource
@@ -169,6 +170,7 @@ class TeacherSettings(Settings):
     elicit: Elicit = Field(
         "native", description="written: for models that do not think by themselves; explanation first, verdict last"
     )
+    redact: RedactSettings | None = Field(None, description="masked before a text is sent (docs/redact.md)")
     require_reasoning: bool = Field(True, description="stop when the first answers hold no reasoning at all")
     require_verdict: bool = Field(True, description="stop when the first 50 answers hold no readable verdict")
 
@@ -207,6 +209,11 @@ class TeacherSettings(Settings):
             raise ValueError(f"budget_usd needs endpoints.{unpriced[0]}.price, by which spending is counted")
         if self.context is not None and self.context <= self.max_tokens:
             raise ValueError(f"context {self.context} leaves no prompt with max_tokens {self.max_tokens}")
+        if self.redact is not None and self.prompt in PROMPTS:
+            hit = mask(teacher_prompt("", "", "", self.prompt, self.elicit), self.redact).values
+            if hit:
+                words = next(iter(hit.values()))
+                raise ValueError(f"redact.patterns: one matches the prompt's own words {words!r}; make it narrower")
         return self
 
     def made_source(self) -> TeacherSource:
@@ -261,6 +268,8 @@ class TeacherSettings(Settings):
         }
         if self.elicit != "native":
             identity["elicit"] = {self.elicit: elicit_hash(self.prompt, self.elicit)}
+        if self.redact is not None:
+            identity["redact"] = self.redact.model_dump()
         if is_external(self.source):
             identity |= {"source": external_hash(self.source, Path()), "options": self.options}
         return identity

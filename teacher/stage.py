@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from distill.answers import JsonObject
 from distill.errors import RunFolderError
 from distill.prompts import elicit_hash, is_relevant, teacher_prompt
-from distill.records import Answer, Pair, Request, Trace, make_request
+from distill.records import Answer, Pair, Request, Trace, restored
 from distill.store import write_rows
 from distill.verdicts import parse_verdict
 from distill.written import as_traced
 from teacher.agreement import LabelAgreement
 from teacher.index import Due
 from teacher.progress import Notify, TeacherProgress
+from teacher.redact import MaskCounts
+from teacher.requests import Requests
 from teacher.session import Session
 from teacher.settings import Endpoint, Price, TeacherSettings
 from teacher.tokens import Counting
@@ -64,6 +66,7 @@ def trace(
         written = write_rows(folder, rows.traces(session.index.expected()), Trace, presorted=True)
         asked = {
             "asked_now": session.asked_now,
+            "reused": session.index.reused(),
             "cost_usd": round(session.index.spent_usd, 6),
             "unusable_cost_usd": round(session.index.unusable_usd, 6),
             "unusable_tokens": session.index.unusable_tokens,
@@ -71,6 +74,7 @@ def trace(
             "unreadable_now": session.verdicts.unreadable,
             "unknown_finishes": dict(session.unknown_finishes.most_common()),
             "hosts": sorted({endpoint.host for endpoint in session.endpoints}),
+            **({"masked": masked} if (masked := plan.masked.counts()) else {}),
             "seconds": round(time.monotonic() - began, 2),
         }
     return {"pairs": plan.pairs, **rows.counts(), **asked, **written}
@@ -118,12 +122,13 @@ class SamplePlan:
 
     def __init__(self, settings: TeacherSettings, session: Session) -> None:
         self._settings, self._session = settings, session
-        self._name, self._samples = settings.asked_as, settings.sampled
+        self._request, self._samples = Requests(settings), settings.sampled
         self._count = Counting(settings)
         self._open: dict[str, tuple[Pair, set[str]]] = {}
         self._pairs_of: dict[str, list[str]] = {}
         self._more: deque[Request] = deque()
         self._agreement = LabelAgreement(settings)
+        self.masked = MaskCounts(settings.redact)
         self.pairs = 0
 
     def requests(self, pairs: Iterable[Pair]) -> Iterator[Request | None]:
@@ -153,9 +158,12 @@ class SamplePlan:
                 self._more.extend(self._ask(pair, more, follow=False))
 
     def _ask(self, pair: Pair, samples: range, follow: bool = True) -> list[Request]:
-        content = self._content(pair)
-        requests = [self._request(content, sample) for sample in samples]
-        note = None if self._count.has_room(content) else f"{NOT_ASKED}: the prompt leaves no room for reasoning"
+        requests = self._requests(pair, samples)
+        if follow:
+            self.masked.add(requests[0].masked)
+            self._session.index.note_masked(pair.pair_id, requests[0].restores)
+        room = self._count.has_room(requests[0].messages[0]["content"])
+        note = None if room else f"{NOT_ASKED}: the prompt leaves no room for reasoning"
         self._session.index.expect((pair.pair_id, r.sample, r.request_id, note) for r in requests)
         if note:
             return []
@@ -167,17 +175,14 @@ class SamplePlan:
                 self._pairs_of.setdefault(request.request_id, []).append(pair.pair_id)
         return requests
 
-    def _request(self, content: str, sample: int) -> Request:
-        messages = [{"role": "user", "content": content}]
-        return make_request(self._name, messages, self._settings.sampling(sample), sample)
-
-    def _content(self, pair: Pair) -> str:
+    def _requests(self, pair: Pair, samples: range) -> list[Request]:
         settings = self._settings
-        return teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt, settings.elicit)
+        content = teacher_prompt(pair.query, pair.passage, pair.instruction, settings.prompt, settings.elicit)
+        return [self._request(content, sample) for sample in samples]
 
     def _in_doubt(self, pair: Pair) -> bool:
-        content, prompt = self._content(pair), self._settings.prompt
-        ids = (self._request(content, sample).request_id for sample in range(self._samples.first))
+        prompt = self._settings.prompt
+        ids = (request.request_id for request in self._requests(pair, range(self._samples.first)))
         answers = [self._session.index.answer(request_id) or Answer(request_id) for request_id in ids]
         verdicts = {
             parse_verdict(as_traced(answer, self._settings.elicit, prompt).content, prompt) for answer in answers
@@ -198,12 +203,12 @@ class TraceCounts:
 
     def traces(self, expected: Iterable[Due]) -> Iterator[Trace]:
         """One Trace for every expected (pair, sample)."""
-        for pair_id, sample, request_id, note, answer in expected:
+        for pair_id, sample, request_id, note, answer, restores in expected:
             missing = Answer(request_id, finish_reason="error", error=note or f"{NOT_ASKED}: no answer was found")
-            yield self.trace(pair_id, sample, missing if answer is None else answer)
+            yield self.trace(pair_id, sample, missing if answer is None else answer, restores)
 
-    def trace(self, pair_id: str, sample: int, answer: Answer) -> Trace:
-        """An answer as the row of a pair's sample, its verdict read."""
+    def trace(self, pair_id: str, sample: int, answer: Answer, restores: Mapping[str, str] | None = None) -> Trace:
+        """An answer as the row of a pair's sample, its verdict read, with the values of `restores` put back."""
         kind = "answered"
         if answer.error is not None:
             self._kinds[answer.error.split(":")[0]] += 1
@@ -218,8 +223,8 @@ class TraceCounts:
             pair_id,
             sample,
             answer.request_id,
-            answer.reasoning,
-            answer.content,
+            restored(answer.reasoning, restores or {}),
+            restored(answer.content, restores or {}),
             None if answer.error is not None else parse_verdict(answer.content, self._prompt),
             answer.finish_reason,
             answer.prompt_tokens,

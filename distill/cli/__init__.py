@@ -1,12 +1,16 @@
-"""The command line. Exit status: 0 done, 2 wrong input (one line), 3 stopped with work left, 1 anything else."""
+"""The command line. Exit status: 0 done, 2 wrong input (one line), 3 stopped with work left, 1 anything else.
+
+`distill run` of a refresh: 0 promote the new student, 10 keep the served one, 11 unsure.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -147,11 +151,11 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
             run_variants(run, stages_of, options.overrides)
             names = ("report",)
         run_stages(run, stages, names)
-    if name == "run":
-        from distill.cli.finish import finish
+    if name != "run":
+        return 0
+    from distill.cli.finish import finish
 
-        finish(run)
-    return 0
+    return finish(run)
 
 
 def _explain(run: Run, pair_id: str) -> int:
@@ -184,7 +188,17 @@ def plain_stages(*names: str) -> None:
         stage(name)(stage_options()(partial(_run_stages, name)))
 
 
-plain_stages("run", "pairs")
+@stage("run")
+@stage_options()
+@click.option("--since", type=FILE, metavar="RUN", help="refresh this run: reuse its answers, compare with its student")
+def run_all(options: StageOptions, since: Path | None) -> int:
+    if since is not None:
+        key = f"refresh.since={json.dumps(str(since.absolute()))}"
+        options = replace(options, overrides=(*options.overrides, key))
+    return _run_stages("run", options)
+
+
+plain_stages("pairs")
 
 
 @stage("trace")

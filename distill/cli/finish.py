@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distill.cli.runs import cost_of
+from distill.pipeline.refresh import EXIT
 from distill.pipeline.run import Run
 from distill.stages import STAGES
 from distill.tables import counted
@@ -10,10 +11,14 @@ from distill.tables import counted
 DISPUTES = ("verdict_matches_label", "label_dispute")  # filters whose rejects a person can decide
 
 
-def finish(run: Run) -> None:
-    """Say how the run came out, from what is in its folder; also where nothing had to be made."""
+def finish(run: Run) -> int:
+    """Say how the run came out, from what is in its folder; also where nothing had to be made.
+
+    Returns the exit status: 0, but of a refresh what its verdict says (`refresh.EXIT`).
+    """
     from distill.report.evaluated import evaluation_sets
     from distill.report.files import RunFiles
+    from distill.report.refresh import refreshed
     from distill.report.result import headline, main_set
     from distill.report.words import duration
 
@@ -36,6 +41,11 @@ def finish(run: Run) -> None:
     width = max(len(command) for command, _ in steps)
     for command, what in steps:
         run.say(f"  {command:<{width}}   {what}")
+    result = files.metrics.refresh if run.config.refresh else None
+    if result is None:
+        return 0
+    run.say(f"\n{_capital(refreshed(result))} (exit status {EXIT[result.verdict]})")
+    return EXIT[result.verdict]
 
 
 def _capital(text: str) -> str:

@@ -21,15 +21,22 @@ from distill.tables import counted
 
 
 def collection(
-    settings: DataSettings, folder: Path, seed: int, part: str = "train", base: Path | None = None
+    settings: DataSettings,
+    folder: Path,
+    seed: int,
+    part: str = "train",
+    base: Path | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> Collection:
     """The collection that an evaluation set names, or its `part` where the split is given as shares.
 
-    Labels may be decimal gains. `base` is what the paths under `files` are relative to.
+    Labels may be decimal gains. `base` is what the paths under `files` are relative to; `known` is {query text: part}
+    of an earlier run, whose queries stay in their parts.
     """
     source = open_source(settings, folder, base)
     if isinstance(settings.split, dict):
-        return parted(gather(source, settings.qrels, settings.missing, gains=True), settings.split, seed, part)
+        whole = gather(source, settings.qrels, settings.missing, gains=True)
+        return parted(whole, settings.split, seed, part, known)
     data = gather(source, settings.split, settings.missing, gains=True)
     return subset(data, data.queries)
 
@@ -48,15 +55,17 @@ def build(
     ask: Ask | None = None,
     held_out: Mapping[str, Iterable[str]] | None = None,
     notify: Callable[[str], None] | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> tuple[Pairs, dict[str, Json]]:
     """(pairs in the order of their ids, counts). Equal texts are one pair, the second one's id in `duplicate`.
 
     `base` is what paths of the settings are relative to; `ask` asks the teacher, where the settings say so; `held_out`
-    gives the texts of evaluation sets by name. Raises DataError where the source cannot be read, or holds nothing to
+    gives the texts of evaluation sets by name; `known` is {query text: part} of an earlier run, whose queries stay in
+    their parts. Raises DataError where the source cannot be read, or holds nothing to
     ask about, ConfigError where settings do not fit it, and Stopped where the teacher stops: the same call goes on.
     """
     say = notify or (lambda text: None)
-    builder = PairBuilder(settings, seed, folder, base, ask, held_out, say)
+    builder = PairBuilder(settings, seed, folder, base, ask, held_out, say, known)
     for what, count in builder.data.left_out.items():
         say(f"left out: {count:,} {what}")
     for what, count in builder.data.counts.items():

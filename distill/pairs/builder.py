@@ -41,11 +41,13 @@ class PairBuilder:
         ask: Ask | None = None,
         held_out: Mapping[str, Iterable[str]] | None = None,
         say: Callable[[str], None] = lambda text: None,
+        known: Mapping[str, str] | None = None,
     ) -> None:
         """Raises ConfigError where the settings need a teacher and there is none."""
         if settings.asks and ask is None:
             raise ConfigError("pairs: judge, synthesize, instructions and poison need a teacher to ask")
         self.settings, self.seed, self.folder, self.base, self.ask, self.say = settings, seed, folder, base, ask, say
+        self.known = known
         self.leaks = Leaks(held_out or {}, settings.clean.decontaminate)
         self.counts: dict[str, Counter[str]] = {}
         self.pairs = PairMap()
@@ -62,7 +64,8 @@ class PairBuilder:
             if "split" in self.settings.model_fields_set:
                 check_split(source, split, "pairs")
             return gather(source, split, self.settings.missing)
-        return parted(gather(source, self.settings.qrels, self.settings.missing), split, self.seed)
+        whole = gather(source, self.settings.qrels, self.settings.missing)
+        return parted(whole, split, self.seed, known=self.known)
 
     @cached_property
     def bm25(self) -> Bm25:
@@ -90,7 +93,7 @@ class PairBuilder:
         queries = {query.query_id: query.text for query in written}
         shares = self.settings.split if isinstance(self.settings.split, dict) else {"train": 1.0}
         together = {query.query_id: query.doc_id for query in written}
-        where = part_of_each(queries, shares, self.seed, together)
+        where = part_of_each(queries, shares, self.seed, together, self.known)
         grades = {query.query_id: query.grade or judge.relevant_from for query in written}
         self.tally("synthesize")["kept"] = len(written)
         self.data = replace(

@@ -17,7 +17,7 @@ from distill.config import secret, validate
 from distill.errors import ConfigError, DataError, DiskFull, InputError, PluginError
 from distill.gguf_base import is_gguf
 from distill.inputs import input_path, named
-from distill.pipeline import cluster
+from distill.pipeline import cluster, refresh
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
@@ -88,6 +88,7 @@ def check_settings(run: Run) -> None:
     from distill.statistics.measures import parse_measures
 
     check_systems(run)
+    refresh.check(run)
     if run.config.pairs.example:
         from distill.example.world import WorldSettings
 

@@ -5,9 +5,10 @@ Read by `distill.cli` and by every stage of `distill/pipeline/`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -22,7 +23,7 @@ from distill.rerank.settings import ScoringSettings
 from distill.urls import is_storage
 from filters.settings import FilterSettings
 from sft.settings import SftSettings
-from teacher.settings import TeacherSettings
+from teacher.settings import PathBeside, TeacherSettings
 
 # The keys that a URL of object storage is read from (`distill.inputs`), or written to (the journal); * is any name.
 # Whatever other key has one is refused, so that none is taken for a path of this machine.
@@ -31,6 +32,24 @@ MAY_BE_URLS = (
     "teacher.journal", "teacher.import.path", "filters.*.label_dispute.decisions",
     "evaluation.sets.*.path", "evaluation.sets.*.files.*", "evaluation.sets.*.first_stage",
 )  # fmt: skip
+
+
+class RefreshSettings(Settings):
+    """The run refreshes an earlier one: its answers are reused, its student goes on, and both are compared."""
+
+    since: PathBeside = Field(description="the earlier run's folder")
+    students: Literal["continue", "afresh"] = Field(
+        "continue", description="continue: trained on from the earlier run's; afresh: from the base"
+    )
+    served: str | None = Field(
+        None, description="the earlier run's system that is served, such as think; default: its best"
+    )
+
+    @field_validator("since")
+    @classmethod
+    def _without_links(cls, since: str) -> str:
+        """The folder itself: a link such as runs/served names another one next month."""
+        return os.path.realpath(since)
 
 
 class RunConfig(Settings):
@@ -49,6 +68,7 @@ class RunConfig(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     scoring: ScoringSettings = ScoringSettings()
     ablate: list[dict[str, Any]] = Field([], description="settings and the values they take; docs/evaluation.md")
+    refresh: RefreshSettings | None = Field(None, description="`distill run --since RUN` sets since; docs/refresh.md")
     rounds: int = Field(1, ge=1, le=4, description="2: self_filter's student is trained in a first round")
 
     @model_validator(mode="before")
@@ -76,6 +96,12 @@ class RunConfig(Settings):
         if named.get("length", {}).get("max_length") and self.sft.base == "scratch":
             raise ValueError("filters.length.max_length needs the student's tokenizer, and base: scratch makes it "
                              "from what the filters keep; use max_tokens")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _one_student_to_serve(self) -> RunConfig:
+        if self.refresh is not None and self.ablate:
+            raise ValueError("refresh compares one new student with the served one; leave ablate out")
         return self
 
     @model_validator(mode="after")

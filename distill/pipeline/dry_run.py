@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from distill import store
@@ -36,6 +37,7 @@ CHECKS_S = 15
 STEP_S = 0.12  # of a step on a CPU, whatever the model's size: the quickstart's 900 took 122 to 202 s, 40 to 60 by FLOP
 EXAMPLE_S = 5e-4  # an answer of the embedded teacher
 FILTERED_S, ROW_S = 1e-4, 1e-4  # a trace through the filters, a row of a dataset: docs/scale.md, rounded up
+MASKED_PASSAGES = 10_000  # that are looked through for what would be masked, where there are no pairs yet
 KEPT_SHARE = 0.75  # of pairs whose trace passes the filters: Rank1 kept 85 % and then 90 % of what was left
 
 
@@ -114,6 +116,21 @@ class DryRun:
         return assumed_estimate(teacher, round(assume.examples / KEPT_SHARE), mean_tokens(run)[0])
 
     @cached_property
+    def masked_passages(self) -> str:
+        """What would be masked in the source's passages, where there are no pairs yet to count it in; "" if nothing."""
+        from distill.pairs.sources import open_source
+        from teacher.redact import MaskCounts, mask, masked_text
+
+        run, redact = self.run, self.run.config.teacher.redact
+        if redact is None or not run.config.teacher.asks or run.config.pairs.source in REMOTE or not has_data(run):
+            return ""
+        counts = MaskCounts(redact)
+        source = open_source(run.config.pairs, data_folder(run, run.config.pairs), run.base)
+        for _, _, text in islice(source.passages(), MASKED_PASSAGES):
+            counts.add(mask(text, redact).values)
+        return masked_text(counts.counts(), f"of the first {MASKED_PASSAGES:,} passages")
+
+    @cached_property
     def training(self) -> tuple[SftSettings, TrainingData]:
         """The settings of training, and what is known of its rows."""
         return self._training_of(self.run)
@@ -166,20 +183,27 @@ class DryRun:
         ]  # fmt: skip
 
     def _trace(self, name: str, due: bool) -> list[StagePlan]:
+        from teacher.redact import masked_text
+
         asking = self.to_ask
         if isinstance(asking, str):
             teacher, count = self.run.config.teacher, self.pair_count
+            note = f"{asking}; {self.masked_passages}" if self.masked_passages else asking
             if not teacher.asks:
-                return [StagePlan(name, due, usd=0.0, note=asking)]
+                return [StagePlan(name, due, usd=0.0, note=note)]
             if not teacher.embedded:
-                return [StagePlan(name, due, sent_to=self._hosts, note=asking)]
+                return [StagePlan(name, due, sent_to=self._hosts, note=note)]
             work = "" if count is None else counted(count, "answer")
-            return [StagePlan(name, due, work, STARTING["trace"] + (count or 0) * EXAMPLE_S, 0.0, note=asking)]
+            return [StagePlan(name, due, work, STARTING["trace"] + (count or 0) * EXAMPLE_S, 0.0, note=note)]
         known = f", {asking['in_journal']:,} in the journal" if asking["in_journal"] else ""
+        if asking["reused"] and self.run.config.refresh:
+            known += f", {asking['reused']:,} reused from {self.run.config.refresh.since}"
         more = f"; at most {asking['samples_then']:,} more where in doubt" if asking["samples_then"] else ""
         unpriced = "; the endpoints have no price" if asking["cost_usd"] is None else ""
         basis = asking["basis"]
         note = f"prompts: {basis['prompt_tokens']}, answers: {basis['completion_tokens']}{more}{unpriced}"
+        if asking["masked"]:
+            note += f"; {masked_text(asking['masked'])}"
         work = f"{counted(asking['to_ask'], 'answer')}{known}"
         sent_to = tuple(asking["hosts"]) if asking["to_ask"] else ()
         seconds = STARTING["trace"] + asking["seconds"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.disk_map import DiskMap
 from distill.errors import ConfigError, InputError
-from distill.pipeline import modes, scoring
+from distill.pipeline import modes, refresh, scoring
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut, first_stage, suite_of
 from distill.pipeline.sources import base_of
@@ -96,7 +96,15 @@ def _own_bounds(run: Run) -> int | None:
 
 def _inputs(run: Run) -> Counts:
     backend = run.file_hashes(external_files([run.config.scoring.backend], run.base))
-    return {"students": run.data_hash("students"), **HeldOut(run).inputs(), **backend}
+    return {"students": run.data_hash("students"), **HeldOut(run).inputs(), **backend, **_served_inputs(run)}
+
+
+def _served_inputs(run: Run) -> Counts:
+    before = refresh.earlier(run)
+    if before is None:
+        return {}
+    _, folder, mode = refresh.served(run, before)
+    return {**refresh.inputs(run), refresh.SERVED: [refresh.files_hash(run, Path(folder)), mode]}
 
 
 def systems(run: Run) -> dict[str, tuple[str, str]]:
@@ -108,6 +116,8 @@ def systems(run: Run) -> dict[str, tuple[str, str]]:
     found = {}
     if only is None or "untrained" in only:
         found["untrained"] = (str(run.students / "untrained") if base == "scratch" else base, "direct")
+    if before := refresh.earlier(run):
+        found[refresh.SERVED] = refresh.served(run, before)[1:]
     for student in run.config.sft.targets:
         folder = str(run.students / student.name)
         found |= {system: (folder, mode) for system, mode in modes.modes_of(run, student).items()}
@@ -125,6 +135,8 @@ def _make(run: Run) -> Counts:
             metrics.evaluation[entry.name] = result.measures
             metrics.intervals[entry.name] = result.intervals
     run.write_metrics(metrics)
+    metrics.refresh = refresh.verdict(run)
+    run.write_metrics(metrics)
     return {"sets": counts}
 
 
@@ -141,6 +153,7 @@ def _evaluate_set(
 
     started, seed = time.monotonic(), run.config.seed
     suite = suite_of(run, entry)
+    refresh.refuse_leaks(run, [(entry.name, suite)])
     run.evaluation.mkdir(exist_ok=True)
     first = first_stage(run, entry, suite)
     left_out = {**suite.left_out, **first.left_out}

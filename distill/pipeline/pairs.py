@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.files import READING
 from distill.inputs import input_path
+from distill.pipeline import refresh
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sets import HeldOut
 from distill.pipeline.sources import data_folder, source_files
@@ -31,7 +32,8 @@ def _settings(run: Run) -> Json:
         from distill.pairs.generation.prompting import hashes
 
         sampling = {key: value for key, value in teacher.sampling(0).items() if key in ("top_p", "seed")}
-        found["asked"] = {"teacher": teacher.asked_as, "sampling": sampling, "prompts": hashes()}
+        redact = {"redact": dump(teacher.redact)} if teacher.redact else {}
+        found["asked"] = {"teacher": teacher.asked_as, "sampling": sampling, "prompts": hashes(), **redact}
     return found
 
 
@@ -40,7 +42,7 @@ def _inputs(run: Run) -> Counts:
     pairs = run.config.pairs
     if pairs.source == "example":
         return {"example": pairs.example}
-    found: dict[str, Json] = {**run.file_hashes(source_files(run, pairs)), "reading": READING}
+    found: dict[str, Json] = {**refresh.inputs(run), **run.file_hashes(source_files(run, pairs)), "reading": READING}
     for miner in pairs.miners:
         if miner.path:
             found |= run.file_hashes([input_path(run.base, miner.path)])
@@ -60,7 +62,7 @@ def _make(run: Run) -> Counts:
     with teacher_session(run, "pairs") if settings.asks else nullcontext(None) as ask:
         pairs, counts = build(
             settings, run.config.seed, data_folder(run, settings), run.base, ask, HeldOut(run, made=False),
-            lambda text: run.say(f"  {text}"),
+            lambda text: run.say(f"  {text}"), refresh.known_parts(run),
         )  # fmt: skip
         if ask is not None:
             counts |= ask.counts()
@@ -80,8 +82,10 @@ def pairs_without_teacher(run: Run, notify: Callable[[str], None] | None = None)
     clean = settings.clean.model_copy(update={"decontaminate": False})
     unlabelled = settings.unlabelled if settings.judge is None else "ask"  # the teacher may label them first
     unasked = {"judge": None, "instructions": None, "poison": None, "clean": clean, "unlabelled": unlabelled}
-    pairs, _ = build(settings.model_copy(update=unasked), run.config.seed, data_folder(run, settings), run.base,
-                     notify=notify)  # fmt: skip
+    pairs, _ = build(
+        settings.model_copy(update=unasked), run.config.seed, data_folder(run, settings), run.base,
+        notify=notify, known=refresh.known_parts(run),
+    )  # fmt: skip
     return pairs
 
 
@@ -100,6 +104,7 @@ def teacher_session(run: Run, stage: AskingStage) -> Iterator[Asker]:
     """A session with the teacher on a stage's account; the run's journal holds what was answered before."""
     from teacher.asker import asker
 
+    refresh.take_answers(run)
     account = partial(asker, stage=stage, notify=run.log, retry_failed=run.retry_failed)
     with teacher_running(run) as url, account(run.config.teacher, run.traces, base_url=url) as ask:
         yield ask

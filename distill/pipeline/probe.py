@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from distill import store
@@ -17,7 +17,7 @@ from distill.pipeline.pairs import pairs_without_teacher, teacher_session
 from distill.pipeline.run import Run
 from distill.pipeline.trace import asking_estimate
 from distill.prompts import is_relevant, teacher_prompt
-from distill.records import Answer, Pair
+from distill.records import Answer, Pair, Request, restored
 from distill.verdicts import parse_verdict
 from distill.written import as_traced
 
@@ -66,8 +66,14 @@ def probe(run: Run, count: int) -> ProbeResult:
         teacher = run.config.teacher
         with teacher_session(run, "trace") as ask:
             requests = [ask.request(_prompt(pair, teacher), purpose="trace") for pair in drawn]
-            pair_of = {request.request_id: pair for request, pair in zip(requests, drawn, strict=True)}
-            rows = [_probed(pair_of[answer.request_id], answer, teacher) for answer in ask(requests)]
+            waiting: dict[str, list[tuple[Pair, Request]]] = {}  # with texts masked, several pairs may be one request
+            for request, pair in zip(requests, drawn, strict=True):
+                waiting.setdefault(request.request_id, []).append((pair, request))
+            rows = [
+                _probed(pair, request, answer, teacher)
+                for answer in ask(requests)
+                for pair, request in waiting.pop(answer.request_id, ())
+            ]
         return ProbeResult(rows, asking_estimate(run, None if made else pairs))
 
 
@@ -75,8 +81,10 @@ def _prompt(pair: Pair, teacher: TeacherSettings) -> str:
     return teacher_prompt(pair.query, pair.passage, pair.instruction, teacher.prompt, teacher.elicit)
 
 
-def _probed(pair: Pair, answer: Answer, teacher: TeacherSettings) -> Probed:
+def _probed(pair: Pair, request: Request, answer: Answer, teacher: TeacherSettings) -> Probed:
     answer = as_traced(answer, teacher.elicit, teacher.prompt)
+    reasoning, content = (restored(text, request.restores) for text in (answer.reasoning, answer.content))
+    answer = replace(answer, reasoning=reasoning, content=content)
     verdict = None if answer.error is not None else parse_verdict(answer.content, teacher.prompt)
     return Probed(pair, answer, None if verdict is None else is_relevant(verdict, teacher.prompt))
 

@@ -56,7 +56,12 @@ def _config(config: RunConfig, number: int) -> RunConfig:
     """What the run's configuration means for an earlier round: one student, the first without self_filter."""
     filters = [entry for entry in config.filters.root if number > 1 or SELF_FILTER not in entry]
     sft = config.sft.model_copy(update={"targets": [first_student(config.sft.targets)]})
-    changes = {"filters": FilterSettings.model_construct(root=filters), "sft": sft, "dataset": DatasetSettings()}
+    changes = {
+        "filters": FilterSettings.model_construct(root=filters),
+        "sft": sft,
+        "dataset": DatasetSettings(),
+        "refresh": None,
+    }
     return config.model_copy(update=changes)
 
 

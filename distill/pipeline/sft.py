@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from distill import store
+from distill.pipeline import refresh
 from distill.pipeline.dataset import sft_seed
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sources import base_of, sft_of
@@ -20,7 +21,9 @@ def _settings(run: Run) -> Json:
 
 def _inputs(run: Run) -> Counts:
     base = _base_hash(run)
-    return {"dataset": run.data_hash("dataset"), **({"base": base} if base else {})}
+    starts = {name: start.files_hash for name, start in refresh.starts(run).items()}
+    found: dict[str, Json] = {"dataset": run.data_hash("dataset"), **({"base": base} if base else {})}
+    return {**found, **({"starts": starts} if starts else {})}
 
 
 def _base_hash(run: Run) -> str:
@@ -60,6 +63,7 @@ def _make(run: Run) -> Counts:
         run.data_hash("kept"),
         run.log,
         _base_hash(run),
+        refresh.starts(run),
     )
 
 

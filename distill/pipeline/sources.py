@@ -16,6 +16,7 @@ from distill.errors import ConfigError, DataError, RunFolderError
 from distill.files.splits import similar_split
 from distill.gguf_base import conversion, converted, is_gguf
 from distill.inputs import input_path
+from distill.pipeline import refresh
 from distill.pipeline.run import Run
 from distill.records import Pair
 from distill.urls import is_url
@@ -179,7 +180,7 @@ def collection_of(run: Run, entry: SetSettings) -> Collection:
     else:
         source_of(run, entry)
         settings, folder = settings_of(run, entry), data_folder(run, entry, entry.split)
-        data = collection(settings, folder, run.config.seed, entry.split, run.base)
+        data = collection(settings, folder, run.config.seed, entry.split, run.base, refresh.known_parts(run))
     if entry.queries is None or entry.queries >= len(data.queries):
         return data
     drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), entry.queries))

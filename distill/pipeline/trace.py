@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from distill import store
 from distill.files import READING
+from distill.pipeline import refresh
 from distill.pipeline.filter_tools import count_when_written
 from distill.pipeline.pairs import teacher_running
 from distill.pipeline.run import Run
+from distill.pipeline.sets import suite_of
 from distill.pipeline.stage import Stage
 from distill.records import Pair
 from distill.results import Counts, Json
@@ -39,7 +41,9 @@ def _asked(run: Run) -> Iterator[Pair]:
 def _make(run: Run) -> Counts:
     from teacher.stage import trace
 
+    refresh.refuse_leaks(run, ((entry.name, suite_of(run, entry)) for entry in run.config.evaluation.sets))
     by_split = (store.read_manifest(run.pairs) or {}).get("result", {}).get("by_split", {})
+    refresh.take_answers(run)
     with teacher_running(run) as url:
         result = trace(
             _asked(run),
@@ -67,13 +71,13 @@ def asking_estimate(run: Run, pairs: Iterable[Pair] | None = None) -> Estimate |
         imported = run.config.teacher.import_
         return f"traces are read from {imported.path if imported else run.config.teacher.source}"
     if store.read_manifest(run.pairs) is not None:
-        return estimate(_asked(run), run.config.teacher, run.traces)
+        return estimate(_asked(run), run.config.teacher, run.traces, refresh.journal(run))
     if run.config.pairs.source == "example":
         return "the embedded example costs nothing"
     if pairs is None:
         return "no estimate before the teacher has written the queries; `distill pairs` has it write them"
     asked = (pair for pair in pairs if pair.split in run.config.pairs.ask)
-    return estimate(asked, run.config.teacher, run.traces)
+    return estimate(asked, run.config.teacher, run.traces, refresh.journal(run))
 
 
 STAGE = Stage("trace", "traces", ("pairs",), _settings, _inputs, _make)

@@ -15,6 +15,7 @@ from distill.report import (
     modes,
     page,
     queries,
+    refresh,
     result,
     samples,
     systems,
@@ -25,6 +26,7 @@ from distill.report.files import RunFiles
 
 # (template and anchor, title, name in the bar): the order in the page; a section without anything to show is left out.
 SECTIONS = (
+    ("refresh", "New or served student", "Refresh"),
     ("systems", "Systems", "Systems"),
     ("modes", "Modes of one student", "Modes"),
     ("limits", "What this evaluation cannot say", "Limits"),
@@ -49,6 +51,7 @@ def build(run: Path) -> Path:
     files = RunFiles(run)
     sets = evaluation_sets(files)
     made: dict[str, Any] = {
+        "refresh": refresh.section(files),
         "systems": systems.section(files, sets),
         "modes": modes.section(files, sets),
         "limits": limits.section(files, sets),

@@ -11,12 +11,14 @@ from urllib.parse import quote
 PHRASES = {
     "first_stage": "the first stage",
     "untrained": "the untrained model",
+    "served": "the served student",
     "direct": "answering directly",
     "think": "thinking first",
     "verdict_first": "answering before explaining",
 }
 MEANINGS = {
     "untrained": "the base model before training",
+    "served": "the earlier run's student, which is served",
     "direct": "trained to answer without reasoning",
     "think": "trained to reason, then answer",
     "verdict_first": "trained to answer, then explain",

@@ -14,7 +14,7 @@ from teacher.settings import TeacherSettings
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCKS = [
     pytest.param(text, id=f"{name}-{number}")
-    for name in ("teacher.md", "cluster.md")
+    for name in ("teacher.md", "cluster.md", "redact.md")
     for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```$", (DOCS / name).read_text("utf-8"), re.M | re.S))
     if text.startswith("teacher:")
 ]
