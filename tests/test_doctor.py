@@ -70,6 +70,22 @@ def test_a_probe_is_not_paid_for_again(tmp_path: Path, capsys: pytest.CaptureFix
     assert counts["answered"] == 8 and counts["asked_now"] == 4
 
 
+def test_a_probe_needs_no_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(TeacherSettings()) as url:
+        words = ["doctor", str(configuration(tmp_path, url)), "--out", str(tmp_path / "run"), "--probe", "2"]
+        assert main([*words, "sft.base=/no/such"]) == 2
+    shown = capsys.readouterr().out
+    assert "sft.base: /no/such: no such folder" in shown and "of 2 agree with the labels" in shown
+
+
+def test_labels_that_pairs_would_refuse_are_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = configuration(tmp_path, "http://127.0.0.1:9/v1")
+    lines = (tmp_path / "pairs.jsonl").read_text().replace('"label": 1', '"label": 0.5')
+    (tmp_path / "pairs.jsonl").write_text(lines)
+    assert main(["doctor", str(path), "--out", str(tmp_path / "run"), "teacher.deadline_s=2"]) == 2
+    assert "✗ pairs" in (shown := capsys.readouterr().out) and "'0.5' is not an integer" in shown
+
+
 def test_a_probe_needs_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--probe", "3"]) == 2
     assert "--probe needs a CONFIG" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import pytest
 from distill import store
 from distill.cli import commands, main
 from distill.cli.finish import finish
+from distill.cli.runs import _flat
 from distill.commands import EXAMPLES
 from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
@@ -73,6 +74,13 @@ def test_compare_shows_settings_and_tests_by_query(tmp_path: Path, capsys: pytes
     assert "+0.200" in think and think.rstrip().endswith("*")
     first = next(line for line in shown.splitlines() if "first_stage" in line)
     assert "1.000" in first and "*" not in first
+
+
+def test_compare_names_the_items_of_lists() -> None:
+    filters = ["finished", {"length": {"max_tokens": 200}}]
+    sets = [{"name": "test", "depth": 20}]
+    flat = dict(_flat({"filters": filters, "evaluation": {"sets": sets}}))
+    assert flat == {"filters.finished": "on", "filters.length.max_tokens": 200, "evaluation.sets.test.depth": 20}
 
 
 def test_the_finish_line_has_result_cost_and_next_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,7 +119,7 @@ def _totals(due: Sequence[StagePlan], more_s: float) -> list[str]:
     """Time, dollars, and the peaks of memory; "at least" where a part is not known, or may become more."""
     seconds = [row.seconds for row in due if row.seconds is not None]
     usd = [row.usd for row in due if row.usd is not None]
-    parts = [(row.seconds or 0) / row.beside for row in due]
+    parts = [(row.seconds or 0) / row.at_a_time for row in due]
     time = _time(sum(parts) + more_s, any(row.at_least or row.seconds is None for row in due)) if seconds else "–"
     open_ended = any((row.at_least and row.usd) or row.usd is None for row in due)
     cost = _usd(sum(usd), open_ended) if sum(usd) or not open_ended else "–"

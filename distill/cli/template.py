@@ -85,7 +85,7 @@ def _pairs(found: DataFound, answers: Answers) -> list[str]:
     if found.labels and found.unlabelled:
         lines.append(
             f"  unlabelled: drop                      # {found.unlabelled:,} of {found.pairs:,} pairs have no label; "
-            "ask: the teacher is paid for these, too, and its verdict trained on"
+            "ask: ask and train on them, too"
         )
     if found.source == "texts":
         lines += [

@@ -214,7 +214,14 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
     elif entry.kind not in ("beir", "dl19"):
         judged = set(suite_of(run, entry).qrels)  # small sets, with rules of their own
     elif entry.source not in ("pairs", "example"):
-        judged = _judged_queries(run, entry, key)
+        try:
+            judged = _judged_queries(run, entry, key)
+        except (ConfigError, DataError) as error:
+            parts = pairs.split if isinstance(pairs.split, dict) else {}
+            if entry.split in parts and entry.path != pairs.path and "split" in str(error):
+                hint = f"the part {entry.split!r} of pairs.split is of {pairs.path}: give {key}.path the same path"
+                raise type(error)(f"{error}; {hint}") from None
+            raise
         if entry.source not in REMOTE:
             judged = {query for query, labels in collection_of(run, entry).qrels.items() if labels}
             _refuse_empty(bool(judged), entry, key)

@@ -54,7 +54,7 @@ class StagePlan:
     """A stage as the dry run shows it; seconds, dollars and GiB are estimates, None where nothing is known.
 
     `sent_to` names the hosts that texts would be sent to; `problem` is what does not fit, with the nearest that does;
-    `note` is what a figure rests on. `at_least` says that more may come; `beside` how many such rows go on at a time.
+    `note` is what a figure rests on. `at_least` says that more may come; `at_a_time` how many such rows go together.
     """
 
     stage: str
@@ -68,7 +68,7 @@ class StagePlan:
     problem: str = ""
     note: str = ""
     at_least: bool = False
-    beside: int = 1
+    at_a_time: int = 1
 
 
 class DryRun:
@@ -270,7 +270,7 @@ class DryRun:
                 seconds,
                 student.usd if rented else 0.0,
                 problem=problem,
-                beside=count,
+                at_a_time=count,
                 note=f"on {device.name} ({device.how}); rows: {data.basis}",
             )
             memory = student.peak_gib
