@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -118,9 +118,22 @@ def compare(first: Path, second: Path) -> int:
     for folder, config in zip((first, second), configs, strict=True):
         if config is None:
             raise DataError(f"{folder}: is no run folder: it has no config.yaml of a run")
-    _settings(*(dict(_flat(config or {})) for config in configs))
+    _settings(*(dict(_flat(_with_defaults(config or {}))) for config in configs))
     _measures(first, second)
     return 0
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with defaults for those that an older version lacked; as they are where they do not load."""
+    from pydantic import ValidationError
+
+    from distill.errors import DistillError
+    from distill.pipeline.config import RunConfig
+
+    try:
+        return RunConfig.model_validate(config).model_dump(mode="json", exclude_none=True)
+    except (ValidationError, DistillError):
+        return config
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, object]]:
