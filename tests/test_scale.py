@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scale.data import config, write_data
-from benchmarks.scale.run import STAGES, command, measure
+from benchmarks.scale.run import STAGES, command, make_base, measure
 from distill import store
 from distill.stages import BY_NAME
 
-SMALL, LARGE, KILLED = 15_000, 60_000, 20_000
+SMALL, LARGE, KILLED = 6_000, 24_000, 8_000
 LIMIT_GB = 8.0  # of each process's address space
 GROWTH = 1.25  # of the peak, the fixed cost of Python and its libraries taken in
 # A shard holds 50,000 rows, which the smaller run would not fill: with small ones, what grows is what is held. The
@@ -35,7 +35,7 @@ def write(path, table):
     left -= 1
     if left == 0:
         die()
-store.SHARD_ROWS, write_table, left = 2_000, store.write_table, int(sys.argv.pop(1))
+store.SHARD_ROWS, write_table, left = 1_000, store.write_table, int(sys.argv.pop(1))
 store.write_table = write
 if left < 0:
     page.write = die
@@ -50,19 +50,19 @@ def of_stage(stage: str, configuration: Path, run: Path, files: int = 0) -> list
     return words if stage in ("sft", "evaluate") else [sys.executable, "-c", STAGE, str(files), *words[3:]]
 
 
-def prepared(folder: Path, pairs: int) -> Path:
+def prepared(folder: Path, pairs: int, base: str = "scratch") -> Path:
     """The data, and the configuration."""
     write_data(folder / "data", pairs)
-    (folder / "config.yaml").write_text(config(folder / "data", "scratch"))
+    (folder / "config.yaml").write_text(config(folder / "data", base))
     return folder / "config.yaml"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_peak_memory_does_not_grow_with_the_pairs(tmp_path: Path) -> None:
-    peaks = []
+    peaks, base = [], make_base(tmp_path)  # a tokenizer that is trained holds the words of all texts
     for pairs in (SMALL, LARGE):
-        configuration, run = prepared(tmp_path / str(pairs), pairs), tmp_path / str(pairs) / "run"
+        configuration, run = prepared(tmp_path / str(pairs), pairs, base), tmp_path / str(pairs) / "run"
         log = tmp_path / f"{pairs}.txt"
         peaks.append({stage: measure(of_stage(stage, configuration, run), log, LIMIT_GB)[1] for stage in STAGES})
     small, large = peaks
