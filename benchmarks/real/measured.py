@@ -87,7 +87,8 @@ def _table(row: str, name: str, folders: Sequence[Path]) -> Table:
     metrics = [read_as(RunMetrics, read_json(folder / "metrics.json")) for folder in folders]
     first, plain = (summarise(values, 0, against) for against in ("first_stage", "untrained"))
     systems = [_row(system, name, first, plain, judged.get(system), qrels, relevant_from, metrics) for system in values]
-    stages = [float(stage.get("seconds", 0)) for metric in metrics for stage in metric.stages.values()]
+    # A stopped stage counts the seconds of its last call alone; students count all of theirs, one after another.
+    stages = [float(stage.get("seconds", 0)) for m in metrics for name, stage in m.stages.items() if name != "sft"]
     students = [student for metric in metrics for student in metric.counts("sft").students.values()]
     return Table(
         row=row,
@@ -96,7 +97,7 @@ def _table(row: str, name: str, folders: Sequence[Path]) -> Table:
         queries=len(next(iter(values["first_stage"].values()))),
         pairs=len(judged.get("untrained", ())),
         peak_gib=max((student.peak_gib or 0 for student in students), default=0),
-        hours=round(sum(stages) / 3600, 2),
+        hours=round((sum(stages) + sum(student.seconds or 0 for student in students)) / 3600, 2),
         systems=systems,
     )
 

@@ -35,7 +35,7 @@ def _table(table: Table) -> str:
     head = ["system", *SHOWN, "p against BM25", "p against untrained", "ECE", "tokens, s a pair", "training"]
     title = (
         f"**{table['row']}, tested on {table['set']}**: {table['queries']} queries, {table['pairs']:,} pairs; "
-        f"{table['hours']:g} hours in all, at most {table['peak_gib']:g} GiB."
+        f"{table['hours']:g} hours" + (f", at most {table['peak_gib']:g} GiB." if table["peak_gib"] else ".")
     )
     return f"{title}\n\n{markdown(head, map(_cells, table['systems']))}"
 
