@@ -30,13 +30,23 @@ ByMeasure = Mapping[str, Mapping[str, float]]  # {measure: {unit: value}}
 @click.argument("folders", nargs=-1, type=FILE, metavar="[FOLDER]...", help="runs, or folders of runs (default: runs)")
 def runs(folders: tuple[Path, ...]) -> int:
     """List runs: how far each is, traces kept, its best student with the 95 % interval, the teacher's cost, its age."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     there = list(_run_folders(folders or (Path("runs"),)))
     if not there:
         named = ", ".join(map(str, folders or (Path("runs"),)))
         raise DataError(f"{named}: holds no run; `distill run CONFIG` makes one")
-    table = Table("run", "state", "kept", "best student", "USD", "age", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        Column("run", no_wrap=True),
+        "state",
+        "kept",
+        "best student",
+        "USD",
+        "age",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
     for folder in there:
         table.add_row(*_row(folder))
     console().print(table)
