@@ -14,19 +14,11 @@ from transformers import TrainerCallback
 
 from distill.errors import DistillError
 from distill.store import filesystem
+from sft.together import COMPLETE, barrier
 from sft.training_job import TrainingJob
 from sft.validation import collapse
 
-COMPLETE = "complete"  # the file that is written last into a checkpoint
 WINDOW = 3  # logged losses that are averaged before they are compared
-
-
-def barrier() -> None:
-    """Wait until all workers of a training are here."""
-    import torch
-
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
 
 
 class Diverging:

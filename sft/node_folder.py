@@ -13,8 +13,8 @@ from pathlib import Path
 
 from distill.inputs import cache_folder, on_this_node
 from distill.store import filesystem
-from sft.callbacks import COMPLETE, barrier
 from sft.encoded import FOLDER
+from sft.together import COMPLETE, barrier
 from sft.training_job import TrainingJob
 
 CHECKPOINTS = "checkpoints"

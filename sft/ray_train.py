@@ -27,6 +27,7 @@ from sft.node_folder import READ, NodeFolder
 from sft.placement import on_nodes
 from sft.processes import Notify
 from sft.settings import RaySettings, SftSettings
+from sft.together import of_all_workers
 from sft.train import train
 from sft.training_job import TrainingJob
 
@@ -131,7 +132,7 @@ def _worker(job: TrainingJob) -> None:
     given, folder = job, None
     if own_path(job["out"]) is not None:
         dev = bool(job["settings"].get("dev"))  # whose best checkpoint every node reads in the end
-        folder = NodeFolder(job["out"], context.get_local_rank() == 0, first, whole=dev)
+        folder = NodeFolder(job["out"], _is_first_of_node(), first, whole=dev)
     try:
         if folder is not None:
             given = folder.begin(job)
@@ -145,6 +146,16 @@ def _worker(job: TrainingJob) -> None:
         result = {"error": str(fault), "exit_code": fault.exit_code}
     if first:
         write_json(f"{job['out']}/{RESULT}", result)
+
+
+def _is_first_of_node() -> bool:
+    """Whether this worker is the first one on its node. Ray's local rank goes by address, which nodes may share."""
+    import ray
+    import ray.train
+
+    node = ray.get_runtime_context().get_node_id()
+    rank: int = ray.train.get_context().get_world_rank()
+    return of_all_workers(node).index(node) == rank
 
 
 def _follow(path: Path, over: threading.Event, notify: Notify) -> None:

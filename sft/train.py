@@ -21,6 +21,7 @@ from sft.examples import lengths_of
 from sft.settings import SftSettings
 from sft.student import load_base, lora_config, save
 from sft.targets import target_of
+from sft.together import COMPLETE, of_all_workers
 from sft.tokens import MANY_LEFT_OUT, left_out_text
 from sft.training_job import TrainingJob
 
@@ -83,6 +84,9 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:
         raise ConfigError("sft.ray.shard: weights are split over several GPUs, and here are none; leave shard out")
     checkpoint = last_checkpoint(out / "checkpoints")
+    begins = of_all_workers(checkpoint.name if checkpoint else "the start")
+    if len({*begins}) > 1:  # they would wait for one another for ever
+        raise RuntimeError(f"{job['name']}: the workers would go on from different checkpoints ({', '.join(begins)})")
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not math.isfinite(outcome.training_loss):
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower sft.training.learning_rate")
@@ -200,7 +204,6 @@ def _check_reporters(named: Any) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; one that a kill cut short has no mark and is removed."""
-    from sft.callbacks import COMPLETE
 
     whole = []
     for checkpoint in folder.glob("checkpoint-*"):

@@ -16,8 +16,8 @@ import pytest
 from distill import driver_files
 from distill.driver_files import as_seen
 from sft import node_folder
-from sft.callbacks import COMPLETE
 from sft.node_folder import NodeFolder
+from sft.together import COMPLETE
 from sft.train import train
 from tests.sft.tiny import base_folder, job_of, train_tiny, weights
 
