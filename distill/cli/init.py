@@ -111,8 +111,8 @@ def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Fla
     gpu = device_of(None).name != "cpu"
     answers = replace(_answers(given, gpu, questions), columns=named)
     text = configuration(name, data, out, found, answers, gpu)
+    writes_to(out.parent).mkdir(parents=True, exist_ok=True)  # paths are relative to it, so it has to be there
     check_sets(Run(config.validate(RunConfig, yaml.safe_load(text), out), out.parent / name, out))
-    writes_to(out.parent).mkdir(parents=True, exist_ok=True)
     write_configuration(out, text)
     print(f"\n{out} is written. Read it, then:")
     if answers.teacher.api_key_env:

@@ -196,7 +196,7 @@ def test_ranks_that_agree_are_not(rows: str, tmp_path: Path, capsys: pytest.Capt
         ("q1,0,d1,1", "columns with commas between them; put tabs in their place"),
         ("query-id,corpus-id,score", "columns with commas between them"),
         ('{"query-id":"q1","corpus-id":"d1","score":1}', "JSON; write its columns with tabs or blanks"),
-        ("q1", "1 columns; a line is query"),
+        ("q1", "1 column; a line is query"),
     ],
 )
 def test_judgements_of_another_format_are_called_so(row: str, message: str, tmp_path: Path) -> None:
