@@ -103,12 +103,14 @@ SETTINGS_NOT_COVERED: dict[str, dict[str, str]] = {
         **dict.fromkeys(["teacher.give_up_after_s", "teacher.journal", "teacher.workers"], HOW),
         **dict.fromkeys(["teacher.require_reasoning", "teacher.require_verdict"], "stops the stage, changes no answer"),
         "teacher.tokenizer": "covered with teacher.context, without which it is not used",
+        "refresh": "where answers are taken over from, and what is refused; the pairs' split is covered with the pairs",
         "pairs.ask": "decides which pairs are made; covered where the teacher writes queries, and all are made",
     },
     "filter": {
+        "refresh": "in which part of a split a query is: covered with what the sets are made from",
         "rounds": "given with the filter self_filter, and only with it",
         "pairs.language": "of BM25's analysis; the texts that are held out are the same",
-        **dict.fromkeys(["pairs.clicks", "pairs.files", "pairs.split"], OF_PAIRS),
+        **dict.fromkeys(["pairs.clicks", "pairs.cut_words", "pairs.files", "pairs.split"], OF_PAIRS),
     },
     "dataset": dict.fromkeys(["prompt", "sft.prompt"], "each kept trace names its prompt"),
     "evaluate": {

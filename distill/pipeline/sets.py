@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distill.files import READING
 from distill.inputs import input_path
+from distill.pipeline import refresh
 from distill.pipeline.run import Run
 from distill.pipeline.sources import collection_of, data_folder, source_files
 from distill.results import Json
@@ -51,7 +52,7 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
     paths = source_files(run, entry) if suites.is_beir_shaped(entry.kind, run.base) else []
     paths += suites.files(entry.kind, folder, entry.split, run.base)
     paths += [input_path(run.base, entry.first_stage)] if entry.first_stage != "bm25" else []
-    return {**run.file_hashes(paths), "reading": READING}
+    return {**run.file_hashes(paths), "reading": READING, **refresh.inputs(run)}
 
 
 def first_stage(run: Run, entry: SetSettings, suite: Suite) -> FirstStage:
