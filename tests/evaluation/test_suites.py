@@ -25,7 +25,7 @@ class OneRun:
         from distill.pairs.settings import PairSettings
 
         self.base, self.folder = base, base
-        self.config = SimpleNamespace(pairs=PairSettings(path="."), seed=0)
+        self.config = SimpleNamespace(pairs=PairSettings(path="."), seed=0, refresh=None)
 
 
 def measured(base: Path, **settings: Any) -> dict[str, float]:
