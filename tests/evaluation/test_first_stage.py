@@ -40,7 +40,7 @@ LABELS = [("q0", "d0", 1), ("q1", "d1", 1), ("q2", "d2", 1)]
 def read(folder: Path, **settings: Any) -> tuple[Suite, FirstStage]:
     entry = SetSettings(name="one", path=".", **settings)
     run: Any = SimpleNamespace(
-        base=folder, folder=folder, config=SimpleNamespace(pairs=PairSettings(path="other"), seed=0)
+        base=folder, folder=folder, config=SimpleNamespace(pairs=PairSettings(path="other"), seed=0, refresh=None)
     )
     suite = suite_of(run, entry)
     return suite, first_stage(run, entry, suite)

@@ -29,16 +29,18 @@ NO_PATHS = (
     "scoring.api_key_env", "scoring.engine.*", "pairs.example.*", "ablate.*", "sft.training.*", "sft.lora.*",
     "sft.targets.*.time_of", "sft.revision", "sft.assume.device", "pairs.instructions.lengths.*",
     "pairs.instructions.styles.*", "pairs.synthesize.kinds.*", "teacher.actor.resources.*",
+    "teacher.redact.regions.*", "teacher.redact.patterns.*", "refresh.served",
 )  # fmt: skip
 PATHS = {  # what else may hold a path, a name of the hub, or a file of one's own
     "pairs.negatives.model", "pairs.negatives.mix.*.model", "teacher.engine.model", "teacher.tokenizer",
     "teacher.batch.folder", "sft.base", "sft.targets.*.target", "scoring.backend",
+    "refresh.since",
 }  # fmt: skip
 # Options and arguments of commands that hold no path.
 WORDS = {
     "overrides", "explain", "model", "push_to_hub", "columns", "measure", "baseline", "name", "host", "device",
     "backend", "base_url", "api_key_env", "client_key_env", "engine", "prompt", "instruction", "mode",
-    "recipe", "teacher", "teacher_model", "base",
+    "recipe", "teacher", "teacher_model", "base", "split",
 }  # fmt: skip
 GOOD = {"name": "x", "pairs": {"source": "beir", "path": "data"}, "teacher": {"source": "none"}}
 

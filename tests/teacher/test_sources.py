@@ -37,7 +37,7 @@ class Mine(WorkerSource):
 
 
 def test_the_built_in_sources_are_the_files_of_the_folder() -> None:
-    assert SOURCES.names() == ("batch", "endpoints", "example", "import", "none", "vllm")
+    assert SOURCES.names() == ("batch", "endpoints", "example", "import", "labels", "none", "vllm")
     assert all(SOURCES.load(name) for name in SOURCES.names())
 
 
