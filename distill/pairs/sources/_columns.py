@@ -24,9 +24,11 @@ USUAL: dict[str, tuple[str, ...]] = {
 }
 # Where there is none of those: names of exports of search logs, and of ESCI.
 ALSO: dict[str, tuple[str, ...]] = {
-    "query": ("search_term", "search_query", "search_phrase", "query_string", "keyword", "top_queries"),
-    "passage": ("snippet", "product_title"),
-}
+    "query": ("search_term", "search_terms", "search_query", "search_phrase", "query_string", "keyword", "top_queries"),
+    "passage": (
+        "passage_text", "document_text", "doc_text", "content", "snippet", "description", "abstract", "product_title",
+    ),
+}  # fmt: skip
 SCORE = "score"  # the labels of BEIR's qrels; in a table of pairs it is a run's as often
 
 
