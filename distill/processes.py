@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -15,9 +16,11 @@ Result = TypeVar("Result")
 def die_with_parent(poll_s: float = 0.5) -> None:
     """End this process soon after its parent is gone; to be called first thing in a child.
 
-    A kill -9 of the parent gives it no chance to end its children, so each child looks for itself.
+    A kill -9 of the parent gives it no chance to end its children, so each child looks for itself. One of
+    `multiprocessing` also ends where its parent was gone before this call.
     """
-    parent = os.getppid()
+    starter = multiprocessing.parent_process()
+    parent = os.getppid() if starter is None else starter.pid
 
     def exit_with_parent() -> None:
         while os.getppid() == parent:
