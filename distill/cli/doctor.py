@@ -74,9 +74,9 @@ def doctor(config: Path | None, overrides: tuple[str, ...], out: Path | str | No
 def _say(finding: Finding) -> str:
     mark = click.style(finding.mark, fg=COLOURS[finding.mark])
     first, *more = finding.text.splitlines() or [""]
-    click.echo(f"{mark} {finding.name:<12} {first}")
+    click.echo(f"{mark} {finding.name:<15} {first}")
     for line in more:
-        click.echo(f"  {'':<12} {line}")
+        click.echo(f"  {'':<15} {line}")
     return finding.mark
 
 
