@@ -69,7 +69,7 @@ class TrainingProcesses:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
         errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-m", "sft.training_process"],
+            [sys.executable, "-m", "sft.training_process", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -23,7 +23,7 @@ def main() -> int:
 
     The imports, some eight seconds, are made before the job is known: the parent prepares it meanwhile.
     """
-    die_with_parent()
+    die_with_parent(parent=int(sys.argv[1]))
     import sft.trainer  # noqa: F401
     from sft.train import train
 
