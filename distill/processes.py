@@ -17,7 +17,7 @@ def die_with_parent(poll_s: float = 0.5, parent: int | None = None) -> None:
     """End this process soon after its parent is gone; to be called first thing in a child.
 
     A kill -9 of the parent gives it no chance to end its children, so each child looks for itself. Where the
-    parent was gone before this call, the child ends if it is told the parent's id, as `multiprocessing` tells its own.
+    parent was gone before this call, the child ends if it is given the parent's id, as `multiprocessing` gives its own.
     """
     starter = multiprocessing.parent_process()
     parent = parent or (os.getppid() if starter is None else starter.pid)
