@@ -19,11 +19,17 @@ class Balance(GroupFilter):
     the whole set. The draw is by a hash of seed, pair and sample, so a smaller cap's rows are part of a larger one's.
     """
 
-    per_query: int | None = Field(None, ge=1)
-    per_source: int | dict[str, int] | None = Field(None, description="one cap, or {qrels: 1000, bm25: 500}")
-    per_label: int | None = Field(None, ge=1, description="relevant, not relevant and unlabelled apart")
-    negatives_per_positive: float | None = Field(None, gt=0)
-    seed: int | None = None
+    per_query: int | None = Field(None, ge=1, description="most traces of one query; default: no cap")
+    per_source: int | dict[str, int] | None = Field(
+        None, description="one cap, or {qrels: 1000, bm25: 500}; default: no cap"
+    )
+    per_label: int | None = Field(
+        None, ge=1, description="relevant, not relevant and unlabelled apart; default: no cap"
+    )
+    negatives_per_positive: float | None = Field(
+        None, gt=0, description="most negatives to one positive; default: no bound"
+    )
+    seed: int | None = Field(None, description="of the draw; default: the run's")
 
     def prepare(self, tools: Tools) -> Filter:
         """With the run's seed, where none is set."""

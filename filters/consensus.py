@@ -25,7 +25,7 @@ class Consensus(GroupFilter):
 
     agreement: float = Field(0.5, gt=0, le=1, description="0.5 is the majority")
     min_samples: int = Field(1, ge=1, description="pairs with fewer readable samples are dropped")
-    keep: Keep = "shortest"
+    keep: Keep = Field("shortest", description="which samples of the winning verdict are kept")
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
         """Reasons for the outvoted, the unchosen, and the pairs without agreement."""

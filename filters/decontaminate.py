@@ -22,8 +22,10 @@ class Decontaminate(GroupFilter):
     Not covered: paraphrases in other words, and translations.
     """
 
-    sets: list[str] = []
-    of: list[Literal["query", "passage"]] = ["query", "passage"]
+    sets: list[str] = Field([], description="names of the evaluation sets that are looked through; default: all")
+    of: list[Literal["query", "passage"]] = Field(
+        ["query", "passage"], description="which texts of a pair are looked for"
+    )
     overlap: float = Field(0.5, gt=0, le=1, description="for texts of 20 words and more")
     overlap_short: float = Field(0.65, gt=0, le=1, description="for shorter texts, both ways (Jaccard)")
     _held_out: HeldOutTexts | None = None

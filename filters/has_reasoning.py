@@ -11,7 +11,7 @@ from filters.base import RowFilter
 class HasReasoning(RowFilter):
     """Drops empty think blocks: a student trained on them learns to skip its reasoning."""
 
-    min_characters: int = Field(20, ge=1)
+    min_characters: int = Field(20, ge=1, description="characters of reasoning that a trace needs")
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         """How much there is."""

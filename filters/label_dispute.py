@@ -27,10 +27,14 @@ class LabelDispute(GroupFilter):
     `origins` limits it: `[assumed]` disputes mined negatives only and never a person's judgement.
     """
 
-    policy: Literal["drop", "relabel", "review"] = "drop"
+    policy: Literal["drop", "relabel", "review"] = Field(
+        "drop", description="drop the pair, relabel it by the teacher's verdict, or write it to a sheet for review"
+    )
     samples: int = Field(1, ge=1, description="so many samples must agree against the label, and none with it")
-    origins: list[str] = ["judged", "assumed"]
-    decisions: str | None = Field(None, description="CSV with the columns pair_id and decision")
+    origins: list[str] = Field(
+        ["judged", "assumed"], description="only labels of these origins are disputed, such as assumed: mined negatives"
+    )
+    decisions: str | None = Field(None, description="CSV with the columns pair_id and decision; default: none are read")
 
     _out: Path | None = None
     _decided: Mapping[str, str] = {}

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from distill.records import Pair, Trace
 from filters._leak_rules import GRAMMAR, JUDGED, LABEL, MODEL, OPEN, OTHER_SENSE, PROMPT, TOPIC
 from filters.base import RowFilter
@@ -40,7 +42,10 @@ class Leak(RowFilter):
     by default: the student gets the same orders, and R1 repeats them in good traces.
     """
 
-    of: list[Kind] = ["label", "model"]
+    of: list[Kind] = Field(
+        ["label", "model"],
+        description="what a trace may not speak of: label (that it was shown), model (being one), prompt (its orders)",
+    )
 
     def prefilter(self, reasoning: pa.ChunkedArray) -> Sequence[bool]:
         """Whether any of the patterns is in a text, by RE2."""

@@ -18,8 +18,12 @@ class Length(RowFilter):
     `max_length` of training. Give one or both.
     """
 
-    max_tokens: int | None = Field(None, ge=1)
-    max_length: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(
+        None, ge=1, description="most completion tokens, as the teacher counts them; default: no bound"
+    )
+    max_length: int | None = Field(
+        None, ge=1, description="most tokens of the whole training row, as the student counts them; default: no bound"
+    )
     _row_tokens: Callable[[Pair, Trace], int] | None = None
 
     @model_validator(mode="after")

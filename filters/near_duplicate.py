@@ -20,8 +20,10 @@ class NearDuplicate(GroupFilter):
     Not covered: paraphrases, and texts that share less than half of their 5-grams.
     """
 
-    of: Literal["pairs", "traces"] = "pairs"
-    similarity: float = Field(0.8, ge=0.6, le=1)
+    of: Literal["pairs", "traces"] = Field("pairs", description="pairs: query and passage; traces: the reasoning")
+    similarity: float = Field(
+        0.8, ge=0.6, le=1, description="share of common word 5-grams (Jaccard) from which two texts are one"
+    )
 
     def __call__(self, rows: Iterable[Row]) -> Mapping[Key, str | Pair]:
         """Each later one with the first that it resembles."""

@@ -22,7 +22,7 @@ class SelfFilter(GroupFilter):
     """
 
     certainty: float = Field(0.5, ge=0.5, lt=1, description="of the student: its score, or one minus it")
-    spare: list[str] = []
+    spare: list[str] = Field([], description="origins of labels whose pairs are never dropped, such as judged")
     _score: Score | None = None
 
     def uses(self) -> tuple[ToolName, ...]:

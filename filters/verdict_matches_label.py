@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from distill.records import Pair, Trace
 from filters.base import RowFilter, says_relevant, verdict_word
 
@@ -15,7 +17,9 @@ class VerdictMatchesLabel(RowFilter):
     that its prompt calls so (`graded_4`: 2). `unlabelled`: what happens to pairs without a label.
     """
 
-    unlabelled: Literal["keep", "drop"] = "keep"
+    unlabelled: Literal["keep", "drop"] = Field(
+        "keep", description="pairs without a label: kept with the teacher's verdict, or dropped"
+    )
 
     def __call__(self, pair: Pair, trace: Trace) -> str | None:
         """The disagreement; a trace without a verdict is another filter's business."""

@@ -31,19 +31,19 @@ class ScratchSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     vocab_size: int = Field(1024, ge=300, description="of the tokenizer, added tokens included")
-    layers: int = Field(2, ge=1)
-    width: int = Field(128, ge=32)
+    layers: int = Field(2, ge=1, description="number of layers")
+    width: int = Field(128, ge=32, description="of the hidden states")
     heads: int = Field(4, ge=1, description="width / heads must be 32: vLLM on a CPU refuses 16")
-    kv_heads: int = Field(4, ge=1)
+    kv_heads: int = Field(4, ge=1, description="heads of keys and values; must divide heads")
     ffn: int = Field(256, ge=32, description="the inner width of the feed-forward layers")
-    max_positions: int = Field(1024, ge=64)
+    max_positions: int = Field(1024, ge=64, description="most tokens of a prompt and its completion")
     rope_theta: float = Field(
         1000.0, description="lower than usual, since texts are short; its effect was not measured alone"
     )
     init_std: float = Field(
         0.06, gt=0, description="training loss at step 800: 0.10 with 0.06, 0.24 with the usual 0.02"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of the random weights")
 
     @model_validator(mode="after")
     def _heads_fit(self) -> ScratchSettings:

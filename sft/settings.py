@@ -41,12 +41,16 @@ _CHECKS: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float":
 class LoraSettings(Settings):
     """LoRA as Rank1 sets it (arXiv 2502.18418): r 32, alpha 64, every linear layer."""
 
-    r: int = Field(32, ge=1)
-    alpha: int = Field(64, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: str | list[str] = "all-linear"
-    dora: bool = False
-    bits: Literal[4] | None = Field(None, description="4: QLoRA, the base in NF4 (needs bitsandbytes)")
+    r: int = Field(32, ge=1, description="rank of the added matrices")
+    alpha: int = Field(64, ge=1, description="scale of the added matrices: the update is multiplied by alpha / r")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's inputs that training drops")
+    target_modules: str | list[str] = Field(
+        "all-linear", description="which layers are adapted: all-linear, or names of modules"
+    )
+    dora: bool = Field(False, description="whether magnitude and direction are adapted apart (DoRA, arXiv 2402.09353)")
+    bits: Literal[4] | None = Field(
+        None, description="4: QLoRA, the base in NF4 (needs bitsandbytes); default: the base as it is"
+    )
 
 
 class AssumeSettings(Settings):
@@ -57,7 +61,9 @@ class AssumeSettings(Settings):
     )
     devices: int | None = Field(None, ge=1, description="how many train one student; default: ray.workers, else 1")
     usd_per_hour: float | None = Field(None, ge=0, description="rent of one device; default: a rough price")
-    examples: int | None = Field(None, ge=1, description="pairs to train on, where there is no data yet")
+    examples: int | None = Field(
+        None, ge=1, description="pairs to train on, where there is no data yet; default: none can be counted"
+    )
     prompt_tokens: float | None = Field(
         None, gt=0, description="mean; default: the histogram in sft/estimate/lengths.json"
     )
@@ -83,17 +89,19 @@ class DevSettings(Settings):
     pairs: int = Field(200, ge=8, description="held out, in whole queries, of those that were kept")
     score: int | None = Field(None, ge=8, description="of these, how many are judged each time; default: all")
     every: float = Field(0.1, gt=0, le=1, description="share of the steps between two looks")
-    best_by: Literal["auc", "ndcg", "accuracy"] = "auc"
+    best_by: Literal["auc", "ndcg", "accuracy"] = Field(
+        "auc", description="the measure by which the best checkpoint is chosen"
+    )
     max_new_tokens: int = Field(512, ge=1, description="bound on the reasoning; longer is closed by force")
-    batch: int = Field(32, ge=1)
+    batch: int = Field(32, ge=1, description="rows that go through the model together")
 
 
 class RaySettings(Settings):
     """Train each student on several workers of Ray Train; without it training needs no Ray."""
 
-    workers: int = Field(2, ge=1)
+    workers: int = Field(2, ge=1, description="processes that train one student together")
     gpus_per_worker: float | None = Field(None, ge=0, description="default: 1 where there are GPUs")
-    cpus_per_worker: float = Field(1, gt=0)
+    cpus_per_worker: float = Field(1, gt=0, description="CPU cores that Ray sets aside for a worker")
     shard: bool = Field(False, description="FSDP2: weights and optimiser split over the workers; else DDP, each whole")
     failures: int = Field(3, ge=0, description="how often lost workers are replaced; they go on from a checkpoint")
 
@@ -102,20 +110,23 @@ class WeightSettings(Settings):
     """Weights of a row's loss by its verdict and, in `mixed`, by its kind; over the dataset their mean is brought to
     1, so the rate stays."""
 
-    relevant: float = Field(1.0, ge=0)
-    not_relevant: float = Field(1.0, ge=0)
+    relevant: float = Field(1.0, ge=0, description="of rows whose verdict is relevant")
+    not_relevant: float = Field(1.0, ge=0, description="of rows whose verdict is not relevant")
     direct: float = Field(1.0, gt=0, description="of mixed's direct rows, against its think rows")
 
 
 class StudentSettings(Settings):
     """One student, where more than its target is to be said; a plain target name is short for `{target: NAME}`."""
 
-    target: str
+    target: str = Field(
+        description="think, direct, verdict_first, mixed, or one's own as FILE.py:Class (docs/targets.md)"
+    )
     name: str = Field("", pattern=r"^[a-z0-9_]*$", description="its folder and its name in the report")
-    train_size: int | None = Field(None, ge=1, description="at most so many pairs, drawn with the seed")
+    train_size: int | None = Field(None, ge=1, description="at most so many pairs, drawn with the seed; default: all")
     shuffle_traces: bool = Field(False, description="a control: each pair gets another pair's trace of equal verdict")
     time_of: str | None = Field(
-        None, description="train as long as that student did: the steps of the plain student of this target, scaled"
+        None,
+        description="train as long as that student did: the plain student's steps, scaled; default: off",
     )
 
     @classmethod
@@ -147,10 +158,16 @@ class SftSettings(Settings):
         "scratch",
         description="a hub name, a local folder, a GGUF file, or 'scratch': a small model of random weights",
     )
-    revision: str | None = None
-    scratch: ScratchSettings = ScratchSettings()
-    targets: list[StudentSettings] = Field([StudentSettings(target="think")], min_length=1)
-    lora: LoraSettings | None = None
+    revision: str | None = Field(None, description="of a hub's base: a branch, tag or commit; default: its main branch")
+    scratch: ScratchSettings = Field(ScratchSettings(), description="the shape of the model with base: scratch")
+    targets: list[StudentSettings] = Field(
+        [StudentSettings(target="think")],
+        min_length=1,
+        description="the students, each by its target's name or by its settings",
+    )
+    lora: LoraSettings | None = Field(
+        None, description="train adapters and merge them; default: all weights are trained"
+    )
     think_tokens: Literal["added", "text"] = Field(
         "added", description="<think> and </think> as added tokens, as Rank1 has them, or as plain text"
     )
@@ -166,16 +183,23 @@ class SftSettings(Settings):
     optimizer: Literal["trl", "muon"] = Field(
         "trl", description="trl: what training.optim says; muon: Muon for the layers' matrices, for small models"
     )
-    seed: int | None = None
+    seed: int | None = Field(None, description="of training; default: the run's")
     prompt: str = Field(PROMPT_NAME, description="set by the run's own `prompt`")
     parallel: int | None = Field(
         None, ge=1, description="students trained at the same time; default: cores on a CPU, 1 else"
     )
     training: dict[str, Any] = Field(default_factory=dict, description="TRL's own SFTConfig names")
-    weights: WeightSettings = WeightSettings()
-    dev: DevSettings | None = None
-    ray: RaySettings | None = None
-    assume: AssumeSettings = AssumeSettings()
+    weights: WeightSettings = Field(WeightSettings(), description="of the rows in the loss")
+    dev: DevSettings | None = Field(
+        None,
+        description="hold pairs out of training and keep the best checkpoint by them; default: the last one is kept",
+    )
+    ray: RaySettings | None = Field(
+        None, description="train each student on several workers of Ray Train; default: in one process"
+    )
+    assume: AssumeSettings = Field(
+        AssumeSettings(), description="what --dry-run takes for granted where it cannot look"
+    )
 
     @field_validator("targets")
     @classmethod

@@ -49,21 +49,29 @@ NameOrPath = Annotated[str, AfterValidator(_beside_if_there)]
 class Price(Settings):
     """US dollars per million tokens; `cached_input` where the provider bills cached prompt tokens apart."""
 
-    input: float = Field(0.0, ge=0)
-    output: float = Field(0.0, ge=0)
-    cached_input: float | None = Field(None, ge=0)
+    input: float = Field(0.0, ge=0, description="US dollars per million prompt tokens")
+    output: float = Field(0.0, ge=0, description="US dollars per million completion tokens, reasoning included")
+    cached_input: float | None = Field(
+        None, ge=0, description="US dollars per million cached prompt tokens; default: as input"
+    )
 
 
 class Endpoint(Settings):
     """One OpenAI-compatible URL. Limits are the provider's for the whole run; workers share them out."""
 
     base_url: str = Field(description="up to and with /v1, such as http://127.0.0.1:8000/v1")
-    model: str
-    api_key_env: str | None = Field(None, description="the environment variable that holds the key")
-    price: Price | None = None
+    model: str = Field(description="the model's name at this endpoint")
+    api_key_env: str | None = Field(
+        None, description="the environment variable that holds the key; default: no key is sent"
+    )
+    price: Price | None = Field(
+        None, description="by which spending is counted; default: unknown, and no budget in dollars is possible"
+    )
     in_flight: int | None = Field(None, ge=1, description="most requests in flight; default: teacher.concurrency")
-    requests_per_minute: float | None = Field(None, gt=0)
-    tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together")
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="the provider's limit for the whole run; default: no limit"
+    )
+    tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together; default: no limit")
     extra_body: JsonObject = Field({}, description="more fields of the request's body")
 
     @field_validator("base_url")
@@ -94,42 +102,46 @@ class Samples(Settings):
     fails; a pair without a label when its first samples differ from one another.
     """
 
-    first: int = Field(1, ge=1)
-    then: int = Field(0, ge=0)
+    first: int = Field(1, ge=1, description="answers to every pair")
+    then: int = Field(0, ge=0, description="more answers to the pairs in doubt")
 
 
 class Actor(Settings):
     """What Ray sets aside for each worker, and by which it places them on nodes."""
 
-    num_cpus: float = Field(1, ge=0)
+    num_cpus: float = Field(1, ge=0, description="CPU cores of one worker")
     num_gpus: float | None = Field(None, ge=0, description="default: none; source vllm: tensor_parallel_size")
-    resources: dict[str, float] = {}
+    resources: dict[str, float] = Field({}, description="custom resources of Ray, such as {teacher_node: 1}")
 
 
 class EngineSettings(Settings):
     """`source: vllm`: each worker owns an engine; every other argument of vLLM goes into `args`."""
 
-    model: NameOrPath
-    tensor_parallel_size: int = Field(1, ge=1)
-    args: JsonObject = {}
+    model: NameOrPath = Field(description="a folder or hub name")
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that one engine is split over")
+    args: JsonObject = Field({}, description="every other argument of vllm.LLM")
     env: dict[str, str] = Field({}, description="environment of the engine, such as VLLM_CPU_KVCACHE_SPACE")
 
 
 class BatchSettings(Settings):
     """`source: batch`: through the first endpoint's Batch API, or, with `folder`, files for `vllm run-batch`."""
 
-    folder: PathBeside | None = Field(None, description="write the files here and read NAME.out.jsonl there; no upload")
+    folder: PathBeside | None = Field(
+        None, description="write the files here and read NAME.out.jsonl there; default: upload them"
+    )
     lines: int = Field(50_000, ge=1, le=50_000, description="requests a file (OpenAI's limit is 50,000)")
-    poll_s: float = Field(60, gt=0)
-    completion_window: str = "24h"
+    poll_s: float = Field(60, gt=0, description="seconds between two looks at a batch")
+    completion_window: str = Field("24h", description="as OpenAI's Batch API names it")
     discount: float = Field(0.5, gt=0, le=1, description="what a batch costs, as a share of the endpoint's price")
 
 
 class Budget(Settings):
     """What one stage may spend, within the budget of the run."""
 
-    usd: float | None = Field(None, gt=0)
-    tokens: int | None = Field(None, gt=0)
+    usd: float | None = Field(None, gt=0, description="US dollars; default: no bound of its own")
+    tokens: int | None = Field(
+        None, gt=0, description="prompt and completion tokens together; default: no bound of its own"
+    )
 
 
 class ImportSettings(Settings):
@@ -140,7 +152,11 @@ class ImportSettings(Settings):
     """
 
     path: PathBeside = Field(description="a file of JSON, JSON lines, CSV, TSV or Parquet, or a folder of them")
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(
+        {},
+        description="what the files call query, passage, title, instruction, reasoning, content, verdict, where they "
+        "have other names",
+    )
 
 
 class TeacherSettings(Settings):
@@ -152,36 +168,50 @@ class TeacherSettings(Settings):
         "endpoints", description="endpoints, example, vllm, batch, import, labels, none, or one's own as file.py:Class"
     )
     options: JsonObject = Field({}, description="settings of a source of one's own")
-    endpoints: list[Endpoint] = []
+    endpoints: list[Endpoint] = Field(
+        [], description="source endpoints: the OpenAI-compatible URLs, all of the same teacher"
+    )
     example: JsonObject = Field({}, description="source example: the embedded teacher's own settings")
-    engine: EngineSettings | None = Field(None, description="source vllm")
-    batch: BatchSettings = BatchSettings()
-    import_: ImportSettings | None = Field(None, alias="import")
+    engine: EngineSettings | None = Field(None, description="source vllm: the engine of each worker; default: none")
+    batch: BatchSettings = Field(BatchSettings(), description="source batch: the Batch API or files")
+    import_: ImportSettings | None = Field(
+        None, alias="import", description="source import: where the existing traces are; default: none"
+    )
     name: str | None = Field(None, description="the teacher's name in request ids; default: the first model's")
     prompt: str = Field(PROMPT_NAME, description="set by the run's own `prompt`")
 
-    samples: Annotated[int, Field(ge=1)] | Samples = 1
-    temperature: float = Field(0.6, ge=0)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, description="sample i is asked with seed + i")
+    samples: Annotated[int, Field(ge=1)] | Samples = Field(
+        1, description="answers to each pair: a number, or {first: N, then: M} for M more where the first are in doubt"
+    )
+    temperature: float = Field(0.6, ge=0, description="of the sampling; part of the answers' identity")
+    top_p: float | None = Field(None, gt=0, le=1, description="of the sampling; default: not sent")
+    seed: int | None = Field(None, description="sample i is asked with seed + i; default: not sent")
     max_tokens: int = Field(4096, ge=1, description="reasoning and answer together")
-    context: int | None = Field(None, ge=1, description="the teacher's window; a prompt without room is not asked")
-    tokenizer: NameOrPath | None = Field(None, description="a folder or hub name, to count prompts; else estimated")
+    context: int | None = Field(
+        None,
+        ge=1,
+        description="the teacher's window in tokens; a prompt without room is not asked; default: all are asked",
+    )
+    tokenizer: NameOrPath | None = Field(None, description="a folder or hub name, to count prompts; default: estimated")
     elicit: Elicit = Field(
         "native", description="written: for models that do not think by themselves; explanation first, verdict last"
     )
-    redact: RedactSettings | None = Field(None, description="masked before a text is sent (docs/redact.md)")
+    redact: RedactSettings | None = Field(
+        None, description="what is masked before a text is sent (docs/redact.md); default: nothing"
+    )
     require_reasoning: bool = Field(True, description="stop when the first answers hold no reasoning at all")
     require_verdict: bool = Field(True, description="stop when the first 50 answers hold no readable verdict")
 
     concurrency: int = Field(256, ge=1, description="requests in flight, all workers and endpoints together")
     workers: int = Field(1, ge=1, description="Ray actors; one sends about a thousand requests a second")
-    actor: Actor = Actor()
-    deadline_s: float = Field(600, gt=0, description="a request that takes longer is given up and tried again")
+    actor: Actor = Field(Actor(), description="what Ray sets aside for each worker")
+    deadline_s: float = Field(600, gt=0, description="seconds after which a request is given up and tried again")
     attempts: int = Field(6, ge=1, description="tries of one request before it is recorded as failed")
-    give_up_after_s: float = Field(600, ge=0, description="stop when no endpoint has answered for so long")
-    budget_usd: float | None = Field(None, gt=0)
-    budget_tokens: int | None = Field(None, gt=0)
+    give_up_after_s: float = Field(600, ge=0, description="stop when no endpoint has answered for so many seconds")
+    budget_usd: float | None = Field(None, gt=0, description="US dollars at which asking stops; default: no bound")
+    budget_tokens: int | None = Field(
+        None, gt=0, description="prompt and completion tokens at which asking stops; default: no bound"
+    )
     budgets: dict[AskingStage, Budget] = Field(
         {}, description="of single stages, such as {filter: {usd: 5}}, within the run's"
     )

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from distill.cli import commands, main
+from distill.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 RERANK = [
@@ -29,23 +28,6 @@ RERANK = [
     "--recall",
     "1",
 ]
-
-
-def help_text() -> str:
-    """What docs/cli.md holds; `python tests/test_cli.py` writes it."""
-    context = click.Context(commands, info_name="distill", terminal_width=100, **commands.context_settings)
-    parts = [commands.get_help(context)]
-    parts += [
-        command.get_help(click.Context(command, context, name, terminal_width=100))
-        for name, command in commands.commands.items()
-    ]
-    blocks = "\n\n".join(f"```\n{part.strip()}\n```" for part in parts)
-    return f"# The command line\n\nGenerated from the program's own help; a test compares them.\n\n{blocks}\n"
-
-
-def test_the_docs_show_the_programs_own_help() -> None:
-    """Where lines break is click's business and may change with its version; the words are ours."""
-    assert (ROOT / "docs" / "cli.md").read_text().split() == help_text().split(), "run: python tests/test_cli.py"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -112,7 +94,3 @@ def test_an_option_whose_value_may_be_left_out(tmp_path: Path, capsys: pytest.Ca
     for words in (["--model"], ["--model", "think"], ["--model", "--to", "dataset"]):
         assert main(["export", str(tmp_path / "nowhere"), *words]) == 2
         assert "nowhere" in capsys.readouterr().err
-
-
-if __name__ == "__main__":
-    (ROOT / "docs" / "cli.md").write_text(help_text())

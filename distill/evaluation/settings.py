@@ -21,23 +21,28 @@ class SetSettings(Settings):
     With `source: mteb`, `path` names a task of mteb, and `subset` one of its languages.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="of the set: in the report, and in the files of evaluation/"
+    )
     source: str = Field("beir", description="as pairs.source, or pairs, or mteb")
     kind: str = Field("beir", description="beir, dl19, bright, nevir, followir, instructir, or FILE.py:Class")
-    path: str = ""
+    path: str = Field("", description="a folder, a file, a dataset's name, or with source mteb a task of mteb")
     files: dict[str, str] = Field({}, description="as in pairs.files, for the sources that have several")
     columns: dict[str, str] = Field({}, description="as in pairs.columns")
     ids: Literal["given", "text"] = Field("given", description="as in pairs.ids")
-    split: str = "test"
-    subset: str = "default"
+    split: str = Field(
+        "test",
+        description="a qrels file of the folder (kind nevir: SPLIT.jsonl), or a key of pairs.split that gives shares",
+    )
+    subset: str = Field("default", description="with source mteb, one of the task's languages")
     first_stage: str = Field("bm25", description="'bm25', or the path of a TREC run; it orders a set's own lists, too")
     depth: int = Field(100, ge=1, description="how many passages of each list are reranked")
-    queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed")
+    queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed; default: all")
     missing: float = Field(
         MISSING, ge=0, lt=1, description="the share of what a run, labels or lists name that may have no text"
     )
     self_retrieval: bool = Field(False, description="whether a passage that is the query itself stays in its list")
-    language: str | None = Field(None, description="of BM25's analysis, where it is not that of the pairs")
+    language: str | None = Field(None, description="of BM25's analysis; default: that of the pairs")
 
     @field_validator("kind")
     @classmethod
@@ -58,14 +63,18 @@ class SetSettings(Settings):
 class EvaluationSettings(Settings):
     """Which sets, which measures (as ir_measures writes them), how the students are run."""
 
-    sets: list[SetSettings] = []
-    measures: list[str] = Field(["nDCG@10", "nDCG(judged_only=True)@10", "RR@10", "AP", "Judged@10"], min_length=1)
+    sets: list[SetSettings] = Field([], description="the sets of queries that the students are measured on")
+    measures: list[str] = Field(
+        ["nDCG@10", "nDCG(judged_only=True)@10", "RR@10", "AP", "Judged@10"],
+        min_length=1,
+        description="as ir_measures writes them; the first is the one that the report compares by",
+    )
     batch: int = Field(128, ge=1, description="rows that go through the model together")
     max_new_tokens: int | None = Field(
         None,
         ge=1,
-        description="bound on the reasoning; by default twice the student's longest training trace, 8192 (Rank1) where "
-        "that is unknown",
+        description="bound on the reasoning, in tokens; default: twice the student's longest training trace, 8192 "
+        "(Rank1) where that is unknown",
     )
     modes: dict[str, list[str]] = Field(
         {}, description="by student, how it is asked: think, direct, verdict_first, budget:N, adaptive"
@@ -73,12 +82,16 @@ class EvaluationSettings(Settings):
     systems: list[str] | None = Field(
         None, min_length=1, description="only these are judged: untrained, a student, or STUDENT.MODE (default: all)"
     )
-    calibrate_on: str | None = Field(None, description="the set on which scores are calibrated and adaptive is set up")
+    calibrate_on: str | None = Field(
+        None, description="the set on which scores are calibrated and adaptive is set up; default: neither is done"
+    )
     fuse: bool = Field(
         False,
         description="each system also fused with the first stage, by a weight chosen on the set of calibrate_on",
     )
-    calibration: Literal["temperature", "platt", "isotonic"] = "platt"
+    calibration: Literal["temperature", "platt", "isotonic"] = Field(
+        "platt", description="how scores become probabilities on the set of calibrate_on"
+    )
     calibration_instructions: list[str] = Field(
         [], description="instructions under which the calibration is checked again on that set, in place of its own"
     )

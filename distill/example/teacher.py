@@ -29,10 +29,12 @@ class TeacherSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = "example-teacher"
-    reasoning_format: Literal["reasoning_content", "reasoning", "inline"] = "reasoning_content"
-    api_key: str | None = None
-    seed: int = 0
+    model: str = Field("example-teacher", description="the model's name in answers")
+    reasoning_format: Literal["reasoning_content", "reasoning", "inline"] = Field(
+        "reasoning_content", description="where an answer has its reasoning: a field of that name, or inline in <think>"
+    )
+    api_key: str | None = Field(None, description="a key that requests must bring; default: none is needed")
+    seed: int = Field(0, description="of the faults and delays")
     wrong: float = Field(0.0, ge=0, description="a condition is misread, and the verdict with it")
     truncated: float = Field(0.0, ge=0, description='stops in the middle: finish_reason "length", no verdict')
     empty: float = Field(0.0, ge=0, description="no text at all")

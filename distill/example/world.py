@@ -51,8 +51,8 @@ class WorldSettings(BaseModel):
         description="how often a query sets one, two, ... conditions",
     )
     usual: float = Field(0.7, ge=0, le=1, description='how often the usual is asked for ("with lake", "without noise")')
-    kinds: int = Field(len(KINDS), ge=2, le=len(KINDS))
-    places: int = Field(len(PLACES), ge=2, le=len(PLACES))
+    kinds: int = Field(len(KINDS), ge=2, le=len(KINDS), description="of things that the world has")
+    places: int = Field(len(PLACES), ge=2, le=len(PLACES), description="that the world has")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,18 @@ class MinerSettings(Settings):
     `listed`: hard negatives that the source lists; `random`. `share` is this miner's part where several are mixed.
     """
 
-    miner: Literal["bm25", "run", "dense", "listed", "random"] = "bm25"
-    first: int = Field(1, ge=1)
-    last: int = Field(50, ge=1)
-    path: str | None = Field(None, description="miner run: a TREC run, gzipped or not")
-    model: str | None = Field(None, description="miner dense: a sentence-transformers model")
-    share: float = Field(1.0, gt=0)
+    miner: Literal["bm25", "run", "dense", "listed", "random"] = Field(
+        "bm25",
+        description="bm25; run: the TREC run at path; dense: the sentence-transformers model; listed: hard negatives "
+        "of the source; random",
+    )
+    first: int = Field(1, ge=1, description="the first rank that is taken, counted from 1, known passages included")
+    last: int = Field(50, ge=1, description="the last rank that is taken")
+    path: str | None = Field(None, description="miner run: a TREC run, gzipped or not; default: none")
+    model: str | None = Field(None, description="miner dense: a sentence-transformers model; default: none")
+    share: float = Field(
+        1.0, gt=0, description="this miner's part where several are mixed, as a weight against the others'"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> MinerSettings:
@@ -48,9 +54,13 @@ class NegativeSettings(MinerSettings):
     """
 
     per_query: int = Field(4, ge=0, description="0, for which `negatives: none` is short: none are mined")
-    mix: list[MinerSettings] = []
+    mix: list[MinerSettings] = Field(
+        [], description="several miners, each with its share; default: the one that is named here"
+    )
     suspect_above: float | None = Field(None, gt=0, description="such as 0.95; default: nothing is suspected by score")
-    suspected: Literal["flag", "drop"] = "flag"
+    suspected: Literal["flag", "drop"] = Field(
+        "flag", description="what becomes of a suspected passage: flag writes the column suspected, drop leaves it out"
+    )
 
     @model_validator(mode="after")
     def _range(self) -> NegativeSettings:
@@ -72,10 +82,15 @@ class CleanSettings(Settings):
     query is never its negative.
     """
 
-    max_words: int | None = Field(None, ge=1, description="longer passages are neither asked about nor mined")
+    max_words: int | None = Field(
+        None, ge=1, description="longer passages are neither asked about nor mined; default: no bound"
+    )
     languages: list[str] = Field([], description="codes; texts surely in another language are left out")
     near_duplicates: float | None = Field(
-        None, ge=0.6, le=1, description="similarity from which only the first of two passages is mined, such as 0.8"
+        None,
+        ge=0.6,
+        le=1,
+        description="similarity from which only the first of two passages is mined, such as 0.8; default: off",
     )
     decontaminate: bool | list[str] = Field(
         False, description="leave out what is also in evaluation sets: true for all, or their names"
@@ -97,12 +112,16 @@ class ClickSettings(Settings):
     table without impressions so many clicks make grade 1, and fewer say nothing.
     """
 
-    least_impressions: int = Field(10, ge=1)
-    smoothing: float = Field(10.0, ge=0)
-    not_relevant_below: float = Field(0.5, ge=0)
-    relevant_from: float = Field(1.0, gt=0)
-    very_relevant_from: float | None = Field(2.0, gt=0)
-    least_clicks: int = Field(3, ge=1)
+    least_impressions: int = Field(10, ge=1, description="impressions below which a pair gets no label")
+    smoothing: float = Field(
+        10.0, ge=0, description="imaginary impressions that pull a rate of clicks towards that of its positions"
+    )
+    not_relevant_below: float = Field(0.5, ge=0, description="lift below which the grade is 0")
+    relevant_from: float = Field(1.0, gt=0, description="lift from which the grade is 1")
+    very_relevant_from: float | None = Field(
+        2.0, gt=0, description="lift from which the grade is 2; null: there is no grade 2"
+    )
+    least_clicks: int = Field(3, ge=1, description="clicks that grade 1 needs; grade 0 needs as many expected ones")
 
     @model_validator(mode="after")
     def _rising(self) -> ClickSettings:
@@ -120,18 +139,37 @@ class DataSettings(Settings):
     only one, such as `{train: 0.8, test: 0.2}`: then `train` is asked about, and an evaluation set names another key.
     """
 
-    source: str = "beir"
-    path: str = ""
-    files: dict[str, str] = {}
-    columns: dict[str, str] = {}
+    source: str = Field(
+        "beir",
+        description="beir, example, huggingface, ir_datasets, table, tevatron, texts, trec, or FILE.py:Class",
+    )
+    path: str = Field(
+        "",
+        description="a folder or file (relative to the configuration), a dataset's name or an ir_datasets ID",
+    )
+    files: dict[str, str] = Field(
+        {},
+        description="the parts where a source has several, such as {queries: q.tsv, corpus: c.tsv} of trec",
+    )
+    columns: dict[str, str] = Field(
+        {},
+        description="what the source calls query, passage, label, query_id, doc_id, title, instruction, split, clicks, "
+        "impressions, position",
+    )
     ids: Literal["given", "text"] = Field("given", description="text: made from the texts, in a table or tevatron")
-    split: str | dict[str, float] = "train"
-    qrels: str | None = Field(None, description="which qrels file is split by shares, where there are several")
-    clicks: ClickSettings = ClickSettings()
+    split: str | dict[str, float] = Field(
+        "train", description="a qrels file's name, or shares by query such as {train: 0.8, test: 0.2}"
+    )
+    qrels: str | None = Field(
+        None, description="which qrels file is split by shares, where there are several; default: the only one"
+    )
+    clicks: ClickSettings = Field(ClickSettings(), description="how clicks in a table become labels")
     missing: float = Field(MISSING, ge=0, lt=1, description="the share of labels and lists that may name no text")
     language: str = Field("en", description=f"of BM25's analysis: one of {', '.join(LANGUAGES)}")
     cut_words: int | None = Field(
-        None, ge=1, description="longer passages are read up to so many words, those of evaluation sets too"
+        None,
+        ge=1,
+        description="longer passages are read up to so many words, those of evaluation sets too; default: whole",
     )
     passage_words: int = Field(120, ge=10, description="source texts: about so many words a passage")
 
@@ -174,19 +212,35 @@ class PairSettings(DataSettings):
     Quora) is never its negative, unless `self_retrieval` wants it.
     """
 
-    ask: list[str] = Field(["train"], min_length=1)
+    ask: list[str] = Field(
+        ["train"],
+        min_length=1,
+        description="the parts of the split that the teacher is asked about; only train is trained on",
+    )
     unlabelled: Literal["ask", "drop"] = Field(
         "ask", description="pairs without a label: asked about, and trained on by the teacher's verdict, or left out"
     )
     relevant_from: int = Field(1, ge=1, description="the lowest grade that counts as relevant")
-    negatives: NegativeSettings | None = None
+    negatives: NegativeSettings | None = Field(
+        None,
+        description="passages that nobody judged, mined as not relevant; none: none are mined; default: mined where "
+        "the source has no negatives",
+    )
     self_retrieval: bool = Field(False, description="whether a passage that is the query itself may be its negative")
-    queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed")
-    clean: CleanSettings = CleanSettings()
-    synthesize: SynthesisSettings | None = None
-    judge: JudgeSettings | None = None
-    instructions: InstructionSettings | None = None
-    poison: PoisonSettings | None = None
+    queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed; default: all")
+    clean: CleanSettings = Field(CleanSettings(), description="what is taken out before anything is asked")
+    synthesize: SynthesisSettings | None = Field(
+        None, description="the teacher writes queries for drawn passages; default: it writes none"
+    )
+    judge: JudgeSettings | None = Field(
+        None, description="the teacher grades passages that nobody judged; default: it grades none"
+    )
+    instructions: InstructionSettings | None = Field(
+        None, description="the teacher writes instructions and passages that fail them; default: it writes none"
+    )
+    poison: PoisonSettings | None = Field(
+        None, description="negatives with an altered instruction or query; needs instructions; default: none are made"
+    )
     example: dict[str, Any] = Field(default_factory=dict, description="settings of the embedded world")
 
     @property

@@ -56,19 +56,32 @@ class RunConfig(Settings):
     """A configuration file, whole."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run and its folder")
-    seed: int = 0
+    seed: int = Field(
+        0, description="of whatever is drawn: splits, samples, weights, order; another seed is another run"
+    )
     prompt: str = Field(
         PROMPT_NAME, description="what teacher and students read: rank1, or delimited (docs/security.md)"
     )
-    pairs: PairSettings
-    teacher: TeacherSettings = Field(default_factory=lambda: TeacherSettings(source="none"))
-    filters: FilterSettings = FilterSettings()
-    dataset: DatasetSettings = DatasetSettings()
-    sft: SftSettings = SftSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    scoring: ScoringSettings = ScoringSettings()
+    pairs: PairSettings = Field(description="which pairs of query and passage are made, from what data")
+    teacher: TeacherSettings = Field(
+        default_factory=lambda: TeacherSettings(source="none"),
+        description="who answers, how, how fast and for how much; default: nobody is asked, the labels alone are used",
+    )
+    filters: FilterSettings = Field(
+        FilterSettings(), description="the filters in their order: names, or {name: thresholds}"
+    )
+    dataset: DatasetSettings = Field(DatasetSettings(), description="what the dataset's card says; changes no row")
+    sft: SftSettings = Field(SftSettings(), description="which students are trained, from what base, and how")
+    evaluation: EvaluationSettings = Field(
+        EvaluationSettings(), description="the sets, the measures and how the students are run on them"
+    )
+    scoring: ScoringSettings = Field(
+        ScoringSettings(), description="the engine that judges many pairs, and on how many processes or actors"
+    )
     ablate: list[dict[str, Any]] = Field([], description="settings and the values they take; docs/evaluation.md")
-    refresh: RefreshSettings | None = Field(None, description="`distill run --since RUN` sets since; docs/refresh.md")
+    refresh: RefreshSettings | None = Field(
+        None, description="`distill run --since RUN` sets since (docs/refresh.md); default: no refresh"
+    )
     rounds: int = Field(1, ge=1, le=4, description="2: self_filter's student is trained in a first round")
 
     @model_validator(mode="before")

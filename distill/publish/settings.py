@@ -21,7 +21,7 @@ class DatasetSettings(Settings):
         {}, description="of what went in, such as {MS MARCO: non-commercial research only}"
     )
     language: list[str] = Field([], description="codes such as en; default: those that the pairs carry")
-    tags: list[str] = []
+    tags: list[str] = Field([], description="of the card, for a hub's search")
 
     @field_validator("language", mode="before", json_schema_input_type=str | list[str])
     @classmethod

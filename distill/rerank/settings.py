@@ -29,7 +29,7 @@ class ScoringSettings(Settings):
         None,
         ge=1,
         description="so many Ray actors on a cluster (RAY_ADDRESS), else processes of this machine, which share "
-        "its cores; without it one a GPU; without a GPU one for a wide student, which takes all cores, else one a core",
+        "its cores; default: one a GPU; without a GPU one for a wide student, which takes all cores, else one a core",
     )
     gpus_per_actor: int = Field(1, ge=1, description="GPUs of one actor; above 1 vllm runs tensor parallel on them")
     batch: int | None = Field(None, ge=1, description="rows in one batch (default: evaluation.batch)")
@@ -37,8 +37,12 @@ class ScoringSettings(Settings):
     loops: Loops = Field(
         "stop", description="stop: a text that repeats itself is ended and its verdict forced; run: it is let run"
     )
-    base_url: str | None = Field(None, description="backend openai: the server, such as http://127.0.0.1:8000/v1")
-    api_key_env: str | None = Field(None, description="backend openai: the variable that holds the key")
+    base_url: str | None = Field(
+        None, description="backend openai: the server, such as http://127.0.0.1:8000/v1; default: none"
+    )
+    api_key_env: str | None = Field(
+        None, description="backend openai: the variable that holds the key; default: no key is sent"
+    )
     engine: dict[str, Any] = Field(
         {}, description="arguments of vllm.LLM; backend openai: served (the model's name there) and timeout_s"
     )

@@ -16,8 +16,8 @@ STYLES = ("plain", "negation", "background", "persona")
 class GenerationSettings(Settings):
     """How each of these questions is sampled; the teacher's name, endpoints and budget are those of `teacher`."""
 
-    samples: int = Field(1, ge=1)
-    temperature: float = Field(0.6, ge=0)
+    samples: int = Field(1, ge=1, description="answers to each question")
+    temperature: float = Field(0.6, ge=0, description="of the teacher's sampling")
     max_tokens: int = Field(2048, ge=1, description="reasoning and answer together")
 
 
@@ -30,12 +30,22 @@ class JudgeSettings(GenerationSettings):
     only flagged as suspected.
     """
 
-    samples: int = Field(3, ge=1)
-    temperature: float = Field(0.3, ge=0)
-    of: list[Literal["mined", "unlabelled"]] = Field(["mined", "unlabelled"], min_length=1)
-    spread: int = Field(0, ge=0, le=3)
+    samples: int = Field(3, ge=1, description="grades of each passage, whose median is taken")
+    temperature: float = Field(0.3, ge=0, description="of the teacher's sampling")
+    of: list[Literal["mined", "unlabelled"]] = Field(
+        ["mined", "unlabelled"],
+        min_length=1,
+        description="mined: the negatives that were mined; unlabelled: the pairs that the source lists without a label",
+    )
+    spread: int = Field(
+        0, ge=0, le=3, description="grades from the median within which more than half of the samples must lie"
+    )
     relevant_from: int = Field(2, ge=1, le=3, description="the lowest of the teacher's grades that counts as relevant")
-    relevant: Literal["relabel", "drop", "flag"] = "relabel"
+    relevant: Literal["relabel", "drop", "flag"] = Field(
+        "relabel",
+        description="a mined passage that is graded relevant: relabel gives it the grade, drop leaves it out, flag "
+        "marks it as suspected",
+    )
 
 
 class SynthesisSettings(GenerationSettings):
@@ -45,10 +55,13 @@ class SynthesisSettings(GenerationSettings):
     Queries of the same stems are one. `kinds` gives the kinds a weight each; the default is all of them alike.
     """
 
-    temperature: float = Field(0.9, ge=0)
-    passages: int = Field(1000, ge=1)
-    per_passage: int = Field(2, ge=1, le=10)
-    kinds: dict[str, float] = dict.fromkeys(QUERY_KINDS, 1.0)
+    temperature: float = Field(0.9, ge=0, description="of the teacher's sampling")
+    passages: int = Field(1000, ge=1, description="passages that are drawn with the seed")
+    per_passage: int = Field(2, ge=1, le=10, description="queries that are written for each passage")
+    kinds: dict[str, float] = Field(
+        dict.fromkeys(QUERY_KINDS, 1.0),
+        description="weight of each kind of query: keywords, question, need, comparison, problem, fact",
+    )
     found_within: int | None = Field(20, ge=1, description="null: no check by BM25")
     judged: bool = Field(True, description="whether the teacher's grade is part of the round trip")
 
@@ -72,13 +85,19 @@ class InstructionSettings(GenerationSettings):
     instruction alone says nothing about the label.
     """
 
-    temperature: float = Field(0.9, ge=0)
-    share: float = Field(1.0, gt=0, le=1)
-    lengths: list[str] = list(LENGTHS)
-    styles: list[str] = list(STYLES)
-    mined: int = Field(2, ge=0)
-    written: int = Field(2, ge=0, le=5)
-    easy: int = Field(1, ge=0)
+    temperature: float = Field(0.9, ge=0, description="of the teacher's sampling")
+    share: float = Field(1.0, gt=0, le=1, description="share of the positives that get an instruction")
+    lengths: list[str] = Field(list(LENGTHS), description="which lengths are drawn: short, medium, long, very_long")
+    styles: list[str] = Field(list(STYLES), description="which styles are drawn: plain, negation, background, persona")
+    mined: int = Field(2, ge=0, description="other positives of the query that fail the instruction, at most so many")
+    written: int = Field(
+        2, ge=0, le=5, description="passages that the teacher writes to fail the instruction, at most so many"
+    )
+    easy: int = Field(
+        1,
+        ge=0,
+        description="negatives of the query that are added, so that an instruction alone says nothing about the label",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> InstructionSettings:
@@ -95,6 +114,8 @@ class PoisonSettings(GenerationSettings):
     Each is checked by the teacher: plausible as a request, and yet not what the passage answers.
     """
 
-    temperature: float = Field(0.9, ge=0)
-    of: list[Literal["instruction", "query"]] = Field(["instruction", "query"], min_length=1)
-    share: float = Field(1.0, gt=0, le=1)
+    temperature: float = Field(0.9, ge=0, description="of the teacher's sampling")
+    of: list[Literal["instruction", "query"]] = Field(
+        ["instruction", "query"], min_length=1, description="what is altered"
+    )
+    share: float = Field(1.0, gt=0, le=1, description="share of the instructed positives that are altered")
