@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from pydantic import SecretStr
 
@@ -21,9 +22,15 @@ ENOUGH_TO_JUDGE = 20
 
 
 def preflight(
-    endpoints: list[Endpoint], keys: list[SecretStr], deadline_s: float, sampling: JsonObject, stage: str = "trace"
+    endpoints: list[Endpoint],
+    keys: list[SecretStr],
+    deadline_s: float,
+    sampling: JsonObject,
+    stage: str = "trace",
+    say: Callable[[str], None] | None = None,
 ) -> list[bytes]:
     """Journal lines (bills) of what it cost. The sampling settings are the run's own: a server may refuse one of them.
+    `say` is called with whether each endpoint's answer held reasoning.
 
     Raises EndpointError when a key, a model or a setting is refused, or all endpoints are away; Stopped when an account
     has no credit left. An endpoint that is away while others answer is left to the run, which rests it and tries it
@@ -39,6 +46,11 @@ def preflight(
     away = [(n, f) for n, f in faults if f.action is Action.RETRY]
     if away and len(away) == len(endpoints):
         raise EndpointError("\n".join(_refusal(endpoints[n], n, f) for n, f in away))
+    for number, reply in enumerate(outcomes):
+        if say is not None and isinstance(reply, Reply):
+            came = "held reasoning" if reply.reasoning else "was billed for reasoning and shows none"
+            came = came if reply.thought else "held no reasoning"
+            say(f"  teacher.endpoints.{number} ({endpoints[number].host}): the first answer {came}")
     return [
         encode(JournalEntry(reply.answer("preflight", None, "", {}), "preflight", stage))
         for reply in outcomes
@@ -48,10 +60,10 @@ def preflight(
 
 def demand_reasoning(settings: TeacherSettings, answered: int, reasoned: int) -> None:
     """Raise EndpointError when enough answers have come to see that this teacher shows no reasoning."""
-    if settings.require_reasoning and answered >= ENOUGH_TO_JUDGE and not reasoned:
+    if settings.require_reasoning and settings.reasoning is not False and answered >= ENOUGH_TO_JUDGE and not reasoned:
         raise EndpointError(
             f"teacher: the first {answered} answers hold no reasoning (no reasoning, reasoning_content or <think>); "
-            "switch it on at the server (vLLM: --reasoning-parser), choose a model that thinks, or set "
+            "switch it on (teacher.reasoning: on; vLLM: --reasoning-parser), choose a model that thinks, or set "
             "teacher.elicit: written, which asks a model that does not think by itself to explain before its verdict "
             "(teacher.require_reasoning: false takes bare verdicts)"
         )

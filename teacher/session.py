@@ -25,6 +25,7 @@ from teacher.journal import Journal, decode
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
 from teacher.progress import TeacherProgress
+from teacher.reasoning import answering
 from teacher.refusals import FIRST, Refusals
 from teacher.settings import AskingStage, Endpoint, TeacherSettings
 from teacher.verdict_watch import VerdictWatch
@@ -53,7 +54,7 @@ class Session:
     ) -> None:
         self.settings, self.folder, self.stage = settings, folder, stage
         self.source = settings.made_source()
-        self.endpoints = list(settings.endpoints if endpoints is None else endpoints)
+        self.endpoints = settings.asked_at(settings.endpoints if endpoints is None else endpoints)
         self.retry_failed = retry_failed
         self._progress = progress or TeacherProgress(None, None, quiet=True)
         self.say = self._progress.say
@@ -335,9 +336,11 @@ class Session:
             raise self.budgets.reached()
         keys = [endpoint.secret(number) for number, endpoint in enumerate(self.endpoints)]
         self._progress.begin(self.endpoints, self)
+        self._say_unnamed()
         # Ray takes seconds to start, and the preflight goes on in the meantime.
+        sampling, say = self.settings.sampling(0), self.say if self.settings.reasoning is not None else None
         bills = in_background(
-            lambda: preflight(self.endpoints, keys, self.settings.deadline_s, self.settings.sampling(0), self.stage)
+            lambda: preflight(self.endpoints, keys, self.settings.deadline_s, sampling, self.stage, say)
         )
         self.actors = ActorPool(self.settings, self.endpoints, keys, self.stage)
         try:
@@ -347,6 +350,15 @@ class Session:
             raise
         self.started = time.monotonic()
         return self.actors
+
+    def _say_unnamed(self) -> None:
+        """Say which of an endpoint's own fields may change answers without changing what a request is known by."""
+        fields = sorted({name for endpoint in self.settings.endpoints for name in answering(endpoint)})
+        if fields:
+            self.say(
+                f"  teacher.endpoints.0.extra_body: {', '.join(fields)} may change answers, and no request asks anew "
+                "when it changes; write it as teacher.extra_body (or teacher.reasoning), which does"
+            )
 
     def _dismiss(self) -> None:
         if self.actors is not None:

@@ -1,12 +1,13 @@
 """The settings of the teacher: the configuration's `teacher`. Read by every module here. Imports nothing heavy.
 
-Only `identity()` decides which answers there are: the teacher's name, the sampling settings and the number of samples.
+Only `identity()` decides which answers there are: the teacher's name, how it is asked and the number of samples.
 Where it is asked, at what price, how fast and within what budget may change between two calls without buying again.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from distill.answers import JsonObject
 from distill.config import Settings, resolve_path, secret
 from distill.plugins import external_hash, is_external
 from distill.prompts import PROMPT_NAME, PROMPTS, Elicit, elicit_hash, teacher_prompt
+from teacher.reasoning import SERVER, Reasoning, as_said, check_bodies, complete, in_words_of, merged
 from teacher.redact import RedactSettings, mask
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Endpoint(Settings):
         None, gt=0, description="the provider's limit for the whole run; default: no limit"
     )
     tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together; default: no limit")
-    extra_body: JsonObject = Field({}, description="more fields of the request's body")
+    extra_body: JsonObject = Field({}, description="more fields of its requests' bodies, for routing alone")
 
     @field_validator("base_url")
     @classmethod
@@ -193,6 +195,11 @@ class TeacherSettings(Settings):
         description="the teacher's window in tokens; a prompt without room is not asked; default: all are asked",
     )
     tokenizer: NameOrPath | None = Field(None, description="a folder or hub name, to count prompts; default: estimated")
+    reasoning: Reasoning | None = Field(
+        None,
+        description="on, off, a number of tokens, low, medium or high, in each host's own words; default: not sent",
+    )
+    extra_body: JsonObject = Field({}, description="more fields of every request's body; others ask anew")
     elicit: Elicit = Field(
         "native", description="written: for models that do not think by themselves; explanation first, verdict last"
     )
@@ -231,6 +238,10 @@ class TeacherSettings(Settings):
     def _possible(self) -> TeacherSettings:
         source = self.made_source()
         source.check()
+        if unsent := self.body_identity().keys() - source.sends:
+            raise ValueError(f"{min(unsent)}: source {self.source} sends no requests that could have it")
+        check_bodies(self.endpoints, self.extra_body)
+        self.asked_at(self.endpoints)
         if len({endpoint.model for endpoint in self.endpoints}) > 1 and self.name is None:
             raise ValueError("endpoints of different model names need a common name: set teacher.name")
         dollars = [self.budget_usd, *(budget.usd for budget in self.budgets.values())]
@@ -269,9 +280,26 @@ class TeacherSettings(Settings):
 
     @property
     def asked_as(self) -> str:
-        """What request ids hash of who is asked: the name, and the options of an external source that has some."""
+        """What request ids hash of who is asked: the name, the options of an external source that has some, and what
+        every request's body has in addition; the name alone where there is nothing else."""
         options = self.options if is_external(self.source) else {}
-        return f"{self.teacher_name} {json.dumps(options, sort_keys=True)}" if options else self.teacher_name
+        body = self.body_identity()
+        if not body:
+            return f"{self.teacher_name} {json.dumps(options, sort_keys=True)}" if options else self.teacher_name
+        return f"{self.teacher_name} {json.dumps({**body, 'options': options}, sort_keys=True)}"
+
+    def body_identity(self) -> JsonObject:
+        """`reasoning` and `extra_body`, as far as they are set: they change answers."""
+        body: JsonObject = {} if self.reasoning is None else {"reasoning": as_said(self.reasoning)}
+        return {**body, "extra_body": self.extra_body} if self.extra_body else body
+
+    def server_body(self) -> JsonObject:
+        """What `reasoning` and `extra_body` add to requests of a file, for a server of one's own (vLLM) to read."""
+        return merged(in_words_of(SERVER, self.reasoning, self.max_tokens, "vLLM"), self.extra_body)
+
+    def asked_at(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """The endpoints as they are asked: with what `reasoning` and `extra_body` add to their requests' bodies."""
+        return complete(endpoints, self.reasoning, self.extra_body, self.max_tokens)
 
     @property
     def sampled(self) -> Samples:
@@ -295,6 +323,7 @@ class TeacherSettings(Settings):
             "samples": self.sampled.model_dump(),
             "context": [self.context, self.tokenizer] if self.context else None,
             **self.made_source().identity(),
+            **self.body_identity(),
         }
         if self.elicit != "native":
             identity["elicit"] = {self.elicit: elicit_hash(self.prompt, self.elicit)}

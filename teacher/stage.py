@@ -198,6 +198,7 @@ class TraceCounts:
 
     def __init__(self, settings: TeacherSettings) -> None:
         self._name, self._prompt, self._elicit = settings.teacher_name, settings.prompt, settings.elicit
+        self._body = settings.body_identity()
         self._kinds: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
 
@@ -241,7 +242,7 @@ class TraceCounts:
         asked: JsonObject = {}
         if answer.request_id and (answer.error is None or not answer.error.startswith(NOT_ASKED)):
             asked = {"name": self._name, "model": answer.model, "endpoint": answer.host}
-            asked["sampling"] = answer.sampling or None
+            asked |= {"sampling": answer.sampling or None, **self._body}
             if self._elicit != "native":
                 asked["elicit"] = {self._elicit: elicit_hash(self._prompt, self._elicit)}
         return json.dumps({**asked, "prompt": self._prompt}, sort_keys=True)

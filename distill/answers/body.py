@@ -18,12 +18,13 @@ from distill.answers.message import read_message
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the server counts them, and US dollars where it says them."""
+    """Tokens as the server counts them, and US dollars where it says them. Those of reasoning are of the completion."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
     cost_usd: float | None = None
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +106,26 @@ def read_usage(usage: JsonValue) -> Usage | None:
     completion = usage.get("completion_tokens", usage.get("output_tokens"))
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
+    cached = usage.get("prompt_cache_hit_tokens", _detail(usage, "prompt_tokens_details", "cached_tokens"))
+    reasoning, total = _detail(usage, "completion_tokens_details", "reasoning_tokens"), usage.get("total_tokens")
+    # xAI and Gemini leave reasoning out of the completion, and bill it: only the total has it.
+    beyond = total - prompt - completion if isinstance(total, int) else 0
+    if beyond > 0 and reasoning in (None, beyond):
+        reasoning, completion = beyond, completion + beyond
     cost = usage.get("cost")
     return Usage(
         prompt,
         completion,
         cached if isinstance(cached, int) else 0,
         float(cost) if isinstance(cost, int | float) else None,
+        reasoning or 0,
     )
+
+
+def _detail(usage: JsonObject, group: str, name: str) -> int | None:
+    details = usage.get(group)
+    count = details.get(name) if isinstance(details, dict) else None
+    return count if isinstance(count, int) else None
 
 
 def _from_lines(raw: bytes) -> JsonValue:

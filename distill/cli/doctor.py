@@ -196,7 +196,8 @@ def _ask_once(run: Run) -> None:
 
     teacher = run.config.teacher
     keys = [endpoint.secret(number) for number, endpoint in enumerate(teacher.endpoints)]
-    preflight(teacher.endpoints, keys, teacher.deadline_s, teacher.sampling(0))
+    say = click.echo if teacher.reasoning is not None else None
+    preflight(teacher.asked_at(teacher.endpoints), keys, teacher.deadline_s, teacher.sampling(0), say=say)
 
 
 def _probed(run: Run, result: ProbeResult) -> Iterator[Finding]:

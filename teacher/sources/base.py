@@ -35,7 +35,7 @@ class Reply:
     """What a teacher said to one request. `estimated` says that the server reported no token counts.
 
     `unknown_finish` is the server's word for the end where it is unknown (`distill.answers.finish`); `said_usd` is the
-    cost where the server says it.
+    cost where the server says it; `reasoning_tokens`, of the completion's, also where the reasoning is not shown.
     """
 
     reasoning: str
@@ -49,6 +49,12 @@ class Reply:
     cached_tokens: int = 0
     said_usd: float | None = None
     unknown_finish: str | None = None
+    reasoning_tokens: int = 0
+
+    @property
+    def thought(self) -> bool:
+        """Whether it holds reasoning, or was billed for some that is not shown."""
+        return bool(self.reasoning or self.reasoning_tokens)
 
     @property
     def empty(self) -> bool:
@@ -110,6 +116,8 @@ class TeacherSource:
     """Whether it can be asked; False for traces that exist already (`imported`)."""
     priced: ClassVar[bool] = False
     """Whether it costs what the endpoints' prices say; a budget in dollars then needs them."""
+    sends: ClassVar[frozenset[str]] = frozenset()
+    """Which of the settings `reasoning` and `extra_body` its requests carry."""
     embedded: ClassVar[bool] = False
     """Whether it is the example's teacher, which the pipeline starts."""
 

@@ -87,7 +87,7 @@ class BatchFiles:
         batch = self.settings.batch
         self._folder = Path(batch.folder) if batch.folder else session.folder / "batch"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._endpoint = self.settings.endpoints[0] if self.settings.endpoints else None
+        self._endpoint = session.endpoints[0] if session.endpoints else None
         self._tries: Counter[str] = Counter()
         self._last_reason = "neither an answer nor an error in any file"
         self._refusals = Refusals(self.settings.teacher_name)
@@ -125,7 +125,7 @@ class BatchFiles:
 
     def _write(self, due: list[Request]) -> Path:
         model = self._endpoint.model if self._endpoint else self.settings.teacher_name
-        extra = self._endpoint.extra_body if self._endpoint else {}
+        extra = self._endpoint.extra_body if self._endpoint else self.settings.server_body()
         lines = []
         for request in islice(self._within_budget(due), self.settings.batch.lines):
             self._tries[request.request_id] += 1

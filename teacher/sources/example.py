@@ -12,6 +12,7 @@ class ExampleTeacher(Endpoints):
     """`teacher.example` holds the embedded teacher's own settings, which its name in request ids follows."""
 
     priced: ClassVar[bool] = False
+    sends: ClassVar[frozenset[str]] = frozenset()
     embedded: ClassVar[bool] = True
 
     @property

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, ClassVar
 from uuid import uuid4
 
 from pydantic import SecretStr
@@ -34,6 +34,7 @@ class VLLM(WorkerSource):
     """`teacher.engine` names the model and vLLM's arguments. Each worker owns an engine."""
 
     _engine: AsyncLLM
+    sends: ClassVar[frozenset[str]] = frozenset({"reasoning"})
 
     @property
     def default_name(self) -> str:
@@ -60,6 +61,8 @@ class VLLM(WorkerSource):
         """Raise ValueError without `teacher.engine`."""
         if self.settings.engine is None:
             raise ValueError("source vllm needs the key engine")
+        if not isinstance(self.settings.reasoning, bool | None):
+            raise ValueError(f"reasoning: {self.settings.reasoning}: source vllm takes on or off (chat template)")
 
     def connect(
         self, endpoints: Sequence[Endpoint], keys: Sequence[SecretStr]
@@ -119,5 +122,7 @@ class VLLM(WorkerSource):
 
     def _prompt(self, messages: list[dict[str, str]]) -> str:
         if self._tokens.chat_template:
-            return str(self._tokens.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            template = partial(self._tokens.apply_chat_template, messages, tokenize=False, add_generation_prompt=True)
+            wanted = self.settings.reasoning
+            return str(template() if wanted is None else template(enable_thinking=wanted, thinking=wanted))
         return "\n".join(message["content"] for message in messages) + "\n"

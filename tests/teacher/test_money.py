@@ -49,6 +49,23 @@ def test_cached_prompt_tokens_have_their_own_price(usage: dict[str, Any], price:
     assert cost == pytest.approx(usd)
 
 
+@pytest.mark.parametrize(
+    "usage, completion, reasoning",
+    [
+        ({"completion_tokens_details": {"reasoning_tokens": 300}, "total_tokens": 1500}, 500, 300),  # OpenAI
+        ({"completion_tokens_details": {"reasoning_tokens": 300}, "total_tokens": 1800}, 800, 300),  # xAI
+        ({"total_tokens": 1700}, 700, 200),  # Gemini
+        ({"completion_tokens_details": {"reasoning_tokens": 300}, "total_tokens": 1600}, 500, 300),  # of something else
+        ({"completion_tokens_details": None}, 500, 0),
+    ],
+)
+def test_reasoning_is_billed_as_output_whether_the_completion_counts_it_or_not(
+    usage: dict[str, Any], completion: int, reasoning: int
+) -> None:
+    reply = read_body(body({"content": "true"}, prompt_tokens=1000, completion_tokens=500, **usage), [], 0.0)
+    assert (reply.completion_tokens, reply.reasoning_tokens) == (completion, reasoning)
+
+
 def test_an_unpriced_endpoint_that_says_what_it_cost_is_believed() -> None:
     raw = body({"content": "true"}, prompt_tokens=10, completion_tokens=5, cost=0.125)
     reply = read_body(raw, [], 0.0)
