@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import distill
 from distill import store
 from distill.cli import main
 from distill.example.server import running
@@ -60,6 +61,19 @@ def stamps(folder: Path) -> dict[str, int]:
     skipped = (".lease", "log.jsonl")
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in skipped]
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in files}
+
+
+def test_python_reads_a_finished_run_and_does_nothing_again(finished: Path) -> None:
+    before = stamps(finished)
+    run = distill.run(TINY, out=finished, quiet=True)
+    assert stamps(finished) == before
+    assert set(run.students) == {"direct", "think"} and (run.students["think"].folder / "config.json").exists()
+    examples = run.students["think"].examples
+    assert [row.completion for row in examples] == list(examples.to_pandas()["completion"]) and len(examples) > 100
+    assert (
+        run.metrics.evaluation["test"]["think"]["nDCG@10"]
+        == metrics(finished)["evaluation"]["test"]["think"]["nDCG@10"]
+    )
 
 
 def test_every_part_is_there_and_the_counts_add_up(finished: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from distill import config, store
-from distill.cli import configured, main
+from distill.cli import main
 from distill.example.folder import document_row, write_folder
 from distill.example.server import running
 from distill.example.teacher import TeacherSettings
@@ -22,6 +22,7 @@ from distill.example.world import WorldSettings, build
 from distill.pairs.split import part_of_each
 from distill.pipeline import refresh
 from distill.pipeline.config import RunConfig
+from distill.pipeline.execute import configured
 from distill.records import Pair
 from distill.results import as_json
 

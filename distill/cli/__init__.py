@@ -24,7 +24,7 @@ from distill.cli.init import init
 from distill.cli.runs import compare, runs
 from distill.cli.schema import schema
 from distill.commands import FILE, OUTPUT, PLACE, Command, Decorator, Group, collected, writes_to
-from distill.errors import ConfigError, DistillError, RunFolderError
+from distill.errors import ConfigError, DistillError
 from distill.evaluation.cli import (
     FileOptions,
     UnjudgedOptions,
@@ -33,14 +33,12 @@ from distill.evaluation.cli import (
     unjudged_options,
 )
 from distill.publish.cli import export, validate
-from distill.ray_cluster import on_cluster
 from distill.rerank.cli import calibrate, rerank
 from distill.rerank.instructions.cli import sweep
 from distill.rerank.serve.cli import serve
 from distill.stages import STAGES
 
 if TYPE_CHECKING:
-    from distill.pipeline.config import RunConfig
     from distill.pipeline.run import Run
 
 COMPLETE = "_DISTILL_COMPLETE"  # where a shell's completion says what it wants, as click names it
@@ -63,6 +61,8 @@ class StageOptions:
 
     def run(self) -> Run:
         """The run that they describe. Raises ConfigError for what cannot be right."""
+        from distill.pipeline.execute import configured
+
         assert self.config is not None  # click requires it, and `evaluate` refuses to go on without it
         return configured(self.config, self.overrides, self.out)
 
@@ -87,50 +87,12 @@ def stage_options(required: bool = True) -> Decorator:
     )
 
 
-def configured(config: Path, overrides: tuple[str, ...], out: Path | str | None) -> Run:
-    """The run of CONFIG, the overrides and --out, a folder or a URL. Raises ConfigError for what cannot be right."""
-    from distill import config as configuration
-    from distill.pipeline.config import RunConfig
-    from distill.pipeline.run import Run
-
-    settings = configuration.load(RunConfig, config, overrides)
-    if isinstance(out, str):
-        return _on_url(settings, out, config)
-    folder = out or Path("runs") / settings.name
-    return Run(settings, writes_to(folder.absolute() if on_cluster() else folder), config)
-
-
-def _on_url(settings: RunConfig, url: str, config: Path) -> Run:
-    """The run at a URL, with what is finished there taken up into its folder on this machine."""
-    from distill.pipeline.mirror import Mirror
-    from distill.pipeline.run import Run
-
-    mirror = Mirror(url, lambda text: print(text, file=sys.stderr, flush=True))
-    run = Run(mirror.with_journal(settings), writes_to(mirror.folder), config)
-    run.mirror = mirror
-    mirror.look()
-    return run
-
-
 def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
     """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
-    from distill import store
-    from distill.pipeline import cluster
-    from distill.pipeline.ablation import run_variants
-    from distill.pipeline.check import check
-    from distill.pipeline.stage import plan, run_stages
-    from distill.pipeline.stages import stages_of
-    from distill.pipeline.variants import configured as variant_run
-    from distill.pipeline.variants import variants
+    from distill.pipeline.execute import checked_stages, execute
 
     run = options.run()
-    settings = run.config
-    for variant in variants(settings):
-        variant_run(run, variant, options.overrides)  # a wrong variant is refused before anything is run
-    stages = stages_of(settings)
-    run.claim()
-    if name == "report" and not any((run.path(one.folder) / store.MANIFEST).exists() for one in stages):
-        raise RunFolderError(f"{run.folder}: no stage is done, so there is nothing to report; `distill run` makes them")
+    stages = checked_stages(run, name, options.overrides)
     if options.dry_run:
         from distill.cli import dry_run
 
@@ -139,18 +101,7 @@ def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, ex
         raise ConfigError("--json is for --dry-run; metrics.json in the run folder has a run's figures")
     if explain:
         return _explain(run, explain)
-    names = (*(one.name for one in stages), "report") if name == "run" else (name,)
-    todo = check(run, lambda: {stage for stage, due in plan(run, stages) if (due or retry_failed) and stage in names})
-    run.retry_failed = retry_failed
-    with run.held():
-        run.claim()
-        run.write_config()
-        cluster.join(run, todo)
-        if settings.ablate and name == "run":
-            run_stages(run, stages, tuple(one.name for one in stages))
-            run_variants(run, stages_of, options.overrides)
-            names = ("report",)
-        run_stages(run, stages, names)
+    execute(run, stages, name, options.overrides, retry_failed)
     if name != "run":
         return 0
     from distill.cli.finish import finish

@@ -54,7 +54,7 @@ def doctor(config: Path | None, overrides: tuple[str, ...], out: Path | str | No
         raise ConfigError("--probe needs a CONFIG: its teacher is asked about its pairs")
     marks = {_say(finding) for finding in _machine(out)}
     if config is not None:
-        from distill.cli import configured
+        from distill.pipeline.execute import configured
 
         run = configured(config, overrides, out)
         findings = []
