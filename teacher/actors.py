@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from pydantic import SecretStr
@@ -36,11 +36,19 @@ class WorkerActor:
         self._arguments = settings, endpoints, keys, stage
         self._worker: Worker | None = None
 
-    async def exchange(self, requests: list[WireRequest], usd: float, tokens: float) -> WorkerReport:
-        """See Worker.exchange."""
+    async def exchange(
+        self,
+        requests: list[WireRequest],
+        usd: float,
+        tokens: float,
+        keys: Mapping[int, SecretStr | None] | None = None,
+    ) -> WorkerReport:
+        """See Worker.exchange; `keys` are those that take the place of refused ones."""
         with own_faults():
             if self._worker is None:
                 self._worker = make_worker(*self._arguments)
+            if keys:
+                self._worker.renew(keys)
             return await self._worker.exchange(requests, usd, tokens)
 
 
@@ -99,10 +107,18 @@ class ActorPool:
         busy = set(self._calls.values())
         return [number for number in range(len(self.actors)) if number not in busy]
 
-    def hand(self, number: int, requests: list[WireRequest], usd: float, tokens: float) -> None:
-        """Begin an exchange with an actor; one that is not ready yet must be handed nothing."""
+    def hand(
+        self,
+        number: int,
+        requests: list[WireRequest],
+        usd: float,
+        tokens: float,
+        keys: Mapping[int, SecretStr | None] | None = None,
+    ) -> None:
+        """Begin an exchange with an actor; one that is not ready yet must be handed nothing. `keys` replace refused
+        ones."""
         self.held[number].update((request[0], request) for request in requests)
-        self._calls[self.actors[number].exchange.remote(requests, usd, tokens)] = number
+        self._calls[self.actors[number].exchange.remote(requests, usd, tokens, keys)] = number
 
     def collect(self, timeout_s: float) -> tuple[list[tuple[int, WorkerReport]], list[WireRequest]]:
         """Reports that have come, with their actors, and the requests that dead actors have left.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from distill.errors import DistillError, EndpointError, Stopped
 from distill.store import file_hash, read_json, write_json
+from teacher.client import plain, secrets_of
 from teacher.connection import trusted_certificates, trusts_proxy
 from teacher.faults import Action, explained, from_exception, from_status, remedy_of, scrubbed
 from teacher.settings import BatchSettings, Endpoint
@@ -31,19 +32,22 @@ class BatchApi:
 
     def __init__(self, endpoint: Endpoint, settings: BatchSettings, tell: Callable[[str], None]) -> None:
         self._endpoint, self._settings, self._tell = endpoint, settings, tell
-        self._key = ""
+        self._key: str | None = None
+        self._accepted = False  # whether the key has worked
         self.last_status = ""
 
     def answers(self, path: Path) -> dict[str, str]:
         """The text of the output and the error file of this file's batch, by their names; waits until it is over.
 
-        Raises EndpointError or Stopped when the API or the batch is refused.
+        Raises EndpointError or Stopped when the API or the batch is refused. A key of `api_key_command` that has worked
+        and is refused is had again.
         """
         import openai
 
         client = self._client()
         try:
             batch = self._submitted(client, path)
+            self._accepted = True
             while batch.status not in _OVER:
                 self._tell(f"batch {batch.id}: {batch.status}, {_progress(batch)}")
                 time.sleep(self._settings.poll_s)
@@ -56,7 +60,10 @@ class BatchApi:
             return {f"{path.name}'s answers ({file})": client.files.content(file).text for file in files}
         except (openai.APIStatusError, openai.APIConnectionError) as error:
             fault = from_exception(error, _DEADLINE_S, self._endpoint.host)
-            fault.message = scrubbed(fault.message, [self._key])
+            if fault.kind == "unauthorized" and self._endpoint.api_key_command and self._accepted:
+                self._key, self._accepted = None, False  # it has expired while the batch went on
+                return self.answers(path)
+            fault.message = scrubbed(fault.message, [self._key or "", *secrets_of(self._endpoint)])
             message = explained(fault, self._endpoint.model, self._endpoint.api_key_env)
             waits = fault.action in (Action.RETRY, Action.THROTTLED) or fault.kind == "no_credit"
             place = f"teacher.endpoints.0 ({self._endpoint.base_url}): "
@@ -80,12 +87,19 @@ class BatchApi:
     def _client(self) -> openai.OpenAI:
         import openai
 
-        self._key = self._endpoint.secret(0).get_secret_value()
+        self._endpoint = self._endpoint.with_secrets(0)
+        if self._key is None:
+            self._key = self._endpoint.secret(0).get_secret_value()
         transport = openai.DefaultHttpxClient(
             trust_env=trusts_proxy(self._endpoint.base_url), verify=trusted_certificates()
         )
         return openai.OpenAI(
-            base_url=self._endpoint.base_url, api_key=self._key or "none", max_retries=5, http_client=transport
+            base_url=self._endpoint.base_url,
+            api_key=self._key or "none",
+            default_headers=plain(self._endpoint.headers),
+            default_query=plain(self._endpoint.query),
+            max_retries=5,
+            http_client=transport,
         )
 
     def _submitted(self, client: openai.OpenAI, path: Path) -> ApiBatch:

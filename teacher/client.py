@@ -11,13 +11,15 @@ import asyncio
 import json
 import ssl
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from distill.answers import JsonObject
 from distill.answers.body import ErrorInBody, NotACompletion, Usage, read_completion
 from teacher.connection import trusted_certificates, trusts_proxy
 from teacher.faults import Action, Fault, from_body, from_exception, html_title, scrubbed, shorten
-from teacher.settings import Endpoint
+from teacher.keys import digest_of
+from teacher.settings import Endpoint, FromEnv
 from teacher.sources.base import Reply
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Client:
     def __init__(self, endpoint: Endpoint, key: str, deadline_s: float, connections: int) -> None:
         self.endpoint, self._key, self.deadline_s = endpoint, key, deadline_s
         self.model, self.host = endpoint.model, endpoint.host  # its name there; host and port: where the passages go
+        self.expired = self.accepted = False  # of a key that api_key_command gave: refused, or taken
         self._connections = connections
         self._http: httpx2.AsyncClient | None = None
 
@@ -64,18 +67,21 @@ class Client:
             )
             headers = {**client.default_headers, **client.auth_headers}
             self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
-            self._url = client.base_url.copy_with(raw_path=client.base_url.raw_path + b"chat/completions")
+            self._headers.update(plain(self.endpoint.headers))
+            url = client.base_url.copy_with(raw_path=client.base_url.raw_path + b"chat/completions")
+            self._url = url.copy_merge_params(query) if (query := plain(self.endpoint.query)) else url
             self._timeout = httpx2.Timeout(self.deadline_s).as_dict()
         return self._http
 
     async def ask(self, messages: list[dict[str, str]], sampling: JsonObject) -> Reply:
         """Ask once. Raises Fault, with its message free of the key, for everything but an answer."""
-        http = self._connected()  # the import and the connection pool are not the server's time
+        http, key = self._connected(), self._key  # the import and the connection pool are not the server's time
         started = time.perf_counter()
         response: httpx2.Response | None = None
         try:
             async with asyncio.timeout(self.deadline_s):
                 response = await self._send(http, messages, sampling)
+            self.accepted = self.accepted or key == self._key
             reply = read_body(response.content, messages, time.perf_counter() - started)
             reply.cost_usd = self._cost(
                 reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens, reply.said_usd
@@ -85,8 +91,21 @@ class Client:
             fault = from_exception(error, self.deadline_s, self.endpoint.host)
             if response is not None and response.history:
                 fault.message = f"redirected to {response.url.copy_with(query=None)}: {fault.message}"
-            fault.message = scrubbed(fault.message, [self._key])
+            fault.message = scrubbed(fault.message, [key, *secrets_of(self.endpoint)])
+            if fault.kind == "unauthorized" and self.endpoint.api_key_command:
+                self.expired = self.expired or key == self._key
             raise fault from None
+
+    @property
+    def key_digest(self) -> str:
+        """By what the key is known where it must not be written."""
+        return digest_of(self._key)
+
+    def renew(self, key: str) -> None:
+        """Send this key from now on."""
+        self._connected()
+        self._key, self.expired, self.accepted = key, False, False
+        self._headers["Authorization"] = f"Bearer {key}"
 
     def billed(self, fault: Fault, messages: list[dict[str, str]]) -> tuple[int, int, float]:
         """(prompt tokens, completion tokens, dollars) that a fault probably cost: guessed, nobody reports it."""
@@ -132,6 +151,18 @@ class Client:
             return said_usd or 0.0
         cached_price = price.input if price.cached_input is None else price.cached_input
         return ((prompt - cached) * price.input + cached * cached_price + completion * price.output) / 1e6
+
+
+def plain(values: Mapping[str, str | FromEnv]) -> dict[str, str]:
+    """Headers or query parameters as they are sent."""
+    return {name: value if isinstance(value, str) else value.value for name, value in values.items()}
+
+
+def secrets_of(endpoint: Endpoint) -> list[str]:
+    """The values of an endpoint's headers and query that no message may repeat."""
+    return [
+        value.value for value in (*endpoint.headers.values(), *endpoint.query.values()) if isinstance(value, FromEnv)
+    ]
 
 
 def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> Reply:

@@ -57,12 +57,13 @@ class EndpointLimits:
         self.must_probe = False
         self.failing_since: float | None = None
         self.dead: str | None = None
+        self.without_key = False  # until the session has sent one
         self._round: list[float] = []
         self._refused = 0
 
     def wait(self, now: float) -> float | None:
         """Seconds until another request may start: 0 now, None when only an answer can make room."""
-        if self.dead is not None or self.in_flight >= int(self.window):
+        if self.dead is not None or self.without_key or self.in_flight >= int(self.window):
             return None
         waits = [self.rests_until - now]
         waits += [bucket.wait(now) for bucket in (self.requests, self.tokens) if bucket is not None]

@@ -28,7 +28,8 @@ class WorkerReport:
     """What a worker hands over: journal lines, the ids that are answered or have failed, and its state.
 
     `away_s` is how long every endpoint has been failing; `dead` are disabled endpoints, by number, and why; `answered`
-    and `reasoned` count this worker's answers so far, and those that held reasoning.
+    and `reasoned` count this worker's answers so far, and those that held reasoning. `expired` are the keys, by
+    endpoint, that were refused and can be renewed; `accepted` those of such keys that worked; both by their digests.
     """
 
     lines: list[bytes] = field(default_factory=list)
@@ -44,6 +45,8 @@ class WorkerReport:
     reasoned: int = 0
     usd: float = 0.0
     tokens: int = 0
+    expired: dict[int, str] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, eq=False)

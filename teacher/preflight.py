@@ -102,4 +102,5 @@ async def _ask(client: Client, sampling: JsonObject) -> Reply | Fault:
 
 
 def _refusal(endpoint: Endpoint, number: int, fault: Fault) -> str:
-    return f"teacher.endpoints.{number} ({endpoint.base_url}): {explained(fault, endpoint.model, endpoint.api_key_env)}"
+    key = endpoint.api_key_env or endpoint.api_key_command
+    return f"teacher.endpoints.{number} ({endpoint.base_url}): {explained(fault, endpoint.model, key)}"

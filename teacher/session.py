@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from distill.errors import DistillError, Stopped
 from distill.processes import in_background
 from distill.records import Answer, Request
@@ -22,6 +24,7 @@ from teacher.budgets import Budgets
 from teacher.faults import remedy_of
 from teacher.index import TRACE, JournalIndex
 from teacher.journal import Journal, decode
+from teacher.keys import Keys
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
 from teacher.progress import TeacherProgress
@@ -84,6 +87,8 @@ class Session:
         self._waiting: deque[WireRequest] = deque()
         self._open: set[str] = set()  # ids that wait or are with a worker
         self._states: dict[int, WorkerReport] = {}
+        self._keys: Keys | None = None
+        self._renewed: dict[int, dict[int, SecretStr | None]] = {}  # by actor, for the next exchange with it
         self._warned: set[int] = set()
         self._stop: Stopped | None = None  # raised once what is in flight has been answered
         self._stopping: set[int] = set()  # actors that know that the budget is spent or the run stops, and
@@ -195,6 +200,8 @@ class Session:
                 self._stopped.add(number)
             self.faults.update(report.faults)
             self._receive(report)
+            if self._keys is not None and (report.expired or report.accepted):
+                self._renewed[number] = self._keys.renewed(report)
         self._hand(actors)  # before anything else: it tells the actor that its answers are journalled
         self.journal.tick()
         self.check_lease()
@@ -261,7 +268,8 @@ class Session:
             else:
                 self._stopping.add(number)
             self.asked_now += len(requests)
-            actors.hand(number, requests, usd / len(actors.actors), tokens / len(actors.actors))
+            share = usd / len(actors.actors), tokens / len(actors.actors)
+            actors.hand(number, requests, *share, self._renewed.pop(number, None))
 
     def take(self, lines: Sequence[bytes]) -> None:
         """Append lines to the journal, and count their answers. Each line is an encoded entry of this stage."""
@@ -334,15 +342,15 @@ class Session:
     def _assemble(self) -> ActorPool:
         if min(self.budgets.left()) <= 0:
             raise self.budgets.reached()
-        keys = [endpoint.secret(number) for number, endpoint in enumerate(self.endpoints)]
+        endpoints = [endpoint.with_secrets(number) for number, endpoint in enumerate(self.endpoints)]
+        self._keys = Keys(endpoints, self.say)
+        keys = self._keys.current
         self._progress.begin(self.endpoints, self)
         self._say_unnamed()
         # Ray takes seconds to start, and the preflight goes on in the meantime.
         sampling, say = self.settings.sampling(0), self.say if self.settings.reasoning is not None else None
-        bills = in_background(
-            lambda: preflight(self.endpoints, keys, self.settings.deadline_s, sampling, self.stage, say)
-        )
-        self.actors = ActorPool(self.settings, self.endpoints, keys, self.stage)
+        bills = in_background(lambda: preflight(endpoints, keys, self.settings.deadline_s, sampling, self.stage, say))
+        self.actors = ActorPool(self.settings, endpoints, keys, self.stage)
         try:
             self.take(bills())
         except DistillError:

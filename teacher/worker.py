@@ -11,16 +11,18 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
+
+from pydantic import SecretStr
 
 from distill.answers import JsonObject
 from distill.answers.finish import FinishReason
 from distill.errors import DistillError
 from distill.plugins import PROGRAMMING, faulty, is_own, raised, shown
 from distill.records import Answer, JournalEntry
-from teacher.client import PROBE, PROBE_SAMPLING, guess_prompt
+from teacher.client import PROBE, PROBE_SAMPLING, Client, guess_prompt
 from teacher.faults import Action, Fault, as_error, explained, from_exception
 from teacher.journal import encode
 from teacher.limits import EndpointLimits
@@ -95,7 +97,23 @@ class Worker:
         out.dead = {n: limits.dead for n, (_, limits) in enumerate(self.places) if limits.dead is not None}
         out.endpoints = len(self.places)
         out.answered, out.reasoned = self._answered, self._reasoned
+        for number, (client, limits) in enumerate(self.places):
+            if isinstance(client, Client) and client.endpoint.api_key_command and limits.dead is None:
+                out.expired |= {number: client.key_digest} if client.expired else {}
+                out.accepted |= {client.key_digest} if client.accepted else set()
         return out
+
+    def renew(self, keys: Mapping[int, SecretStr | None]) -> None:
+        """Go on with these keys where the last ones were refused; None where there is none to be had."""
+        for number, key in keys.items():
+            client, limits = self.places[number]
+            if not limits.without_key or not isinstance(client, Client):
+                continue
+            limits.without_key = False
+            if key is None:
+                limits.dead = "its key was refused, and api_key_command gives no other"
+            else:
+                client.renew(key.get_secret_value())
 
     async def _news(self, enough: int, seconds: float) -> None:
         """Wait until `enough` lines lie ready, or nothing is left to wait for."""
@@ -217,7 +235,9 @@ class Worker:
             reply = await self._ask(client, PROBE, PROBE_SAMPLING, "probe")
         except Fault as fault:
             limits.rests_until = 0.0
-            if fault.action is Action.ENDPOINT:
+            if fault.kind == "unauthorized" and self._renews(client, limits):
+                limits.must_probe = True
+            elif fault.action is Action.ENDPOINT:
                 limits.dead = explained(fault, client.model)
             else:
                 limits.failed(time.monotonic())
@@ -234,7 +254,10 @@ class Worker:
         prompt, completion, usd = client.billed(fault, request.messages)
         if prompt and fault.action is not Action.ROW:
             self._bill(request.request_id, fault.kind, prompt, completion, usd, estimated=True)
-        if fault.action is Action.ROW:
+        if fault.kind == "unauthorized" and self._renews(client, limits):
+            request.attempts -= 1
+            self._waiting.appendleft(request)
+        elif fault.action is Action.ROW:
             limits.alive()
             self._fail(request, client, fault, prompt, completion, usd)
         elif fault.action is Action.ENDPOINT:
@@ -256,6 +279,15 @@ class Worker:
             self._fail(request, client, fault, 0, 0, 0.0)
         else:
             self._later(request, fault, request.attempts)
+
+    def _renews(self, client: Connection, limits: EndpointLimits) -> bool:
+        """Whether a refused key can be renewed; until then the endpoint is asked nothing."""
+        if not (isinstance(client, Client) and client.endpoint.api_key_command):
+            return False
+        limits.without_key = client.expired
+        if client.expired:
+            self._ready.set()
+        return True
 
     def _later(self, request: PendingRequest, fault: Fault, tries: int) -> None:
         first = BACKOFF_S.get(fault.kind, USUAL_BACKOFF_S)

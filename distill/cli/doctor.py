@@ -197,7 +197,8 @@ def _ask_once(run: Run) -> None:
     teacher = run.config.teacher
     keys = [endpoint.secret(number) for number, endpoint in enumerate(teacher.endpoints)]
     say = click.echo if teacher.reasoning is not None else None
-    preflight(teacher.asked_at(teacher.endpoints), keys, teacher.deadline_s, teacher.sampling(0), say=say)
+    endpoints = [each.with_secrets(number) for number, each in enumerate(teacher.asked_at(teacher.endpoints))]
+    preflight(endpoints, keys, teacher.deadline_s, teacher.sampling(0), say=say)
 
 
 def _probed(run: Run, result: ProbeResult) -> Iterator[Finding]:

@@ -123,8 +123,8 @@ def _keys(run: Run, stages: Collection[str] | None) -> Iterator[Look]:
     if stages is not None and set(stages) <= {"pairs"} and not run.config.pairs.asks:
         return
     for number, endpoint in enumerate(run.config.teacher.endpoints):
-        if endpoint.api_key_env:
-            yield Look("key", partial(secret, endpoint.api_key_env, f"teacher.endpoints.{number}.api_key_env"))
+        for key, variable in endpoint.variables(number).items():
+            yield Look("key", partial(secret, variable, key))
 
 
 def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Look]:
