@@ -229,7 +229,7 @@ class SetCounts:
 
 @dataclass(frozen=True, slots=True)
 class StageCounts:
-    """What the stages count, each some of it; the rest is None or empty."""
+    """What the stages count, each some of it; the rest is None or empty. `usd_per_hour` is the rent of one device."""
 
     seconds: float | None = None
     rows: int | None = None
@@ -253,6 +253,8 @@ class StageCounts:
     student: str = ""
     students: dict[str, StudentCounts] = field(default_factory=dict)
     sets: dict[str, SetCounts] = field(default_factory=dict)
+    devices: int | None = None
+    usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

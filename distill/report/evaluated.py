@@ -9,8 +9,9 @@ from functools import cache, cached_property
 from distill import store
 from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, safe_name
-from distill.results import BASELINES, Intervals, Measures, SetDetail, read_as
+from distill.results import BASELINES, Intervals, Measures, SetCounts, SetDetail, read_as
 
+JUDGED_ONLY = "(judged_only=True)"
 OWN_MEASURE = ("pairwise_accuracy", "p-MRR", "robustness@10")  # what a set of several rankings a need is made for
 
 
@@ -122,6 +123,40 @@ class EvaluationSet:
         return paired(
             self.per_query(left, measure), self.per_query(right, measure), seed if isinstance(seed, int) else 0
         )
+
+    def unjudged(self, system: str) -> float | None:
+        """The share of the top of the system's lists that nobody judged; None where it was not measured."""
+        name = next((name for name in self.measures.get(system, {}) if name.startswith("Judged@")), "")
+        judged = self.value(system, name) if name else None
+        return None if judged is None else round(1 - judged, 9)
+
+    @cached_property
+    def judged_only(self) -> str | None:
+        """The measure over judged passages alone that belongs to the primary one."""
+        known = {name for values in self.measures.values() for name in values if JUDGED_ONLY in name}
+        return next((name for name in sorted(known) if name.replace(JUDGED_ONLY, "") == self.primary), None)
+
+    def seconds_a_query(self, system: str) -> float | None:
+        """What a query took on one device, in batches with others; None where it was not measured.
+
+        A fused system takes as long as the one that it is made of.
+        """
+        counts = self.files.counts("evaluate")
+        size, pace = counts.sets.get(self.name, SetCounts()), self.value(system.removesuffix(".fused"), "pairs_per_s")
+        if not size.queries or not size.pairs or not pace:
+            return None
+        return size.pairs / size.queries / pace * (counts.devices or 1)
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """The rent of one device, as the evaluation or the configuration knows it."""
+        given = self.files.setting("sft", "assume", "usd_per_hour")
+        return self.files.counts("evaluate").usd_per_hour or (given if isinstance(given, int | float) else None)
+
+    def usd_a_thousand(self, system: str) -> float | None:
+        """Dollars per 1,000 queries: the device's rent over the time; None where either is unknown."""
+        seconds, rent = self.seconds_a_query(system), self.usd_per_hour
+        return seconds / 3.6 * rent if seconds is not None and rent else None
 
     @cached_property
     def order(self) -> list[str]:

@@ -8,27 +8,21 @@ Called by the pipeline's stage `report`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.report.ablation import Panels, Point, read, sizes, spent
 from distill.report.evaluated import EvaluationSet, evaluation_sets
 from distill.report.files import RunFiles
+from distill.report.plots import PAINT, plain_text
+from distill.report.plots import STYLE as PLAIN
 from distill.report.words import colours, measure_label, safe_name, system_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("svg", "png")
-# The report's own colours (templates/report.css, --c0 to --c9), which print well and differ for most eyes.
-PAINT = (
-    "#85817a", "#b5b0a6", "#c9772b", "#0b7a75", "#5b5fc7", "#b0467f", "#6d8b1f", "#2f7fbd", "#8c5a3c", "#4a4a4a",
-)  # fmt: skip
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "distill", "font.size": 9, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#e3dfd4", "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "figure.dpi": 100, "savefig.dpi": 300, "font.family": "sans-serif",
-}  # fmt: skip
+STYLE = {**PLAIN, "figure.dpi": 100, "savefig.dpi": 300}
 
 
 def draw(run: Path) -> list[Path]:
@@ -72,10 +66,10 @@ def _whiskers(each: EvaluationSet) -> Figure | None:
             each.interval(system, name) or [value] * 2, [row] * 2, color=colour, linewidth=2, solid_capstyle="round"
         )
         axes.plot([value], [row], "o", color=colour, markersize=6)
-    axes.set_yticks(range(len(values)), [_text(system_label(system)) for system, _ in values])
+    axes.set_yticks(range(len(values)), [plain_text(system_label(system)) for system, _ in values])
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(_text(f"{measure_label(name)} on {each.name}, mean and 95 % interval"))
+    axes.set_xlabel(plain_text(f"{measure_label(name)} on {each.name}, mean and 95 % interval"))
     return figure
 
 
@@ -103,10 +97,10 @@ def _curves(panels: Panels, x_label: str, style: str) -> Figure | None:
             ordered = sorted(points, key=lambda point: point.x)
             for point in ordered:
                 axes.plot([point.x + aside] * 2, [point.low, point.high], color=colour, linewidth=1.2, alpha=0.6)
-            label = _text(system_label(name))
+            label = plain_text(system_label(name))
             axes.plot([p.x for p in ordered], [p.y for p in ordered], style, color=colour, markersize=5, label=label)
         axes.set_xlabel(x_label)
-        axes.set_ylabel(_text(title))
+        axes.set_ylabel(plain_text(title))
         axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -116,8 +110,3 @@ def _save(figure: Figure, path: Path) -> Path:
     metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
     figure.savefig(path, metadata=metadata)
     return path
-
-
-def _text(text: str) -> str:
-    """Text that matplotlib takes as text: no formulas, nothing that XML cannot hold."""
-    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")[:80]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from distill.report.choice import GRADE, has_seeds
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import count, measure, percent, signed, system_label
 from distill.results import UnjudgedCounts, read_as
 from distill.tables import counted
 
-FEW_JUDGED = 0.98
-SEEDS = ("seed", "sft.seed")
+UNJUDGED = 0.02  # the share of a top from which it is said
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
@@ -24,15 +24,13 @@ def _of_set(files: RunFiles, each: EvaluationSet) -> list[tuple[str, str]]:
     """(what, why) of each limit that this set's figures show."""
     best = each.students[0]
     made = [("Small differences", text)] if (text := _resolution(each, best)) else []
-    judged = each.value(best, next((m for m in each.measures[best] if m.startswith("Judged@")), "Judged@10"))
+    unjudged = each.unjudged(best)
     graded = (files.metrics.holes or {}).get(each.name)
     if graded is not None:
         made.append(("What the unjudged passages hide", _graded(read_as(UnjudgedCounts, graded), best)))
-    elif judged is not None and judged < FEW_JUDGED:
-        text = (
-            f"{percent(1 - judged, 1)} of the top of {system_label(best)} was never judged and counts as not relevant. "
-            "`distill evaluate CONFIG --judge-unjudged` has the teacher grade it, and says how much that is worth."
-        )
+    elif unjudged is not None and unjudged > UNJUDGED:
+        text = f"{percent(unjudged, 1)} of the top of {system_label(best)} was never judged and counts as not relevant."
+        text += f" {GRADE} It says how much these grades are worth."
         made.append(("Passages that nobody judged", text))
     if each.detail.left_out:
         text = "; ".join(f"{count(number)} {what}" for what, number in each.detail.left_out.items())
@@ -93,9 +91,7 @@ def _ceiling(each: EvaluationSet) -> str:
 
 def _of_run(files: RunFiles, sets: list[EvaluationSet]) -> list[tuple[str, str]]:
     made = []
-    ablated = files.config.get("ablate") or []
-    seeds = any(key in SEEDS for grid in ablated if isinstance(grid, dict) for key in grid)
-    if not seeds:
+    if not has_seeds(files):
         text = (
             "Every student was trained once. The intervals are over queries; another seed may move the figures as far. "
             "`ablate: {sft.seed: [0, 1, 2]}` or `distill evaluate --seeds RUN RUN RUN` shows how far."

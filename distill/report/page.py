@@ -9,11 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill import store
 from distill.report import words
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -34,6 +38,7 @@ def render(template: str, style: str, scripts: tuple[str, ...], *, connect: bool
     )
     for name in ("count", "compact", "usd", "duration", "measure", "signed", "cut", "clean"):
         environment.filters[name] = getattr(words, name)
+    environment.filters["code"] = code
     environment.filters["label"] = words.system_label
     environment.filters["measure_label"] = words.measure_label
     environment.globals["percent"] = words.percent
@@ -57,6 +62,13 @@ def embedded(value: Any) -> str:
     for mark in "<>&\u2028\u2029":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def code(text: str) -> Markup:
+    """The text, escaped, with what is between back-ticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def write(path: Path, html: str) -> Path:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from distill.report.choice import GRADE, choice, lights, most_unjudged, undecided
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.funnel import flow, kept_share
 from distill.report.notices import notices
+from distill.report.plots import quality_and_cost
 from distill.report.words import (
     count,
     duration,
@@ -25,8 +27,8 @@ from distill.tables import counted
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
-    """Title, sentences, tiles, the state of each stage, and notices."""
-    counts = flow(files)
+    """Title, sentences, what to ship, the chart, how far to trust it, tiles, the state of each stage, and notices."""
+    counts, main = flow(files), main_set(sets)
     title, sentences = headline(files, sets)
     written = [m.get("written", "") for m in files.manifests.values()]
     return {
@@ -34,6 +36,9 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
         "written": max(written, default=""),
         "title": title,
         "sentences": [*sentences, *_what_was_run(files, counts)],
+        "choice": choice(files, main) if main else None,
+        "lights": lights(files, main) if main else [],
+        "chart": quality_and_cost(main) if main else None,
         "tiles": _tiles(files, counts, sets),
         "stages": [
             {"title": stage.title, "state": files.state(stage.name), "seconds": files.counts(stage.name).seconds}
@@ -64,10 +69,27 @@ def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]
     else:
         title = f"No clear gain on {main.name}: {primary} {value} at best, against {first} of the first stage."
     said = [text for rival in main.rivals if (text := _compared(main, rival, best))]
-    if not said:
-        return title, []
-    queries = counted(max(len(d.values) for rival in main.rivals if (d := main.difference(rival, best))), "query")
-    return title, [f"{subject} is {' and '.join(said)}, over {queries} (95\u00a0% intervals in brackets)."]
+    sentences = []
+    if said:
+        queries = counted(max(len(d.values) for rival in main.rivals if (d := main.difference(rival, best))), "query")
+        sentences = [f"{subject} is {' and '.join(said)}, over {queries} (95\u00a0% intervals in brackets)."]
+    if not undecided(files, main):
+        return title, sentences
+    name, share = most_unjudged(main)
+    unsure = f"Not decided on {main.name}: {percent(share, 1)} of the top of {system_label(name)} was never judged."
+    return unsure, [f"{title} That counts what nobody judged as not relevant.{_judged_only(main)} {GRADE}", *sentences]
+
+
+def _judged_only(main: EvaluationSet) -> str:
+    """The comparison among judged passages alone, as a sentence; "" where it was not measured."""
+    name = main.judged_only
+    values = {system: value for system in main.students if (value := main.value(system, name)) is not None}
+    if name is None or not values:
+        return ""
+    best = max(values, key=lambda system: values[system])
+    first = main.value("first_stage", name)
+    against = "" if first is None else f" against {measure(first)} of the first stage"
+    return f" Among judged passages alone, {system_phrase(best)} has {measure(values[best])}{against}."
 
 
 def main_set(sets: list[EvaluationSet]) -> EvaluationSet | None:

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.report.chart import Tick, nice_ticks, number
-from distill.report.evaluated import EvaluationSet
+from distill.report.choice import seconds as latency
+from distill.report.evaluated import JUDGED_ONLY, EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, interval_text, measure, safe_name
+from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, interval_text, measure, safe_name, usd
 from distill.results import SetCounts
 
-JUDGED_BY_STUDENT = (
-    "tokens_per_pair", "unfinished", "no_end", "looped", "unparsable", "verdict_accuracy", "pairs_per_s", "ECE",
-    "Brier", "fusion_weight",
-)  # fmt: skip
 JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
 # Of these less or more is a price, not a merit.
-NOT_BETTER = ("tokens_per_pair", "unfinished", "no_end", "looped", "unparsable", "pairs_per_s", "fusion_weight")
+NOT_BETTER = ("tokens_per_pair", "pairs_per_s", "unfinished", "no_end", "looped", "unparsable", "fusion_weight")
+JUDGED_BY_STUDENT = (*JUDGED_QUALITY, *NOT_BETTER)
 MAX_PANELS = 4
 
 
@@ -58,22 +56,7 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
         "name": each.name,
         "size": ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None),
         "panels": [panel for name in _drawn(each, names) if (panel := _panel(each, name, paint))][:MAX_PANELS],
-        "tables": [
-            {
-                "title": title,
-                "measures": group,
-                "rows": [
-                    {
-                        "system": system,
-                        "meaning": _meaning(files, each, system),
-                        "colour": paint[system],
-                        "cells": [_cell(files, each, system, name) for name in group],
-                    }
-                    for system in order
-                ],
-            }
-            for title, group in _tables(names)
-        ],
+        "tables": [_table(files, each, title, group, paint) for title, group in _tables(each, names)],
         "picked": len(each.students) > 1,
         "metrics_href": files.link("metrics.json"),
         "tested": any(each.detail.tests.get(system, {}).get(name) for system in order for name in names),
@@ -81,17 +64,37 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
     }
 
 
-def _tables(names: list[str]) -> list[tuple[str, list[str]]]:
-    """(title, measures) of two tables, each narrow enough for a page: the rankings', and the answers'."""
-    rankings = [name for name in names if name not in JUDGED_BY_STUDENT]
-    answers = [name for name in names if name in JUDGED_BY_STUDENT]
-    return [(title, group) for title, group in (("Rankings", rankings), ("Answers", answers)) if group]
+def _tables(each: EvaluationSet, names: list[str]) -> list[tuple[str, list[str]]]:
+    """(title, measures) of two tables, each narrow enough for a page; a measure that is 0 for all is left out."""
+    shown = [name for name in names if any(each.value(system, name) for system in each.order)]
+    quality = [name for name in shown if name not in NOT_BETTER]
+    health = [name for name in shown if name in NOT_BETTER]
+    return [(title, group) for title, group in (("Quality", quality), ("Cost and health", health)) if group]
+
+
+def _table(files: RunFiles, each: EvaluationSet, title: str, group: list[str], paint: dict[str, int]) -> dict[str, Any]:
+    """The rows of one table; that of the costs has the time of a query and its price in addition."""
+    known = [system for system in each.order if any(each.value(system, name) is not None for name in group)]
+    costs = []
+    if title != "Quality" and any(each.seconds_a_query(system) for system in known):
+        costs = ["time of a query", *(["USD per 1,000 queries"] if each.usd_per_hour else [])]
+    rows = [
+        {
+            "system": system,
+            "meaning": _meaning(files, each, system),
+            "colour": paint[system],
+            "cells": [_cell(files, each, system, name) for name in group],
+            "costs": [latency(each.seconds_a_query(system)), usd(each.usd_a_thousand(system))][: len(costs)],
+        }
+        for system in known
+    ]
+    return {"title": title, "measures": group, "costs": costs, "rows": rows}
 
 
 def _drawn(each: EvaluationSet, names: list[str]) -> list[str]:
     """The measures to draw: one over judged passages only where it says something else than the measure itself."""
     values = {name: [each.value(system, name) for system in each.order] for name in names}
-    whole = {name: name.replace("(judged_only=True)", "") for name in names}
+    whole = {name: name.replace(JUDGED_ONLY, "") for name in names}
     return [name for name in names if whole[name] == name or values[name] != values.get(whole[name])]
 
 

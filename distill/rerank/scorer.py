@@ -60,13 +60,17 @@ class _Item:
 
 
 class Scorer:
-    """Scores jobs; its workers stay for further calls until `close`. `notify` is given their progress."""
+    """Scores jobs; its workers stay for further calls until `close`. `notify` is given their progress.
+
+    `started` is the largest number of workers that have judged together.
+    """
 
     def __init__(
         self, journal: Journal | None = None, notify: Callable[[Progress], None] = lambda progress: None
     ) -> None:
         self.journal, self.notify = journal, notify
         self._workers: list[Handle] = []
+        self.started = 0
         self._most = 0  # workers that the pairs were enough for when these were started
 
     def __enter__(self) -> Scorer:
@@ -326,6 +330,7 @@ class Scorer:
             self._workers = [*on_the_cluster(student, most)]
         else:
             self._workers = [Here()] if here else [*on_this_machine(student, most)]
+        self.started = max(self.started, len(self._workers))
 
     def _end_workers(self) -> None:
         for worker in self._workers:

@@ -56,12 +56,13 @@ def sets(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_every_kind_of_set_and_the_holes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = yaml.safe_load((ROOT / "configs" / "tiny.yaml").read_text())
-    settings["sft"]["targets"] = ["direct"]
+    settings["sft"] |= {"targets": ["direct"], "assume": {"usd_per_hour": 3.6}}
     settings["evaluation"]["sets"] = sets(tmp_path)
     path, out = tmp_path / "own.yaml", tmp_path / "run"
     path.write_text(json.dumps(settings))
     assert main(["run", str(path), "--out", str(out)]) == 0
     found = json.loads((out / "metrics.json").read_text())
+    assert found["stages"]["evaluate"]["usd_per_hour"] == 3.6 and found["stages"]["evaluate"]["devices"] >= 1
     by_set = found["evaluation"]
     assert set(by_set["negation"]["direct"]) >= {"pairwise_accuracy", "tokens_per_pair"}
     assert "nDCG@10" not in by_set["negation"]["direct"]

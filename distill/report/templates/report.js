@@ -1,6 +1,13 @@
 "use strict";
 document.documentElement.classList.add("scripted");
 
+// A cell's column, which a narrow screen writes next to it.
+for (const table of document.querySelectorAll("table.measures")) {
+  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, column) => { if (column) cell.dataset.name = names[column]; });
+  table.classList.add("named");
+}
+
 // Query by query: any two systems, sorted by any value.
 for (const box of document.querySelectorAll(".queries")) {
   const list = box.querySelector(".list");

@@ -1,0 +1,122 @@
+"""What the first screen says: the headline, what to ship, how far to trust it, and quality against cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricate import fabricate
+from test_report import Page, page_of
+
+from distill import store
+from distill.records import Pair
+from distill.report.choice import choice, lights
+from distill.report.evaluated import EvaluationSet, evaluation_sets
+from distill.report.files import RunFiles
+
+
+def made(folder: Path, gain: float = 0.9, queries: int = 60, **measures: dict[str, float]) -> Path:
+    """A run whose systems have these measures in addition; `direct` stands for the one of that name."""
+    run = fabricate(folder, queries=queries, gain=gain)
+    metrics = store.read_json(run / "metrics.json")
+    for system, values in measures.items():
+        metrics["evaluation"]["test"].setdefault(system, {}).update(values)
+    store.write_json(run / "metrics.json", metrics)
+    return run
+
+
+def same(run: Path, left: str, right: str) -> None:
+    """Give two systems the same values, query by query."""
+    metrics, detail = store.read_json(run / "metrics.json"), store.read_json(run / "evaluation" / "test.json")
+    detail["per_query"][left] = detail["per_query"][right]
+    metrics["evaluation"]["test"][left]["nDCG@10"] = metrics["evaluation"]["test"][right]["nDCG@10"] - 1e-6
+    store.write_json(run / "metrics.json", metrics)
+    store.write_json(run / "evaluation" / "test.json", detail)
+
+
+def main_of(run: Path) -> tuple[RunFiles, EvaluationSet]:
+    files = RunFiles(run)
+    return files, evaluation_sets(files)[0]
+
+
+def test_the_cheapest_within_the_interval_is_shipped_and_the_price_said(tmp_path: Path) -> None:
+    run = made(tmp_path, direct={"pairs_per_s": 400.0}, think={"pairs_per_s": 10.0})
+    assert choice(*main_of(run)).system == "think"
+    same(run, "direct", "think")
+    shipped = choice(*main_of(run))
+    assert shipped.system == "direct" and "at 1/40 of its cost" in shipped.reason
+    assert "30 ms a query against 1.2 s" in shipped.reason and "USD" not in shipped.reason
+    metrics = store.read_json(run / "metrics.json")
+    metrics["stages"]["evaluate"] |= {"devices": 2, "usd_per_hour": 3.6}
+    store.write_json(run / "metrics.json", metrics)
+    _, each = main_of(run)
+    # 12 passages a query at 400 pairs/s of two devices: 0.06 s of one device, at 3.6 USD an hour
+    assert each.seconds_a_query("direct") == pytest.approx(0.06)
+    assert each.usd_a_thousand("direct") == pytest.approx(0.06)
+
+
+def test_a_fused_system_takes_as_long_as_its_student(tmp_path: Path) -> None:
+    run = made(tmp_path, **{"think.fused": {"nDCG@10": 0.5}})
+    _, each = main_of(run)
+    assert each.seconds_a_query("think.fused") == each.seconds_a_query("think") != None  # noqa: E711
+
+
+def test_nothing_is_shipped_that_the_first_stage_may_equal(tmp_path: Path) -> None:
+    shipped = choice(*main_of(made(tmp_path, gain=0.0)))
+    assert shipped.system is None and "No student is clearly better than the first stage" in shipped.reason
+
+
+@pytest.mark.parametrize(("judged", "said"), [(0.17, True), (0.8, True), (0.81, False)])
+def test_from_a_fifth_unjudged_on_the_headline_says_so(judged: float, said: bool, tmp_path: Path) -> None:
+    only = "nDCG(judged_only=True)@10"
+    systems: dict[str, Any] = {"first_stage": {only: 0.652}, "think": {only: 0.846, "Judged@10": judged}}
+    run = made(tmp_path, gain=-0.5, **systems)
+    text = page_of(run).text
+    headline = "Not decided on test: " + f"{100 * (1 - judged):.0f} % of the top of Think was never judged."
+    assert (headline in text) == said and ("Decide nothing from these figures yet" in text) == said
+    assert ("thinking first has 0.846 against 0.652 of the first stage" in text) == said
+    if said:
+        assert "distill evaluate CONFIG --judge-unjudged" in text and "No student beats the first stage" in text
+        metrics = store.read_json(run / "metrics.json")
+        metrics["holes"] = {"test": {"graded": 9}}
+        store.write_json(run / "metrics.json", metrics)
+        assert "Not decided" not in page_of(run).text
+
+
+def test_lights_tell_queries_and_leaks(tmp_path: Path) -> None:
+    few = {light.name: light.level for light in lights(*main_of(made(tmp_path / "few", queries=12)))}
+    assert few == {"Queries": "bad", "Unjudged": "good", "Seeds": "warn", "Leaks": "good"}
+    run = made(tmp_path / "leak", queries=120)
+    pair = next(pair for pair in store.read_rows(run / "pairs", Pair) if pair.split == "train")
+    detail = store.read_json(run / "evaluation" / "test.json")
+    detail["queries"] = {query: f"query {query}" for query in detail["queries"]} | {"t0": f" {pair.query.upper()}"}
+    store.write_json(run / "evaluation" / "test.json", detail)
+    leak = lights(*main_of(run))
+    assert [light.level for light in leak] == ["good", "good", "warn", "bad"]
+    assert "Also in the training pairs: 1 of 120 test queries." in leak[-1].text
+
+
+def test_the_chart_has_every_system_both_axes_and_the_pages_colours(tmp_path: Path) -> None:
+    run = made(tmp_path, **{"think.fused": {"nDCG@10": 0.5}})
+    metrics = store.read_json(run / "metrics.json")
+    metrics["stages"]["evaluate"]["usd_per_hour"] = 2.5
+    store.write_json(run / "metrics.json", metrics)
+    html = (page := page_of(run)) and (run / "report.html").read_text(encoding="utf-8")
+    chart = html[html.index('<svg class="drawn"') : html.index('<div class="choice">')]
+    text = Page(chart).text
+    for wanted in ("Think ", "Think · fused 0.500", "Direct ", "Untrained ", "First stage ", "USD per 1,000 queries"):
+        assert wanted in text
+    assert "var(--c3)" in chart and "style=" not in chart and "#" not in chart and "time of a query" in text
+    assert page.tags.count("svg") > 1
+
+
+def test_columns_of_zeros_are_left_out(tmp_path: Path) -> None:
+    run = made(tmp_path, think={"unfinished": 0.0, "looped": 0.25, "no_end": 0.0}, direct={"unfinished": 0.0})
+    text = page_of(run).text
+    tables = text[text.index("Cost and health") : text.index("What this evaluation cannot say")]
+    assert "looped" in tables and "unfinished" not in tables and "no end" not in tables and "time of a query" in tables
+
+
+def test_commands_are_code_and_not_raw_back_ticks(tmp_path: Path) -> None:
+    assert "`" not in page_of(made(tmp_path, think={"Judged@10": 0.5})).text
