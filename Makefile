@@ -8,7 +8,7 @@ CPU_TORCH ?= torch==2.13.0+cpu
 export TOKENIZERS_PARALLELISM = false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install dev quickstart test test-slow test-vllm real-base lint clean
+.PHONY: install dev quickstart test test-slow test-vllm real-base lint docs clean
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
@@ -64,5 +64,14 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site, in site/: open site/index.html. Warnings, broken links among them, are errors. The pages that the code itself
+# holds are written by `python docs/generate.py`, and tests compare them.
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) build site *.egg-info

@@ -15,7 +15,11 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 Schema = dict[str, Any]  # a JSON schema, or a part of one
 
-INTRODUCTION = """# Configuration
+INTRODUCTION = """---
+search: {boost: 4}
+---
+
+# Configuration
 
 Generated from the settings' own models by `python docs/generate.py`. `distill schema` prints the same as a JSON schema,
 which `distill init` writes next to a configuration, so that an editor completes keys and marks wrong ones. An unknown
