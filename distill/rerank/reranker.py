@@ -203,6 +203,13 @@ class Reranker:
             raise InputError(f"{self.name}: {failed_text(failed)}; shorten them, or lower the bound on the reasoning")
         return left, failed
 
+    def shortened(self, pairs: Sequence[Pair], passage: int | None = None, prompt: int | None = None) -> list[Pair]:
+        """The pairs with passages of at most `passage` tokens, and prompts of at most `prompt`, the first ones kept.
+
+        Raises InputError where a query alone is longer than `prompt`.
+        """
+        return self.backend.form.shortened(pairs, passage, prompt)
+
     def stream(self) -> Requests:
         """Requests that come and go, for a server; one thread owns what this returns."""
         return Requests(self)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distill.errors import InputError, first_line
 from distill.prompts import END_THINK, FIELDS, PROMPT_NAME, PROMPTS, prompt_ids, student_prompt, verdict_ids
-from distill.records import Pair
+from distill.records import Pair, make_pair
 from distill.weights import check_files, check_head
 
 if TYPE_CHECKING:
@@ -94,6 +94,37 @@ class StudentFormat:
             EncodedPrompt(pair, [row]) if len(row) <= limit else self._shorter(pair, len(row), limit, long)
             for pair, row in zip(pairs, rows, strict=True)
         ]
+
+    def shortened(self, pairs: Sequence[Pair], passage: int | None, prompt: int | None) -> list[Pair]:
+        """The pairs, each with the first `passage` tokens of its passage, fewer where its prompt is of more than
+        `prompt`. Raises InputError where a query leaves a passage no space in so many."""
+        frames: dict[tuple[str, str | None], int] = {}
+        shorter = []
+        for pair in pairs:
+            most = passage
+            if prompt is not None:
+                key = pair.query, pair.instruction
+                if key not in frames:
+                    frame = student_prompt(pair.query, "", pair.instruction, self.prompt)
+                    frames[key] = len(prompt_ids(self.tokenizer, [frame])[0])
+                if frames[key] >= prompt:
+                    raise InputError(
+                        f"query {pair.query_id}: without a passage its prompt has {frames[key]} tokens, and {prompt} "
+                        "are asked for; ask for more or shorten it"
+                    )
+                most = prompt - frames[key] if most is None else min(most, prompt - frames[key])
+            text = pair.passage if most is None else self._first_tokens(pair.passage, most)
+            same = text == pair.passage
+            shorter.append(pair if same else make_pair(pair.query_id, pair.doc_id, pair.query, text, pair.instruction))
+        return shorter
+
+    def _first_tokens(self, text: str, most: int) -> str:
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=self.tokenizer.is_fast)
+        if len(encoded["input_ids"]) <= most:
+            return text
+        if self.tokenizer.is_fast:
+            return text[: encoded["offset_mapping"][most - 1][1]]
+        return str(self.tokenizer.decode(encoded["input_ids"][:most]))
 
     def overlong(self, pairs: Sequence[Pair], room: int) -> dict[str, int]:
         """{query id: tokens} of the queries that leave no passage any space, with `room` tokens left free."""

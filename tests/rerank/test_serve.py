@@ -48,7 +48,8 @@ def test_the_best_comes_first_with_the_index_it_had(server: Any, path: str, show
     assert status == 200 and answer["model"] == "my-student" and answer["usage"]["total_tokens"] == 21
     assert [(row["relevance_score"], row["index"]) for row in answer["results"]] == expected
     documents = [row.get("document") for row in answer["results"]]
-    assert documents == ([{"text": texts[at]} for _, at in expected] if shown else [None] * 3)
+    given = [{"text": texts[0]}, {"text": texts[1]}, ASKED["documents"][2]]
+    assert documents == ([given[at] for _, at in expected] if shown else [None] * 3), "an object as it came"
     assert answer["meta"]["api_version"]["version"] == path[2]
 
 

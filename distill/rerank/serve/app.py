@@ -7,54 +7,50 @@ accounts; put a gateway in front where the server is to be reached from beyond t
 from __future__ import annotations
 
 import asyncio
-import hmac
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import ValidationError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect
 
 from distill import __version__
 from distill.errors import InputError
-from distill.records import Judgement, make_pair
+from distill.records import Judgement, Pair, make_pair
 from distill.rerank.fusion import Fusion
+from distill.rerank.serve.answers import bare, explained, ranked, scored
 from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, Engine, EngineFailed, EngineThread
+from distill.rerank.serve.faults import Refused
+from distill.rerank.serve.http import Json, allowed, checked, read, request_id, unless_gone
 from distill.rerank.serve.meters import Meters
-from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankBody, explained, ranked
+from distill.rerank.serve.schemas import Asked, ExplainRequest, QueryAndPassage, RerankBody, ScoreBody, TextsBody
 from distill.rerank.serve.settings import ServeSettings
 
 PAGE = Path(__file__).parent / "page.html"
 LOCAL = ["127.0.0.1", "localhost", "[::1]"]
-Body = TypeVar("Body", bound=Asked)
+Cut = Callable[[Sequence[Pair], int | None, int | None], list[Pair]]
+"""Pairs, the most tokens of a passage and of a whole prompt in; pairs whose passages are cut so far out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """What is served: the engine, its name and mode, how a pair is judged where its reasoning is wanted, and how its
-    margins are fused with first-stage scores, where that was chosen."""
+    margins are fused with first-stage scores, where that was chosen. `cut` shortens passages to a number of tokens, as
+    `Reranker.shortened`; `context` is in tokens; `calibrated` says whether scores are."""
 
     engine: Engine
     name: str
     mode: str
     explain_plan: Any = None
     fusion: Fusion | None = None
-
-
-class Refused(Exception):
-    """A request that gets a status and a sentence."""
-
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers
+    cut: Cut | None = None
+    context: int | None = None
+    calibrated: bool = False
 
 
 def make_app(
@@ -76,9 +72,13 @@ def make_app(
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
-    async def judged(request: Request, asked: Asked, passages: Sequence[str], plan: Any, began: float) -> Any:
-        for what, texts in (("document", passages), ("query", [asked.query]), ("instruction", [asked.instruction])):
-            longest = max(len(text or "") for text in texts)
+    async def judged(request: Request, asked: Asked, plan: Any, began: float) -> list[Judgement]:
+        pairs = asked.pairs()
+        if len(pairs) > settings.max_documents:
+            raise Refused(413, f"{len(pairs)} documents; at most {settings.max_documents} are taken here")
+        texts = {"document": [pair.passage for pair in pairs], "query": [pair.query for pair in pairs]}
+        for what, of_kind in {**texts, "instruction": [asked.instruction or ""]}.items():
+            longest = max(map(len, of_kind))
             if longest > settings.max_characters:
                 limit = settings.max_characters
                 raise Refused(413, f"a {what} of {longest:,} characters; at most {limit:,} are taken here")
@@ -86,11 +86,11 @@ def make_app(
             raise Refused(404, f"no model {asked.model!r} is served here; this is {served.name!r}")
         if asked.mode not in (None, served.mode):
             raise Refused(422, f"mode {asked.mode!r} is not served here; this server answers in mode {served.mode!r}")
-        pairs = [make_pair("0", str(at), asked.query, text, asked.instruction) for at, text in enumerate(passages)]
         client = request.client.host if request.client else ""
         try:
+            rows = await _rows(asked, pairs, served.cut)
             left = settings.timeout_s - (time.monotonic() - began)
-            found: list[Judgement] = await _unless_gone(request, desk.judge(pairs, client, plan), left)
+            judgements: list[Judgement] = await unless_gone(request, desk.judge(rows, client, plan), left)
         except (TimeoutError, ConnectionError) as error:
             gone = isinstance(error, ConnectionError)
             meters.given_up.labels("client gone" if gone else "deadline").inc()
@@ -105,33 +105,51 @@ def make_app(
             raise Refused(503, str(error)) from None
         except InputError as error:
             raise Refused(422, str(error)) from None
-        meters.judged(found)
-        return found
+        meters.judged(judgements)
+        return judgements
 
-    async def rerank(request: Request, version: int, began: float) -> dict[str, Any]:
-        asked = await _read(request, RerankBody, settings)
-        if len(asked.documents) > settings.max_documents:
-            raise Refused(413, f"{len(asked.documents)} documents; at most {settings.max_documents} are taken here")
-        found = await judged(request, asked, asked.passages(), None, began)
-        return ranked(asked, found, served.name, version, served.fusion)
+    async def rerank(request: Request, version: int, began: float) -> Any:
+        body = await read(request, settings)
+        if request.url.path == "/rerank" and "texts" in body and "documents" not in body:
+            texts = checked(TextsBody, body)
+            return bare(texts, await judged(request, texts, None, began))
+        asked = checked(RerankBody, body)
+        judgements = await judged(request, asked, None, began)
+        return ranked(
+            asked,
+            judgements,
+            served.name,
+            version,
+            served.fusion,
+            calibrated=served.calibrated,
+            request_id=request_id(request),
+            warnings=_uncut(asked, served.cut),
+        )
 
-    async def explain(request: Request, began: float) -> dict[str, Any]:
-        asked = await _read(request, ExplainRequest, settings)
-        (judgement,) = await judged(request, asked, asked.passages(), served.explain_plan, began)
+    async def score(request: Request, began: float) -> Any:
+        asked = checked(ScoreBody, await read(request, settings))
+        return scored(asked, await judged(request, asked, None, began), served.name, request_id(request))
+
+    async def explain(request: Request, began: float) -> Any:
+        asked = checked(ExplainRequest, await read(request, settings))
+        (judgement,) = await judged(request, asked, served.explain_plan, began)
         return explained(asked, judgement, served.name)
 
     async def answered(request: Request, make: Callable[[float], Awaitable[Any]]) -> Response:
         began, path = time.monotonic(), request.url.path
         try:
-            _allowed(request, api_key)
-            response: Response = JSONResponse(await make(began))
+            allowed(request, api_key)
+            response: Response = Json(await make(began))
             meters.seconds.labels(path).observe(time.monotonic() - began)
         except Refused as refused:
             content = {"message": refused.message, "detail": refused.message}
-            response = JSONResponse(content, refused.status, refused.headers)
+            response = Json(content, refused.status, refused.headers)
         meters.requests.labels(path, str(response.status_code)).inc()
+        if named := request_id(request):
+            response.headers["X-Request-Id"] = named
         return response
 
+    @app.post("/rerank", openapi_extra=_body(RerankBody, TextsBody))
     @app.post("/v1/rerank", openapi_extra=_body(RerankBody))
     async def rerank_v1(request: Request) -> Response:
         return await answered(request, lambda began: rerank(request, 1, began))
@@ -140,10 +158,31 @@ def make_app(
     async def rerank_v2(request: Request) -> Response:
         return await answered(request, lambda began: rerank(request, 2, began))
 
+    @app.post("/score", openapi_extra=_body(ScoreBody))
+    @app.post("/v1/score", openapi_extra=_body(ScoreBody))
+    async def score_v1(request: Request) -> Response:
+        return await answered(request, lambda began: score(request, began))
+
     @app.post("/v1/explain", openapi_extra=_body(ExplainRequest))
     async def explain_v1(request: Request) -> Response:
         return await answered(request, lambda began: explain(request, began))
 
+    @app.get("/v1/models")
+    async def models(request: Request) -> Response:
+        return await shown_to(request, {"object": "list", "data": [model_card(served)]})
+
+    @app.get("/info")
+    async def info(request: Request) -> Response:
+        return await shown_to(request, about([served], settings))
+
+    async def shown_to(request: Request, content: dict[str, Any]) -> Response:
+        try:
+            allowed(request, api_key)
+        except Refused as refused:
+            return Json({"message": refused.message}, refused.status, refused.headers)
+        return Json(content)
+
+    @app.get("/health")
     @app.get("/healthz")
     async def healthz() -> Response:
         state = {"status": "ok" if desk.alive else "the engine has stopped", "model": served.name, "mode": served.mode}
@@ -152,9 +191,9 @@ def make_app(
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
         try:
-            _allowed(request, api_key)
+            allowed(request, api_key)
         except Refused as refused:
-            return JSONResponse({"message": refused.message}, refused.status, refused.headers)
+            return Json({"message": refused.message}, refused.status, refused.headers)
         return Response(meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/")
@@ -169,57 +208,52 @@ def make_app(
     return app
 
 
-def _body(model: type[Asked]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+def model_card(served: Served) -> dict[str, Any]:
+    """A student as OpenAI's list of models has it, with what can be asked of it."""
+    about_it = {"mode": served.mode, "context": served.context, "calibrated": served.calibrated}
+    return {"id": served.name, "object": "model", "created": 0, "owned_by": "rerank-distill", **about_it}
 
 
-def _allowed(request: Request, api_key: str | None) -> None:
-    given = request.headers.get("authorization", "")
-    if api_key is not None and not hmac.compare_digest(given.encode(), f"Bearer {api_key}".encode()):
-        raise Refused(401, "send the server's key as Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+def about(students: Sequence[Served], settings: ServeSettings) -> dict[str, Any]:
+    """What `/info` says: the keys of Text Embeddings Inference, the students, and every limit."""
+    first = students[0]
+    return {
+        "model_id": first.name,
+        "model_type": {"reranker": {"id2label": {"0": "relevance"}, "label2id": {"relevance": 0}}},
+        "max_input_length": first.context,
+        "max_client_batch_size": settings.max_documents,
+        "version": __version__,
+        "models": [model_card(served) for served in students],
+        "limits": settings.model_dump(),
+    }
 
 
-async def _read(request: Request, model: type[Body], settings: ServeSettings) -> Body:
-    """The body, read no further than the limit, and checked."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        # Also what keeps other sites' pages out: a browser asks before it sends JSON across sites, and is refused.
-        raise Refused(415, "send JSON, with Content-Type: application/json")
-    limit, body = int(settings.max_body_mb * 2**20), bytearray()
-    try:
-        async with asyncio.timeout(settings.timeout_s):
-            async for part in request.stream():
-                body += part
-                if len(body) > limit:
-                    raise Refused(413, f"the body is larger than {settings.max_body_mb:g} MB", {"Connection": "close"})
-        return model.model_validate(json.loads(body))
-    except ClientDisconnect:
-        raise Refused(499, "the client is gone") from None
-    except TimeoutError:
-        raise Refused(408, "the body did not arrive in time", {"Connection": "close"}) from None
-    except ValidationError as error:
-        faults = error.errors()[:3]
-        said = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}" for fault in faults
+def _body(*models: type[Asked]) -> dict[str, Any]:
+    schemas = [model.model_json_schema() for model in models]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def _rows(asked: Asked, pairs: Sequence[QueryAndPassage], cut: Cut | None) -> list[Pair]:
+    """The pairs as the engine takes them, each query under a number of its own; cut where the request says so."""
+    numbers: dict[str, str] = {}
+    rows = [
+        make_pair(
+            numbers.setdefault(pair.query, str(len(numbers))), str(at), pair.query, pair.passage, asked.instruction
         )
-        raise Refused(422, said) from None
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, f"the body is no JSON ({error})") from None
+        for at, pair in enumerate(pairs)
+    ]
+    if cut is None or not _cuts(asked):
+        return rows
+    whole = asked.truncate_prompt_tokens if (asked.truncate_prompt_tokens or 0) > 0 else None
+    return await asyncio.to_thread(cut, rows, asked.max_tokens_per_doc, whole)
 
 
-async def _unless_gone(request: Request, work: Any, seconds: float) -> Any:
-    """What `work` returns. Cancels it and raises ConnectionError when the client goes, TimeoutError when time is up."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, gone}, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ConnectionError if gone.done() else TimeoutError
-    finally:
-        for each in (task, gone):
-            each.cancel()
+def _cuts(asked: Asked) -> list[str]:
+    """The keys by which a request has its documents cut."""
+    values = {"max_tokens_per_doc": asked.max_tokens_per_doc, "truncate_prompt_tokens": asked.truncate_prompt_tokens}
+    return [name for name, value in values.items() if value is not None]
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _uncut(asked: Asked, cut: Cut | None) -> list[str]:
+    return [] if cut is not None else [f"{name} has no effect here" for name in _cuts(asked)]

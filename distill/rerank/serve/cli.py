@@ -64,7 +64,16 @@ def serve(
     reranker = engine.student(model, mode, calibration=own_calibration(model)).reranker()
     name = name or reranker.name.rstrip("/").rpartition("/")[2]
     fusion = reranker.calibration.fusion.get(reranker.curve) if reranker.calibration else None
-    served = Served(reranker.stream(), name, mode, reranker.explain_plan(), fusion)
+    served = Served(
+        reranker.stream(),
+        name,
+        mode,
+        reranker.explain_plan(),
+        fusion,
+        reranker.shortened,
+        reranker.context,
+        reranker.calibration is not None and reranker.curve in reranker.calibration.curves,
+    )
     app = make_app(served, settings, api_key, LOCAL if host in LOOPBACK else None)
     server = announcing(
         uvicorn.Config(

@@ -1,23 +1,30 @@
-"""What clients send and are sent: the rerank protocols of Jina (`/v1`) and Cohere (`/v1`, `/v2`), and `/v1/explain`.
+"""What clients send: the bodies of Jina's and Cohere's rerank protocols, of vLLM's and TEI's, and of `/v1/explain`.
 
-`instruction` and `return_reasoning` are ours. A key that is not known is not an error, since the protocols grow; it is
-named in `meta.warnings`, so that a misspelt one does not pass unseen.
+`instruction`, `return_reasoning` and `score_threshold` are ours. A key that is not known is not an error, since the
+protocols grow; it is named in `meta.warnings`, so that a misspelt one does not pass unseen. `answers` makes what is
+sent back.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 
-from distill.records import Judgement
-from distill.rerank.fusion import Fusion, fuse
+from distill.answers import JsonObject, JsonValue
 from distill.texts import clean_text, passage_text
 
-# Parts of the two protocols that change nothing here: cost and cutting are decided by the server's own settings.
-WITHOUT_EFFECT = ("max_tokens_per_doc", "max_chunks_per_doc", "rank_fields", "priority", "truncation", "user")
+# Parts of the protocols that change nothing here.
+WITHOUT_EFFECT = ("max_chunks_per_doc", "rank_fields", "priority", "truncation", "user")
+WHOLE = -1  # vLLM's word for a prompt that may fill the context
 
 
 def _clean(value: object) -> object:
@@ -34,11 +41,16 @@ def _clean_title(value: object) -> object:
     return "" if value is None or value != value else _clean(value)
 
 
+def _one_or_more(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
 Text = Annotated[str, BeforeValidator(_clean)]
+Query = Annotated[str, Field(min_length=1), BeforeValidator(_clean_query)]
 
 
 class Document(BaseModel):
-    """A passage as an object."""
+    """A passage as an object; what else it holds is its sender's, and goes back as it came."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -47,22 +59,53 @@ class Document(BaseModel):
         None, allow_inf_nan=False, description="the score that found it: where the student has a weight, they are fused"
     )
     title: Annotated[str, BeforeValidator(_clean_title)] = ""
+    _given: JsonObject = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _kept(cls, value: object, handler: ModelWrapValidatorHandler[Document]) -> Document:
+        document = handler(value)
+        if isinstance(value, dict):
+            document._given = value
+        return document
 
     @property
     def passage(self) -> str:
         """Title and text as in training."""
         return passage_text(self.title, self.text)
 
+    @property
+    def given(self) -> JsonObject:
+        """The object as it came."""
+        return self._given
+
+
+Passage = Text | Document
+
+
+class QueryAndPassage(NamedTuple):
+    """One pair of a request, its texts as in training."""
+
+    query: str
+    passage: str
+
 
 class Asked(BaseModel):
-    """What both requests share."""
+    """What all requests share."""
 
     model_config = ConfigDict(extra="allow")
 
     model: str | None = None
     mode: str | None = Field(None, description="if given, the mode that the server was started with")
-    query: Annotated[str, BeforeValidator(_clean_query)] = Field(min_length=1)
     instruction: Text | None = Field(None, description="who wants what, in addition to the query; a field of its own")
+    max_tokens_per_doc: int | None = Field(None, ge=1, description="a document's first tokens, as the student counts")
+    truncate_prompt_tokens: int | None = Field(
+        None, ge=WHOLE, description="of the whole prompt: the document is cut so that it has no more; -1: the context"
+    )
+
+    def pairs(self) -> list[QueryAndPassage]:
+        """What is to be judged."""
+        raise NotImplementedError
 
     def warnings(self) -> list[str]:
         """The keys that have no effect."""
@@ -73,12 +116,18 @@ class Asked(BaseModel):
 
 
 class RerankBody(Asked):
-    """`POST /v1/rerank` and `/v2/rerank`."""
+    """`POST /rerank`, `/v1/rerank` and `/v2/rerank`."""
 
-    documents: list[Text | Document] = Field(min_length=1)
+    query: Query
+    documents: list[Passage] = Field(min_length=1)
     top_n: int | None = Field(None, ge=1)
-    return_documents: bool | None = Field(None, description="default: true for /v1 as in Jina's, false for /v2")
+    return_documents: bool | None = Field(
+        None, description="default: true for /rerank and /v1 as in Jina's, false for /v2"
+    )
     return_reasoning: bool = False
+    score_threshold: float | None = Field(
+        None, allow_inf_nan=False, description="leave out documents whose relevance_score is below it"
+    )
 
     def first_stage_scores(self) -> dict[str, float]:
         """{number of the document: its first-stage score} of those that have one."""
@@ -87,70 +136,73 @@ class RerankBody(Asked):
         }
         return {at: score for at, score in scores.items() if score is not None}
 
-    def passages(self) -> list[str]:
-        """The documents' texts."""
-        return [each if isinstance(each, str) else each.passage for each in self.documents]
+    def pairs(self) -> list[QueryAndPassage]:
+        """The query with each document."""
+        return [QueryAndPassage(self.query, _passage(each)) for each in self.documents]
+
+    def given(self, at: int) -> JsonValue:
+        """A document as it came, a text as an object with `text`."""
+        document = self.documents[at]
+        return {"text": document} if isinstance(document, str) else document.given
+
+
+class TextsBody(Asked):
+    """`POST /rerank` as Text Embeddings Inference has it."""
+
+    query: Query
+    texts: list[Text] = Field(min_length=1)
+    raw_scores: bool = Field(False, description="the log-odds in place of the probability")
+    return_text: bool = False
+    truncate: bool = Field(False, description="the server's own choice for texts that are too long holds (--long)")
+    truncation_direction: Literal["Right", "right"] = "Right"
+
+    def pairs(self) -> list[QueryAndPassage]:
+        """The query with each text."""
+        return [QueryAndPassage(self.query, text) for text in self.texts]
+
+
+class ScoreBody(Asked):
+    """`POST /score` and `/v1/score`, as vLLM has them: one query and many documents, or as many of both."""
+
+    text_1: Annotated[list[Query], BeforeValidator(_one_or_more)] = []
+    text_2: Annotated[list[Passage], BeforeValidator(_one_or_more)] = []
+    queries: Annotated[list[Query], BeforeValidator(_one_or_more)] = []
+    documents: Annotated[list[Passage], BeforeValidator(_one_or_more)] = []
+
+    @model_validator(mode="after")
+    def _paired(self) -> ScoreBody:
+        if bool(self.text_1 or self.text_2) == bool(self.queries or self.documents):
+            raise ValueError("give text_1 and text_2, or queries and documents")
+        queries, documents = self._sides
+        if not queries or not documents:
+            raise ValueError("both sides of a pair are needed: queries and documents (text_1 and text_2)")
+        if len(queries) not in (1, len(documents)):
+            raise ValueError(
+                f"{len(queries)} queries and {len(documents)} documents: give one query, or as many as documents"
+            )
+        return self
+
+    @property
+    def _sides(self) -> tuple[list[str], list[str | Document]]:
+        return (self.text_1, self.text_2) if self.text_1 or self.text_2 else (self.queries, self.documents)
+
+    def pairs(self) -> list[QueryAndPassage]:
+        """Each document with its query."""
+        queries, documents = self._sides
+        queries = queries * len(documents) if len(queries) == 1 else queries
+        return [QueryAndPassage(query, _passage(each)) for query, each in zip(queries, documents, strict=True)]
 
 
 class ExplainRequest(Asked):
     """`POST /v1/explain`."""
 
-    document: Text | Document
+    query: Query
+    document: Passage
 
-    def passages(self) -> list[str]:
-        """The one document's text."""
-        return [self.document if isinstance(self.document, str) else self.document.passage]
-
-
-def ranked(
-    asked: RerankBody, judgements: Sequence[Judgement], model: str, version: int, fusion: Fusion | None = None
-) -> dict[str, Any]:
-    """The answer: the best first, `relevance_score` in [0, 1]; ties of a saturated score are broken by the margin.
-
-    With `fusion` and first-stage scores the order is by `fused_score`, which each result then has.
-    `usage` counts the tokens that the student wrote. Keys of both protocols are given.
-    """
-    shown = version == 1 if asked.return_documents is None else asked.return_documents
-    margins, first = {judgement.doc_id: judgement.margin for judgement in judgements}, asked.first_stage_scores()
-    fused = fuse(margins, first, fusion.weight) if fusion and first else None
-    scores = fused or margins
-    order = sorted(range(len(judgements)), key=lambda at: -scores[judgements[at].doc_id])[: asked.top_n]
-    warnings = asked.warnings()
-    if first and not fusion:
-        warnings.append("first_stage_score has no effect: no weight was chosen for this student (distill calibrate)")
-    results = []
-    for at in order:
-        row: dict[str, Any] = {"index": at, "relevance_score": judgements[at].score}
-        if fused:
-            row["fused_score"] = fused[judgements[at].doc_id]
-        if shown:
-            row["document"] = {"text": asked.passages()[at]}
-        if asked.return_reasoning:
-            row["reasoning"] = judgements[at].reasoning
-            row["finish_reason"] = judgements[at].finish_reason
-        results.append(row)
-    tokens = sum(judgement.tokens for judgement in judgements)
-    meta: dict[str, Any] = {"api_version": {"version": str(version)}, "billed_units": {"search_units": 1}}
-    return {
-        "id": str(uuid.uuid4()),
-        "model": model,
-        "object": "list",
-        "results": results,
-        "usage": {"total_tokens": tokens},
-        "meta": meta | ({"warnings": warnings} if warnings else {}),
-    }
+    def pairs(self) -> list[QueryAndPassage]:
+        """The one pair."""
+        return [QueryAndPassage(self.query, _passage(self.document))]
 
 
-def explained(asked: ExplainRequest, judgement: Judgement, model: str) -> dict[str, Any]:
-    """The judgement of one pair, with its reasoning."""
-    return {
-        "model": model,
-        "relevance_score": judgement.score,
-        "verdict": None if judgement.verdict is None else bool(judgement.verdict),
-        "margin": judgement.margin,
-        "reasoning": judgement.reasoning,
-        "finish_reason": judgement.finish_reason,
-        "mode": judgement.mode,
-        "usage": {"total_tokens": judgement.tokens},
-        "meta": {"warnings": asked.warnings()} if asked.warnings() else {},
-    }
+def _passage(document: str | Document) -> str:
+    return document if isinstance(document, str) else document.passage
