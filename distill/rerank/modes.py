@@ -37,7 +37,10 @@ class Window:
 @dataclass(frozen=True, slots=True)
 class JudgementPlan:
     """How pairs are judged. `limit` bounds the reasoning in tokens; `loops` says whether a text that repeats itself is
-    ended."""
+    ended.
+
+    For a server: `in_order` judges pairs in the order given; one that `gives_way` waits while other requests have pairs
+    to be read; `part_of` names the mode that the judgements are a part of (`adaptive`: adaptive.direct)."""
 
     mode: Mode = "think"
     limit: int = 8192
@@ -47,6 +50,9 @@ class JudgementPlan:
     explanations: bool = False
     window: Window = Window()
     loops: Loops = "stop"
+    in_order: bool = False
+    gives_way: bool = False
+    part_of: str = ""
 
     def room(self, form: StudentFormat) -> int:
         """The tokens that a prompt has to leave free: for the reasoning, the forced close and the verdict."""
@@ -68,6 +74,16 @@ class RawJudgement:
     how: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TimedPlans:
+    """How a request is judged that has to be answered in time: directly first, then by thinking about what `window`
+    says is unsure (on the scale of the judgements' margins). `think` is None for a student that answers directly."""
+
+    direct: JudgementPlan
+    think: JudgementPlan | None
+    window: Window
+
+
 Steps = Generator[list[Task], list[Result], list[RawJudgement]]
 
 
@@ -78,7 +94,8 @@ def steps(form: StudentFormat, plan: JudgementPlan, prompts: Sequence[EncodedPro
     parts = [_Part(at, row) for at, each in enumerate(prompts) for row in each.rows]
     opinions = yield from _answer(form, plan, [part.row for part in parts], [prompts[part.pair].pair for part in parts])
     found = [[o for part, o in zip(parts, opinions, strict=True) if part.pair == at] for at in range(len(prompts))]
-    return [_best(each, prompted.how) for each, prompted in zip(found, prompts, strict=True)]
+    judged = [_best(each, prompted.how) for each, prompted in zip(found, prompts, strict=True)]
+    return [replace(o, mode=f"{plan.part_of}.{o.mode}") for o in judged] if plan.part_of else judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from distill.prompts import is_relevant
 from distill.records import Judgement, Pair, make_pair
 from distill.rerank.backends import backend_of
 from distill.rerank.backends.base import Backend, EngineSettings
-from distill.rerank.modes import MODES, JudgementPlan, Mode, RawJudgement, Window, score_of
+from distill.rerank.modes import MODES, JudgementPlan, Mode, RawJudgement, TimedPlans, Window, score_of
 from distill.rerank.repetition import LOOPS, Loops
 from distill.rerank.stream import RerankRequest, Stream, groups
 from distill.rerank.student_format import LONG, Long
@@ -132,6 +132,16 @@ class Reranker:
         """How a pair is judged where its reasoning is wanted, whatever the mode."""
         mode: Mode = self.mode if self.mode in ("think", "budget", "verdict_first") else "think"
         return replace(self.plan, mode=mode, explanations=True)
+
+    def timed_plans(self) -> TimedPlans:
+        """How pairs are judged that have to be judged in time: only a student whose mode thinks is let think."""
+        window, calibration = self.plan.window, self.calibration
+        if self.mode not in ("think", "budget", "adaptive"):
+            return TimedPlans(replace(self.plan, mode="direct", in_order=True), None, window)
+        if calibration is not None and (curve := calibration.curves.get("adaptive.direct")):
+            window = replace(window, low=curve.log_odds(window.low), high=curve.log_odds(window.high))
+        direct = replace(self.plan, mode="direct", in_order=True, part_of="adaptive")
+        return TimedPlans(direct, replace(direct, mode="think", gives_way=True), window)
 
     def judge(
         self,

@@ -16,7 +16,8 @@ from distill.rerank.backends.base import Backend, Result, Task, faulty_step, fin
 from distill.rerank.modes import JudgementPlan, RawJudgement, Steps, steps
 from distill.rerank.student_format import Long
 
-CHUNK = 64  # pairs tokenised together
+CHUNK = 64  # pairs tokenised together,
+CHUNK_IN_ORDER = 8  # and of a request that may be given up before its last pairs are read
 MOST_IDLE = 1_000_000  # steps without a result: far more than the tokens that a student can write
 
 
@@ -43,6 +44,7 @@ class RerankRequest:
     left: int
     ready: deque[Task] = field(default_factory=deque)
     running: set[Task] = field(default_factory=set)
+    opened: bool = False  # whether all of its pairs have been begun
     over: bool = False
 
 
@@ -122,9 +124,13 @@ class Stream:
         if room < 1 and not self._running and self._requests:
             raise faulty(self.backend, "free", f"`free` is {room} while it has no task", "say how many it takes")
         idle = 0
+        first = any(not r.plan.gives_way and (r.ready or not r.opened) for r in self._requests)
         while room > 0 and self._requests and idle < len(self._requests):
             request = self._requests[0]
             self._requests.rotate(-1)
+            if first and request.plan.gives_way:
+                idle += 1
+                continue
             if not request.ready and request.left:
                 self._open(request)
             if request.over:
@@ -147,8 +153,10 @@ class Stream:
     def _open(self, request: RerankRequest) -> None:
         """Start the next pairs of a request: their prompts, and the first tasks."""
         chosen: list[list[int]] = []
-        while sum(map(len, chosen)) < CHUNK and (group := next(request.groups, None)):
+        most = CHUNK_IN_ORDER if request.plan.in_order else CHUNK
+        while sum(map(len, chosen)) < most and (group := next(request.groups, None)):
             chosen.append(group)
+        request.opened = not chosen
         try:
             pairs = [request.pairs[at] for group in chosen for at in group]
             form = self.backend.form
@@ -192,7 +200,9 @@ class Stream:
 
 def groups(pairs: Sequence[Pair], plan: JudgementPlan, by_query: bool = False) -> Iterator[list[int]]:
     """Which pairs are judged together, and in what order: a query's together for engines that cache what their
-    prompts share, else the longest first, so that batches hold rows of like length."""
+    prompts share, else the longest first, so that batches hold rows of like length; as given, where the plan wants."""
+    if plan.in_order:
+        return ([at] for at in range(len(pairs)))
     if plan.mode == "adaptive" or by_query:
         queries: dict[Any, list[int]] = {}
         for at, pair in enumerate(pairs):

@@ -91,11 +91,12 @@ def serving(
     explain_plan: Any = None,
     fusion: Any = None,
     cut: Any = None,
+    timed: Any = None,
 ) -> Iterator[Any]:
     """A uvicorn server on a free port; has `.url`, `.desk` and, to stop it gracefully, `.should_exit`."""
     import uvicorn
 
-    app = make_app(Served(engine, "my-student", "think", explain_plan, fusion, cut), settings, api_key, LOCAL)
+    app = make_app(Served(engine, "my-student", "think", explain_plan, fusion, cut, timed), settings, api_key, LOCAL)
     drain = int((settings or ServeSettings()).drain_s)
     config = uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=drain, backlog=2048)
     server: Any = uvicorn.Server(config)

@@ -98,6 +98,8 @@ class TransformersBackend(Backend):
 
         with torch.inference_mode():
             room = self.batch - len(self._rows)
+            if self._rows and any(not task.max_new for task in self._waiting):  # a reading needs no slot
+                return self._prefill(room)
             if self._waiting and (not self._rows or room >= min(len(self._waiting), max(1, self.batch // 4))):
                 return self._prefill(room)
             return self._decode() if self._rows else []
@@ -135,9 +137,10 @@ class TransformersBackend(Backend):
         return ended
 
     def _taken(self, room: int) -> list[Task]:
-        """The task that has waited longest, and those of its kind and of like length: within the tokens of one prefill,
+        """The task that has waited longest, a reading before those that write, and those of its kind and of like
+        length: within the tokens of one prefill,
         and, where they write, within the slots that are free."""
-        first = self._waiting[0]
+        first = next((task for task in self._waiting if not task.max_new), self._waiting[0])
         like = [task for task in self._waiting if (task.max_new > 0) == (first.max_new > 0)]
         if not first.max_new and self.device.type == "cpu":
             of_query = [task for task in like if task.pair.query == first.pair.query]

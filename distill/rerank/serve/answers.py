@@ -10,6 +10,7 @@ from typing import Any
 from distill.records import Judgement
 from distill.rerank.fusion import Fusion, fuse
 from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankBody, TextsBody
+from distill.rerank.serve.timed import UNJUDGED
 
 
 def ranked(
@@ -26,26 +27,32 @@ def ranked(
     """The answer: the best first, `relevance_score` in [0, 1]; ties of a saturated score are broken by the margin.
 
     With `fusion` and first-stage scores the order is by `fused_score`, which each result then has.
-    `usage` counts the tokens that the student wrote. Keys of both protocols are given. Where documents are left out for
-    their score, `meta.scores` says whether it is calibrated.
+    `usage` counts the tokens that the student wrote. Keys of both protocols are given. Documents that were not judged
+    in time come last, in the order given, and `meta.unjudged` counts them. Where documents are left out for their
+    score, `meta.scores` says whether it is calibrated.
     """
     shown = version == 1 if asked.return_documents is None else asked.return_documents
-    margins, first = {judgement.doc_id: judgement.margin for judgement in judgements}, asked.first_stage_scores()
-    fused = fuse(margins, first, fusion.weight) if fusion and first else None
+    judged = [at for at, judgement in enumerate(judgements) if judgement.mode != UNJUDGED]
+    margins = {judgements[at].doc_id: judgements[at].margin for at in judged}
+    first = asked.first_stage_scores()
+    fused = fuse(margins, first, fusion.weight) if fusion and first and margins else {}
     scores = fused or margins
-    order = sorted(range(len(judgements)), key=lambda at: -scores[judgements[at].doc_id])
+    order = sorted(judged, key=lambda at: -scores[judgements[at].doc_id])
+    order += [at for at, judgement in enumerate(judgements) if judgement.mode == UNJUDGED]
     warnings = [*warnings, *asked.warnings()]
     if first and not fusion:
         warnings.append("first_stage_score has no effect: no weight was chosen for this student (distill calibrate)")
     meta: dict[str, Any] = {"api_version": {"version": str(version)}, "billed_units": {"search_units": 1}}
+    if len(judged) < len(judgements):
+        meta[UNJUDGED] = len(judgements) - len(judged)
     if asked.score_threshold is not None:
         order = [at for at in order if judgements[at].score >= asked.score_threshold]
         meta["scores"] = "calibrated" if calibrated else "not calibrated"
     results = []
     for at in order[: asked.top_n]:
         judgement = judgements[at]
-        row: dict[str, Any] = {"index": at, "relevance_score": judgement.score, "mode": judgement.mode}
-        if fused:
+        row: dict[str, Any] = {"index": at, "relevance_score": judgement.score, "mode": mode_of(judgement)}
+        if judgement.doc_id in fused:
             row["fused_score"] = fused[judgement.doc_id]
         if shown:
             row["document"] = asked.given(at)
@@ -61,6 +68,11 @@ def ranked(
         "usage": _usage(judgements),
         "meta": meta | ({"warnings": warnings} if warnings else {}),
     }
+
+
+def mode_of(judgement: Judgement) -> str:
+    """How a document was judged: `think`, `direct`, …, or `unjudged`; of mode adaptive the part that it was."""
+    return judgement.mode.removeprefix("adaptive.")
 
 
 def bare(asked: TextsBody, judgements: Sequence[Judgement]) -> list[dict[str, Any]]:

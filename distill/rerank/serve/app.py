@@ -23,6 +23,7 @@ from distill import __version__
 from distill.errors import InputError
 from distill.records import Judgement, Pair, make_pair
 from distill.rerank.fusion import Fusion
+from distill.rerank.modes import TimedPlans
 from distill.rerank.serve.answers import bare, explained, ranked, scored
 from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, Engine, EngineFailed, EngineThread
 from distill.rerank.serve.faults import Refused
@@ -30,6 +31,7 @@ from distill.rerank.serve.http import Json, allowed, checked, read, request_id, 
 from distill.rerank.serve.meters import Meters
 from distill.rerank.serve.schemas import Asked, ExplainRequest, QueryAndPassage, RerankBody, ScoreBody, TextsBody
 from distill.rerank.serve.settings import ServeSettings
+from distill.rerank.serve.timed import judged_within
 
 PAGE = Path(__file__).parent / "page.html"
 LOCAL = ["127.0.0.1", "localhost", "[::1]"]
@@ -41,7 +43,8 @@ Cut = Callable[[Sequence[Pair], int | None, int | None], list[Pair]]
 class Served:
     """What is served: the engine, its name and mode, how a pair is judged where its reasoning is wanted, and how its
     margins are fused with first-stage scores, where that was chosen. `cut` shortens passages to a number of tokens, as
-    `Reranker.shortened`; `context` is in tokens; `calibrated` says whether scores are."""
+    `Reranker.shortened`; `timed` says how requests with a budget are judged, as `Reranker.timed_plans`; `context` is in
+    tokens; `calibrated` says whether scores are."""
 
     engine: Engine
     name: str
@@ -49,6 +52,7 @@ class Served:
     explain_plan: Any = None
     fusion: Fusion | None = None
     cut: Cut | None = None
+    timed: TimedPlans | None = None
     context: int | None = None
     calibrated: bool = False
 
@@ -72,6 +76,16 @@ def make_app(
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
+    def _work(asked: Asked, rows: list[Pair], client: str, plan: Any, began: float) -> Awaitable[list[Judgement]]:
+        """How a request is judged: in its time where it has one; directly where the server is busy; else as served."""
+        plans = served.timed
+        if plan is None and plans is not None:
+            if asked.budget_ms is not None:
+                return judged_within(desk, plans, rows, client, began + asked.budget_ms / 1000)
+            if plans.think is not None and desk.waiting + len(rows) > settings.shed_share * settings.max_waiting:
+                plan = plans.direct
+        return desk.judge(rows, client, plan)
+
     async def judged(request: Request, asked: Asked, plan: Any, began: float) -> list[Judgement]:
         pairs = asked.pairs()
         if len(pairs) > settings.max_documents:
@@ -90,7 +104,8 @@ def make_app(
         try:
             rows = await _rows(asked, pairs, served.cut)
             left = settings.timeout_s - (time.monotonic() - began)
-            judgements: list[Judgement] = await unless_gone(request, desk.judge(rows, client, plan), left)
+            work = _work(asked, rows, client, plan, began)
+            judgements: list[Judgement] = await unless_gone(request, work, left)
         except (TimeoutError, ConnectionError) as error:
             gone = isinstance(error, ConnectionError)
             meters.given_up.labels("client gone" if gone else "deadline").inc()
@@ -123,7 +138,7 @@ def make_app(
             served.fusion,
             calibrated=served.calibrated,
             request_id=request_id(request),
-            warnings=_uncut(asked, served.cut),
+            warnings=_without_effect(asked, served),
         )
 
     async def score(request: Request, began: float) -> Any:
@@ -255,5 +270,8 @@ def _cuts(asked: Asked) -> list[str]:
     return [name for name, value in values.items() if value is not None]
 
 
-def _uncut(asked: Asked, cut: Cut | None) -> list[str]:
-    return [] if cut is not None else [f"{name} has no effect here" for name in _cuts(asked)]
+def _without_effect(asked: Asked, served: Served) -> list[str]:
+    """What a request asks for, and this student's engine cannot do."""
+    names = [] if served.cut is not None else _cuts(asked)
+    names += ["budget_ms"] if asked.budget_ms is not None and served.timed is None else []
+    return [f"{name} has no effect here" for name in names]

@@ -71,6 +71,7 @@ def serve(
         reranker.explain_plan(),
         fusion,
         reranker.shortened,
+        reranker.timed_plans(),
         reranker.context,
         reranker.calibration is not None and reranker.curve in reranker.calibration.curves,
     )

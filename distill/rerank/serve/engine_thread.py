@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from distill.errors import DistillError
@@ -122,6 +122,22 @@ class EngineThread:
         """
         if not pairs:
             return []
+        with self._admitted(pairs, client, plan) as job:
+            return await job.future
+
+    async def judge_until(
+        self, pairs: Sequence[Pair], client: str, plan: Any, seconds: float
+    ) -> list[Judgement | None]:
+        """What is judged within so many seconds, in the order given, None for the others; raises as `judge`."""
+        if not pairs or seconds <= 0:
+            return [None] * len(pairs)
+        with self._admitted(pairs, client, plan) as job:
+            await asyncio.wait({job.future}, timeout=seconds)
+            return list(job.future.result()) if job.future.done() else list(job.found)
+
+    @contextlib.contextmanager
+    def _admitted(self, pairs: Sequence[Pair], client: str, plan: Any) -> Iterator[_Job]:
+        """An order for the pairs, given up where the block ends before it is done."""
         if not self.alive:
             raise EngineFailed("the engine has stopped; the server has to be started again")
         others = self.waiting - self._held[client]
@@ -135,12 +151,12 @@ class EngineThread:
         try:
             if self._dead:  # it died between the look above and the order, which nobody will take
                 raise EngineFailed("the engine has stopped; the server has to be started again")
-            return await job.future
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            self._orders.put(("cancel", job))
-            raise
+            yield job
         finally:
+            if not job.future.done() or job.future.cancelled():
+                self.cancelled += 1
+                job.future.cancel()
+                self._orders.put(("cancel", job))
             self._held[client] -= len(pairs)
             if self._held[client] <= 0:
                 del self._held[client]

@@ -103,6 +103,10 @@ class Asked(BaseModel):
         None, ge=WHOLE, description="of the whole prompt: the document is cut so that it has no more; -1: the context"
     )
 
+    budget_ms: float | None = Field(
+        None, gt=0, description="milliseconds from arrival to answer: directly first, then thinking where unsure"
+    )
+
     def pairs(self) -> list[QueryAndPassage]:
         """What is to be judged."""
         raise NotImplementedError

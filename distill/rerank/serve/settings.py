@@ -14,6 +14,9 @@ class ServeSettings(Settings):
     max_characters: int = Field(50_000, ge=1, description="of a query, an instruction or a document; more: 413")
     max_body_mb: float = Field(16.0, gt=0, description="of a request's body; more: 413")
     max_waiting: int = Field(5000, ge=1, description="pairs of all requests that are not judged yet; more: 429")
+    shed_share: float = Field(
+        0.5, gt=0, le=1, description="of max_waiting, beyond which a student that thinks answers directly; 1: never"
+    )
     client_share: float = Field(
         0.5, gt=0, le=1, description="of max_waiting that one address may hold while others wait too; more: 429"
     )
