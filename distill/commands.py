@@ -32,6 +32,7 @@ EXAMPLES = {  # by command, as its help ends
     "runs": "runs runs/ shared/runs/",
     "compare": "compare runs/quickstart runs/mine",
     "export": "export runs/mine --to trl",
+    "push": "push runs/mine/students/direct me/reranker --dry-run",
     "validate": "validate traces.jsonl --columns reasoning=trace,answer=judgement",
     "rerank": "rerank --model students/think --queries q.tsv --corpus c.jsonl --run bm25.trec --out out.trec",
     "calibrate": "calibrate --model students/think --queries q.tsv --corpus c.jsonl --run dev.trec --qrels dev.tsv",

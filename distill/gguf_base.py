@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +165,7 @@ def describe(reader: GGUFReader) -> GgufModel:
     )
 
 
-def convert(file: Path, folder: Path, reader: GGUFReader | None = None) -> None:
+def convert(file: Path, folder: Path, reader: GGUFReader | None = None, words: Sequence[str] = (FALSE, TRUE)) -> None:
     """Write a transformers folder of the file, in float32, its tokenizer and tied embeddings as the file has them.
 
     Raises InputError where transformers does not load it, or the tokenizer does not encode as the file demands.
@@ -181,7 +181,7 @@ def convert(file: Path, folder: Path, reader: GGUFReader | None = None) -> None:
     except Exception as error:  # transformers' reader has no errors of its own
         raise InputError(f"{file}: transformers cannot convert it ({first_line(error)}); take the original") from None
     _mend_splitting(tokenizer, _field(reader, "tokenizer.ggml.pre"))
-    check_tokenizer(file, tokenizer, reader)
+    check_tokenizer(file, tokenizer, reader, words)
     if _is_tied(reader):  # a GGUF may hold the matrix twice, the head's copy with more bits: that one is taken
         model.get_input_embeddings().weight = model.get_output_embeddings().weight
         model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = True
@@ -191,9 +191,11 @@ def convert(file: Path, folder: Path, reader: GGUFReader | None = None) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def check_tokenizer(file: Path, tokenizer: TokenizersBackend, reader: GGUFReader) -> None:
+def check_tokenizer(
+    file: Path, tokenizer: TokenizersBackend, reader: GGUFReader, words: Sequence[str] = (FALSE, TRUE)
+) -> None:
     """Raises InputError unless the tokenizer has the file's vocabulary and merges, gives back about 40 awkward texts
-    unchanged, and has " true" and " false" as one token each."""
+    unchanged, and has each of the verdicts' `words` as one token."""
     tokens = list(_field(reader, "tokenizer.ggml.tokens") or [])
     other = [number for number, token in enumerate(tokens) if tokenizer.convert_ids_to_tokens(number) != token]
     if other:
@@ -207,7 +209,7 @@ def check_tokenizer(file: Path, tokenizer: TokenizersBackend, reader: GGUFReader
         if tokenizer.decode(ids, clean_up_tokenization_spaces=False) not in (text, _composed(text)):
             raise InputError(f"{file}: its tokenizer does not give {text!r} back; take the model's original from a hub")
     try:
-        word_ids(tokenizer, (FALSE, TRUE))
+        word_ids(tokenizer, words)
     except ValueError as error:
         raise InputError(f"{file}: {error}; choose another base") from None
 

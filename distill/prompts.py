@@ -137,9 +137,16 @@ def trained_grade(verdict: int | None, changed: bool | None, prompt: str = PROMP
 
 # Control tokens of the model families that this pipeline meets: Qwen/ChatML and Llama-3 <|...|>, DeepSeek's
 # full-width <｜...｜>, Llama-2/Mistral, Gemma, BERT-likes, and the think tags.
+CONTROL_TAGS = (  # in <> or </>
+    "think", "s", "bos", "eos", "pad", "unk", "mask", "start_of_turn", "end_of_turn", "tool_call", "tool_response",
+    "answer", "im_start", "im_end", "endoftext",
+)  # fmt: skip
+CONTROL_BRACKETS = ("INST]", "/INST]", "CLS]", "SEP]", "PAD]", "MASK]", "UNK]")  # after [
+CONTROL_BARS = ("|", "｜")
+LONGEST_NAME = 64  # of a token between bars
 _CONTROL = re.compile(
-    r"<(?=\|[^|<>\n]{1,64}\|>|｜[^｜<>\n]{1,64}｜>|/?(?:think|s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn|tool_call|"
-    r"tool_response|answer|im_start|im_end|endoftext)>)|\[(?=/?INST\]|(?:CLS|SEP|PAD|MASK|UNK)\])",
+    rf"<(?=\|[^|<>\n]{{1,{LONGEST_NAME}}}\|>|｜[^｜<>\n]{{1,{LONGEST_NAME}}}｜>|/?(?:{'|'.join(CONTROL_TAGS)})>)"
+    rf"|\[(?={'|'.join(re.escape(word) for word in CONTROL_BRACKETS)})",
     re.IGNORECASE,
 )
 

@@ -20,6 +20,7 @@ import click
 
 from distill import __version__
 from distill.cli.doctor import doctor
+from distill.cli.export import export, push
 from distill.cli.init import init
 from distill.cli.runs import compare, runs
 from distill.cli.schema import schema
@@ -32,7 +33,7 @@ from distill.evaluation.cli import (
     file_options,
     unjudged_options,
 )
-from distill.publish.cli import export, validate
+from distill.publish.cli import validate
 from distill.rerank.cli import calibrate, rerank
 from distill.rerank.instructions.cli import sweep
 from distill.rerank.serve.cli import serve
@@ -195,7 +196,7 @@ def evaluate(options: StageOptions, files: FileOptions, unjudged: UnjudgedOption
 
 
 plain_stages("report")
-for _command in (init, schema, doctor, runs, compare, export, validate, rerank, calibrate, sweep, serve):
+for _command in (init, schema, doctor, runs, compare, export, push, validate, rerank, calibrate, sweep, serve):
     commands.add_command(_command)
 
 

@@ -40,7 +40,7 @@ def export(
         raise InputError(
             f"{run / 'kept'}: no trace was kept, so there is nothing to write; see the report for the reasons"
         )
-    _check_room(out)
+    check_room(out)
     out = out.resolve()
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -61,7 +61,7 @@ def export(
     return {"format": to, "folder": str(out), **result}
 
 
-def _check_room(out: Path) -> None:
+def check_room(out: Path) -> None:
     """Raises RunFolderError where `out` may not be replaced."""
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out}: is a file; choose a folder with --out")

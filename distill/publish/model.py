@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from distill.config import resolved
 from distill.errors import InputError
 from distill.prompts import PROMPT_NAME, student_prompt
 from distill.publish.card import licence_of, words
-from distill.results import BASELINES, RunMetrics, read_as
+from distill.results import BASELINES, Intervals, RunMetrics, read_as
 from distill.tables import markdown
 
 if TYPE_CHECKING:
@@ -30,25 +30,37 @@ Results = Mapping[tuple[str, str], Mapping[str, float]]
 """{(set, system): {measure: value}}."""
 
 
-def export_model(run: Path, student: str, out: Path) -> dict[str, Any]:
-    """Copy the student (its name; "" where there is only one) of a run to `out`; returns {student, files, bytes}.
+def is_student(folder: Path) -> bool:
+    """Whether a folder is a student's own, or any model's, and no run."""
+    return (folder / "config.json").is_file() and not (folder / "config.yaml").exists()
+
+
+def student_folder(run: Path, student: str) -> Path:
+    """The folder of a run's finished student ("" where there is only one); `run` itself where it is a student's.
+
+    Raises InputError where the run has no such student.
+    """
+    return run if is_student(run) else run / "students" / _chosen(run, student)
+
+
+def export_model(run: Path, student: str, out: Path) -> str:
+    """Copy the student (its name; "" where there is only one) of a run, or of its own folder, to `out`; returns its
+    name.
 
     An earlier export there is replaced. Raises InputError where the run has no such finished student, or `out` holds
     something else.
     """
-    folder = run / "students" / _chosen(run, student)
+    folder = student_folder(run, student)
     if out.exists() and any(out.iterdir()) and not (out / "config.json").exists():
         raise InputError(f"{out}: holds something else than a model; choose another folder with --out")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    found = sorted({path for pattern in FILES for path in folder.glob(pattern)} - {folder / n for n in NOT_THE_MODELS})
-    for path in found:
+    for path in {path for pattern in FILES for path in folder.glob(pattern)} - {folder / n for n in NOT_THE_MODELS}:
         shutil.copy2(path, out / path.name)
     if not list(out.glob("*.safetensors")):
         raise InputError(f"{folder}: has no weights; train it again with `distill sft`")
-    (out / "README.md").write_text(card(run, folder.name), encoding="utf-8")
-    files = sorted(out.iterdir())
-    return {"student": folder.name, "files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+    (out / "README.md").write_text(card(folder), encoding="utf-8")
+    return folder.resolve().name
 
 
 def _chosen(run: Path, student: str) -> str:
@@ -63,40 +75,46 @@ def _chosen(run: Path, student: str) -> str:
     raise InputError(f"--model {student}: name one of this run's students: {names}".replace("--model :", "--model:"))
 
 
-def card(run: Path, student: str) -> str:
-    """The model card: base, data, recipe, results, licence; what is not known is said to be."""
-    config = resolved(run)
-    if config is None:
-        raise InputError(f"{run}: no run folder (its config.yaml is missing or broken)")
+def card(folder: Path, use: str | None = None, library: str = "transformers") -> str:
+    """The card of a student, by its folder: base, data, recipe, results, licence; what is not known is said to be.
+
+    `use` says how to serve it, where it is exported for another tool, and `library` which, by the hub's name. Of a
+    folder that is in no run, the card says only what its own files do.
+    """
+    student, run = folder.resolve().name, folder.resolve().parent.parent
+    config = resolved(run) or {}
     sft, dataset = config.get("sft") or {}, config.get("dataset") or {}
-    made = (store.read_manifest(run / "students" / student) or {}).get("result") or {}
-    note = store.read_json(run / "students" / student / "distill.json") or {}
-    target, prompt = str(made.get("target", student)), str(note.get("prompt", PROMPT_NAME))
+    made = (store.read_manifest(folder) or {}).get("result") or {}
+    note = store.read_json(folder / "distill.json") or {}
+    target, prompt = str(made.get("target") or note.get("target") or student), str(note.get("prompt", PROMPT_NAME))
     base = str(sft.get("base", "unknown"))
-    name = f"{config.get('name', run.name)}-{student}"
+    name = f"{config.get('name', run.name)}-{student}" if config else student
     results = _results(run, student)
     origin = markdown(
         ("what", "value"), [(key, words(value)) for key, value in _origin(config, run, base, target, made).items()]
     )
+    asked = (
+        f"No chat template. Prompt (`{prompt}`):\n\n```\n"
+        f"{student_prompt('{query} {instruction}', '{passage}', None, prompt)}\n```\n\n"
+        "```bash\ndistill rerank --model THIS_FOLDER --queries queries.jsonl --corpus corpus.jsonl --run first.trec "
+        "--out reranked.trec\n```"
+    )
     parts = [
-        f"---\n{_header(base, dataset, name, results).to_yaml()}\n---\n",
+        f"---\n{_header(base, dataset, name, results, library).to_yaml()}\n---\n",
         f"# {words(name)}\n",
         "A pointwise reranker that says of a passage whether it is relevant to a query, in the format of "
         "[Rank1](https://arxiv.org/abs/2502.18418): the score is P(true) / (P(true) + P(false)) after `</think>`. "
         f"{_mode(target)}\n",
-        f"## How it is asked\n\nNo chat template. Prompt (`{prompt}`):\n\n```\n"
-        f"{student_prompt('{query} {instruction}', '{passage}', None, prompt)}\n```\n",
-        "```bash\ndistill rerank --model THIS_FOLDER --queries queries.jsonl --corpus corpus.jsonl --run first.trec "
-        "--out reranked.trec\n```\n",
+        f"## How it is served\n\n{use}\n" if use else f"## How it is asked\n\n{asked}\n",
         f"## Where it comes from\n\n{origin}\n",
-        f"## Results\n\n{_results_table(results)}",
+        f"## Results\n\n{_results_table(results, _intervals(run))}",
         f"## Licence\n\n{_licence(dataset)}",
         f"Made with rerank-distill {__version__}.",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _header(base: str, dataset: dict[str, Any], name: str, results: Results) -> ModelCardData:
+def _header(base: str, dataset: dict[str, Any], name: str, results: Results, library: str) -> ModelCardData:
     """The card's metadata, by the hub's names, with the student's measures as its model index."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -115,7 +133,7 @@ def _header(base: str, dataset: dict[str, Any], name: str, results: Results) -> 
     ]
     licence, licence_name = licence_of(dataset.get("licence"))
     return ModelCardData(
-        library_name="transformers",
+        library_name=library,
         pipeline_tag="text-ranking",
         base_model=base if base != "scratch" and not Path(base).exists() else None,
         license=licence,
@@ -183,12 +201,28 @@ def _results(run: Path, student: str) -> Results:
     }
 
 
-def _results_table(results: Results) -> str:
+def _intervals(run: Path) -> Mapping[str, Intervals]:
+    """The 95 % intervals of each set's measures, where the run has them."""
+    return read_as(RunMetrics, store.read_json(run / "metrics.json")).intervals
+
+
+def _results_table(results: Results, intervals: Mapping[str, Intervals]) -> str:
+    """The measures, each with its 95 % interval where there is one."""
     rows = [
-        [words(set_name), words(system), *(f"{values[name]:.3f}" if name in values else "" for name in MEASURES)]
+        [
+            words(set_name),
+            words(system),
+            *(_measured(values.get(name), intervals.get(set_name, {}).get(system, {}).get(name)) for name in MEASURES),
+        ]
         for (set_name, system), values in results.items()
     ]
     return markdown(["set", "system", *MEASURES], rows) + "\n" if rows else "Not evaluated.\n"
+
+
+def _measured(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"
 
 
 def _licence(dataset: dict[str, Any]) -> str:

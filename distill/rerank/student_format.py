@@ -242,17 +242,17 @@ def _not_loaded(path: str, error: Exception) -> InputError:
 def reasoning_bound(path: str) -> int:
     """How many tokens the reasoning of the student at `path` may have: twice its longest training trace, as its folder
     notes it; 8,192 where it does not. Raises InputError for a note that cannot be read."""
-    longest = _note(path).get("longest_trace")
+    longest = note_of(path).get("longest_trace")
     return 2 * longest if isinstance(longest, int) and longest > 0 else MAX_REASONING
 
 
 def _noted_prompt(path: str) -> str | None:
     """The prompt that the student's own note names, None without one."""
-    named = _note(path).get("prompt")
+    named = note_of(path).get("prompt")
     return str(named) if named else None
 
 
-def _note(path: str) -> dict[str, Any]:
+def note_of(path: str) -> dict[str, Any]:
     """What the student's folder notes of its training, {} where there is no note."""
     note = Path(path) / NOTE
     if not note.is_file():

@@ -12,15 +12,16 @@ import pytest
 from made_run import make_pairs, make_trace, write_run
 
 from distill import store
+from distill.cli.export import export as export_command
 from distill.errors import DataError, InputError, RunFolderError
 from distill.pairs.collection import gather
 from distill.pairs.sources.beir import Beir
 from distill.prompts import END_THINK, THINK, rank1_prompt
-from distill.publish.cli import export as export_command
 from distill.publish.export import export
 from distill.publish.formats import FORMATS
 from distill.publish.rows import Kept, KeptRow
 from distill.records import Pair, Trace
+from distill.rerank.exports import FORMATS as STUDENT_FORMATS
 from tests.sft.kept import examples
 
 
@@ -98,7 +99,7 @@ def test_every_format_loads_by_its_card(run: Path, to: str, config: str | None, 
 
 def test_the_command_line_and_the_formats_name_the_same() -> None:
     (to,) = (option for option in export_command.params if option.name == "to")
-    assert isinstance(to.type, click.Choice) and tuple(FORMATS) == tuple(to.type.choices)
+    assert isinstance(to.type, click.Choice) and (*FORMATS, *STUDENT_FORMATS) == tuple(to.type.choices)
 
 
 def test_trl_plain_and_chat(run: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distill.prompts import END_THINK, rank1_prompt
 from distill.records import Pair, make_pair
 from sft.scratch import ScratchSettings, new_model, train_tokenizer
+from tests.rerank.tiny_students import make_student
 
 TEXTS = ["the red fox runs. it is quick! yes", "a lazy dog sleeps. is it old? no"]
 
@@ -50,3 +53,16 @@ def few_pairs() -> list[Pair]:
         make_pair(f"q{i % 5}", f"d{i}", f"red fox {'very ' * (i % 4)}", f"dog {i} " * (i % 7 + 1)) for i in range(23)
     ]
     return [*made, make_pair("q9", "d0", "red fox", "dog sleeps", "quick only")]
+
+
+@pytest.fixture(scope="session")
+def students(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Tiny students by what `make_student` takes, each made once."""
+    made: dict[tuple[object, ...], Path] = {}
+
+    def student(*key: Any) -> Path:
+        if key not in made:
+            made[key] = make_student(tmp_path_factory.mktemp("student"), *key)
+        return made[key]
+
+    return student

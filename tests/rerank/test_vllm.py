@@ -6,13 +6,7 @@ Skipped where vLLM is not installed; `make test-vllm` makes an environment where
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,12 +19,12 @@ from distill.rerank.reranker import Reranker
 from distill.rerank.scorer import Scorer
 from distill.rerank.settings import ScoringSettings
 from tests.rerank.agreement import agree
+from tests.rerank.vllm_server import CPU, vllm_server
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here"),
 ]
-CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
 @pytest.fixture(scope="module")
@@ -88,37 +82,9 @@ def test_the_scorer_runs_it_in_a_process_of_its_own(
 
 @pytest.fixture(scope="module")
 def url(ending: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        str(ending),
-        "--host",
-        "127.0.0.1",
-    ]
-    command += ["--port", str(port), "--dtype", "float32", "--enforce-eager", "--max-model-len", "256"]
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    with open(log, "w") as sink:
-        process = subprocess.Popen(
-            [*command, "--max-num-seqs", "16"], stdout=sink, stderr=sink, env={**os.environ, **CPU}
-        )
-        deadline = time.monotonic() + 240
-        address = f"http://127.0.0.1:{port}/v1"
-        while True:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-            try:
-                with urllib.request.urlopen(f"{address}/models", timeout=5) as answer:
-                    json.load(answer)
-                break
-            except OSError:
-                time.sleep(0.5)
+    with vllm_server(ending, log, "--max-model-len", "256") as address:
         yield address
-        process.terminate()
-        process.wait(60)
 
 
 def test_a_server_of_vllm_agrees_with_transformers(url: str, ending: Path, few_pairs: list[Pair]) -> None:

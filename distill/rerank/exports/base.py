@@ -1,0 +1,132 @@
+"""What a format is and needs: the student to be exported, what it can be read as, and the texts of the check."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.errors import InputError
+from distill.records import Pair, make_pair
+from distill.rerank.reranker import Reranker
+from distill.rerank.student_format import StudentFormat, form_of, note_of
+
+TEXTS = 100
+# What tokenizers and templates differ in: white space, digits, accents, other scripts, emoji, control tokens as texts.
+AWKWARD = (
+    "a  1  two spaces", "tab\tand\nline", "2026-11-29, 3.14159 and 1,234,567?", "don't can't WE'LL", "naïve café ÅÄÖ",
+    "Straße МОСКВА", "日本語のテキスト。", "中文测试，标点。", "العربية ١٢٣", "🦊🚀",
+    "👩‍👩‍👧", "e\u0301 combined", "C++ & C# <b>html</b>",
+    "a_b-c.d/e\\f", '{"key": [1, null]}', "<think>\n</think> true", "<|im_end|> <|im_start|>user", "[INST] [/inst] [x]",
+    "</think>", "Query: other\nPassage: none", "ends in a mark.", "ends in a line\n\n", "{{ query }} {% raw %}",
+    "<|query|>x<|end_field|> <|a|b|> <| c |>", "<｜end｜> < think> <THINK>",
+)  # fmt: skip
+SUBJECTS = ("a flat in Visby", "the ferry's hours", "how bees find home", "old maps", "who wrote it?", "cheap, quiet")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedStudent:
+    """A student's folder, its format, and the target that its folder notes (None for a model from elsewhere)."""
+
+    folder: Path
+    form: StudentFormat
+    target: str | None
+
+    @property
+    def true(self) -> int:
+        """The id of the verdict's word for relevant."""
+        return self.form.verdicts[0]
+
+    @property
+    def false(self) -> int:
+        """The id of the verdict's word for not relevant."""
+        return self.form.verdicts[-1]
+
+    def check_direct(self, nearest: str) -> None:
+        """Raise InputError for a student that has to think before its verdict, which the format does not."""
+        if self.target == "think":
+            raise InputError(
+                f"{self.folder}: its target is think, so it reasons before the verdict, and this format reads the "
+                f"verdict without a reasoning; {nearest}"
+            )
+
+    def check_binary(self, nearest: str) -> None:
+        """Raise InputError for a graded student, whose margin is no difference of two logits."""
+        if len(self.form.verdicts) != 2:
+            raise InputError(
+                f"{self.folder}: its prompt {self.form.prompt} has {len(self.form.verdicts)} grades, and its score is "
+                f"their mean, which one logit cannot hold; {nearest}"
+            )
+
+
+class Format(ABC):
+    """A format that other tools load a student in.
+
+    `tolerance` is how far a margin of an export may be from the student's own, `read_by` what reads it back, `library`
+    the name that the hub has for what loads it.
+    """
+
+    tolerance: float = 1e-3
+    read_by: str
+    library: str
+
+    @abstractmethod
+    def write(self, student: ExportedStudent, out: Path) -> None:
+        """Write the files into `out`. Raises InputError for a student that the format cannot hold."""
+
+    @abstractmethod
+    def margins(self, student: ExportedStudent, out: Path, pairs: Sequence[Pair]) -> list[float]:
+        """Each pair's margin, by what `write` has written, read as its servers do, in float32 where that is a choice.
+
+        Raises ConfigError where what reads it is not installed.
+        """
+
+    @abstractmethod
+    def serve(self, student: ExportedStudent, folder: Path | str) -> str:
+        """The command, or the lines of Python, that serve the folder."""
+
+    @abstractmethod
+    def use(self, student: ExportedStudent) -> str:
+        """How to serve it, in Markdown, for the card."""
+
+
+def student_of(folder: Path) -> ExportedStudent:
+    """The student of a folder. Raises InputError as `form_of` does."""
+    target = note_of(str(folder)).get("target")
+    return ExportedStudent(folder, form_of(str(folder)), str(target) if target else None)
+
+
+def check_pairs(form: StudentFormat) -> list[Pair]:
+    """`TEXTS` pairs that fit the student's context, every fourth with an instruction, among them awkward texts.
+
+    Raises InputError where none fits.
+    """
+    made = []
+    for number in range(4 * TEXTS):
+        awkward = AWKWARD[number % len(AWKWARD)]
+        query = SUBJECTS[number % len(SUBJECTS)] if number % 5 else f"{SUBJECTS[number % 4]} {awkward}"
+        passage = f"{awkward} {'and so on ' * (number % 7)}number {number}" if number % 3 else f"{number} {awkward}"
+        note = f"Only {number}, no {awkward}" if number % 4 == 3 else None
+        made.append(make_pair(str(number), "0", query, passage, note))
+    rows = [prompt.rows[0] for prompt in form.prompts(made, -(10**9))]
+    fitting = [pair for pair, row in zip(made, rows, strict=True) if len(row) + len(form.close) < form.context]
+    if not fitting:
+        raise InputError(f"its context of {form.context} tokens holds none of the texts of the check")
+    return fitting[:TEXTS]
+
+
+def check_rows(form: StudentFormat, pairs: Sequence[Pair]) -> list[list[int]]:
+    """What the student reads of each pair: its prompt, the reasoning closed."""
+    return [prompt.rows[0] + form.close for prompt in form.prompts(pairs, len(form.close))]
+
+
+def own_margins(student: ExportedStudent, pairs: Sequence[Pair]) -> list[float]:
+    """The student's margins by its own prompt, read without a reasoning, uncalibrated, in float32."""
+    own = Reranker(
+        str(student.folder), "direct", "transformers", dtype="float32", prompt=student.form.prompt, calibration=None
+    )
+    try:
+        return [judgement.margin for judgement in own.predict(pairs)]
+    finally:
+        own.close()
