@@ -55,13 +55,15 @@ def export(
     elif public or dry_run:
         raise InputError("--public and --dry-run say how to push; name the dataset with --push-to-hub NAME")
     of_a_student = model is not None or to in STUDENT_FORMATS or is_student(run)
+    to = None if to == "dataset" else to
     if of_a_student and to in FORMATS:
         raise InputError(f"--to {to} is a format of traces; of a student there are {', '.join(STUDENT_FORMATS)}")
     if of_a_student:
         name = f"model-{model or 'student'}" if to is None else f"{model or 'student'}-{to}"
         out = writes_to(out or run / "export" / name)
+        shown: list[str] = []
         if to is None:
-            student, shown = export_model(run, model or "", out), []
+            student = export_model(run, model or "", out)
         else:
             student, shown = export_student(run, model or "", to, out)
         files = [path for path in out.rglob("*") if path.is_file()]
@@ -100,6 +102,7 @@ def export_student(run: Path, student: str, to: str, out: Path) -> tuple[str, li
     check_room(out)
     format_ = load(to)
     chosen = student_of(folder)
+    format_.check(chosen)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         partial = Path(temporary) / out.name

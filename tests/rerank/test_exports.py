@@ -15,13 +15,17 @@ from hypothesis import strategies as st
 
 from distill import store
 from distill.cli import main
+from distill.errors import InputError
 from distill.prompts import END_THINK, as_data, student_prompt
-from distill.rerank.exports import seq_cls
+from distill.rerank.exports import FORMATS, load, seq_cls
 from distill.rerank.exports.base import AWKWARD, check_pairs, check_rows, own_margins, student_of
 from distill.rerank.exports.template import chat_template, frames
 from distill.rerank.reranker import Reranker
+from distill.tables import markdown
+from tests.rerank.tiny_students import load_file
 
 Make = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,27 @@ def test_a_gguf_file_has_the_students_weights(
     assert f"--mode {'think' if target == 'think' else 'direct'} --backend openai" in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "tied", "padded", "prompt"), [("llama", True, 0, "rank1"), ("qwen2", False, 5, "graded_10")]
+)
+def test_a_graph_has_the_students_margin(
+    kind: str, tied: bool, padded: int, prompt: str, students: Make, tmp_path: Path, capsys
+) -> None:
+    """By the Python of its card, for texts of several lengths together."""
+    pytest.importorskip("onnxscript", reason='ONNX graphs need the extra "onnx"')
+    folder, out = students(prompt, "direct", tied, padded, kind), tmp_path / "out"
+    assert main(["export", str(folder), "--to", "onnx", "--out", str(out)]) == 0
+    assert re.search(r"read by onnxruntime: .* at most \d\.\de-0[4-9]", capsys.readouterr().out)
+    (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.S)
+    file = tmp_path / "card.py"
+    file.write_text(code.replace("THIS_FOLDER", str(out)))
+    student = student_of(folder)
+    pairs = [replace(pair, query="old maps", instruction=None) for pair in check_pairs(student.form)[:20]]
+    margins = load_file(file).margins("old maps", [pair.passage for pair in pairs])
+    assert margins.tolist() == pytest.approx(own_margins(student, pairs), abs=1e-3)
+
+
 def test_a_gguf_of_another_architecture_is_refused(students: Make, tmp_path: Path, capsys) -> None:
     pytest.importorskip("gguf", reason='GGUF files need the extra "gguf"')
     folder = students("rank1", "direct", True, 0, "mistral")
@@ -154,7 +179,7 @@ def test_the_checks_texts_hold_what_differs(students: Make) -> None:
     ("prompt", "target", "reason", "nearest"),
     [
         ("rank1", "think", "its target is think", "serve it with vLLM by completions"),
-        ("graded_4", "direct", "its prompt graded_4 has 5 grades", "export it --to gguf"),
+        ("graded_4", "direct", "its prompt graded_4 has 5 grades", "export it --to onnx"),
     ],
 )
 def test_what_one_logit_cannot_hold_is_refused_with_what_works(
@@ -222,3 +247,30 @@ def test_the_card_says_how_it_is_served_and_whether_it_was_checked(students: Mak
     assert "to me/ranker (private)" in printed and "chat_template.jinja" in printed and "model.safetensors" in printed
     assert main(["export", str(students()), "--to", "trl"]) == 2
     assert "--to trl is a format of traces; of a student there are seq-cls" in capsys.readouterr().err
+
+
+STUDENTS = (
+    ("direct", "rank1", "direct"),
+    ("direct, fields apart", "delimited", "direct"),
+    ("verdict first", "rank1", "verdict_first"),
+    ("mixed, read without reasoning", "rank1", "mixed"),
+    ("graded", "graded_4", "direct"),
+    ("think", "rank1", "think"),
+)
+
+
+def test_the_docs_say_which_student_fits_which_format(students: Make) -> None:
+    """docs/use-your-student.md has the table that comes of trying."""
+    rows = []
+    for name, prompt, target in STUDENTS:
+        cells = []
+        for to in FORMATS:
+            try:
+                load(to).check(student_of(students(prompt, target)))
+            except InputError:
+                cells.append("no")
+            else:
+                cells.append("yes")
+        rows.append((name, *cells))
+    table = markdown(("student", *(f"`{to}`" for to in FORMATS)), rows)
+    assert table in (ROOT / "docs" / "use-your-student.md").read_text(), f"\n{table}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,17 @@ from pathlib import Path
 import pytest
 
 from distill.cli import main
+from distill.records import Pair
 from distill.rerank.exports.base import check_pairs, student_of
 from distill.rerank.exports.seq_cls import SeqCls
 from distill.rerank.reranker import Reranker
+from tests.rerank.serving import post as ask
+from tests.rerank.serving import serving
+from tests.rerank.tiny_students import load_file
 from tests.rerank.vllm_server import post, vllm_server
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "use-your-student.md"
+BOUND = 40  # tokens of a reasoning
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,3 +63,27 @@ def test_rerank_and_score_are_the_students_own(served: tuple[Path, str]) -> None
     data = post(f"{url}/score", {**body, "use_activation": False})["data"]
     expected_margins = [judgement.margin for judgement in reranker.predict(plain)]
     assert [row["score"] for row in data] == pytest.approx(expected_margins, abs=1e-3)
+
+
+def test_the_guides_client_orders_a_thinking_students_passages_as_our_server_does(
+    ending: Path, few_pairs: list[Pair], tmp_path: Path
+) -> None:
+    """Some of its texts end by themselves, others are closed by force."""
+    (code,) = re.findall(r"^~~~python\n(.*?)^~~~$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 45
+    reranker = Reranker(str(ending), "think", "transformers", dtype="float32", max_new_tokens=BOUND, loops="run")
+    passages = sorted({pair.passage for pair in few_pairs})
+    with vllm_server(ending, tmp_path / "log.txt", "--max-model-len", "256") as url:
+        code = code.replace("http://127.0.0.1:8000", url.removesuffix("/v1"))
+        file = tmp_path / "client.py"
+        file.write_text(code.replace('"FOLDER", 1024', f'"{ending}", {BOUND}'), encoding="utf-8")
+        client = load_file(file)
+        theirs = client.rerank("red fox <think>", passages)
+    with serving(reranker.stream()) as server:
+        status, answer, _ = ask(f"{server.url}/v1/rerank", {"query": "red fox <think>", "documents": passages})
+    assert status == 200
+    assert [index for index, _ in theirs] == [row["index"] for row in answer["results"]]
+    scores = [row["relevance_score"] for row in answer["results"]]
+    assert [score for _, score in theirs] == pytest.approx(scores, abs=1e-3)
+    judgements = reranker.predict([("red fox <think>", passage) for passage in passages])
+    assert {judgement.finish_reason for judgement in judgements} == {"stop", "length"}, "some are closed by force"

@@ -1,7 +1,8 @@
-"""Tiny random students of several prompts and architectures, for the tests of exports."""
+"""Tiny random students of several prompts and architectures, and code of a page as a module, for tests of exports."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,12 @@ def untie(model: Any) -> None:
     model.config.tie_word_embeddings = False
     head = torch.randn(model.get_input_embeddings().weight.shape, generator=torch.Generator().manual_seed(1))
     model.lm_head.weight = torch.nn.Parameter(0.2 * head)
+
+
+def load_file(file: Path) -> Any:
+    """The file as a module."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

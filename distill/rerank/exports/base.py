@@ -13,6 +13,12 @@ from distill.rerank.reranker import Reranker
 from distill.rerank.student_format import StudentFormat, form_of, note_of
 
 TEXTS = 100
+BATCH = 8  # texts that are read back together
+NEAREST = (
+    "serve it with vLLM by completions (docs/use-your-student.md, thinking students), or export a student of target "
+    "direct, verdict_first or mixed"
+)
+GRADES = "export it --to onnx, whose graph has that mean, or --to gguf"
 # What tokenizers and templates differ in: white space, digits, accents, other scripts, emoji, control tokens as texts.
 AWKWARD = (
     "a  1  two spaces", "tab\tand\nline", "2026-11-29, 3.14159 and 1,234,567?", "don't can't WE'LL", "naïve café ÅÄÖ",
@@ -43,22 +49,6 @@ class ExportedStudent:
         """The id of the verdict's word for not relevant."""
         return self.form.verdicts[-1]
 
-    def check_direct(self, nearest: str) -> None:
-        """Raise InputError for a student that has to think before its verdict, which the format does not."""
-        if self.target == "think":
-            raise InputError(
-                f"{self.folder}: its target is think, so it reasons before the verdict, and this format reads the "
-                f"verdict without a reasoning; {nearest}"
-            )
-
-    def check_binary(self, nearest: str) -> None:
-        """Raise InputError for a graded student, whose margin is no difference of two logits."""
-        if len(self.form.verdicts) != 2:
-            raise InputError(
-                f"{self.folder}: its prompt {self.form.prompt} has {len(self.form.verdicts)} grades, and its score is "
-                f"their mean, which one logit cannot hold; {nearest}"
-            )
-
 
 class Format(ABC):
     """A format that other tools load a student in.
@@ -70,6 +60,21 @@ class Format(ABC):
     tolerance: float = 1e-3
     read_by: str
     library: str
+    thinking = False  # whether a student that reasons before its verdict fits,
+    graded = False  # and one whose score is the mean of its grades
+
+    def check(self, student: ExportedStudent) -> None:
+        """Raise InputError, with the nearest that works, for a thinking or graded student that it cannot hold."""
+        if student.target == "think" and not self.thinking:
+            raise InputError(
+                f"{student.folder}: its target is think, so it reasons before the verdict, and this format reads the "
+                f"verdict without a reasoning; {NEAREST}"
+            )
+        if len(student.form.verdicts) != 2 and not self.graded:
+            raise InputError(
+                f"{student.folder}: its prompt {student.form.prompt} has {len(student.form.verdicts)} grades, and its "
+                f"score is their mean, which one logit cannot hold; {GRADES}"
+            )
 
     @abstractmethod
     def write(self, student: ExportedStudent, out: Path) -> None:

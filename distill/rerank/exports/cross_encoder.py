@@ -14,7 +14,7 @@ from typing import Any
 from distill.errors import ConfigError
 from distill.records import Pair
 from distill.rerank.exports.base import ExportedStudent, Format
-from distill.rerank.exports.seq_cls import GRADES, NEAREST, for_transformers_4
+from distill.rerank.exports.seq_cls import for_transformers_4
 from distill.rerank.exports.template import save_tokenizer, server_tokenizer
 from distill.store import write_json
 
@@ -38,12 +38,7 @@ class CrossEncoder(Format):
     library = "sentence-transformers"
 
     def write(self, student: ExportedStudent, out: Path) -> None:
-        """Weights, configuration, tokenizer and sentence-transformers' own files.
-
-        Raises InputError for a thinking or graded student.
-        """
-        student.check_direct(NEAREST)
-        student.check_binary(GRADES)
+        """Weights, configuration, tokenizer and sentence-transformers' own files."""
         for path in {path for pattern in WEIGHTS for path in student.folder.glob(pattern)}:
             shutil.copy2(path, out / path.name)
         for_transformers_4(out / "config.json")

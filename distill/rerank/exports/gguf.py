@@ -36,6 +36,7 @@ class Gguf(Format):
 
     read_by = "transformers"
     library = "gguf"
+    thinking = graded = True
 
     def __init__(self, bits: Literal["F16", "Q8_0"]) -> None:
         self.bits = bits

@@ -13,20 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import InputError
 from distill.records import Pair
-from distill.rerank.exports.base import ExportedStudent, Format
-from distill.rerank.exports.template import frames, save_tokenizer, server_tokenizer
+from distill.rerank.exports.base import BATCH, ExportedStudent, Format
+from distill.rerank.exports.template import frames, rendered, save_tokenizer, server_tokenizer
 from distill.store import read_json, write_json
 from distill.weights import load_causal_lm
 
 if TYPE_CHECKING:
     pass
-
-BATCH = 8
-NEAREST = (
-    "serve it with vLLM by completions (docs/use-your-student.md, thinking students), or export a student of target "
-    "direct, verdict_first or mixed"
-)
-GRADES = "export it --to gguf, whose server gives the grades' probabilities"
 
 
 class SeqCls(Format):
@@ -38,10 +31,8 @@ class SeqCls(Format):
     def write(self, student: ExportedStudent, out: Path) -> None:
         """Weights, configuration and tokenizer.
 
-        Raises InputError for a thinking or graded student, and for a head or architecture that has no such classifier.
+        Raises InputError for a head or architecture that has no such classifier.
         """
-        student.check_direct(NEAREST)
-        student.check_binary(GRADES)
         model = load_causal_lm(str(student.folder), dtype="auto")
         tokenizer = server_tokenizer(student.form)
         classifier(model, student, tokenizer.pad_token_id).save_pretrained(out)
@@ -133,15 +124,3 @@ def for_transformers_4(path: Path) -> None:
     if "dtype" in config:
         older["torch_dtype"] = config["dtype"]
     write_json(path, {**config, **older})
-
-
-def rendered(tokenizer: Any, pairs: Sequence[Pair]) -> list[str]:
-    """The pairs through the tokenizer's template."""
-    return [
-        tokenizer.apply_chat_template(
-            [{"role": "query", "content": pair.query}, {"role": "document", "content": pair.passage}],
-            tokenize=False,
-            instruction=pair.instruction,
-        )
-        for pair in pairs
-    ]

@@ -8,8 +8,9 @@ token which only this tokenizer has (`<repo_name>`) is broken too, but encoded a
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import InputError
 from distill.prompts import (
@@ -27,6 +28,7 @@ from distill.prompts import (
     as_data,
     student_prompt,
 )
+from distill.records import Pair
 from distill.rerank.student_format import StudentFormat
 from distill.store import read_json, write_json
 
@@ -162,3 +164,15 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     tokenizer.save_pretrained(out)
     settings = out / "tokenizer_config.json"
     write_json(settings, {**(read_json(settings) or {}), "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def rendered(tokenizer: Any, pairs: Sequence[Pair]) -> list[str]:
+    """The pairs through the tokenizer's template."""
+    return [
+        tokenizer.apply_chat_template(
+            [{"role": "query", "content": pair.query}, {"role": "document", "content": pair.passage}],
+            tokenize=False,
+            instruction=pair.instruction,
+        )
+        for pair in pairs
+    ]
