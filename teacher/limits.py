@@ -1,7 +1,8 @@
 """How much one endpoint bears: requests in flight, rate limits, pauses after failures. For the workers.
 
-The window follows AIMD on the *share* of refusals (429) within a round of as many answers as the window is wide, so
-that a server that refuses now and then at random is not starved, and one that refuses because of us is relieved.
+The window follows AIMD on the *share* of refusals (429) within a round of as many outcomes as the window is wide, so
+that a server that refuses now and then at random is not starved, and one that refuses because of us is relieved. Other
+faults count in a round too: quick ones come back before the answers that were asked with them.
 Latency counts when the median comes near the deadline: queueing that costs nothing but time is the server's business.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-REFUSED_MUCH, REFUSED_LITTLE = 0.20, 0.05  # with 0.10, two kinds of 429 at 5 % each starved a run (diary)
+REFUSED_MUCH, REFUSED_LITTLE = 0.20, 0.10  # with 0.10 and 0.05, two kinds of 429 at 5 % each starved a run (diary)
 NEAR_DEADLINE = 1 / 3
 REST_S, LONGEST_REST_S = 1.0, 30.0
 
@@ -59,7 +60,7 @@ class EndpointLimits:
         self.dead: str | None = None
         self.without_key = False  # until the session has sent one
         self._round: list[float] = []
-        self._refused = 0
+        self._refused = self._faults = 0
 
     def wait(self, now: float) -> float | None:
         """Seconds until another request may start: 0 now, None when only an answer can make room."""
@@ -90,6 +91,12 @@ class EndpointLimits:
         self._round.append(latency_s)
         self._turn()
 
+    def unanswerable(self) -> None:
+        """A request was refused for what it asks: the endpoint works, and the request's place counts in the round."""
+        self.alive()
+        self._faults += 1
+        self._turn()
+
     def alive(self) -> None:
         """The endpoint has shown that it works: a rest for its failures is over."""
         if self.rests:
@@ -110,6 +117,8 @@ class EndpointLimits:
         """A fault that may be the endpoint's. Returns whether the endpoint, not the request, is to blame."""
         self.failures += 1
         self.failing_since = self.failing_since or now
+        self._faults += 1
+        self._turn()
         # Of a burst of requests the quick ones fail first: with many still in flight that says little.
         if self.failures <= max(8, self.most // 8, self.in_flight // 2):
             return False
@@ -120,7 +129,7 @@ class EndpointLimits:
         return True
 
     def _turn(self) -> None:
-        total = len(self._round) + self._refused
+        total = len(self._round) + self._refused + self._faults
         if total < max(8, int(self.window)):
             return
         share = self._refused / total
@@ -132,4 +141,4 @@ class EndpointLimits:
         elif share <= REFUSED_LITTLE:
             self.window += max(1.0, self.most / 32)
         self.window = min(float(self.most), max(1.0, self.window))
-        self._round, self._refused = [], 0
+        self._round, self._refused, self._faults = [], 0, 0

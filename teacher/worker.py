@@ -258,7 +258,7 @@ class Worker:
             request.attempts -= 1
             self._waiting.appendleft(request)
         elif fault.action is Action.ROW:
-            limits.alive()
+            limits.unanswerable()
             self._fail(request, client, fault, prompt, completion, usd)
         elif fault.action is Action.ENDPOINT:
             limits.dead = explained(fault, client.model)

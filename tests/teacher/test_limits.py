@@ -33,6 +33,25 @@ def test_a_refusal_now_and_then_is_no_reason_to_starve() -> None:
     assert gauge.window == 256
 
 
+def test_refusals_that_come_with_quick_faults_of_other_kinds_do_not_narrow_the_window() -> None:
+    gauge = EndpointLimits(256, 60, None, None)
+    for _ in range(60):  # as a burst begins: six requests, of which one is refused and one is answered soon
+        gauge.refused(None, 0.0)
+        for _ in range(3):
+            gauge.failed(0.0)
+        gauge.unanswerable()
+        gauge.answered(0.1, 0, 0)
+    turn(gauge, 200, 0)
+    assert gauge.window == 256
+
+
+def test_one_refusal_in_ten_lets_a_narrow_window_grow_again() -> None:
+    gauge = EndpointLimits(256, 60, None, None)
+    turn(gauge, 100, 400)
+    turn(gauge, 9_000, 1_000)
+    assert gauge.window == 256
+
+
 def test_latency_counts_when_it_comes_near_the_deadline() -> None:
     slow, fine = EndpointLimits(64, 60, None, None), EndpointLimits(64, 60, None, None)
     turn(slow, 200, 0, latency_s=30)
