@@ -22,7 +22,7 @@ $(VENV)/.torch:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install -q -e .
+	$(BIN)/python -m pip install -q -e '.[serve]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
