@@ -130,7 +130,7 @@ def _training(base: str, gpu: bool) -> list[str]:
     if base == "scratch":
         return [
             *lines,
-            "  targets: [think, direct]              # small models of random weights: how it works, not how good it gets",
+            "  targets: [think, direct]              # small models of random weights: how it works, not how well",
             "  max_length: 600",
             "  optimizer: muon",
             "  training: {max_steps: 200, per_device_train_batch_size: 16, learning_rate: 3.0e-3, warmup_steps: 0.1}",
