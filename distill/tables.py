@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+
+_PLURAL = re.compile(r"^((?:\w+ )??)(\w+?)(ies|(?<=sh|ch|ss)es|s)\b")  # of a phrase's first word, or its second
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -19,8 +22,16 @@ def cell(text: str) -> str:
 def counted(count: float, noun: str) -> str:
     """A number with its noun: "1 pair", "1,234 pairs", "2 queries", "0.5 GPUs"."""
     count = int(count) if count == int(count) else count
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    ends_in_y = noun.endswith("y") and noun[-2:-1] not in "aeiou"
+    plural = f"{noun[:-1]}ies" if ends_in_y else f"{noun}{'es' if noun.endswith(('s', 'sh', 'ch', 'x')) else 's'}"
     return f"{count:,} {noun if count == 1 else plural}"
+
+
+def counted_phrase(count: int, phrase: str) -> str:
+    """A number with a phrase that begins in the plural: "2 pairs without a label", "1 pair without a label"."""
+    if count == 1:
+        phrase = _PLURAL.sub(lambda found: f"{found[1]}{found[2]}{'y' if found[3] == 'ies' else ''}", phrase)
+    return f"{count:,} {phrase}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -22,6 +22,7 @@ from distill.driver_filesystem import for_pyarrow
 from distill.errors import DistillError, InputError, last_line, of_exit_code
 from distill.ray_cluster import connect, nodes
 from distill.store import read_json, write_json
+from distill.tables import counted
 from sft.faults import LESS_MEMORY, is_about_memory, training_fault
 from sft.node_folder import READ, NodeFolder
 from sft.placement import on_nodes
@@ -106,7 +107,7 @@ def train_on_ray(job: TrainingJob, notify: Notify = lambda event: None) -> dict[
         if fault := disk_fault(error, out):
             raise fault from error
         reason = last_line(str(error)) or type(error).__name__
-        failed = f"{job['name']}: the workers failed {settings.failures + 1} times ({reason})"
+        failed = f"{job['name']}: the workers failed {counted(settings.failures + 1, 'time')} ({reason})"
         if is_about_memory(str(error)):
             raise InputError(f"{failed}: the memory ran out; {LESS_MEMORY}") from error
         raise DistillError(failed) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distill.prompts import is_relevant
 from distill.records import Answer, Pair
+from distill.tables import counted
 from distill.verdicts import parse_verdict
 from distill.written import as_traced
 from teacher.settings import TeacherSettings
@@ -46,7 +47,7 @@ class LabelAgreement:
         if not self.decided:
             return None
         self._labels.clear()
-        agree = f"{self._alike} of the first {self._seen} answers agree with the labels"
+        agree = f"{self._alike} of the first {counted(self._seen, 'answer')} agree with the labels"
         if self._alike >= LEAST * self._seen:
             return f"  {agree}"
         return (

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from distill.prompts import teacher_prompt
 from distill.records import Pair
+from distill.tables import counted
 from distill.urls import is_url
 from teacher.index import JournalIndex
 from teacher.journal import Journal
@@ -172,7 +173,7 @@ def describe(plan: Estimate) -> list[str]:
         f"time about {max(plan['seconds'] / 60, 1):,.0f} min ({basis['seconds']}, all streams busy)",
     ]
     if plan["samples_then"]:
-        lines.append(f"pairs in doubt are asked again: at most {plan['samples_then']:,} samples more")
+        lines.append(f"pairs in doubt are asked again: at most {counted(plan['samples_then'], 'sample')} more")
     if plan["hosts"]:
         lines.append(f"passages would be sent to {', '.join(plan['hosts'])}")
     if plan["masked"]:

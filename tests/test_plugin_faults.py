@@ -45,7 +45,7 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         "reads a text": ("    most:", "    def reads(self):\n        return 'words.txt'\n    most:",
             "`reads` returned 'words.txt'; return a tuple of paths"),
         "prefilter": ("    most:", "    def prefilter(self, reasoning):\n        return [True] * 3\n    most:",
-            "`prefilter` returned [True, True, True] for 1 texts; return a bool for each of them"),
+            "`prefilter` returned [True, True, True] for 1 text; return a bool for each of them"),
         "misspelt": ("    most:", "    def prefilters(self, reasoning):\n        return None\n    most:",
             "a filter has no `prefilters`; did you mean `prefilter`?"),
         "exit": ("return f", "raise SystemExit(4)  # ", "raised SystemExit: 4; mend it"),

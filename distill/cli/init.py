@@ -13,7 +13,7 @@ import click
 from distill.cli.schema import write_configuration
 from distill.commands import FILE, Command, writes_to
 from distill.errors import ConfigError, DataError
-from distill.tables import counted
+from distill.tables import counted, counted_phrase
 
 if TYPE_CHECKING:
     from distill.cli.template import Answers, Teacher
@@ -249,7 +249,7 @@ def _description(data: Path, found: DataFound) -> list[str]:
         lines.append("all labels are relevant: what is not relevant is mined by BM25 (pairs.negatives)")
     if left_out := not_read(found):
         lines.append(f"not read: the judgements of {', '.join(left_out)}")
-    lines += [f"note: {count:,} {what}" for what, count in found.notes.items()]
+    lines += [f"note: {counted_phrase(count, what)}" for what, count in found.notes.items()]
     for row in found.rows:
         grade = "no label" if row.grade is None else f"grade {row.grade:g}"
         lines += [f"  {grade:<9}  query    {_cut(row.query)}"] if row.query else []

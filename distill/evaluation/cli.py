@@ -15,6 +15,7 @@ import click
 
 from distill.commands import FILE, INPUT, Several, collected, writes_to
 from distill.errors import ConfigError
+from distill.tables import counted_phrase
 
 if TYPE_CHECKING:
     from distill.results import EvaluationResult
@@ -163,7 +164,7 @@ def evaluate_without_config(files: FileOptions) -> int:
         print(tables.text_table(result))
     for name, result in by_set.items():
         for what, count in (result.left_out or {}).items():
-            print(f"{count:,} {what} ({name})" if name else f"{count:,} {what}", file=sys.stderr)
+            print(f"{counted_phrase(count, what)}{f' ({name})' if name else ''}", file=sys.stderr)
     files.write(by_set.get("", by_set), list(by_set.values()))
     print(f"* p < 0.05. {tables.note(next(iter(by_set.values())))}", file=sys.stderr)
     return 0

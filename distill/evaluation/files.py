@@ -33,8 +33,8 @@ def left_out(qrels: Qrels, runs: Mapping[str, Rankings]) -> dict[str, int]:
     """{what: how many}: judged queries that a run lacks, and queries of a run that nobody judged."""
     counts = {}
     for name, run in runs.items():
-        counts[f"judged queries have no list in {name} and count 0"] = sum(query not in run for query in qrels)
-        counts[f"queries of {name} have no judgements and are left out"] = sum(query not in qrels for query in run)
+        counts[f"judged queries without a list in {name}, counted as 0"] = sum(query not in run for query in qrels)
+        counts[f"queries of {name} without judgements, left out"] = sum(query not in qrels for query in run)
     return {what: count for what, count in counts.items() if count}
 
 

@@ -119,7 +119,7 @@ def _kept(suite: Suite, entry: SetSettings, lists: Iterable[Ranked], name: str) 
                 continue
             own = not entry.self_retrieval and is_the_query(query, text, doc, suite.passages[doc])
             if own and labels.get(doc, 0) <= 0:
-                left_out["passages that are the query itself (self_retrieval: true keeps them)"] += 1
+                left_out["passages equal to the query itself (self_retrieval: true keeps them)"] += 1
                 continue
             rows.append((doc, float(score)))
         kept[query] = rows
@@ -129,6 +129,6 @@ def _kept(suite: Suite, entry: SetSettings, lists: Iterable[Ranked], name: str) 
     if len(empty) == len(kept):
         raise DataError(f"evaluation.sets, {entry.name}: no query has a passage to rerank (first_stage: {name})")
     if empty:
-        left_out[f"queries with an empty list, which count 0 (such as {empty[0]!r})"] = len(empty)
+        left_out[f"queries with an empty list, counted as 0 (such as {empty[0]!r})"] = len(empty)
     kept.left_out = {what: count for what, count in {**gaps.counts(), **left_out}.items() if count}
     return kept

@@ -108,8 +108,8 @@ def _not_shared(runs: Sequence[ByUnit], systems: Sequence[str]) -> dict[str, int
     units = [frozenset(u for system in systems for values in run[system].values() for u in values) for run in runs]
     shared = units[0].intersection(*units)
     counts = {
-        "systems that not all the runs have are left out": len(set().union(*runs) - set(systems)),
-        "queries that not all the runs have are left out": len(units[0].union(*units) - shared),
+        "systems that not all the runs have, left out": len(set().union(*runs) - set(systems)),
+        "queries that not all the runs have, left out": len(units[0].union(*units) - shared),
     }
     return {what: count for what, count in counts.items() if count}
 

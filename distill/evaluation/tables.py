@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from distill.results import EvaluationResult, PairedTest
-from distill.tables import aligned, cell, markdown
+from distill.tables import aligned, cell, counted, markdown
 
 Cell = tuple[float | None, tuple[float, float], PairedTest | None]
 _LATEX = {
@@ -60,7 +60,7 @@ def note(result: EvaluationResult) -> str:
     if result.runs is not None:
         few = " Over so few runs an interval says little." if result.runs < 3 else ""
         return (
-            f"Means over {result.runs} runs and their queries with 95 % intervals bootstrapped over both; "
+            f"Means over {counted(result.runs, 'run')} and their queries with 95 % intervals bootstrapped over both; "
             f"differences are tested against {result.baseline} by that bootstrap, with Holm's correction over "
             f"systems.{few}"
         )

@@ -17,7 +17,7 @@ from distill.pairs.split import parted, subset
 from distill.plugins import external_files
 from distill.records import Ask
 from distill.results import Json
-from distill.tables import counted
+from distill.tables import counted, counted_phrase
 
 
 def collection(
@@ -67,9 +67,9 @@ def build(
     say = notify or (lambda text: None)
     builder = PairBuilder(settings, seed, folder, base, ask, held_out, say, known)
     for what, count in builder.data.left_out.items():
-        say(f"left out: {count:,} {what}")
+        say(f"left out: {counted_phrase(count, what)}")
     for what, count in builder.data.counts.items():
-        say(f"source: {count:,} {what}")
+        say(f"source: {counted_phrase(count, what)}")
     if len(builder.data.by_split) > 1:
         rows = ", ".join(f"{name} {count:,}" for name, count in builder.data.by_split.items())
         say(f"rows by split: {rows}; split {_split(settings)} is read")
@@ -84,7 +84,8 @@ def build(
     queries = builder.chosen()
     builder.judged(queries)
     for reason, count in builder.tally("clean").items():
-        say(f"left out: {count:,} {'pairs that are ' if reason == 'the query itself' else 'judged pairs: '}{reason}")
+        kind = "pairs whose passage is " if reason == "the query itself" else "judged pairs: "
+        say(f"left out: {counted_phrase(count, kind + reason)}")
     for what, count in builder.counts.get("labels", {}).items():
         say(f"labels: {count:,} {what}{'; the higher grade counts' if what == 'contradictory' else ''}")
     builder.mine(queries)

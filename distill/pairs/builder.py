@@ -24,6 +24,7 @@ from distill.pairs.settings import NegativeSettings, PairSettings
 from distill.pairs.sources import check_split, open_source
 from distill.pairs.split import part_of_each, parted
 from distill.records import Ask, Pair, make_pair
+from distill.tables import counted_phrase
 from distill.texts import is_the_query
 
 JUDGED = 50_000  # pairs whose grades are asked for together
@@ -253,7 +254,9 @@ class PairBuilder:
             mined += 1
             self.add(negative.query_id, negative.doc_id, negative.source, 0, "assumed", negative.suspected)
         self.tally("mine").update(miner.counts)
-        left_out = "".join(f"; {count:,} {reason}" for reason, count in sorted(miner.counts.items()) if count)
+        left_out = "".join(
+            f"; {counted_phrase(count, reason)}" for reason, count in sorted(miner.counts.items()) if count
+        )
         self.say(f"negatives: {mined:,} mined by {described(settings)}, since {why}{left_out}")
 
     def _negatives(self) -> tuple[NegativeSettings | None, str]:

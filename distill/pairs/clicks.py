@@ -23,6 +23,7 @@ from distill.errors import DataError
 from distill.files.values import gain_of, is_missing
 from distill.pairs.settings import ClickSettings
 from distill.pairs.sources.base import Label
+from distill.tables import counted
 
 _THOUSANDS = re.compile(r"\d{1,3}(\.\d{3})+")  # 1.000 is a thousand in much of Europe
 ROUNDING = 1e-9  # of a lift that is exactly a threshold
@@ -82,7 +83,7 @@ def click_labels(rows: Iterable[ClickRow], settings: ClickSettings, counts: Coun
     """
     pairs: dict[tuple[str, str], _Shown] = {}
     values: Counter[int] = Counter()  # of clicks, in rows without impressions
-    counted = 0
+    with_impressions = 0
     for row in rows:
         pair = pairs.setdefault((row.query_id, row.doc_id), _Shown(row.where))
         if row.empty:
@@ -94,17 +95,18 @@ def click_labels(rows: Iterable[ClickRow], settings: ClickSettings, counts: Coun
             impressions = 1
             values[min(clicks, 2)] += 1
         else:
-            counted += 1
+            with_impressions += 1
             impressions = _count(row.impressions, row.where, "impressions")
             if clicks > impressions:
                 raise DataError(
-                    f"{row.where}: {clicks:,} clicks in {impressions:,} impressions; count one click in each"
+                    f"{row.where}: {counted(clicks, 'click')} in {counted(impressions, 'impression')}; count one click "
+                    "in each"
                 )
         for position, share in _positions(row.position, row.where):
             pair.impressions[position] += impressions * share
             pair.clicks[position] += clicks * share
     filled = sum(pair.rows > 0 for pair in pairs.values())
-    if not counted and set(values) == {0, 1} and values.total() > filled:
+    if not with_impressions and set(values) == {0, 1} and values.total() > filled:
         counts["rows taken as one impression each: clicks are 0 or 1, and no column is named impressions"] = (
             values.total()
         )

@@ -12,6 +12,7 @@ from distill.pairs.analysis import LANGUAGES
 from distill.pairs.generation.settings import InstructionSettings, JudgeSettings, PoisonSettings, SynthesisSettings
 from distill.pairs.sources import SOURCES
 from distill.plugins import is_external
+from distill.tables import counted
 
 
 class MinerSettings(Settings):
@@ -65,7 +66,7 @@ class NegativeSettings(MinerSettings):
     @model_validator(mode="after")
     def _range(self) -> NegativeSettings:
         if not self.mix and self.miner != "listed" and self.last - self.first + 1 < self.per_query:
-            raise ValueError(f"ranks {self.first} to {self.last} hold fewer than {self.per_query} passages")
+            raise ValueError(f"ranks {self.first} to {self.last} hold fewer than {counted(self.per_query, 'passage')}")
         return self
 
     @property

@@ -23,6 +23,7 @@ from distill.plugins import external_files
 from distill.prompts import PROMPTS
 from distill.records import Judgement, Pair, make_pair
 from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, as_json
+from distill.tables import counted_phrase
 
 if TYPE_CHECKING:
     from distill.evaluation.first_stage import FirstStage
@@ -170,7 +171,7 @@ def _evaluate_set(
     first = first_stage(run, entry, suite)
     left_out = {**suite.left_out, **first.left_out}
     for what, count in left_out.items():
-        run.say(f"  {entry.name}: {count:,} {what}")
+        run.say(f"  {entry.name}: {counted_phrase(count, what)}")
     candidates = Candidates(suite, first, entry.split)
     judged, seconds = _judge(run, entry, scorer, candidates, left_out)
     relevant_from = suite.relevant_from or run.config.pairs.relevant_from
@@ -267,7 +268,7 @@ def _judge(
                 refuse_where_nothing_is_read(job.student, total.failed)
             text = _too_long(job.name, list(total.failed))
             left_out[text] = len(total.failed)
-            run.say(f"  {entry.name}: WARNING: {len(total.failed):,} {text}")
+            run.say(f"  {entry.name}: WARNING: {counted_phrase(len(total.failed), text)}")
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
         judged[job.name] = Judgements(folder, rows, candidates.first)
@@ -299,7 +300,7 @@ def _remove_left_out(run: Run, entry: SetSettings, wanted: Collection[str]) -> N
 def _too_long(system: str, queries: list[str]) -> str:
     """What terminal and report say of queries that a student cannot read; their number comes first."""
     some = ", ".join(queries[:5]) + (", ..." if len(queries) > 5 else "")
-    return f"queries too long for {system}, which were not judged and count 0 ({some})"
+    return f"queries too long for {system}, not judged and counted as 0 ({some})"
 
 
 def _write_files(run: Run, entry: SetSettings, result: EvaluationResult, rankings: Mapping[str, Rankings]) -> None:

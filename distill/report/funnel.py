@@ -10,6 +10,7 @@ from typing import Any
 from distill.report.files import RunFiles
 from distill.report.words import count
 from distill.results import FilterCounts, StageCounts
+from distill.tables import counted
 
 TOP_REASONS = 8
 
@@ -60,11 +61,13 @@ def checks(files: RunFiles, counts: StageCounts) -> list[Check]:
     for name, of_filter in by_filter.items():
         reasons = sum(of_filter.reasons.values())
         if reasons > of_filter.rejected:  # fewer is right: only the most frequent reasons are listed
-            made.append(Check(f"{count(of_filter.rejected)} rejected by {name}, and {count(reasons)} reasons", False))
+            made.append(
+                Check(f"{count(of_filter.rejected)} rejected by {name}, and {counted(reasons, 'reason')}", False)
+            )
     for folder, expected in (("pairs", counts.pairs), ("kept", counts.kept), ("rejected", counts.rejected)):
         rows = files.rows_on_disk(folder)
         if rows is not None and expected is not None and rows != expected:
-            made.append(Check(f"{folder}/ holds {count(rows)} rows, {count(expected)} were counted", False))
+            made.append(Check(f"{folder}/ holds {counted(rows, 'row')}, {count(expected)} were counted", False))
     return made
 
 

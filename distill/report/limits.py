@@ -9,7 +9,7 @@ from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import count, measure, percent, signed, system_label
 from distill.results import UnjudgedCounts, read_as
-from distill.tables import counted
+from distill.tables import counted, counted_phrase
 
 UNJUDGED = 0.02  # the share of a top from which it is said
 
@@ -33,7 +33,7 @@ def _of_set(files: RunFiles, each: EvaluationSet) -> list[tuple[str, str]]:
         text += f" {GRADE} It says how much these grades are worth."
         made.append(("Passages that nobody judged", text))
     if each.detail.left_out:
-        text = "; ".join(f"{count(number)} {what}" for what, number in each.detail.left_out.items())
+        text = "; ".join(counted_phrase(number, what) for what, number in each.detail.left_out.items())
         made.append(("What was left out", f"{text}."))
     if text := _ceiling(each):
         made.append(("What the first stage missed", text))

@@ -10,6 +10,7 @@ from typing import Any
 from distill.report.files import RunFiles
 from distill.report.words import count, measure, signed
 from distill.results import RefreshResult
+from distill.tables import counted
 
 ADVICE = {
     "promote": "promote the new student",
@@ -39,5 +40,5 @@ def refreshed(result: RefreshResult) -> str:
     return (
         f"{ADVICE[result.verdict]}: {result.measure} on {result.set} {measure(result.new)} against "
         f"{measure(result.served)}, {signed(result.difference)} [{signed(result.low)} to {signed(result.high)}], {p} "
-        f"over {count(result.queries)} queries, paired"
+        f"over {counted(result.queries, 'query')}, paired"
     )

@@ -119,7 +119,7 @@ def _what_was_run(files: RunFiles, counts: StageCounts) -> list[str]:
     if counts.kept is not None and counts.samples_due:
         parts.append(f"{count(counts.kept)} of {count(counts.samples_due)} reasoning traces were kept for training")
     elif counts.answered is not None:
-        parts.append(f"the teacher answered {count(counts.answered)} times")
+        parts.append(f"the teacher answered {counted(counts.answered, 'time')}")
     base = files.setting("sft", "base")
     students = files.counts("sft").students
     if students:

@@ -10,7 +10,8 @@ from distill.prompts import is_relevant, prompt_of, word_of
 from distill.records import Pair, Rejected, Trace
 from distill.report.files import RunFiles
 from distill.report.reasons import filters_and_reasons, grouped
-from distill.report.words import clean, count
+from distill.report.words import clean
+from distill.tables import counted
 
 PER_GROUP = 6
 MAX_GROUPS = 12
@@ -50,7 +51,9 @@ def section(files: RunFiles) -> dict[str, Any] | None:
             }
             for at, ((name, reason), (n, traces)) in enumerate(shown)
         ],
-        "left_out": f"{len(rest)} rarer reasons with {count(left_out)} traces are in rejected/." if rest else "",
+        "left_out": f"In rejected/: {counted(len(rest), 'rarer reason')} with {counted(left_out, 'trace')}."
+        if rest
+        else "",
     }
 
 

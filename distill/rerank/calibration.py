@@ -16,6 +16,7 @@ from distill.records import Judgement
 from distill.rerank.fusion import Fusion
 from distill.rerank.modes import Window, score_of
 from distill.statistics.reliability import quality
+from distill.tables import counted
 
 FILE = "calibration.json"
 Method = Literal["temperature", "platt", "isotonic"]
@@ -115,7 +116,7 @@ def fit(margins: Sequence[float], labels: Sequence[int], method: Method = "platt
     positive, negative = float((y > 0).sum()), float((y == 0).sum())
     if not positive or not negative:
         raise InputError(
-            f"calibration: {positive:.0f} relevant and {negative:.0f} other pairs; both are needed, judge more"
+            f"calibration: {positive:.0f} relevant and {counted(negative, 'other pair')}; both are needed, judge more"
         )
     if method == "isotonic":
         # equal margins are one point, or the order in which they came would decide what they are worth

@@ -12,6 +12,7 @@ import click
 
 from distill.commands import FILE, INPUT, MODEL, collected
 from distill.files.gaps import MISSING
+from distill.tables import counted_phrase
 
 if TYPE_CHECKING:
     from distill.records import Pair
@@ -182,7 +183,7 @@ class InputOptions:
             kept.put(query, [doc for doc, gone in zip(docs, lacks, strict=True) if not gone])
         gaps.check()
         for what, count in gaps.counts().items():
-            say(f"left out: {count:,} {what}")
+            say(f"left out: {counted_phrase(count, what)}")
 
         def blocks() -> Iterator[list[Pair]]:
             block: list[Pair] = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from distill.records import Judgement
 from distill.results import Counts
+from distill.tables import counted
 
 BAR = 20  # characters
 FORCED = ("length", "no_end", "budget")
@@ -68,7 +69,7 @@ class Progress:
     def facts(self, before: int = 0, total: int | None = None) -> str:
         """What `text` says next to its bar."""
         done, of = before + self.done, total or self.of
-        parts = [f"{done:,}/{of:,} pairs"]
+        parts = [f"{done:,}/{counted(of, 'pair')}"]
         if self.reused:
             parts.append(f"{self.reused:,} judged already")
         parts += [f"{name} {self.counts[name]:,}" for name in SHOWN if self.counts[name]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from distill.errors import DistillError, PluginError
 from distill.plugins import faulty, raised
 from distill.records import Pair, Trace
+from distill.tables import counted
 from filters.base import Filter, GroupFilter, Key, Row, RowFilter, ToolName, Tools
 from filters.engine.adjudicated import Adjudicated
 from filters.settings import FilterSettings, make
@@ -63,7 +64,7 @@ def looks_at(row_filter: RowFilter, reasoning: pa.ChunkedArray) -> Sequence[bool
         raise failure(row_filter, error) from None
     if looks is None or (isinstance(looks, Sized) and len(looks) == len(reasoning)):
         return looks
-    fault = f"`prefilter` returned {short(looks)} for {len(reasoning)} texts"
+    fault = f"`prefilter` returned {short(looks)} for {counted(len(reasoning), 'text')}"
     raise faulty_filter(row_filter, "prefilter", fault, "return a bool for each of them, or None to look at all")
 
 

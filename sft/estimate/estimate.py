@@ -199,7 +199,7 @@ def describe(settings: SftSettings, data: TrainingData) -> list[str]:
 
 def _lines(student: TrainingEstimate, settings: SftSettings, device: Device, measured: bool) -> list[str]:
     mark = "" if measured else " (estimated)"
-    kind, unit = ("packing", "packed rows") if settings.training.get("packing") else ("padding", "rows")
+    kind, unit = ("packing", "packed row") if settings.training.get("packing") else ("padding", "row")
     if student.examples is None:
         rows = "rows unknown: no data, and sft.assume.examples is not set"
     else:
@@ -209,7 +209,8 @@ def _lines(student: TrainingEstimate, settings: SftSettings, device: Device, mea
     if student.steps is not None:
         epochs = f", {student.epochs:.2f} epochs" if student.epochs is not None else ""
         tokens = f"{student.tokens or 0:,.0f} tokens (estimated)"
-        lines.append(f"{student.steps:,} steps of {student.rows_a_step} {unit}{epochs}; {tokens}")
+        rows_a_step = counted(student.rows_a_step, unit)
+        lines.append(f"{counted(student.steps, 'step')} of {rows_a_step}{epochs}; {tokens}")
     if student.hours is not None and student.tokens_per_s and student.usd is not None:
         hours = student.hours
         lines.append(
@@ -226,7 +227,7 @@ def _lines(student: TrainingEstimate, settings: SftSettings, device: Device, mea
 def _time(hours: float) -> str:
     if hours < 1.5 / 60:
         return "a minute"
-    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+    return counted(round(hours * 60), "minute") if hours < 2 else f"{hours:.1f} hours"
 
 
 def _fits(gib: float, device: Device) -> str:

@@ -113,7 +113,7 @@ class BatchFiles:
             todo = [r for key, r in due.items() if self._tries[key] < self.settings.attempts]
             for key in set(due) - {r.request_id for r in todo}:
                 self._session.take(
-                    [self._failure(key, f"batch: {self._last_reason} (after {self._tries[key]} attempts)")]
+                    [self._failure(key, f"batch: {self._last_reason} (after {counted(self._tries[key], 'attempt')})")]
                 )
                 due.pop(key)
                 yield key

@@ -22,6 +22,7 @@ from distill.errors import DataError
 from distill.inputs import stamps
 from distill.prompts import teacher_prompt
 from distill.records import Answer, Pair, make_request
+from distill.tables import counted
 from distill.urls import is_url
 from teacher.client import guess_prompt, guess_tokens
 from teacher.import_rows import ImportedRow, id_key, import_rows, text_key
@@ -157,13 +158,15 @@ class Import(TeacherSource):
             number, pair = self._first_other
             row = self._accepted(number)
             self.notes.append(
-                f"{self._other_ids:,} rows are matched by their texts and name other ids than the pairs: {row.where} "
+                f"{counted(self._other_ids, 'row')} matched by text, with other ids than the pair has: {row.where} "
                 f"has {', '.join(row.ids or ())} and the texts of query {pair.query_id!r}, passage {pair.doc_id!r}"
             )
         if used.get(BEYOND):
-            self.notes.append(f"{used[BEYOND]:,} rows are further samples; teacher.samples says how many are taken")
+            self.notes.append(
+                f"{counted(used[BEYOND], 'row')} with further samples, not taken; teacher.samples says how many are"
+            )
         if not used.get(TAKEN):
-            count = f"none of its {self.row_counts['import_rows']:,} rows matches a pair"
+            count = f"none of its {counted(self.row_counts['import_rows'], 'row')} matches a pair"
             raise DataError(f"{self._named.path}: {count}; {'; '.join(self.notes) or 'it is empty'}")
 
 

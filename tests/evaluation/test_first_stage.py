@@ -73,7 +73,7 @@ def test_a_few_missing_passages_are_left_out_counted_and_made_good_from_below(tm
     counts = {what.split(" (")[0]: count for what, count in first.left_out.items()}
     assert counts == {
         "passages of run.trec without a text": 1,
-        "queries with an empty list, which count 0": 1,
+        "queries with an empty list, counted as 0": 1,
         "queries of run.trec that the set does not ask": 1,
     }
     _, first = read(folder, first_stage=name, depth=1)
@@ -114,7 +114,7 @@ def test_a_miners_run_may_lack_a_few_texts(tmp_path: Path) -> None:
     lines: list[str] = []
     pairs, _ = build(PairSettings.model_validate({**settings, "missing": 0.5}), 0, folder, notify=lines.append)
     assert {(pair.query_id, pair.doc_id) for pair in pairs if pair.label == 0} == {("q0", "d3"), ("q1", "d4")}
-    assert any("1 passages of run.trec without a text" in line and "1 queries without a list" in line for line in lines)
+    assert any("1 passage of run.trec without a text" in line and "1 query without a list" in line for line in lines)
 
 
 def test_lists_of_ids_may_lack_a_few_texts(tmp_path: Path) -> None:
@@ -180,5 +180,5 @@ def test_queries_that_do_not_count_are_said(tmp_path: Path, capsys: pytest.Captu
     trec(tmp_path / "a.trec", {"q0": ["d0"], "other": ["d0"]})
     assert main(["evaluate", "--qrels", str(tmp_path / "qrels.txt"), "--run", str(tmp_path / "a.trec")]) == 0
     said = capsys.readouterr()
-    assert "1 judged queries have no list in a and count 0" in said.err and "0.5000" in said.out
-    assert "1 queries of a have no judgements and are left out" in said.err
+    assert "1 judged query without a list in a, counted as 0" in said.err and "0.5000" in said.out
+    assert "1 query of a without judgements, left out" in said.err

@@ -69,5 +69,5 @@ def test_what_not_all_runs_have_is_counted(tmp_path: Path) -> None:
         folders.append(folder)
     left_out = across(folders, 0)["test"].left_out
     assert left_out == {
-        "systems that not all the runs have are left out": 2, "queries that not all the runs have are left out": 2,
+        "systems that not all the runs have, left out": 2, "queries that not all the runs have, left out": 2,
     }  # fmt: skip

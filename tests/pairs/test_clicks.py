@@ -38,8 +38,8 @@ def test_clicks_are_a_rate_and_never_a_grade(tmp_path: Path) -> None:
     said = [line for line in lines if line.startswith("source: ")]
     assert said == [
         "source: 4 pairs labelled by clicks",
-        "source: 1 pairs between not_relevant_below and relevant_from: no label",
-        "source: 1 pairs with fewer than least_impressions 10: no label",
+        "source: 1 pair between not_relevant_below and relevant_from: no label",
+        "source: 1 pair with fewer than least_impressions 10: no label",
     ]
 
 
@@ -123,7 +123,7 @@ def test_the_command_says_what_clicks_became(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     (tmp_path / "c.yaml").write_text("name: c\npairs: {source: table, path: log.jsonl}\nteacher: {source: example}\n")
     assert main(["pairs", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]) == 0
-    assert "source: 1 pairs with fewer than least_impressions 10: no label" in capsys.readouterr().err
+    assert "source: 1 pair with fewer than least_impressions 10: no label" in capsys.readouterr().err
     from distill.store import read_rows
 
     assert {pair.label for pair in read_rows(tmp_path / "run" / "pairs", Pair)} == {1, 0, None}

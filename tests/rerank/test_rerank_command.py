@@ -111,7 +111,7 @@ def test_what_has_no_text_is_left_out_under_the_allowed_share(tiny: Path, data: 
     arguments_ = arguments("rerank", tiny, data, "--mode", "direct", "--out", str(out), "--missing", "0.2")
     assert main(arguments_) == 0
     said = capsys.readouterr().err
-    assert "left out: 1 queries of in.trec without a text (in.trec: query 'q5' has no text in queries.jsonl)" in said
+    assert "left out: 1 query of in.trec without a text (in.trec: query 'q5' has no text in queries.jsonl)" in said
     assert "left out: 5 passages of in.trec without a text" in said
     assert len(judgements(data / "out.trec.judgements")) == 20
 

@@ -117,7 +117,7 @@ def test_every_row_ends_matched_beyond_the_samples_unmatched_or_refused(tmp_path
     assert shares == {"matched": 5, "more_samples": 1, "unmatched": 2, "refused": 2}
     assert f"given.jsonl:7 matches no pair; the nearest is query {PAIRS[5].query_id!r}" in said
     assert "given.jsonl:9: holds neither reasoning nor an answer" in said
-    assert "1 rows are further samples; teacher.samples says how many are taken" in said
+    assert "1 row with further samples, not taken; teacher.samples says how many are" in said
 
 
 def test_rows_whose_ids_contradict_their_texts_are_counted(tmp_path: Path, capsys: Any) -> None:
@@ -131,7 +131,7 @@ def test_rows_whose_ids_contradict_their_texts_are_counted(tmp_path: Path, capsy
     ]
     shares, said = counted(tmp_path, rows, capsys)
     assert shares == {"matched": 4, "more_samples": 0, "unmatched": 0, "refused": 0}
-    assert "2 rows are matched by their texts and name other ids than the pairs: " in said
+    assert "2 rows matched by text, with other ids than the pair has: " in said
     pair = f"query {PAIRS[2].query_id!r}, passage {PAIRS[2].doc_id!r}"
     assert f"given.jsonl:2 has {ids['query_id']}, {ids['doc_id']} and the texts of {pair}" in said
     assert "name other ids" not in counted(tmp_path, [{**by_text(PAIRS[0]), **own}], capsys)[1]
@@ -139,12 +139,10 @@ def test_rows_whose_ids_contradict_their_texts_are_counted(tmp_path: Path, capsy
 
 def test_nothing_that_matches_is_an_error_with_the_nearest_pair(tmp_path: Path, capsys: Any) -> None:
     other = {**by_ids(PAIRS[2]), "corpus-id": PAIRS[2].doc_id + "-x"}
-    with pytest.raises(
-        DataError, match=r"none of its 1 rows matches a pair; .*:1 matches no pair; the nearest is"
-    ) as e:
+    with pytest.raises(DataError, match=r"none of its 1 row matches a pair; .*:1 matches no pair; the nearest is") as e:
         counted(tmp_path, [other], capsys)
     assert f"passage {PAIRS[2].doc_id!r}" in str(e.value) and "\n" not in str(e.value)
-    with pytest.raises(DataError, match="none of its 1 rows matches a pair; .* holds neither reasoning nor an answer"):
+    with pytest.raises(DataError, match="none of its 1 row matches a pair; .* holds neither reasoning nor an answer"):
         counted(tmp_path, [{**by_text(PAIRS[0]), "reasoning": "", "content": ""}], capsys)
 
 

@@ -200,7 +200,7 @@ class Table(Source):
                 "or name columns.clicks, to make labels of them"
             )
         if not named and self._one:
-            self.counts[f"pairs, all of them without a label (columns: {keys(first[1])})"] = count
+            self.counts[f"pairs in all, and no label (columns: {keys(first[1])})"] = count
 
     def _gain(self, value: object, where: str) -> float:
         """A label as a number. Raises DataError for a word, with a grade for each word of the column to begin from."""

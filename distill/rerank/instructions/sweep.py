@@ -12,6 +12,7 @@ from typing import Any
 
 from distill.errors import InputError
 from distill.records import Pair, Score, digest
+from distill.tables import counted
 from distill.texts import clean_text
 
 Measure = Callable[[Mapping[str, Mapping[str, float]]], Mapping[str, float]]
@@ -59,7 +60,9 @@ def sweep(
     queries = sorted({pair.query_id for pair in pairs})
     dev = {query for query in queries if int(digest("sweep", group(query))[:8], 16) < dev_share * 16**8}
     if not dev or len(dev) == len(queries):
-        raise InputError(f"{len(queries)} queries are too few to choose on a part of them and report on the rest")
+        raise InputError(
+            f"{counted(len(queries), 'query')}: too few to choose on a part of them and report on the rest"
+        )
 
     def values(instruction: str | None) -> Mapping[str, float]:
         run: dict[str, dict[str, float]] = {}

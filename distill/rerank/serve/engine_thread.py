@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from distill.errors import DistillError
 from distill.records import Judgement, Pair
+from distill.tables import counted
 
 RETRY_AFTER_S = 2
 FAILURES = 3  # so many failed steps in a row, and the engine is given up
@@ -70,7 +71,7 @@ class _Job:
             return
         whole = [each for each in self.found if each is not None]
         if error is None and len(whole) != len(self.pairs):
-            error = EngineFailed(f"{len(self.pairs) - len(whole)} of {len(self.pairs)} pairs were not judged")
+            error = EngineFailed(f"not judged: {len(self.pairs) - len(whole)} of {counted(len(self.pairs), 'pair')}")
         if error is not None:
             self.future.set_exception(error)
         else:
@@ -142,9 +143,13 @@ class EngineThread:
             raise EngineFailed("the engine has stopped; the server has to be started again")
         others = self.waiting - self._held[client]
         if self.waiting + len(pairs) > self.max_waiting:
-            raise Busy(f"{self.waiting} pairs are waiting, and there is room for {self.max_waiting}; try again shortly")
+            raise Busy(
+                f"waiting: {counted(self.waiting, 'pair')}, and there is room for {self.max_waiting}; try again shortly"
+            )
         if others and self._held[client] + len(pairs) > self.client_share * self.max_waiting:
-            raise Busy(f"{self._held[client]} pairs of this client are waiting, and others wait too; try again shortly")
+            raise Busy(
+                f"waiting: {counted(self._held[client], 'pair')} of this client, and others too; try again shortly"
+            )
         self._held[client] += len(pairs)
         job = _Job(pairs, plan, asyncio.get_running_loop())
         self._orders.put(("judge", job))
