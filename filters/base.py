@@ -42,7 +42,8 @@ class Tools:
     `score` judges pairs with a student of an earlier round; `ask` asks the teacher; `row_tokens` counts a trace's
     training row in tokens of the student; `held_out` gives, by evaluation set, the texts that training must not see
     (each can be read once). `decided` are the decisions made in the trace viewer, `base` is the folder that paths of
-    the configuration are relative to, `out` where a filter may write.
+    the configuration are relative to, `out` where a filter may write. `as_sent` masks a pair as the
+    teacher saw it, where traces hold placeholders (`teacher.redact` with `restore: false`).
 
     `identity` holds, by a tool's name, a hash of what it is made of, and under `rows` one of the pairs and traces:
     decisions of other tools or rows are not reused (`filters.engine.cache`).
@@ -56,6 +57,7 @@ class Tools:
     base: Path = Path()
     out: Path | None = None
     seed: int = 0
+    as_sent: Callable[[Pair], Pair] | None = None
     identity: Mapping[str, str] = field(default_factory=dict)
 
     def only(self, names: Sequence[ToolName]) -> Tools:
@@ -101,7 +103,13 @@ class Filter(Settings, ABC):
 
 
 class RowFilter(Filter):
-    """A rule about one trace. It may run in several processes at the same time, each with some of the rows."""
+    """A rule about one trace. It may run in several processes at the same time, each with some of the rows.
+
+    One with `compares` looks for words of the trace in the pair's texts, or the other way round: where traces hold
+    placeholders, it gets the pair with the same ones.
+    """
+
+    compares: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, pair: Pair, trace: Trace) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -23,6 +24,7 @@ class Degenerate(RowFilter):
     their size (zlib).
     """
 
+    compares: ClassVar[bool] = True
     max_repeated: float = Field(0.15, gt=0, le=1, description="share of the text that is sentences said before")
     min_distinct: float = Field(0.35, ge=0, lt=1, description=f"different words among any {WINDOW} in a row")
     max_copied: float = Field(0.6, gt=0, le=1, description="share of the text that the passage has word for word")

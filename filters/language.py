@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from functools import lru_cache
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
@@ -52,6 +53,7 @@ class Language(RowFilter):
     Not covered: switches between languages of one script within less than a sentence.
     """
 
+    compares: ClassVar[bool] = True
     expect: list[str] = Field([], description="`query`, or codes (ISO 639-1) of the languages a trace may be in")
     certain: float = Field(0.7, gt=0, le=1, description="how sure the identifier must be of another language")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,7 @@ class Leak(RowFilter):
     by default: the student gets the same orders, and R1 repeats them in good traces.
     """
 
+    compares: ClassVar[bool] = True
     of: list[Kind] = Field(
         ["label", "model"],
         description="what a trace may not speak of: label (that it was shown), model (being one), prompt (its orders)",

@@ -115,7 +115,7 @@ class MaskCounts:
     def add(self, values: Mapping[str, str]) -> None:
         """Count the values of one message, {placeholder: value}."""
         if self._values is not None:
-            self._values.update(placeholder[1:].rpartition("_")[0].lower() for placeholder in values)
+            self._values.update(map(_kind_of, values))
             self._messages += bool(values)
 
     def counts(self) -> dict[str, int]:
@@ -129,28 +129,36 @@ def masked_text(counts: Mapping[str, int], where: str = "of the prompts") -> str
     return f"masked before sending, in {counts['messages']:,} {where}: {values}; nothing else is masked"
 
 
-def mask(text: str, settings: RedactSettings) -> Masked:
-    """The text with placeholders. Spans that overlap are masked as one, by the kind that is looked for first."""
+def mask(text: str, settings: RedactSettings, known: Mapping[str, str] | None = None) -> Masked:
+    """The text with placeholders. Spans that overlap are masked as one, by the kind that is looked for first.
+
+    `known` are the values of a text that this one is a part of: they keep their placeholders.
+    """
     values: dict[str, str] = {}
-    names: dict[tuple[str, str], str] = {}
-    numbers: Counter[str] = Counter()
+    known = known or {}
+    names = {(_kind_of(placeholder), value): placeholder for placeholder, value in known.items()}
+    numbers = Counter(_kind_of(placeholder) for placeholder in known)
     parts, end = [], 0
     for start, stop, kind in _merged(_spans(text, settings)):
         value = text[start:stop]
         if (kind, value) not in names:
-            names[kind, value] = _free(text, kind, numbers)
-            values[names[kind, value]] = value
+            names[kind, value] = _free(text, kind, numbers, known)
+        values[names[kind, value]] = value
         parts += [text[end:start], names[kind, value]]
         end = stop
     return Masked("".join([*parts, text[end:]]), values)
 
 
-def _free(text: str, kind: str, numbers: Counter[str]) -> str:
-    """The next placeholder of a kind that the text does not hold itself."""
+def _kind_of(placeholder: str) -> str:
+    return placeholder[1:].rpartition("_")[0].lower()
+
+
+def _free(text: str, kind: str, numbers: Counter[str], known: Mapping[str, str]) -> str:
+    """The next placeholder of a kind that is not known, and that the text does not hold itself."""
     while True:
         numbers[kind] += 1
         placeholder = f"[{kind.upper()}_{numbers[kind]}]"
-        if placeholder not in text:
+        if placeholder not in text and placeholder not in known:
             return placeholder
 
 

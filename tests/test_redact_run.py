@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from distill import store
-from distill.cli import main
+from distill.cli import configured, main
 from distill.example.teacher import Teacher, TeacherSettings
 from distill.example.world import WorldSettings, build
-from distill.records import Pair, Trace
+from distill.records import Pair, Rejected, Trace, make_pair, restored
+from teacher.redact import RedactSettings, mask
 from tests.teacher.http_servers import answering, completion
 
 Respond = Callable[[dict[str, object]], tuple[int, str, dict[str, str]]]
@@ -98,3 +99,29 @@ def test_pairs_traces_filters_and_a_probe_send_placeholders_alone(
             pairs[trace.pair_id].instruction or "") for value in contact.split() if "@" in value)  # fmt: skip
     masked = json.loads((out / "metrics.json").read_text())["stages"]["trace"]["masked"]
     assert masked["messages"] > 0 and masked["email"] >= masked["messages"]
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_filters_compare_a_trace_with_the_pair_in_the_words_of_the_trace(tmp_path: Path, restore: bool) -> None:
+    """A passage with an address in each 30 characters, the piece that `degenerate` compares, is copied all the same."""
+    passage = " ".join(f"Ask owner{number}@example.com." for number in range(12))
+    pair = make_pair("q", "d", "who is owner0@example.com?", passage, label=1)
+    values = mask(f"{pair.query} {passage}", RedactSettings()).values
+    copied, reasoned = mask(passage, RedactSettings(), values).text, "It names [EMAIL_1], who is asked for: relevant."
+    texts = [restored(text, values if restore else {}) for text in (copied, reasoned)]
+    traces = [
+        Trace(pair.pair_id, sample, "r", text, "true", 1, "stop", 9, 9, 0.0, 0.1, "{}")
+        for sample, text in enumerate(texts)
+    ]
+    path, out = configuration(tmp_path, "http://127.0.0.1:9/v1"), tmp_path / "run"
+    settings = json.loads(path.read_text()) | {"filters": ["degenerate", "leak", "language"]}
+    settings["teacher"]["redact"] = {"restore": restore}
+    path.write_text(json.dumps(settings))
+    out.mkdir()
+    configured(path, (), out).write_config()
+    for name, rows, kind in (("pairs", [pair], Pair), ("traces", traces, Trace)):
+        store.write_manifest(out / name, name, {}, {}, store.write_rows(out / name, rows, kind))
+    assert main(["filter", str(path), "--out", str(out)]) == 0
+    (rejected,) = store.read_rows(out / "rejected", Rejected)
+    assert (rejected.filter, rejected.trace.sample) == ("degenerate", 0) and "copied" in rejected.reason
+    assert [trace.reasoning for trace in store.read_rows(out / "kept", Trace)] == texts[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill import store
 from distill.driver_files import as_seen
 from distill.errors import RunFolderError
-from distill.pipeline.filter_tools import cluster, decisions, filter_tools, tool_hashes
+from distill.pipeline.filter_tools import cluster, decisions, filter_tools, masking, tool_hashes
 from distill.pipeline.run import Run, dump
 from distill.pipeline.stage import Stage
 from distill.processes import cores
@@ -21,6 +21,7 @@ def _settings(run: Run) -> Json:
         "files": files,
         "seed": run.config.seed,
         "tools": tool_hashes(run),
+        **masking(run),
         **({"decided": store.fingerprint(sorted(decided.items()))} if decided else {}),
     }
 

@@ -21,10 +21,12 @@ from distill.pipeline.sources import base_of
 from distill.processes import cores, die_with_parent
 from distill.ray_cluster import connect, on_cluster
 from distill.records import Ask, Pair, Trace
+from distill.results import Json
 
 if TYPE_CHECKING:
     from filters.base import Tools
     from filters.engine.tokens import RowTokens
+    from teacher.requests import AsSent
 
 COUNTED_ALONE = 2000  # traces; more are counted by several processes
 
@@ -51,7 +53,7 @@ def _tools(run: Run, scores: Scores | None, ask: Ask | None = None) -> Tools:
     from filters.engine.cache_keys import used
 
     needed = used(run.config.filters, run.base)
-    rows = {folder: run.data_hash(folder) for folder in ("pairs", "traces")}
+    rows = {**{folder: run.data_hash(folder) for folder in ("pairs", "traces")}, **masking(run)}
     manifest = store.read_manifest(run.traces) or {}
     return Tools(
         ask=ask,
@@ -62,6 +64,7 @@ def _tools(run: Run, scores: Scores | None, ask: Ask | None = None) -> Tools:
         base=run.base,
         out=run.folder,
         seed=run.config.seed,
+        as_sent=_as_sent(run),
         identity={**tool_hashes(run), "rows": store.fingerprint(rows)},
     )
 
@@ -82,6 +85,19 @@ def tool_hashes(run: Run) -> dict[str, str]:
         elif name == "row_tokens":
             found[name] = StudentTokens(run).identity
     return found
+
+
+def _as_sent(run: Run) -> AsSent | None:
+    """Masks pairs as the teacher saw them, where traces hold placeholders; else None."""
+    from teacher.requests import AsSent
+
+    teacher = run.config.teacher
+    return AsSent(teacher) if teacher.asks and teacher.redact is not None and not teacher.redact.restore else None
+
+
+def masking(run: Run) -> dict[str, Json]:
+    """What decides how pairs are masked for filters, as a setting of the stage; {} where they are not."""
+    return {} if _as_sent(run) is None else {"redact": dump(run.config.teacher)["redact"]}
 
 
 def decisions(run: Run) -> dict[tuple[str, int], dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from reprlib import repr as short
 from typing import TYPE_CHECKING, get_args
 
@@ -38,8 +38,12 @@ def prepare(made: Filter, tools: Tools) -> RowFilter | GroupFilter:
     return prepared
 
 
-def reason_of(row_filter: RowFilter, pair: Pair, trace: Trace) -> str | None:
+def reason_of(
+    row_filter: RowFilter, pair: Pair, trace: Trace, as_sent: Callable[[Pair], Pair] | None = None
+) -> str | None:
     """What a row filter says of one trace. Raises PluginError where that is no reason, or an external one raises."""
+    if as_sent is not None and row_filter.compares:
+        pair = as_sent(pair)
     try:
         reason = row_filter(pair, trace)
     except Exception as error:

@@ -41,7 +41,7 @@ def explain(
             word = f"keeps it, label now {changed.label}" if changed else "keeps it"
             rejection = shard.rejections.get(row)
             if isinstance(prepared, RowFilter):
-                word = reason_of(prepared, changed or pair, trace) or "keeps it"
+                word = reason_of(prepared, changed or pair, trace, tools.as_sent) or "keeps it"
             elif rejection is not None:
                 word = rejection[1] if rejection[0] == place else f"did not see it ({filters[rejection[0]].name})"
             elif isinstance(prepared, Adjudicated) and is_accepted(trace, kept_by_person):

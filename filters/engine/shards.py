@@ -165,7 +165,7 @@ def rejections_of(shard: Shard, plan: FilterPlan, table: pa.Table | None = None)
         for place, row_filter, must_look in steps:
             if must_look is not None and not must_look[row]:
                 continue
-            reason = reason_of(row_filter, pair, trace)
+            reason = reason_of(row_filter, pair, trace, plan.tools.as_sent)
             if reason is not None and not is_accepted(trace, plan.accepted):
                 rejections[row] = (place, reason)
                 break

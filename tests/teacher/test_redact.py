@@ -13,11 +13,13 @@ from pydantic import ValidationError
 
 from distill.pairs.generation.questions import contents
 from distill.pairs.generation.settings import GenerationSettings
+from distill.prompts import teacher_prompt
 from distill.records import Pair, Trace, make_pair, restored
 from distill.store import read_rows
 from teacher.asker import asker
 from teacher.estimate import describe, estimate
 from teacher.redact import RedactSettings, mask
+from teacher.requests import AsSent, Requests
 from teacher.settings import TeacherSettings
 from teacher.stage import trace
 from tests.teacher.http_servers import completion
@@ -66,6 +68,20 @@ def test_what_is_masked_and_comes_back(text: str, wanted: str) -> None:
     masked = mask(text, ALL)
     assert masked.text == wanted
     assert restored(masked.text, masked.values) == text
+
+
+def test_pairs_for_filters_have_the_placeholders_of_their_requests() -> None:
+    settings = settings_at("http://127.0.0.1:9/v1", redact={"regions": ["US"], "restore": False})
+    as_sent = AsSent(settings)
+    passage = "[EMAIL_1] bob@example.com eve@example.com"
+    instruction = "Call (212) 555-0123, bob@example.com!"
+    more = make_pair("q", "d", "is eve@example.com or bob@example.com right?", passage, instruction)
+    for pair in (*pairs(), more, more):
+        sent = as_sent(pair)
+        (message,) = Requests(settings)(teacher_prompt(pair.query, pair.passage, pair.instruction)).messages
+        assert teacher_prompt(sent.query, sent.passage, sent.instruction) == message["content"]
+        assert (sent.pair_id, sent.label) == (pair.pair_id, pair.label)
+    assert (sent.query, sent.passage) == ("is [EMAIL_2] or [EMAIL_3] right?", "[EMAIL_1] [EMAIL_3] [EMAIL_2]")
 
 
 @pytest.mark.parametrize("text", LEFT)
