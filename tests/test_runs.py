@@ -72,8 +72,16 @@ def test_compare_shows_settings_and_tests_by_query(tmp_path: Path, capsys: pytes
     assert "seed" not in shown.partition("test:")[0], "what is alike is not listed"
     think = next(line for line in shown.splitlines() if "think" in line and "nDCG@10" in line)
     assert "+0.200" in think and think.rstrip().endswith("*")
-    first = next(line for line in shown.splitlines() if "first_stage" in line)
-    assert "1.000" in first and "*" not in first
+    (first,) = [line for line in shown.splitlines() if "first_stage" in line]
+    assert first == "the same for every query, of first_stage: nDCG@10", "no row of zeros"
+
+
+def test_compare_of_runs_that_measure_alike_is_one_line_a_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(a_run(tmp_path / "one")), str(a_run(tmp_path / "two"))]) == 0
+    shown = capsys.readouterr().out
+    assert "the same for every query: nDCG@10" in shown and "0.000" not in shown and "p < 0.05" not in shown
 
 
 def test_compare_names_the_items_of_lists() -> None:

@@ -193,7 +193,7 @@ def _measures(first: Path, second: Path) -> None:
     from distill.statistics.significance import holm
 
     a, b = details(first), details(second)
-    compared = 0
+    compared = tested = 0
     for name in (name for name in a if name in b):
         _check_queries(first, second, name)
         both = {system: _shared(a[name][system], b[name][system]) for system in a[name] if system in b[name]}
@@ -203,14 +203,16 @@ def _measures(first: Path, second: Path) -> None:
         compared += 1
         table = Table("measure", "system", "A", "B", "B - A", "95 % interval", "p", box=None, pad_edge=False,
                       header_style="bold")  # fmt: skip
-        same: list[str] = []
+        same: dict[str, list[str]] = {}
         for what in dict.fromkeys(what for result in results.values() for what in result.tests["B"]):
-            if all(sides["A"].get(what) == sides["B"].get(what) for sides in both.values()):
-                same.append(what)
-                continue
-            tested = {system: result for system, result in results.items() if what in result.tests["B"]}
-            corrected = holm([result.tests["B"][what].p_holm for result in tested.values()])
-            for (system, result), p in zip(tested.items(), corrected, strict=True):
+            having = [system for system, result in results.items() if what in result.tests["B"]]
+            changed = [system for system in having if both[system]["A"].get(what) != both[system]["B"].get(what)]
+            alike = [system for system in having if system not in changed]
+            if alike:
+                same.setdefault(", ".join(alike) if changed else "all", []).append(what)
+            corrected = holm([results[system].tests["B"][what].p_holm for system in changed])
+            for system, p in zip(changed, corrected, strict=True):
+                result = results[system]
                 test, (low, high) = replace(result.tests["B"][what], p_holm=p), result.differences["B"][what]
                 table.add_row(
                     what, system, measure(result.measures["A"][what]), measure(result.measures["B"][what]),
@@ -220,13 +222,16 @@ def _measures(first: Path, second: Path) -> None:
         units = {unit for system in results for values in both[system]["A"].values() for unit in values}
         console().print(f"\n{name}: {counted(len(units), 'query')} that both have", markup=False)
         if table.row_count:
+            tested += 1
             console().print(table)
-        if same:
-            console().print(f"the same for every query: {', '.join(same)}", markup=False, style="dim")
+        for systems, measures in same.items():
+            of = "" if systems == "all" else f", of {systems}"
+            console().print(f"the same for every query{of}: {', '.join(measures)}", markup=False, style="dim")
     if not compared:
         raise DataError(f"{first} and {second} share no evaluation set with a system and a query that both have")
-    note = "* p < 0.05: paired by query, corrected by Holm's method over the systems of a measure."
-    console().print(f"\n{note} Not covered: the spread over seeds.", style="dim")
+    if tested:
+        note = "* p < 0.05: paired by query, corrected by Holm's method over the systems of a measure."
+        console().print(f"\n{note} Not covered: the spread over seeds.", style="dim")
 
 
 def _check_queries(first: Path, second: Path, name: str) -> None:
