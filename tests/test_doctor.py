@@ -53,6 +53,17 @@ def test_every_fault_is_shown_with_its_remedy(
     assert "teacher.endpoints.0" in capsys.readouterr().out, "an endpoint that does not answer is a fault"
 
 
+def test_looking_at_the_example_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else `distill run` would refuse it as a folder that is not its own."""
+    monkeypatch.setattr(check, "_in_a_process", lambda *arguments: None)
+    tiny = Path(__file__).parents[1] / "configs" / "tiny.yaml"
+    for words in (["doctor", str(tiny)], ["run", str(tiny), "--dry-run"], ["evaluate", str(tiny), "--dry-run"]):
+        assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert "of the embedded example" in capsys.readouterr().out and not (tmp_path / "run").exists()
+
+
 def test_a_probe_is_not_paid_for_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running(TeacherSettings()) as url:
         path = configuration(tmp_path, url)

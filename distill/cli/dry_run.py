@@ -123,11 +123,27 @@ def _totals(due: Sequence[StagePlan], more_s: float) -> list[str]:
     time = _time(sum(parts) + more_s, any(row.at_least or row.seconds is None for row in due)) if seconds else "–"
     open_ended = any((row.at_least and row.usd) or row.usd is None for row in due)
     cost = _usd(sum(usd), open_ended) if sum(usd) or not open_ended else "–"
-    return [time, cost, _gib(_most(row.host_gib for row in due)), _gib(_most(row.gpu_gib for row in due))]
+    peaks = [_peak((row, gib) for row in due if (gib := of(row)) is not None) for of in (_host_gib, _gpu_gib)]
+    return [time, cost, *map(_gib, peaks)]
 
 
-def _most(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
+def _host_gib(row: StagePlan) -> float | None:
+    return row.host_gib
+
+
+def _gpu_gib(row: StagePlan) -> float | None:
+    return row.gpu_gib
+
+
+def _peak(rows: Iterable[tuple[StagePlan, float]]) -> float | None:
+    """The most GiB of a stage, whose largest rows go together, as many as `at_a_time` says; None of no rows."""
+    stages: dict[str, list[float]] = {}
+    together: dict[str, int] = {}
+    for row, gib in rows:
+        stage = row.stage.partition(" ")[0]
+        stages.setdefault(stage, []).append(gib)
+        together[stage] = row.at_a_time
+    return max((sum(sorted(gibs)[-together[stage] :]) for stage, gibs in stages.items()), default=None)
 
 
 def _time(seconds: float | None, at_least: bool = False) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import textwrap
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -271,12 +274,21 @@ def _free(out: Path, force: bool) -> Path:
     return out
 
 
+def _says(recipe: Path) -> str:
+    """The first sentence of the comment that a recipe begins with."""
+    comment = "\n".join(
+        takewhile(lambda line: re.match("# [^ ]", line), recipe.read_text(encoding="utf-8").splitlines())
+    )
+    return re.split(r"[.:]? *$|\. ", comment.replace("\n# ", " ").removeprefix("# "), maxsplit=1)[0]
+
+
 def _copy(name: str, out: Path | None, force: bool) -> int:
     """Copy a recipe. Raises ConfigError for an unknown one, naming those there are."""
     there = {path.relative_to(RECIPES).with_suffix("").as_posix(): path for path in sorted(RECIPES.rglob("*.yaml"))}
     if name == "list":
+        width = max(80, shutil.get_terminal_size().columns)
         for recipe, path in there.items():
-            print(f"{recipe:<16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+            print(textwrap.fill(f"{recipe:<16} {_says(path)}", width, subsequent_indent=" " * 17))
         return 0
     wanted = name.removeprefix("configs/").removesuffix(".yaml")
     if wanted not in there:

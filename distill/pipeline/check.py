@@ -240,9 +240,14 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
 def read_pairs(run: Run) -> tuple[str, list[str]]:
     """(how many pairs the run would make, of which labels; what is odd in the labels), by the stage's own reader.
 
-    Nothing is asked. Raises what the stage would raise.
+    Nothing is asked or written: the embedded example's, which are made in the run's folder, are counted alone. Raises
+    what the stage would raise.
     """
     _check_pairs(run)
+    if run.config.pairs.source == "example":
+        from distill.pipeline.dry_run import pairs_of_example
+
+        return f"{counted(pairs_of_example(run), 'pair')} of the embedded example", []
     notes: list[str] = []
     pairs = pairs_without_teacher(run, notes.append)
     if pairs is None:

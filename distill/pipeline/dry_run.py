@@ -99,7 +99,7 @@ class DryRun:
                 self.notes.append(f"labels: {counted(unlabelled, 'pair')} without one")
             return sum(pair.split == "train" for pair in store.read_rows(run.pairs, Pair))
         if run.config.pairs.source == "example":
-            return _of_example(run)
+            return pairs_of_example(run)
         return None if self.pairs is None else sum(pair.split == "train" for pair in self.pairs)
 
     @cached_property
@@ -257,6 +257,7 @@ class DryRun:
             problem = (f"{several}{needed:.1f} GiB do not fit in the {device.memory_gib:.0f} GiB of {device.name}; "
                        f"{nearest_fit(settings, data, shape, device)}")  # fmt: skip
         rows = []
+        parallel = f"; {count} train at a time" if count > 1 else ""
         for student in students:
             work = "rows unknown" if student.examples is None else counted(student.examples, "row")
             steps = "" if student.steps is None else f", {counted(student.steps, 'step')}"
@@ -271,7 +272,7 @@ class DryRun:
                 student.usd if rented else 0.0,
                 problem=problem,
                 at_a_time=count,
-                note=f"on {device.name} ({device.how}); rows: {data.basis}",
+                note=f"on {device.name} ({device.how}); rows: {data.basis}{parallel}",
             )
             memory = student.peak_gib
             rows.append(replace(row, host_gib=memory) if device.name == "cpu" else replace(row, gpu_gib=memory))
@@ -302,7 +303,7 @@ class DryRun:
         per_token = 2 * shape.parameters / (device.tflops * 1e12)
         seconds = pairs * per_token * (len(modes) * prompt / READING + written / WRITING)
         rent = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
-        note = f"assumed: {READING:.0%} of the peak in reading, {WRITING:.0%} in writing"
+        note = f"assumed: {READING:.0%} of the device's peak FLOP/s in reading, {WRITING:.0%} in writing"
         return [StagePlan(name, due, work, STARTING["evaluate"] + seconds, seconds / 3600 * rent, note=note)]
 
 
@@ -363,7 +364,8 @@ def training_data(run: Run, settings: SftSettings, pairs: Callable[[], int | Non
     return assumed_data(settings, round(count * KEPT_SHARE), f"{KEPT_SHARE:.0%} of {counted(count, 'pair')}")
 
 
-def _of_example(run: Run) -> int:
+def pairs_of_example(run: Run) -> int:
+    """How many pairs to train on the embedded example has, without making them."""
     from distill.example.world import WorldSettings
 
     world = WorldSettings(**run.config.pairs.example)
