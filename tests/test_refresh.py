@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import urllib.request
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,73 +18,20 @@ import yaml
 
 from distill import config, store
 from distill.cli import main
-from distill.example.folder import document_row, write_folder
 from distill.example.server import running
-from distill.example.teacher import TeacherSettings
-from distill.example.world import WorldSettings, build
 from distill.pairs.split import part_of_each
 from distill.pipeline import refresh
 from distill.pipeline.config import RunConfig
 from distill.pipeline.execute import configured
-from distill.records import Pair
+from distill.pipeline.mirror import Mirror
+from distill.records import Pair, Trace
 from distill.results import as_json
-
-WORLD = build(WorldSettings(queries={"train": 36}, relevant=1, near_misses=1, same_place=0, plain=1), 0)["train"]
-TINY = {"vocab_size": 512, "layers": 1, "width": 64, "heads": 2, "kv_heads": 2, "ffn": 128}
-
-
-def write_data(folder: Path, queries: int, changed: tuple[str, ...] = ()) -> None:
-    """The world's first queries with all they have, as a BEIR folder; the texts of `changed` passages are new."""
-    chosen = dict(list(WORLD.queries.items())[:queries])
-    labels = [(query, doc, label) for query in chosen for doc, label in WORLD.qrels[query].items()]
-    there = {doc for _, doc, _ in labels}
-    corpus = [document_row(doc, title, text + (" Newly painted." if doc in changed else ""))
-              for doc, (title, text, _) in WORLD.documents.items() if doc in there]  # fmt: skip
-    write_folder(
-        folder, {"corpus": corpus, "queries": [{"_id": q, "text": t} for q, (t, _) in chosen.items()]}, labels, "train"
-    )
-
-
-def answered(url: str) -> int:
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/health", timeout=30) as page:
-        return int(json.load(page)["answered"])
-
-
-def metrics(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "metrics.json").read_text()))
-
-
-def stamps(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-class Months:
-    """A folder with data, a configuration, the run of the first month, and the teacher's URL."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.url = folder, url
-        self.first, self.second = folder / "runs" / "first", folder / "runs" / "second"
-        self.config = folder / "my.yaml"
-        price = {"input": 1.0, "output": 2.0}
-        values = {
-            "name": "mine",
-            "pairs": {"source": "beir", "path": "data", "split": {"train": 0.7, "test": 0.3}, "qrels": "train",
-                      "negatives": "none"},
-            "teacher": {"endpoints": [{"base_url": url, "model": TeacherSettings().model, "price": price}],
-                        "concurrency": 4},
-            "filters": ["finished", "parses", "has_reasoning"],
-            "sft": {"base": "scratch", "scratch": TINY, "targets": ["direct"], "max_length": 400,
-                    "training": {"max_steps": 4, "per_device_train_batch_size": 8, "save_strategy": "no"}},
-            "evaluation": {"sets": [{"name": "test", "source": "beir", "path": "data", "split": "test",
-                                     "first_stage": "bm25", "depth": 5}]},
-        }  # fmt: skip
-        self.config.write_text(json.dumps(values))
-
-    def run(self, out: Path, *more: str, command: str = "run") -> int:
-        return main([command, str(self.config), "--out", str(out), *more])
-
-    def refresh(self, *more: str) -> int:
-        return self.run(self.second, "--since", str(self.first), *more)
+from teacher.journal import Journal
+from teacher.requests import Requests
+from tests.months import WORLD, Months, answered, metrics, stamps, write_data
+from tests.object_storage.conftest import bucket, s3, s3_server  # noqa: F401  (fixtures)
+from tests.teacher.http_servers import answering
+from tests.test_redact_run import by_the_example
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +103,94 @@ def test_only_what_is_new_or_changed_is_asked(
     before = answered(months.url)
     assert months.refresh() == status and answered(months.url) == before
     assert capsys.readouterr().err.count("unchanged") == 6
+
+
+KILLED = """
+import importlib, os, signal, sys
+from distill.cli import main
+from distill.pipeline import check
+from teacher import earlier
+name, number, *words = sys.argv[1:]
+check._in_a_process, earlier.BLOCK = (lambda *arguments: None), 5
+owner = importlib.import_module(name.partition(":")[0])
+*outer, last = name.partition(":")[2].split(".")
+for part in outer:
+    owner = getattr(owner, part)
+call, calls = getattr(owner, last), []
+def counted(*arguments, **named):
+    calls.append(last)
+    if len(calls) == int(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(*arguments, **named)
+setattr(owner, last, counted)
+sys.exit(main(words))
+"""
+POINTS = [  # (function, at which call of it the process is killed), in the order of the work
+    ("teacher.earlier:_copy", 2),  # a part of the earlier run's answers is taken over
+    ("distill.store:write_manifest", 1),  # pairs are written, and nothing says so
+    ("teacher.session:Session._receive", 2),  # some new answers are in the journal, others on their way to it
+    ("sft.processes:read_json", 1),  # a student is trained, and its result not read
+    ("distill.pipeline.evaluate:_rows", 2),  # of the systems one is judged
+    ("distill.pipeline.refresh:verdict", 1),  # all is measured but the verdict
+]
+
+
+@pytest.mark.slow
+def test_a_refresh_killed_at_any_point_ends_as_one_that_was_not_which_ran_between_urls(
+    months: Months,
+    bucket: str,  # noqa: F811
+    s3: Any,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    as_if_made_at(f"{bucket}/first", months.first, s3)
+    with answering(by_the_example()) as (url, received):
+        endpoint = json.loads(months.config.read_text())["teacher"]["endpoints"][0] | {"base_url": url}
+        words = ["run", str(months.config), f"teacher.endpoints=[{json.dumps(endpoint)}]"]
+        status = main([*words, "--out", f"{bucket}/second", "--since", f"{bucket}/first"])
+        assert status in refresh.EXIT.values() and f"taken up from {bucket}/first: " in capsys.readouterr().err
+        whole = len(received)
+        words += ["--out", str(months.second), "--since", str(months.first)]
+        requests = Requests(config.load(RunConfig, months.config, words[2:3]).teacher)
+        for point in (*POINTS, ("distill.cli.finish:finish", 0)):
+            known, begun = in_journal(months.second), len(received)
+            command = [sys.executable, "-c", KILLED, point[0], str(point[1]), *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+            assert done.returncode == (-signal.SIGKILL if point[1] else status), (point, done.stderr[-2000:])
+            asked = [requests(body["messages"][-1]["content"]).request_id for body in received[begun:]]
+            assert not known & set(asked), f"after {point}: what the journal holds is asked again"
+    assert 2 * whole <= len(received) <= 2 * whole + 5 * len(POINTS), "what was in flight, and a look at the endpoint"
+    remote, there = Mirror(f"{bucket}/second", print).folder, months.second
+    for one, other in zip(*(store.read_rows(folder / "traces", Trace) for folder in (remote, there)), strict=True):
+        assert (one.pair_id, one.reasoning, one.verdict) == (other.pair_id, other.reasoning, other.verdict)
+    found, expected = (metrics(folder) for folder in (there, remote))
+    assert (
+        found["evaluation"] == expected["evaluation"] and found["refresh"]["verdict"] == expected["refresh"]["verdict"]
+    )
+    assert found["stages"]["trace"]["reused"] == expected["stages"]["trace"]["reused"] > 20
+
+
+def as_if_made_at(url: str, run: Path, s3: Any) -> None:  # noqa: F811
+    """Put a run of this machine at a URL, as `--out` leaves it there."""
+    mirror = Mirror(url, print)
+    shutil.copytree(run, mirror.folder)
+    path = mirror.folder / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["teacher"]["journal"] = f"{url}/traces/journal"
+    path.write_text(yaml.safe_dump(settings))
+    with mirror.held():
+        s3.put(f"{run}/traces/journal/", f"{url}/traces/journal/", recursive=True)
+    shutil.rmtree(mirror.folder)
+
+
+def in_journal(run: Path) -> set[str]:
+    """The ids of the requests whose answers the run's journal holds."""
+    if not (run / "traces" / "journal").exists():
+        return set()
+    with closing(Journal(run / "traces" / "journal", run, writes=False)) as journal:
+        return {entry.answer.request_id for part in journal.parts for _, entry in journal.entries(part)}
 
 
 def test_the_verdict_follows_the_measures(months: Months) -> None:

@@ -142,10 +142,13 @@ def plain_stages(*names: str) -> None:
 
 @stage("run")
 @stage_options()
-@click.option("--since", type=FILE, metavar="RUN", help="refresh this run: reuse its answers, compare with its student")
-def run_all(options: StageOptions, since: Path | None) -> int:
+@click.option("--since", type=PLACE, metavar="RUN", help="refresh this run or URL: reuse answers, compare students")
+def run_all(options: StageOptions, since: Path | str | None) -> int:
     if since is not None:
-        key = f"refresh.since={json.dumps(str(since.absolute()))}"
+        from distill.pipeline.mirror import fetched
+
+        folder = fetched(since) if isinstance(since, str) else since.absolute()
+        key = f"refresh.since={json.dumps(str(folder))}"
         options = replace(options, overrides=(*options.overrides, key))
     return _run_stages("run", options)
 

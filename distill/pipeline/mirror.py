@@ -1,6 +1,6 @@
 """A run whose `--out` is a URL: it works in a folder of this machine, and its finished stages are copied to the URL.
 
-Made by `distill.cli`; `distill.pipeline.stage` copies after each stage. Another machine, or a later start, takes up
+Made by `distill.pipeline.execute`, and for the run that a refresh names by `distill.cli`; `distill.pipeline.stage` copies after each stage. Another machine, or a later start, takes up
 what is there. A folder of the run (`pairs`, `traces`, ...) has an index there, which is removed before anything of the
 folder is written and written last, so a folder that was only half copied is not taken up. The teacher's journal is not
 copied: it is written to the URL itself, flush by flush. Checkpoints of training are not copied either.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from distill import store
+from distill.config import resolved
 from distill.errors import ConfigError, RunFolderError
 from distill.inputs import cache_folder
 from distill.pipeline.config import RunConfig
@@ -27,6 +29,15 @@ from distill.urls import listing, reaching
 INDEX = ".mirror.json"
 REPLACED = ".replaced"  # in the folder on this machine: what gave way to another machine's
 _LAST = ("kept",)  # written after the folders without a manifest that its stage makes too (rejected, changed)
+
+
+def fetched(url: str) -> Path:
+    """The folder of this machine with what is finished of the run at a URL. Raises ConfigError where there is none."""
+    mirror = Mirror(url, lambda text: print(text, file=sys.stderr, flush=True))
+    mirror.look()
+    if resolved(mirror.folder) is None:
+        raise ConfigError(f"{url}: holds no run; name one that `distill run --out` made there")
+    return mirror.folder
 
 
 class Copied(TypedDict):
