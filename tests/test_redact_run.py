@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from distill import store
-from distill.cli import configured, main
+from distill.cli import main
 from distill.example.teacher import Teacher, TeacherSettings
 from distill.example.world import WorldSettings, build
+from distill.pipeline.execute import configured
 from distill.records import Pair, Rejected, Trace, make_pair, restored
 from teacher.redact import RedactSettings, mask
 from tests.teacher.http_servers import answering, completion

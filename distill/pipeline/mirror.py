@@ -1,9 +1,10 @@
 """A run whose `--out` is a URL: it works in a folder of this machine, and its finished stages are copied to the URL.
 
-Made by `distill.pipeline.execute`, and for the run that a refresh names by `distill.cli`; `distill.pipeline.stage` copies after each stage. Another machine, or a later start, takes up
-what is there. A folder of the run (`pairs`, `traces`, ...) has an index there, which is removed before anything of the
-folder is written and written last, so a folder that was only half copied is not taken up. The teacher's journal is not
-copied: it is written to the URL itself, flush by flush. Checkpoints of training are not copied either.
+Made by `distill.pipeline.execute`, and for the run that a refresh names by `distill.cli`; `distill.pipeline.stage`
+copies after each stage. Another machine, or a later start, takes up what is there. A folder of the run (`pairs`,
+`traces`, ...) has an index there, which is removed before anything of the folder is written and written last, so a
+folder that was only half copied is not taken up. The teacher's journal is not copied: it is written to the URL itself,
+flush by flush. Checkpoints of training are not copied either.
 """
 
 from __future__ import annotations
