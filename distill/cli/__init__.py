@@ -207,7 +207,10 @@ for _command in (init, schema, doctor, runs, compare, export, push, validate, re
 @click.argument("folder", type=FILE, metavar="RUN", help="a run folder")
 @click.option("--port", type=int, metavar="PORT", default=0, help="default: a free one, on 127.0.0.1")
 @click.option("--page", type=FILE, metavar="FILE", help="write one self-contained page instead of serving")
-def view(folder: Path, port: int, page: Path | None) -> int:
+@click.option(
+    "--host-name", "host_names", multiple=True, metavar="NAME[:PORT]", help="also answer as this host, behind a tunnel"
+)
+def view(folder: Path, port: int, page: Path | None, host_names: tuple[str, ...]) -> int:
     """Read a run's traces in the browser, and decide disputes."""
     from distill.report import server, viewer
 
@@ -215,7 +218,7 @@ def view(folder: Path, port: int, page: Path | None) -> int:
     if page:
         print(viewer.write(folder, page))
     else:
-        server.serve(folder, port, lambda address: print(address, flush=True))
+        server.serve(folder, port, lambda address: print(address, flush=True), host_names)
     return 0
 
 

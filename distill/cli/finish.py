@@ -16,6 +16,7 @@ def finish(run: Run) -> int:
 
     Returns the exit status: 0, but of a refresh what its verdict says (`refresh.EXIT`).
     """
+    from distill.report.deploy import flags, served
     from distill.report.evaluated import evaluation_sets
     from distill.report.files import RunFiles
     from distill.report.refresh import refreshed
@@ -36,8 +37,12 @@ def finish(run: Run) -> int:
         steps.append((f"distill view {run.folder}", f"decide {counted(disputes, 'dispute')} of teacher and label"))
     main = main_set(sets)
     if main is not None:
-        student = next((s for s in files.counts("sft").students if main.students[0].startswith(s)), main.students[0])
-        steps.append((f"distill serve --model {run.students / student}", "the best student over HTTP"))
+        student = served(files, main, main.students[0])
+        if student is not None:
+            name, mode, budget = student
+            steps.append(
+                (f"distill serve --model {run.students / name} {flags(mode, budget)}", "the best student over HTTP")
+            )
     width = max(len(command) for command, _ in steps)
     for command, what in steps:
         run.say(f"  {command:<{width}}   {what}")

@@ -18,6 +18,7 @@ from distill.evaluation.evaluate import summarise
 from distill.files.qrels import Grades
 from distill.files.runs import Rankings, ranked
 from distill.results import Counts, EvaluationResult, Intervals, Measures
+from distill.statistics.agreement import cohen_kappa
 from distill.statistics.measures import per_query
 from distill.statistics.significance import interval
 from distill.tables import aligned, counted
@@ -107,12 +108,11 @@ def agreement(pairs: Sequence[tuple[int, int]], relevant_from: int) -> dict[str,
     both = [(a >= relevant_from, b >= relevant_from) for a, b in pairs]
     alike = sum(a == b for a, b in both) / count
     human, judge = sum(a for a, _ in both) / count, sum(b for _, b in both) / count
-    chance = human * judge + (1 - human) * (1 - judge)
     hits = sum(a and b for a, b in both)
     shares = {
         "exact": sum(a == b for a, b in pairs) / count,
         "relevant": alike,
-        "kappa": (alike - chance) / (1 - chance) if chance < 1 else 1.0,
+        "kappa": cohen_kappa(*zip(*both, strict=True)),
         "bias": sum(b - a for a, b in pairs) / count,
         "precision": hits / (judge * count) if judge else 0.0,
         "recall": hits / (human * count) if human else 0.0,

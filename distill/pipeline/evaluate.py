@@ -138,19 +138,17 @@ def _make(run: Run) -> Counts:
     run.write_metrics(metrics)
     metrics.refresh = refresh.verdict(run)
     run.write_metrics(metrics)
-    return {"sets": counts, **_rent(run, scorer.started)}
+    return {"sets": counts, **_devices(run, scorer.started)}
 
 
-def _rent(run: Run, devices: int) -> Counts:
-    """The devices that judged, and the rent of one an hour, as `sft.assume` or the table of devices has it; nothing
-    where that is unknown, or nothing was judged."""
+def _devices(run: Run, count: int) -> Counts:
+    """How many devices judged, and the rent of one an hour where the table knows it; nothing where none judged here."""
     from sft.estimate.shapes import device_of
 
-    assume = run.config.sft.assume
-    rent = assume.usd_per_hour
-    if rent is None and run.config.scoring.backend != "openai":
-        rent = device_of(assume.device).usd_per_hour
-    return {"devices": devices, "usd_per_hour": rent} if rent and devices else {}
+    if not count or run.config.scoring.backend == "openai":
+        return {}
+    rent = device_of(None).usd_per_hour
+    return {"devices": count, **({"usd_per_hour": rent} if rent else {})}
 
 
 def _evaluate_set(

@@ -10,6 +10,7 @@ from distill.report import (
     ablation,
     appendix,
     cost,
+    deploy,
     funnel,
     limits,
     modes,
@@ -20,6 +21,7 @@ from distill.report import (
     samples,
     systems,
     training,
+    verdicts,
 )
 from distill.report.evaluated import evaluation_sets
 from distill.report.files import RunFiles
@@ -28,12 +30,14 @@ from distill.report.files import RunFiles
 SECTIONS = (
     ("refresh", "New or served student", "Refresh"),
     ("systems", "Systems", "Systems"),
+    ("deploy", "Use it", "Use it"),
     ("modes", "Modes of one student", "Modes"),
     ("limits", "What this evaluation cannot say", "Limits"),
     ("queries", "Query by query", "Queries"),
     ("ablation", "Ablations", "Ablations"),
     ("training", "Training", "Training"),
     ("funnel", "From pairs to traces", "Funnel"),
+    ("verdicts", "What the teacher said", "Teacher"),
     ("samples", "Traces to read", "Traces"),
     ("cost", "Cost and time", "Cost"),
     ("appendix", "How it was made", "Provenance"),
@@ -53,12 +57,14 @@ def build(run: Path) -> Path:
     made: dict[str, Any] = {
         "refresh": refresh.section(files),
         "systems": systems.section(files, sets),
+        "deploy": deploy.section(files, sets),
         "modes": modes.section(files, sets),
         "limits": limits.section(files, sets),
         "queries": queries.section(files, sets),
         "ablation": ablation.section(files),
         "training": training.section(files),
         "funnel": funnel.section(files),
+        "verdicts": verdicts.section(files),
         "samples": samples.section(files),
         "cost": cost.section(files),
         "appendix": appendix.section(files),

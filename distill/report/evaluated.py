@@ -149,9 +149,9 @@ class EvaluationSet:
 
     @property
     def usd_per_hour(self) -> float | None:
-        """The rent of one device, as the evaluation or the configuration knows it."""
+        """The rent of one device: the configuration's, else that of the device that judged, where it is known."""
         given = self.files.setting("sft", "assume", "usd_per_hour")
-        return self.files.counts("evaluate").usd_per_hour or (given if isinstance(given, int | float) else None)
+        return given if isinstance(given, int | float) else self.files.counts("evaluate").usd_per_hour
 
     def usd_a_thousand(self, system: str) -> float | None:
         """Dollars per 1,000 queries: the device's rent over the time; None where either is unknown."""

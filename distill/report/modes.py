@@ -23,7 +23,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None
 
     None where no student was asked in more than one mode, and none was calibrated.
     """
-    by_set = [(each, _students(files, each)) for each in sets]
+    by_set = [(each, students_modes(files, each)) for each in sets]
     shown = [one for each, students in by_set if (one := _one(files, each, students)) is not None]
     if not shown:
         return None
@@ -33,7 +33,8 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None
     return {"sets": shown, "checks": checks if again else [], "on": files.setting("evaluation", "calibrate_on")}
 
 
-def _students(files: RunFiles, each: EvaluationSet) -> dict[str, StudentModes]:
+def students_modes(files: RunFiles, each: EvaluationSet) -> dict[str, StudentModes]:
+    """{student: how it was asked on the set}, out of evaluation/SET.modes.json; {} where there is none."""
     raw = store.read_json(files.run / "evaluation" / f"{each.name}.modes.json") if safe_name(each.name) else None
     return {name: read_as(StudentModes, student) for name, student in raw.items()} if isinstance(raw, dict) else {}
 

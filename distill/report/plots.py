@@ -96,6 +96,28 @@ def quality_and_cost(each: EvaluationSet) -> Markup | None:
         return inline(figure, f"{each.primary} against the time of a query")
 
 
+def histogram(series: dict[str, list[int]], x_label: str, y_label: str) -> Markup | None:
+    """How many values of each series are how large; the largest hundredth is put into the last bar."""
+    values = sorted(value for numbers in series.values() for value in numbers)
+    if not values or values[-1] == values[0]:
+        return None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    highest = values[min(len(values) - 1, int(len(values) * 0.99))] or values[-1]
+    with rc_context(ON_PAGE):
+        figure = Figure(figsize=(WIDTH, HEIGHT * 0.8), layout="constrained")
+        axes = figure.subplots()
+        cut = [[min(value, highest) for value in numbers] for numbers in series.values()]
+        colours = [PAINT[number] for number in (3, 2, 4)[: len(cut)]]
+        axes.hist(cut, bins=24, range=(0, highest), stacked=True, color=colours, label=list(series))
+        axes.set_xlabel(f"{x_label} (the last bar: {highest:,} or more)" if highest < values[-1] else x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(visible=False, axis="x")
+        axes.legend(frameon=False, labelcolor=SOFT)
+        return inline(figure, f"{y_label} by {x_label}")
+
+
 def _rounded(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten in between; without 2 and 5 where that would be many."""
     ticks = [step * 10.0**power for power in range(-9, 10) for step in (1, 2, 5)]

@@ -14,6 +14,7 @@ from distill.report.words import colours, count, measure_label, safe_name
 from distill.results import BASELINES
 
 MAX_QUERIES = 60
+MAX_LISTED = 3000  # further queries, listed with their values and without rankings
 MAX_SYSTEMS = 4
 TOP = 10
 FORCED = {  # how a reasoning ended whose verdict was forced
@@ -52,6 +53,14 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
         "systems": [(system, paint.get(system, 9)) for system in systems],
         "waterfalls": [w for rival in each.rivals if (w := _waterfall(each, rival, right))],
         "left_out": rule,
+        "others": [
+            {
+                "text": _asked(each, query),
+                "values": {system: values[system].get(query) for system in systems},
+                "difference": difference.values.get(query, 0.0) if difference else 0.0,
+            }
+            for query in [query for query in order if query not in set(chosen)][:MAX_LISTED]
+        ],
         "queries": [
             {
                 "id": query,
@@ -92,7 +101,7 @@ def _chosen(order: list[str], limit: int) -> tuple[list[str], str]:
     between = [middle[int(at * step)] for at in range(limit - 2 * third)]
     rule = (
         f"Shown are {limit} of {count(len(order))} queries: the {third} largest gains, the {third} largest losses and "
-        f"{limit - 2 * third} evenly spaced between. The others are in the run files."
+        f"{limit - 2 * third} evenly spaced between. The search finds the others, with their values."
     )
     return [*order[:third], *between, *order[-third:]], rule
 

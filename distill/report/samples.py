@@ -18,7 +18,7 @@ MAX_GROUPS = 12
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
-    """Groups of samples: kept, failed, and one for each filter and reason; None before there are traces.
+    """Groups of samples: kept, and one for each filter and reason and each cause of a failure; None without traces.
 
     Rows are sorted by a hash, so the first six of a group are a fair draw.
     """
@@ -30,9 +30,14 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         groups["Kept", ""] = (files.rows_on_disk("kept") or len(kept), kept)
     groups |= _rejected(files)
     is_failed = pc.field("error").is_valid() & ~pc.starts_with(pc.field("error"), "not_asked")
-    failures = sum(table.num_rows for table in files.tables("traces", ["error"], is_failed))
-    if failures:
-        groups["Failed", ""] = (failures, list(islice(files.select("traces", Trace, is_failed), PER_GROUP)))
+    errors = [error for table in files.tables("traces", ["error"], is_failed) for error in table["error"].to_pylist()]
+    causes = dict(zip(errors, grouped([("Failed", error.partition("\n")[0][:120]) for error in errors]), strict=True))
+    failed: dict[tuple[str, str], list[Trace]] = {}
+    for trace in files.select("traces", Trace, is_failed) if errors else ():
+        of_cause = failed.setdefault(causes[trace.error or ""], [])
+        of_cause += [trace] if len(of_cause) < PER_GROUP else []
+    counts = Counter(causes[error] for error in errors)
+    groups |= {cause: (counts[cause], traces) for cause, traces in failed.items()}
     if not groups:
         return None
     ranked = sorted(groups.items(), key=lambda item: (item[0][0] != "Kept", item[0][0] == "Failed", -item[1][0]))

@@ -1,8 +1,9 @@
 """The trace viewer on localhost: the page, its index, texts by rows, search, and decisions that go to the run folder.
 
-Bound to 127.0.0.1. Every address starts with a secret that only the owner of the run folder can read, and requests
-whose Host or Origin is another site's are refused; so neither other users of the machine nor pages of other sites get
-in. Not covered: an encrypted connection, several machines.
+Bound to 127.0.0.1; `host_names` are further names under which a tunnel brings a browser here. Every address starts with
+a secret that only the owner of the run folder can read, and requests whose Host or Origin is another site's are
+refused; so neither other users of the machine nor pages of other sites get in. Not covered: an encrypted connection,
+several machines.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 import secrets
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from distill.errors import DataError, InputError
-from distill.report.adjudication import Adjudications
+from distill.report.adjudication import Adjudications, agreement
 from distill.report.traces import Traces
 from distill.report.viewer import load, shell
 
@@ -28,13 +31,15 @@ MAX_ROWS = 500
 MAX_BODY = 64 << 10
 
 
-def serve(run: Path, port: int = 0, ready: Callable[[str], None] = print) -> None:
+def serve(run: Path, port: int = 0, ready: Callable[[str], None] = print, host_names: Sequence[str] = ()) -> None:
     """Serve the run's traces until interrupted; `ready` gets the address (port 0 takes a free one).
+
+    `host_names` are NAME (at any port) or NAME:PORT, as the browser's address has it behind a tunnel.
 
     Raises RunFolderError where there are no traces, DataError for a damaged adjudication.jsonl, InputError where the
     port is taken.
     """
-    with make_server(run, port) as server:
+    with make_server(run, port, host_names) as server:
         ready(server.address)
         try:
             server.serve_forever()
@@ -42,13 +47,13 @@ def serve(run: Path, port: int = 0, ready: Callable[[str], None] = print) -> Non
             return
 
 
-def make_server(run: Path, port: int = 0) -> ViewerServer:
+def make_server(run: Path, port: int = 0, host_names: Sequence[str] = ()) -> ViewerServer:
     """The server, listening but not yet answering."""
     run = Path(run)
     traces, decided = load(run), Adjudications(run)
     decided.read()
     try:
-        return ViewerServer(port, _secret(run), traces, decided)
+        return ViewerServer(port, _secret(run), traces, decided, host_names)
     except OSError as error:
         raise InputError(f"port {port} cannot be used ({error.strerror}); choose another with --port") from None
 
@@ -58,12 +63,20 @@ class ViewerServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, secret: str, traces: Traces, decided: Adjudications) -> None:
+    def __init__(
+        self, port: int, secret: str, traces: Traces, decided: Adjudications, host_names: Sequence[str] = ()
+    ) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.prefix, self.traces, self.decided = f"/{secret}/", traces, decided
-        self.hosts = [f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")]
+        self._hosts = {*(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")), *host_names}
+        self._names = {name for name in host_names if ":" not in name}
         self.page = shell(name=traces.files.name).encode("utf-8")
-        self.index = json.dumps(traces.index(), separators=(",", ":")).encode("utf-8")
+        of_server = {"reviewer": os.environ.get("USER", ""), "command": filter_command(decided.path.parent)}
+        self.index = json.dumps({**traces.index(), **of_server}, separators=(",", ":")).encode("utf-8")
+
+    def serves(self, host: str) -> bool:
+        """Whether a Host header, NAME or NAME:PORT, is one of this server's."""
+        return host in self._hosts or host.rpartition(":")[0] in self._names
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that went away is no error."""
@@ -95,7 +108,9 @@ class Handler(BaseHTTPRequestHandler):
         elif name == "index.json":
             self._send(self.server.index)
         elif name == "decided.json":
-            self._answer(lambda: list(self.server.decided.read().values()))
+            self._answer(self.server.decided.all)
+        elif name == "agreement.json":
+            self._answer(lambda: agreement(self.server.decided.all()))
         elif name == "texts.json":
             self._answer(lambda: self.server.traces.texts([int(r) for r in asked["rows"][0].split(",")[:MAX_ROWS]]))
         elif name == "search.json":
@@ -112,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         if name != "decide" or self.headers.get_content_type() != "application/json":
             self._refuse(HTTPStatus.NOT_FOUND, "decisions are JSON, posted to decide")
-        elif origin not in [f"http://{host}" for host in self.server.hosts]:
+        elif not self.server.serves(urlsplit(origin or "").netloc):
             self._refuse(HTTPStatus.FORBIDDEN, "decisions come from the viewer's own page")
         elif not length.isdigit() or int(length) > MAX_BODY:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a decision is short")
@@ -122,8 +137,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _allowed(self, path: str) -> str | None:
         """What is asked for under the secret; None, and the request refused, where host or secret is wrong."""
-        if self.headers.get("Host") not in self.server.hosts:
-            self._refuse(HTTPStatus.FORBIDDEN, "this server answers as 127.0.0.1 only")
+        host = self.headers.get("Host", "")
+        if not self.server.serves(host):
+            text = f"this server answers as 127.0.0.1 only; behind a tunnel start `distill view --host-name {host}`"
+            self._refuse(HTTPStatus.FORBIDDEN, text)
             return None
         prefix = self.server.prefix
         if not hmac.compare_digest(path[: len(prefix)].encode(), prefix.encode()):
@@ -154,6 +171,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the terminal belongs to the person who reviews."""
+
+
+def filter_command(run: Path) -> str:
+    """What carries decisions out; the file that the run was made from is known by its name alone."""
+    made_from = re.match(
+        r"# Resolved from ([^;\n]+);", (run / "config.yaml").read_text(encoding="utf-8", errors="replace")
+    )
+    return f"distill filter {shlex.quote(made_from[1]) if made_from else 'CONFIG'} --out {shlex.quote(str(run))}"
 
 
 def _secret(run: Path) -> str:

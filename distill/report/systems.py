@@ -65,10 +65,9 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
 
 
 def _tables(each: EvaluationSet, names: list[str]) -> list[tuple[str, list[str]]]:
-    """(title, measures) of two tables, each narrow enough for a page; a measure that is 0 for all is left out."""
-    shown = [name for name in names if any(each.value(system, name) for system in each.order)]
-    quality = [name for name in shown if name not in NOT_BETTER]
-    health = [name for name in shown if name in NOT_BETTER]
+    """(title, measures) of two tables, each narrow enough for a page; what was no fault of any system is left out."""
+    quality = [name for name in names if name not in NOT_BETTER]
+    health = [name for name in names if name in NOT_BETTER and any(each.value(system, name) for system in each.order)]
     return [(title, group) for title, group in (("Quality", quality), ("Cost and health", health)) if group]
 
 

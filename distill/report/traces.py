@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.prompts import is_relevant, prompt_of, word_of
+from distill.prompts import PROMPTS, is_relevant, prompt_of, word_of
 from distill.records import Pair, Trace
 from distill.report.files import RunFiles
 from distill.report.reasons import filters_and_reasons, grouped
@@ -66,12 +66,15 @@ class Traces:
         return int(self.traces.num_rows)
 
     def index(self) -> dict[str, Any]:
-        """Columns of equal length: `pair` (its id), `sample`, `query` (a number); facets as {name: {values, rows}}."""
+        """Columns of equal length: `pair` (its id), `sample`, `query` (a number), whether the teacher (`says`) and the
+        label (`labelled`) call it relevant; facets as {name: {values, rows}}."""
         label, source = self._of_pair("label"), self._of_pair("source")
         least = self._of_pair("relevant_from")
         verdict = self.traces["verdict"].to_pylist()
+        says = [None if v is None else is_relevant(v, p) for v, p in zip(verdict, self.prompts, strict=True)]
+        labelled = [None if g is None else g >= (low or 1) for g, low in zip(label, least, strict=True)]
         facets = {
-            "agreement": [_agreement(*each) for each in zip(verdict, self.prompts, label, least, strict=True)],
+            "agreement": [_agreement(*both) for both in zip(says, labelled, strict=True)],
             "outcome": [name for name, _ in self.outcomes],
             "reason": [reason for _, reason in self.outcomes],
             "verdict": ["none" if v is None else word_of(v, p) for v, p in zip(verdict, self.prompts, strict=True)],
@@ -83,6 +86,8 @@ class Traces:
         return {
             "name": self.files.name,
             "lost": self.lost,
+            "says": says,
+            "labelled": labelled,
             "pair": self.traces["pair_id"].to_pylist(),
             "sample": self.traces["sample"].to_pylist(),
             "query": [numbers.setdefault(tuple(q.values()), len(numbers)) for q in queries],
@@ -98,7 +103,8 @@ class Traces:
         texts = []
         for row, trace, pair in zip(rows, traces, pairs, strict=True):
             outcome, reason = self.outcomes[row]
-            values = {**pair, **trace, "row": row, "outcome": outcome, "reason": reason}
+            teacher_label = _label_of(trace["verdict"], self.prompts[row], pair["relevant_from"])
+            values = {**pair, **trace, "row": row, "outcome": outcome, "reason": reason, "teacher_label": teacher_label}
             texts.append({name: cut(v, MAX_TEXT) if isinstance(v, str) else v for name, v in values.items()})
         return texts
 
@@ -128,10 +134,18 @@ def _unanswered(error: str | None) -> tuple[str, str]:
     return (NOT_ASKED, "") if kind == "not_asked" else (FAILED, kind)
 
 
-def _agreement(verdict: int | None, prompt: str, label: int | None, relevant_from: int | None) -> str:
-    if verdict is None or label is None:
+def _agreement(says: bool | None, labelled: bool | None) -> str:
+    if says is None or labelled is None:
         return "cannot be compared"
-    return "agrees" if is_relevant(verdict, prompt) == (label >= (relevant_from or 1)) else "differs"
+    return "agrees" if says == labelled else "differs"
+
+
+def _label_of(verdict: int | None, prompt: str, relevant_from: int | None) -> int | None:
+    """The label that a pair has if its teacher is right: the grade itself on a graded scale, else the lowest that is
+    relevant, or 0."""
+    if verdict is None or len(PROMPTS[prompt].verdicts) > 2:
+        return verdict
+    return (relevant_from or 1) if is_relevant(verdict, prompt) else 0
 
 
 def _numbered(values: list[str]) -> dict[str, Any]:

@@ -16,9 +16,8 @@ def shell(data: str = "", name: str = "") -> str:
     """The viewer's HTML. With `data` it needs nothing else; without, it asks the server that it came from."""
     from markupsafe import Markup
 
-    return page.render(
-        "viewer.html.j2", "viewer.css", ("viewer_data.js", "viewer.js"), connect=not data, name=name, data=Markup(data)
-    )
+    scripts = ("viewer_data.js", "viewer_review.js", "viewer.js")
+    return page.render("viewer.html.j2", "viewer.css", scripts, connect=not data, name=name, data=Markup(data))
 
 
 def write(run: Path, out: Path | None = None) -> Path:
@@ -29,7 +28,7 @@ def write(run: Path, out: Path | None = None) -> Path:
     run = Path(run)
     traces = load(run)
     rows = list(range(len(traces)))
-    decided = list(Adjudications(run).read().values())
+    decided = Adjudications(run).all()
     data = page.embedded({"index": traces.index(), "texts": traces.texts(rows), "decided": decided})
     if len(data) > MAX_BYTES:
         size = f"{len(traces):,} traces make {len(data) >> 20} MB"

@@ -62,7 +62,7 @@ def test_every_kind_of_set_and_the_holes(tmp_path: Path, capsys: pytest.CaptureF
     path.write_text(json.dumps(settings))
     assert main(["run", str(path), "--out", str(out)]) == 0
     found = json.loads((out / "metrics.json").read_text())
-    assert found["stages"]["evaluate"]["usd_per_hour"] == 3.6 and found["stages"]["evaluate"]["devices"] >= 1
+    assert found["stages"]["evaluate"]["devices"] >= 1
     by_set = found["evaluation"]
     assert set(by_set["negation"]["direct"]) >= {"pairwise_accuracy", "tokens_per_pair"}
     assert "nDCG@10" not in by_set["negation"]["direct"]
@@ -71,7 +71,8 @@ def test_every_kind_of_set_and_the_holes(tmp_path: Path, capsys: pytest.CaptureF
     runs = (out / "evaluation" / "excluded.direct.trec").read_text()
     assert not re.search(r"^q0-og Q0 d0 ", runs, re.M) and re.search(r"^q0-changed Q0 d0 ", runs, re.M)
     assert (out / "evaluation" / "changed.tex").exists() and (out / "figures" / "negation.svg").exists()
-    assert "pairwise accuracy" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    assert "pairwise accuracy" in report and "USD per 1,000 queries at 3.6 USD an hour" in report
 
     capsys.readouterr()
     holes = ["evaluate", str(path), "--out", str(out), "--judge-holes", "--holes-depth", "12"]

@@ -41,7 +41,7 @@ PATHS = {  # what else may hold a path, a name of the hub, or a file of one's ow
 WORDS = {
     "overrides", "explain", "model", "push_to_hub", "columns", "measure", "baseline", "name", "host", "device",
     "backend", "base_url", "api_key_env", "client_key_env", "engine", "prompt", "instruction", "mode",
-    "recipe", "teacher", "teacher_model", "base", "split",
+    "host_names", "recipe", "teacher", "teacher_model", "base", "split",
 }  # fmt: skip
 GOOD = {"name": "x", "pairs": {"source": "beir", "path": "data"}, "teacher": {"source": "none"}}
 

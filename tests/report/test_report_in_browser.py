@@ -47,6 +47,20 @@ def test_queries_sort_and_compare_any_two_systems(report: Path, open_page: OpenP
     assert page.evaluate(shown) == ["untrained", "think"]
 
 
+def test_the_search_finds_queries_that_are_not_shown(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(build(fabricate(tmp_path, queries=90)).as_uri())
+    shown = "[...document.querySelectorAll('.list > :not([hidden])')].filter((n) => n.getClientRects().length).length"
+    assert page.evaluate(shown) == 12
+    assert page.evaluate("document.querySelectorAll('.query-row').length") == 30
+    page.fill(".words", "cabin LUND")
+    texts = page.evaluate("[...document.querySelectorAll('.list .text')].map((node) => node.textContent)")
+    wanted = sum("Lund" in text for text in texts)
+    assert page.evaluate(shown) == wanted > 0
+    assert page.evaluate("document.querySelector('.found').textContent") == f"{wanted} of 90 queries"
+    page.fill(".words", "")
+    assert page.evaluate(shown) == 12
+
+
 def test_samples_are_filtered_by_reason(report: Path, open_page: OpenPage) -> None:
     page = open_page(report.as_uri())
     shown = "[...document.querySelectorAll('.group:not([hidden])')].map((g) => g.id)"

@@ -7,6 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from fabricate import fabricate
 
 from distill import store
 from distill.errors import DataError, InputError, RunFolderError
-from distill.records import Rejected, Trace
-from distill.report.adjudication import Adjudications
+from distill.records import Pair, Rejected, Trace
+from distill.report.adjudication import Adjudications, agreement
 from distill.report.server import ViewerServer, make_server
 from distill.report.traces import Traces
 from distill.report.viewer import write
@@ -193,3 +194,73 @@ def test_the_secret_is_the_owners_and_lasts(server: ViewerServer) -> None:
 def test_a_taken_port_is_said(server: ViewerServer) -> None:
     with pytest.raises(InputError, match="--port"):
         make_server(server.decided.path.parent, server.server_port)
+
+
+def test_each_reviewer_keeps_a_decision_and_the_last_one_counts(tmp_path: Path) -> None:
+    book = Adjudications(tmp_path)
+    book.change({"pair_id": "p", "action": "reject", "reviewer": "Ada"})
+    book.change({"pair_id": "p", "action": "relabel", "label": 0, "reviewer": "Bo"})
+    assert [one["reviewer"] for one in book.all()] == ["Ada", "Bo"]
+    assert book.read()["p", 0]["action"] == "relabel"
+    book.change({"pair_id": "p", "action": "reject", "unclear": True, "reviewer": "Ada"})
+    assert book.read()["p", 0]["unclear"] is True and len(book.all()) == 2
+    book.change({"pair_id": "p", "action": "clear", "reviewer": "Ada"})
+    assert book.read()["p", 0]["reviewer"] == "Bo"
+
+
+def test_agreement_of_two_reviewers_is_of_the_traces_that_both_decided() -> None:
+    def say(reviewer: str, actions: str) -> list[dict[str, Any]]:
+        full = {"r": {"action": "reject"}, "u": {"action": "reject", "unclear": True}, "l": {"action": "relabel"}}
+        return [
+            {"pair_id": str(at), "sample": 0, "reviewer": reviewer, "label": 1, **full[action]}
+            for at, action in enumerate(actions)
+            if action in full
+        ]
+
+    # Alike in 3 of 4; chance: reject 1/2 x 1/4, label 1/2 x 1/2, unclear 0 x 1/4: (3/4 - 3/8) / (1 - 3/8) = 0.6
+    assert agreement([*say("Bo", "rullr"), *say("Ada", "rrll")]) == [("Ada", "Bo", 4, 0.6)]
+    assert agreement(say("Ada", "rrll")) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "status"),
+    [
+        ([], "localhost:9000", 403),
+        (["localhost:9000"], "localhost:9000", 200),
+        (["localhost:9000"], "localhost:9001", 403),
+        (["box.example"], "box.example:9000", 200),
+        (["box.example"], "evil.example:9000", 403),
+    ],
+)
+def test_behind_a_tunnel_only_named_hosts_are_served(names: list[str], host: str, status: int, tmp_path: Path) -> None:
+    server = make_server(fabricate(tmp_path, pairs=8, upto="filter"), host_names=names)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    good = {"pair_id": "p", "sample": 0, "action": "reject"}
+    try:
+        assert ask(server, "GET", server.prefix + "index.json", Host=host)[0] == status
+        assert ask(server, "POST", server.prefix + "decide", good, Host=host, Origin=f"http://{host}")[0] == status
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_teachers_label_is_on_the_scale_of_its_prompt(tmp_path: Path) -> None:
+    run = fabricate(tmp_path, pairs=8, upto="trace")
+    pairs = list(store.read_rows(run / "pairs", Pair))
+    store.write_rows(run / "pairs", [replace(pair, relevant_from=2) for pair in pairs], Pair)
+    traces = [trace for trace in store.read_rows(run / "traces", Trace) if trace.verdict is not None][:3]
+    graded = json.dumps({"prompt": "graded_4"})
+    rows = [
+        replace(traces[0], verdict=1),
+        replace(traces[1], verdict=0),
+        replace(traces[2], verdict=3, teacher=graded),
+    ]
+    store.write_rows(run / "traces", rows, Trace)
+    found = Traces(run)
+    by_id = {one["pair_id"]: one["teacher_label"] for one in found.texts(range(3))}
+    assert [by_id[row.pair_id] for row in rows] == [2, 0, 3]
+    index = found.index()
+    says = dict(zip(index["pair"], index["says"], strict=True))
+    assert [says[row.pair_id] for row in rows] == [True, False, True]

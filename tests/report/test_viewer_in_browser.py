@@ -103,6 +103,63 @@ def test_hostile_texts_stay_texts_in_one_page(width: int, open_page: OpenPage, t
             page.evaluate("document.querySelector('.back').click()")
 
 
+def test_disputes_are_reviewed_one_after_another_to_the_command(open_page: OpenPage, tmp_path: Path) -> None:
+    run = fabricate(tmp_path, pairs=24, upto="filter", agree=0.7)
+    server = make_server(run)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        index = server.traces.index()
+        facet = index["facets"]["agreement"]
+        disputes = facet["rows"].count(facet["values"].index("differs"))
+        assert disputes > 2
+        page = open_page(server.address)
+        until(page, READING)
+        page.fill("#reviewer", "Ada")
+        page.evaluate("document.activeElement.blur()")
+        reading = "document.querySelector('#reading .meta:last-child').textContent"
+        seen = [page.evaluate(reading)]
+        for number, key in enumerate("tlx"[n % 3] for n in range(disputes)):
+            page.keyboard.press(key)
+            until(page, f"document.querySelector('#count').textContent.includes('{number + 1} of {disputes} ')")
+            if number + 1 < disputes:
+                until(page, f"{reading} !== {json.dumps(seen[-1])}")  # the next dispute, by itself
+                seen.append(page.evaluate(reading))
+            if number == 0:
+                page.keyboard.press("u")
+                until(page, f"document.querySelector('#count').textContent.includes('0 of {disputes} ')")
+                until(page, f"{reading} === {json.dumps(seen[0])}")
+                page.keyboard.press("t")
+                until(page, f"{reading} === {json.dumps(seen[1])}")
+        assert len(set(seen)) == disputes
+        until(page, "document.querySelector('#reading pre')")
+        assert (
+            page.evaluate("document.querySelector('#reading pre').textContent") == f"distill filter CONFIG --out {run}"
+        )
+        decided = server.decided.all()
+        assert {one["reviewer"] for one in decided} == {"Ada"} and len(decided) == disputes
+        assert {one["action"] for one in decided} == {"relabel", "reject"} and any(
+            one.get("unclear") for one in decided
+        )
+        for one in decided[:2]:  # another reviewer agrees
+            server.decided.change({**one, "reviewer": "Bo"})
+        page.keyboard.press("s")
+        until(
+            page, "document.querySelector('#reading').textContent.includes('Ada and Bo decided 2 of the same traces')"
+        )
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_search_takes_the_reading_pane_along(server: ViewerServer, open_page: OpenPage) -> None:
+    page = open_page(server.address + "#order=run")
+    until(page, READING)
+    page.fill("#words", "no such words anywhere")
+    until(page, "document.querySelector('#reading').textContent === 'No trace matches.'")
+
+
 def test_one_page_keeps_decisions_for_download(open_page: OpenPage, tmp_path: Path) -> None:
     path = write(fabricate(tmp_path, upto="filter"))
     page = open_page(path.as_uri())

@@ -30,8 +30,22 @@ for (const box of document.querySelectorAll(".queries")) {
       query: (a, b) => a.node.textContent.localeCompare(b.node.textContent),
     };
     items.sort(orders[by] ?? ((a, b) => (b.values[by] ?? 0) - (a.values[by] ?? 0)));
-    list.append(...items.map((item) => item.node));
+    const nodes = items.map((item) => item.node);
+    list.append(...nodes.filter((node) => !node.hidden), ...nodes.filter((node) => node.hidden));
   };
+  const words = box.querySelector(".words"), found = box.querySelector(".found");
+  words.addEventListener("input", () => {
+    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    list.classList.toggle("short", !wanted.length && Boolean(box.querySelector(".more")));
+    let number = 0;
+    for (const item of items) {
+      const text = item.node.querySelector(".text").textContent.toLowerCase();
+      const hit = wanted.every((word) => text.includes(word));
+      item.node.hidden = wanted.length ? !hit : item.node.matches(".query-row");
+      number += hit;
+    }
+    found.textContent = wanted.length ? `${number} of ${items.length} queries` : "";
+  });
   const more = box.querySelector(".more");
   if (more) {
     list.classList.add("short");

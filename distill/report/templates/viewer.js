@@ -11,7 +11,8 @@ const some = (children) => children.filter((child) => child !== null && child !=
 const HEIGHT = 58, BATCH = 100, CACHE = 4000;
 const TITLES = { agreement: "Verdict and label", outcome: "Outcome", reason: "Reject reason", verdict: "Verdict", label: "Label", source: "Source", decision: "Decision" };
 let index, facets, disputed, view = { rows: [], counts: {} }, entries = [], groups = new Map(), places = new Map();
-let rowOf = new Map(), decided = new Map(), cache = new Map(), hits = null, current = -1, shown = 0;
+let rowOf = new Map(), decisions = [], decided = new Map(), decidedLast = [], cache = new Map(), hits = null, current = -1, shown = 0;
+const WORDS = { accept: "keep", reject: "drop" };
 const chosen = {};
 const narrow = matchMedia("(max-width: 760px)");
 const idOf = (row) => index.pair[row] + "." + index.sample[row];
@@ -45,8 +46,9 @@ function refresh(keepScroll) {
 }
 
 function decisionFacet() {
-  const values = ["none", "accept", "reject", "relabel"];
-  return { values, rows: index.pair.map((_, row) => Math.max(0, values.indexOf(decided.get(idOf(row))?.action))) };
+  const values = ["none", "accept", "reject", "relabel"], rows = new Array(index.pair.length).fill(0);
+  for (const [id, one] of decided) if (rowOf.has(id)) rows[rowOf.get(id)] = values.indexOf(one.action);
+  return { values, rows };
 }
 
 function drawFacets() {
@@ -66,7 +68,7 @@ function drawFacets() {
         chosen[name] ??= new Set();
         chosen[name][check.checked ? "add" : "delete"](values[at]);
         refresh();
-        remember();
+        settle();
       });
       return make("label", {}, check, make("span", { textContent: values[at], dir: "auto" }), make("b", { textContent: view.counts[name][at].toLocaleString("en") }));
     }));
@@ -105,14 +107,15 @@ function line(entry, at, one) {
 }
 
 function badges(row, mark) {
-  const said = (name) => facets[name].values[facets[name].rows[row]];
+  const value = (name) => facets[name].values[facets[name].rows[row]];
   const badge = (text, kind) => make("span", { className: "badge " + (kind ?? ""), textContent: text });
+  const relevant = (known) => (known === null ? "" : known ? "yes" : "not");
   return [
-    badge("teacher " + said("verdict"), said("verdict") === "true" ? "yes" : ""),
-    badge("label " + said("label"), said("label") > "0" && said("label") !== "none" ? "yes" : ""),
+    mark ? badge(mark.unclear ? "unclear" : mark.action === "relabel" ? "label " + mark.label : WORDS[mark.action], "done") : null,
+    badge("teacher " + value("verdict"), relevant(index.says[row])),
+    badge("label " + value("label"), relevant(index.labelled[row])),
     disputed[row] ? badge("differs", "no") : null,
-    said("outcome") === "kept" ? null : badge(said("outcome")),
-    mark ? badge(mark.action + (mark.action === "relabel" ? " " + mark.label : ""), "done") : null,
+    value("outcome") === "kept" ? null : badge(value("outcome")),
   ].filter(Boolean);
 }
 
@@ -148,16 +151,22 @@ function marked(text, spans, name) {
 function read(one) {
   const spans = evidence(one.reasoning, one.passage, one.query + " " + (one.instruction ?? ""));
   const mark = decided.get(one.pair_id + "." + one.sample);
-  const button = (text, action, label, key) => {
+  const button = (text, act, key, pressed) => {
     const node = make("button", { type: "button" }, text, make("kbd", { textContent: key }));
-    node.setAttribute("aria-pressed", String(mark?.action === action && (action !== "relabel" || mark.label === label)));
-    node.addEventListener("click", () => decide(action, label));
+    node.setAttribute("aria-pressed", String(Boolean(pressed)));
+    node.addEventListener("click", act);
     return node;
   };
+  const is = (action, label) => mark?.action === action && (label === undefined || mark.label === label) && !mark.unclear;
+  const simple = (text, action, label, key) => button(text, () => decide(action, label), key, is(action, label));
+  const sides = disputed[one.row] ? make("div", { className: "decide" },
+    button(`Teacher is right: the label becomes ${one.teacher_label}`, keys.t, "t", is("relabel", one.teacher_label)),
+    button("Label is right: drop the trace", keys.l, "l", is("reject")),
+    button("Unclear: drop both", keys.x, "x", mark?.unclear), button("Skip", keys.s, "s")) : null;
   const known = facets.label.values.filter((value) => /^\d$/.test(value)).map(Number);
   const grades = [...Array(Math.max(1, ...known) + 1).keys()];
   const note = make("input", { id: "note", placeholder: "Note", value: mark?.note ?? "", maxLength: 2000, ariaLabel: "Note" });
-  note.addEventListener("change", () => mark && decide(mark.action, mark.label));
+  note.addEventListener("change", () => mark && decide(mark.action, mark.label, mark.unclear));
   const back = make("button", { type: "button", className: "back", textContent: "‹ List" });
   back.addEventListener("click", leave);
   const fact = (text) => make("span", { textContent: text });
@@ -169,8 +178,9 @@ function read(one) {
     make("p", { className: "meta" }, ...badges(one.row, mark), origin && fact(origin), fact(one.source)),
     one.reason && make("p", { className: "why", textContent: `${one.outcome}: ${one.reason}`, dir: "auto" }),
     one.error && make("p", { className: "why", textContent: one.error, dir: "auto" }),
-    make("div", { className: "decide" }, button("Accept", "accept", null, "a"), button("Reject", "reject", null, "r"),
-      ...grades.map((grade) => button("Label " + grade, "relabel", grade, grade)), mark && button("Undo", "clear", null, "u"), note),
+    sides,
+    make("div", { className: "decide" }, simple("Keep", "accept", undefined, "a"), simple("Drop", "reject", undefined, "r"),
+      ...grades.map((grade) => simple("Label " + grade, "relabel", grade, grade)), mark || decidedLast.length ? button("Undo", keys.u, "u") : null, note),
     make("h3", { textContent: "Passage" }), marked(one.passage, spans.passage, "passage"),
     make("h3", { textContent: "Reasoning" }), one.reasoning ? marked(one.reasoning, spans.reasoning, "reasoning") : make("p", { className: "empty", textContent: "None." }),
     one.content && make("h3", { textContent: "Answer" }), one.content && make("p", { className: "answer", textContent: one.content, dir: "auto" }),
@@ -184,23 +194,6 @@ function light(event) {
   const number = event.target.closest?.("mark")?.dataset.number;
   for (const node of document.querySelectorAll("mark")) node.classList.toggle("lit", number !== undefined && node.dataset.number === number);
   if (number !== undefined && event.type === "click") document.querySelector(`.passage mark[data-number="${number}"]`)?.scrollIntoView({ block: "center" });
-}
-
-async function decide(action, label) {
-  if (current < 0) return;
-  const one = { pair_id: index.pair[current], sample: index.sample[current], action };
-  if (action === "relabel") one.label = label;
-  if ($("note")?.value) one.note = $("note").value;
-  try {
-    await source.decide(one);
-  } catch (error) {
-    alert("Not saved: " + error.message);
-    return;
-  }
-  if (action === "clear") decided.delete(idOf(current)); else decided.set(idOf(current), one);
-  $("download").hidden = source.saves || !decided.size;
-  refresh(true);
-  read((await texts([current]))[0]);
 }
 
 // --- moves, links ---
@@ -228,6 +221,16 @@ function remember(push) {
   history[push ? "pushState" : "replaceState"](null, "", "#" + link);
 }
 
+// After a search or a filter: what is read is one of what is listed.
+function settle() {
+  if (!places.has(current)) {
+    current = -1;
+    if (entries.length && !narrow.matches) choose(entries[1], false);
+    else $("reading").replaceChildren(make("p", { className: "empty", textContent: entries.length ? "Choose a trace." : "No trace matches." }));
+  }
+  remember();
+}
+
 async function follow() {
   const link = new URLSearchParams(location.hash.slice(1));
   for (const name of Object.keys(TITLES)) chosen[name] = new Set(link.getAll(name));
@@ -238,7 +241,9 @@ async function follow() {
   const row = rowOf.get(link.get("trace"));
   document.body.classList.toggle("reading", row !== undefined);
   if (row !== undefined) await choose(row, true);
-  else if (!narrow.matches && entries.length) await choose(entries[1], false);
+  else if (!narrow.matches && entries.length) {
+    await choose(entries.find((entry) => entry >= 0 && disputed[entry] && !decided.has(idOf(entry))) ?? entries[1], false);
+  }
 }
 
 async function find() {
@@ -252,7 +257,9 @@ async function find() {
 
 const keys = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1), J: () => move(1, true), K: () => move(-1, true),
-  a: () => decide("accept"), r: () => decide("reject"), u: () => decide("clear"), n: () => $("note")?.focus(),
+  t: async () => settleDispute("relabel", (await texts([current]))[0].teacher_label), l: () => settleDispute("reject"),
+  x: () => settleDispute("reject", undefined, true), s: () => nextDispute(), u: () => undo(),
+  a: () => decide("accept"), r: () => decide("reject"), n: () => $("note")?.focus(),
   "/": () => $("words").focus(), Escape: leave, Enter: () => current >= 0 && choose(current, true), "?": () => $("help").showModal(),
 };
 
@@ -267,7 +274,7 @@ document.addEventListener("keydown", (event) => {
 let waiting;
 $("words").addEventListener("input", () => {
   clearTimeout(waiting);
-  waiting = setTimeout(async () => { await find(); refresh(); remember(); }, 200);
+  waiting = setTimeout(async () => { await find(); refresh(); settle(); }, 200);
 });
 $("order").addEventListener("change", () => { refresh(); remember(); });
 $("list").addEventListener("scroll", () => requestAnimationFrame(drawList), { passive: true });
@@ -281,6 +288,12 @@ $("download").addEventListener("click", () => {
   make("a", { href: url, download: "adjudication.jsonl" }).click();
   URL.revokeObjectURL(url);
 });
+$("reviewer").addEventListener("change", () => {
+  try { localStorage.setItem("reviewer", $("reviewer").value.trim()); } catch { /* it is asked again next time */ }
+  take();
+  refresh(true);
+  if (current >= 0) choose(current, false);
+});
 addEventListener("popstate", follow);
 addEventListener("resize", drawList);
 narrow.addEventListener("change", () => { $("facets").open = !narrow.matches; });
@@ -292,7 +305,8 @@ narrow.addEventListener("change", () => { $("facets").open = !narrow.matches; })
   const differs = facets.agreement.values.indexOf("differs");
   disputed = facets.agreement.rows.map((value) => Number(value === differs));
   rowOf = new Map(index.pair.map((_, row) => [idOf(row), row]));
-  for (const one of await source.decided()) decided.set(one.pair_id + "." + one.sample, one);
-  $("download").hidden = source.saves || !decided.size;
+  decisions = await source.decided();
+  try { $("reviewer").value = localStorage.getItem("reviewer") ?? index.reviewer ?? ""; } catch { $("reviewer").value = index.reviewer ?? ""; }
+  take();
   await follow();
 })().catch((error) => { $("total").textContent = "cannot be loaded: " + error.message; });

@@ -5,7 +5,8 @@ function pageSource(data) {
   const { index, texts } = data;
   const store = "decisions of " + index.name + " " + index.pair.length;
   const decided = new Map();
-  const keep = (one) => decided.set(one.pair_id + "." + one.sample, one);
+  const key = (one) => [one.pair_id, one.sample, one.reviewer ?? ""].join(".");
+  const keep = (one) => { decided.delete(key(one)); decided.set(key(one), one); };
   data.decided.forEach(keep);
   try { JSON.parse(localStorage.getItem(store) ?? "[]").forEach(keep); } catch { /* no storage: the download remains */ }
   const fields = ["query", "instruction", "passage", "reasoning", "content"];
@@ -21,11 +22,12 @@ function pageSource(data) {
     },
     decided: async () => [...decided.values()],
     decide: async (one) => {
-      if (one.action === "clear") decided.delete(one.pair_id + "." + one.sample);
+      if (one.action === "clear") decided.delete(key(one));
       else keep({ ...one, time: new Date().toISOString().slice(0, 19) + "Z" });
       try { localStorage.setItem(store, JSON.stringify([...decided.values()])); } catch { /* as above */ }
       return one;
     },
+    agreement: async () => [],
     file: () => [...decided.values()].map((one) => JSON.stringify(one) + "\n").join(""),
   };
 }
@@ -44,6 +46,7 @@ function serverSource() {
     texts: (rows) => call("texts.json?rows=" + rows.join(",")),
     search: (words) => call("search.json?words=" + encodeURIComponent(words)),
     decided: () => call("decided.json"),
+    agreement: () => call("agreement.json"),
     decide: (one) => call("decide", { method: "POST", headers, body: JSON.stringify(one) }),
   };
 }

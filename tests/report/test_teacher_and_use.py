@@ -1,0 +1,77 @@
+"""The sections on the teacher's verdicts, on failures by their cause, and on how to use the student."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fabricate import fabricate
+from test_report import page_of
+
+from distill import store
+from distill.records import Pair, Trace
+from distill.report.deploy import section, served
+from distill.report.evaluated import evaluation_sets
+from distill.report.files import RunFiles
+from distill.report.verdicts import lengths, matrix
+
+
+def test_the_matrix_counts_every_answered_trace_against_its_label(tmp_path: Path) -> None:
+    run = fabricate(tmp_path, upto="filter")
+    labels = {pair.pair_id: pair.label for pair in store.read_rows(run / "pairs", Pair)}
+    traces = [trace for trace in store.read_rows(run / "traces", Trace) if trace.error is None]
+    counted = matrix(RunFiles(run))
+    assert counted.total() == len(traces)
+    both = sum(trace.verdict == 1 and labels[trace.pair_id] == 1 for trace in traces)
+    assert counted["relevant", "relevant"] == both > 0
+    assert sum(map(len, lengths(RunFiles(run)).values())) == len(traces)
+    graded = json.dumps({"prompt": "graded_4"})  # of five grades, 1 is not relevant
+    store.write_rows(run / "traces", [replace(trace, verdict=1, teacher=graded) for trace in traces], Trace)
+    assert {verdict for _, verdict in matrix(RunFiles(run))} == {"not relevant"}
+    text = page_of(run).text
+    assert "Teacher against labels" in text and "tokens a trace" in text
+
+
+def test_failures_are_grouped_by_their_cause(tmp_path: Path) -> None:
+    run = fabricate(tmp_path, pairs=40, upto="trace")
+    rows = list(store.read_rows(run / "traces", Trace))
+    for at, error in enumerate(("400: too long", "400: too long", "401: no key", "not_asked: budget")):
+        rows[at] = replace(rows[at], error=error, verdict=None)
+    store.write_rows(run / "traces", rows, Trace)
+    text = page_of(run).text
+    assert "Failed: 400: too long 2" in text and "Failed: 401: no key 1" in text and "Failed: not_asked" not in text
+
+
+@pytest.mark.parametrize(
+    ("system", "wanted"),
+    [
+        ("direct", ("direct", "direct", None)),
+        ("think.fused", ("think", "think", None)),
+        ("think.short", ("think", "budget", 64)),
+        ("untrained", ("think", "think", None)),
+    ],
+)
+def test_what_is_served_is_the_student_in_its_mode(
+    system: str, wanted: tuple[str, str, int | None], tmp_path: Path
+) -> None:
+    run = fabricate(tmp_path, gain=0.9)
+    modes = {"think": {"systems": {"think.short": {"mode": "budget:64"}, "think": {"mode": "think"}}}}
+    store.write_json(run / "evaluation" / "test.modes.json", modes)
+    files = RunFiles(run)
+    assert served(files, evaluation_sets(files)[0], system) == wanted
+
+
+def test_the_commands_of_the_box_hold_texts_of_the_run(tmp_path: Path) -> None:
+    run = fabricate(tmp_path, gain=0.9, hostile=True)
+    files = RunFiles(run)
+    made = section(files, evaluation_sets(files))
+    assert made is not None
+    (_, serve), (_, curl), (_, python) = made["blocks"]
+    assert f"--model {run}/students/think --mode think" in serve
+    asked = json.loads(shlex.split(curl)[-1])
+    assert "cabin in" in asked["query"] and len(asked["documents"]) == 2
+    compile(python, "python", "exec")
+    assert section(RunFiles(fabricate(tmp_path / "other", upto="filter")), []) is None
