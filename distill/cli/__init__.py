@@ -46,7 +46,7 @@ COMPLETE = "_DISTILL_COMPLETE"  # where a shell's completion says what it wants,
 HELP = {
     "run": "The whole pipeline; stages whose inputs and settings are unchanged are skipped.",
     **{stage.name: stage.help for stage in STAGES},
-    "report": "Write report.html from what is in the run folder.",
+    "report": "Write report.html from what is in the run folder; of run folders (runs/*) also an index of them.",
 }
 
 
@@ -198,7 +198,17 @@ def evaluate(options: StageOptions, files: FileOptions, unjudged: UnjudgedOption
     return _run_stages("evaluate", options)
 
 
-plain_stages("report")
+@stage("report")
+@stage_options()
+def report(options: StageOptions) -> int:
+    if options.config is None or not options.config.is_dir():
+        return _run_stages("report", options)
+    from distill.report import overview
+
+    print(overview.write([options.config, *map(Path, options.overrides)]))
+    return 0
+
+
 for _command in (init, schema, doctor, runs, compare, export, push, validate, rerank, calibrate, sweep, serve):
     commands.add_command(_command)
 

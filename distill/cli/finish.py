@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from distill.cli.runs import cost_of
 from distill.pipeline.refresh import EXIT
 from distill.pipeline.run import Run
 from distill.stages import STAGES
@@ -27,7 +26,7 @@ def finish(run: Run) -> int:
     sets = evaluation_sets(files)
     title, sentences = headline(files, sets)
     seconds = sum(files.counts(stage.name).seconds or 0 for stage in STAGES)
-    cost = cost_of(files)
+    cost = files.cost_usd
     paid = "" if cost is None else f"the teacher cost {cost:,.2f} USD; "
     run.say(f"\n{' '.join([title, *sentences])}\n{_capital(paid)}the stages took {duration(seconds)}.\n")
     by_filter = files.counts("filter").by_filter

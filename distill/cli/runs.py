@@ -81,19 +81,12 @@ def _row(folder: Path) -> list[str]:
     open_stage = next((stage.name for stage, state in zip(STAGES, states, strict=True) if state != "done"), "")
     state = "done" if done == len(STAGES) else f"{done}/{len(STAGES)}, next: {open_stage}"
     kept = files.counts("filter").kept
-    cost = cost_of(files)
+    cost = files.cost_usd
     newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
     return [
         str(folder), state, "" if kept is None else f"{kept:,}", best_student(files),
         "" if cost is None else f"{cost:,.2f}", _age(time.time() - newest),
     ]  # fmt: skip
-
-
-def cost_of(files: RunFiles) -> float | None:
-    """Dollars that all stages have been billed; None where nothing was asked."""
-    costs = [files.counts(stage.name).cost_usd for stage in STAGES]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known else None
 
 
 def best_student(files: RunFiles) -> str:

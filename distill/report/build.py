@@ -11,6 +11,7 @@ from distill.report import (
     appendix,
     cost,
     deploy,
+    earlier,
     funnel,
     limits,
     modes,
@@ -30,6 +31,7 @@ from distill.report.files import RunFiles
 SECTIONS = (
     ("refresh", "New or served student", "Refresh"),
     ("systems", "Systems", "Systems"),
+    ("earlier", "Against the run before", "Before"),
     ("deploy", "Use it", "Use it"),
     ("modes", "Modes of one student", "Modes"),
     ("limits", "What this evaluation cannot say", "Limits"),
@@ -57,6 +59,7 @@ def build(run: Path) -> Path:
     made: dict[str, Any] = {
         "refresh": refresh.section(files),
         "systems": systems.section(files, sets),
+        "earlier": earlier.section(files, sets),
         "deploy": deploy.section(files, sets),
         "modes": modes.section(files, sets),
         "limits": limits.section(files, sets),

@@ -63,6 +63,12 @@ class RunFiles:
         result = self.manifests.get(folder, {}).get("result") or {}
         return read_as(StageCounts, {**(stages.get(stage) or stages.get(folder) or {}), **result})
 
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars that all stages have been billed; None where nothing was asked."""
+        known = [cost for stage in STAGES if (cost := self.counts(stage.name).cost_usd) is not None]
+        return sum(known) if known else None
+
     def state(self, stage: str) -> str:
         """`done`; `outdated`, made from an input that has since changed or gone; `missing`."""
         manifest = self.manifests.get(BY_NAME[stage].folder)

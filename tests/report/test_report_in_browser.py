@@ -52,12 +52,12 @@ def test_the_search_finds_queries_that_are_not_shown(open_page: OpenPage, tmp_pa
     shown = "[...document.querySelectorAll('.list > :not([hidden])')].filter((n) => n.getClientRects().length).length"
     assert page.evaluate(shown) == 12
     assert page.evaluate("document.querySelectorAll('.query-row').length") == 30
-    page.fill(".words", "cabin LUND")
+    page.fill(".search", "cabin LUND")
     texts = page.evaluate("[...document.querySelectorAll('.list .text')].map((node) => node.textContent)")
     wanted = sum("Lund" in text for text in texts)
     assert page.evaluate(shown) == wanted > 0
     assert page.evaluate("document.querySelector('.found').textContent") == f"{wanted} of 90 queries"
-    page.fill(".words", "")
+    page.fill(".search", "")
     assert page.evaluate(shown) == 12
 
 

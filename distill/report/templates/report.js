@@ -33,7 +33,7 @@ for (const box of document.querySelectorAll(".queries")) {
     const nodes = items.map((item) => item.node);
     list.append(...nodes.filter((node) => !node.hidden), ...nodes.filter((node) => node.hidden));
   };
-  const words = box.querySelector(".words"), found = box.querySelector(".found");
+  const words = box.querySelector(".search"), found = box.querySelector(".found");
   words.addEventListener("input", () => {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     list.classList.toggle("short", !wanted.length && Boolean(box.querySelector(".more")));
