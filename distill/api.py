@@ -75,13 +75,18 @@ class Student:
 
 
 class Run:
-    """A run on disk, finished or not. Raises RunFolderError where the folder is no run's.
+    """A run, finished or not: a folder of this machine, or a URL, of which what is finished is fetched into one.
 
-    `folder` is a folder of this machine; of a run at a URL, its copy that `distill.run(..., out=URL)` returns.
+    Raises RunFolderError where the folder is no run's, ConfigError where there is no run at the URL.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        place = _place(folder)
+        if isinstance(place, str):
+            from distill.pipeline.mirror import fetched
+
+            place = fetched(place)
+        self.folder = place
         if not (self.folder / "config.yaml").is_file():
             raise RunFolderError(f"{self.folder}: holds no config.yaml, so it is no run; `distill runs` lists them")
 
@@ -148,13 +153,11 @@ def run(
 ) -> Run:
     """All stages of a configuration's file, as `distill run` does; what is unchanged is not made again.
 
-    `out` is the run folder (default: runs/NAME) or a URL of object storage, `since` an earlier run that this one
-    refreshes; `quiet` prints no progress on stderr. Raises InputError for what a user can mend, Stopped where work is
-    left that a second call takes up.
+    `out` is the run folder (default: runs/NAME) or a URL of object storage. `since` is an earlier run, or its URL, that
+    this one refreshes. `quiet` prints no progress on stderr. Raises InputError for what a user can mend, Stopped where
+    work is left that a second call takes up.
     """
-    if since is not None:
-        overrides = {**(overrides or {}), "refresh.since": str(Path(since).absolute())}
-    return _execute("run", config, overrides, out, quiet)
+    return _execute("run", config, overrides, out, quiet, since=since)
 
 
 def make_pairs(
@@ -221,11 +224,18 @@ def _execute(
     out: str | Path | None,
     quiet: bool,
     retry_failed: bool = False,
+    since: str | Path | None = None,
 ) -> Run:
-    from distill.pipeline.execute import checked_stages, configured, execute
+    from distill.pipeline.execute import checked_stages, configured, execute, refreshing
 
     texts = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
-    place = out if out is None or (isinstance(out, str) and is_storage(out)) else Path(out)
-    made = configured(Path(config), texts, place, quiet)
+    if since is not None:
+        texts.append(refreshing(_place(since)))
+    made = configured(Path(config), texts, None if out is None else _place(out), quiet)
     execute(made, checked_stages(made, name, texts), name, texts, retry_failed)
     return Run(made.folder)
+
+
+def _place(folder: str | Path) -> Path | str:
+    """A folder of this machine, or a URL as text."""
+    return folder if isinstance(folder, str) and is_storage(folder) else Path(folder)

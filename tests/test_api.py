@@ -80,6 +80,16 @@ def test_faults_are_errors_of_their_class(tmp_path: Path) -> None:
         distill.train(TINY, out=tmp_path / "run", quiet=True)
 
 
+def test_a_url_is_a_place_too(run: distill.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="holds no run"):
+        distill.Run("memory://nowhere/run")
+    with pytest.raises(ConfigError, match="holds no run"):
+        distill.run(TINY, out=tmp_path / "run", since="memory://nowhere/run", quiet=True)
+    with pytest.raises(ConfigError, match="refresh"):
+        distill.run(TINY, {"ablate": {"seed": [0, 1]}}, out=tmp_path / "run", since=run.folder, quiet=True)
+
+
 def test_progress_is_said_unless_it_is_to_be_quiet(run: distill.Run, capsys: pytest.CaptureFixture[str]) -> None:
     distill.make_pairs(TINY, SMALL, out=run.folder)
     assert capsys.readouterr().err == "pairs: unchanged\n"

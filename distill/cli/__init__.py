@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -145,11 +144,9 @@ def plain_stages(*names: str) -> None:
 @click.option("--since", type=PLACE, metavar="RUN", help="refresh this run or URL: reuse answers, compare students")
 def run_all(options: StageOptions, since: Path | str | None) -> int:
     if since is not None:
-        from distill.pipeline.mirror import fetched
+        from distill.pipeline.execute import refreshing
 
-        folder = fetched(since) if isinstance(since, str) else since.absolute()
-        key = f"refresh.since={json.dumps(str(folder))}"
-        options = replace(options, overrides=(*options.overrides, key))
+        options = replace(options, overrides=(*options.overrides, refreshing(since)))
     return _run_stages("run", options)
 
 

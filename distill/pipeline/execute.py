@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,17 @@ def _on_url(settings: RunConfig, url: str, config: Path, quiet: bool) -> Run:
     run.mirror = mirror
     mirror.look()
     return run
+
+
+def refreshing(since: Path | str) -> str:
+    """The override by which a run refreshes another, in a folder or, as text, at a URL, which is fetched.
+
+    Raises ConfigError where there is no run at the URL.
+    """
+    from distill.pipeline.mirror import fetched
+
+    folder = fetched(since) if isinstance(since, str) else since.absolute()
+    return f"refresh.since={json.dumps(str(folder))}"
 
 
 def checked_stages(run: Run, name: str, overrides: Sequence[str]) -> tuple[Stage, ...]:
