@@ -170,3 +170,21 @@ def test_a_private_model_never_lands_in_a_public_one(hub: Hub, run: Path) -> Non
     with pytest.raises(InputError, match="me/open is public on the hub; add --public"):
         command("export", str(run), "--model", "--push-to-hub", "me/open")
     assert hub.repos["models/me/open"].files == {}
+
+
+def test_push_sends_a_student_with_its_card_and_an_export_as_it_is(
+    hub: Hub, run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    student, out = a_student(run), tmp_path / "trl"
+    assert command("push", str(student), "me/ranker", "--dry-run") == 0
+    assert "would push" in capfd.readouterr().out and hub.log == []
+    assert command("push", str(student), "me/ranker") == 0
+    repo = hub.repos["models/me/ranker"]
+    assert repo.private and {"README.md", "model.safetensors", "tokenizer.json"} < set(repo.files)
+    assert not {"manifest.json", "stderr.txt"} & set(repo.files) and b"## How it is asked" in repo.files["README.md"]
+    assert command("export", str(run), "--to", "trl", "--out", str(out)) == 0
+    assert command("push", str(out), "me/traces", "--public") == 0
+    assert hub.repos["me/traces"].files == files(out) and not hub.repos["me/traces"].private
+    with pytest.raises(InputError, match="neither an export nor a student; `distill export RUN` makes one"):
+        command("push", str(run), "me/other")
+    assert set(hub.repos) == {"models/me/ranker", "me/traces"}

@@ -26,6 +26,7 @@ BOUND = 40  # tokens of a reasoning
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),  # a process that imports vLLM and starts it
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here"),
 ]
 
@@ -69,7 +70,9 @@ def test_the_guides_client_orders_a_thinking_students_passages_as_our_server_doe
     ending: Path, few_pairs: list[Pair], tmp_path: Path
 ) -> None:
     """Some of its texts end by themselves, others are closed by force."""
-    (code,) = re.findall(r"^~~~python\n(.*?)^~~~$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+    (code,) = re.findall(
+        r"^```python\n(import json\nimport math\n.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S
+    )
     assert len([line for line in code.splitlines() if line.strip()]) <= 45
     reranker = Reranker(str(ending), "think", "transformers", dtype="float32", max_new_tokens=BOUND, loops="run")
     passages = sorted({pair.passage for pair in few_pairs})

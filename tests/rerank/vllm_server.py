@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+START_S = 600  # on a busy machine it takes minutes to start
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
@@ -28,7 +29,7 @@ def vllm_server(folder: Path, log: Path, *options: str) -> Iterator[str]:
     with open(log, "w") as sink:
         process = subprocess.Popen([*command, *options], stdout=sink, stderr=sink, env={**os.environ, **CPU})
         try:
-            deadline = time.monotonic() + 280
+            deadline = time.monotonic() + START_S
             address = f"http://127.0.0.1:{port}/v1"
             while True:
                 assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]

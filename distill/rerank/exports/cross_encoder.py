@@ -42,7 +42,7 @@ class CrossEncoder(Format):
         for path in {path for pattern in WEIGHTS for path in student.folder.glob(pattern)}:
             shutil.copy2(path, out / path.name)
         for_transformers_4(out / "config.json")
-        save_tokenizer(server_tokenizer(student.form), out)
+        save_tokenizer(server_tokenizer(student), out)
         modules = [
             {"idx": number, "name": str(number), "path": path, "type": kind}
             for number, (path, kind) in enumerate(MODULES)

@@ -70,7 +70,7 @@ class Onnx(Format):
                 raise InputError(f"{student.folder}: torch makes no ONNX graph of it ({error})") from None
         assert program is not None
         program.save(out / FILE, external_data=size > WHOLE)
-        save_tokenizer(server_tokenizer(student.form), out)
+        save_tokenizer(server_tokenizer(student), out)
 
     def margins(self, student: ExportedStudent, out: Path, pairs: Sequence[Pair]) -> list[float]:
         """By onnxruntime on the CPU."""

@@ -34,7 +34,7 @@ class SeqCls(Format):
         Raises InputError for a head or architecture that has no such classifier.
         """
         model = load_causal_lm(str(student.folder), dtype="auto")
-        tokenizer = server_tokenizer(student.form)
+        tokenizer = server_tokenizer(student)
         classifier(model, student, tokenizer.pad_token_id).save_pretrained(out)
         save_tokenizer(tokenizer, out)
         for_transformers_4(out / "config.json")

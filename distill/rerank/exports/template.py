@@ -29,6 +29,7 @@ from distill.prompts import (
     student_prompt,
 )
 from distill.records import Pair
+from distill.rerank.exports.base import ExportedStudent
 from distill.rerank.student_format import StudentFormat
 from distill.store import read_json, write_json
 
@@ -72,7 +73,7 @@ def chat_template(form: StudentFormat) -> str:
 
 def _text(text: str) -> str:
     """A Jinja string."""
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _content(name: str, role: str) -> str:
@@ -125,7 +126,7 @@ def frames(form: StudentFormat) -> tuple[str, str]:
     return whole[:cut], whole[cut:]
 
 
-def server_tokenizer(form: StudentFormat) -> PreTrainedTokenizerFast:
+def server_tokenizer(student: ExportedStudent) -> PreTrainedTokenizerFast:
     """The student's tokenizer as a server uses it: it adds nothing to a text, and pads on the left.
 
     Raises InputError for a tokenizer that is none of the package tokenizers, and where `<think>` and what follows are
@@ -134,18 +135,21 @@ def server_tokenizer(form: StudentFormat) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
+    form = student.form
     try:
         own = Tokenizer.from_str(form.tokenizer.backend_tokenizer.to_str())
     except AttributeError:
-        raise InputError("its tokenizer is not of the package tokenizers, which servers need") from None
+        raise InputError(
+            f"{student.folder}: its tokenizer is none of the package tokenizers, which servers need"
+        ) from None
     own.post_processor = None
     if form.tokenizer.encode(f"{THINK}{CLOSE}", add_special_tokens=False) != [
         *form.tokenizer.encode(THINK, add_special_tokens=False),
         *form.close,
     ]:
         raise InputError(
-            f"{THINK} is plain text for this tokenizer, which joins its end with the line break after it, and no "
-            "template can keep them apart; train the student with sft.think_tokens: added"
+            f"{student.folder}: {THINK} is plain text for its tokenizer, which joins the end of it with the line break "
+            "after it, and no template can keep them apart; train the student with sft.think_tokens: added"
         )
     pad = form.tokenizer.pad_token or form.tokenizer.eos_token
     return PreTrainedTokenizerFast(
