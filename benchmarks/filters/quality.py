@@ -1,4 +1,4 @@
-"""What the filters do on real traces, the figures of docs/filters.md: `python benchmarks/filters/quality.py DATA`.
+"""The figures of docs/benchmarks/filters.md: `python benchmarks/filters/quality.py DATA`.
 
 Reads published traces of TFRank (200), GPT-4 (1,470) and six models on DIRAS (660 pairs each, with human labels). The
 last part damages 30 real traces for each of three faults by a seeded recipe (`damaged`), and takes 110 others as they

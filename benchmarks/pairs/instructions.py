@@ -1,4 +1,4 @@
-"""The table of docs/instructions.md: a student trained with instructions and one without, from the same pairs.
+"""The table of docs/benchmarks/example.md: a student trained with instructions and one without, from the same pairs.
 
     python benchmarks/pairs/instructions.py --out /tmp/instructions [key.path=value ...]
 

@@ -4,7 +4,7 @@
     python benchmarks/targets/run.py --table
 
 Each piece is a `distill run` with some students more than the last, so that any can be killed and the same command goes
-on; what is done is not done again. `--table` prints what is there, as docs/targets.md shows it.
+on; what is done is not done again. `--table` prints what is there, as docs/benchmarks/example.md shows it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Kill a random process of a run at a random moment, run it again, and count from the server's own log.
 
-    python benchmarks/teacher/chaos.py --runs 25 --seed 0 [--table docs/guarantees.md]
+    python benchmarks/teacher/chaos.py --runs 25 --seed 0 [--table docs/benchmarks/teacher.md]
 
 Each run has a server and a folder of its own. The victim is the driver, a worker actor, Ray's raylet, or its GCS, and
 is ended with SIGKILL. Lost: rows that were in the journal when the blow fell and were asked again after it. Twice:
