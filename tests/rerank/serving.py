@@ -14,8 +14,9 @@ from typing import Any
 
 from distill.errors import InputError
 from distill.records import Judgement, Pair
-from distill.rerank.serve.app import LOCAL, Served, make_app
+from distill.rerank.serve.app import LOCAL, make_app
 from distill.rerank.serve.settings import ServeSettings
+from distill.rerank.serve.students import Served
 
 WAIT_S = 60  # for what must happen; nothing is asserted about how soon
 
@@ -92,11 +93,13 @@ def serving(
     fusion: Any = None,
     cut: Any = None,
     timed: Any = None,
+    others: Sequence[Served] = (),
 ) -> Iterator[Any]:
-    """A uvicorn server on a free port; has `.url`, `.desk` and, to stop it gracefully, `.should_exit`."""
+    """A uvicorn server on a free port; has `.url`, `.desk`, `.students` and, to stop it gracefully, `.should_exit`."""
     import uvicorn
 
-    app = make_app(Served(engine, "my-student", "think", explain_plan, fusion, cut, timed), settings, api_key, LOCAL)
+    first = Served(engine, "my-student", "think", explain_plan, fusion, cut, timed)
+    app = make_app([first, *others], settings, api_key, LOCAL)
     drain = int((settings or ServeSettings()).drain_s)
     config = uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=drain, backlog=2048)
     server: Any = uvicorn.Server(config)
@@ -105,7 +108,8 @@ def serving(
     try:
         until(lambda: server.started)
         server.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        server.desk, server.thread = app.state.desk, thread
+        server.students, server.thread = app.state.students, thread
+        server.desk, server.students_loop = server.students.first.thread, app.state.loop
         yield server
     finally:
         server.should_exit = True

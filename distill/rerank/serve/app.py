@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,71 +21,46 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from distill import __version__
 from distill.errors import InputError
 from distill.records import Judgement, Pair, make_pair
-from distill.rerank.fusion import Fusion
-from distill.rerank.modes import TimedPlans
 from distill.rerank.serve.answers import bare, explained, ranked, scored
-from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, Engine, EngineFailed, EngineThread
+from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, EngineFailed
 from distill.rerank.serve.faults import Refused
 from distill.rerank.serve.http import Json, allowed, checked, read, request_id, unless_gone
 from distill.rerank.serve.meters import Meters
 from distill.rerank.serve.schemas import Asked, ExplainRequest, QueryAndPassage, RerankBody, ScoreBody, TextsBody
 from distill.rerank.serve.settings import ServeSettings
-from distill.rerank.serve.timed import judged_within
+from distill.rerank.serve.students import Cut, Served, Students
 
 PAGE = Path(__file__).parent / "page.html"
 LOCAL = ["127.0.0.1", "localhost", "[::1]"]
-Cut = Callable[[Sequence[Pair], int | None, int | None], list[Pair]]
-"""Pairs, the most tokens of a passage and of a whole prompt in; pairs whose passages are cut so far out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What is served: the engine, its name and mode, how a pair is judged where its reasoning is wanted, and how its
-    margins are fused with first-stage scores, where that was chosen. `cut` shortens passages to a number of tokens, as
-    `Reranker.shortened`; `timed` says how requests with a budget are judged, as `Reranker.timed_plans`; `context` is in
-    tokens; `calibrated` says whether scores are."""
-
-    engine: Engine
-    name: str
-    mode: str
-    explain_plan: Any = None
-    fusion: Fusion | None = None
-    cut: Cut | None = None
-    timed: TimedPlans | None = None
-    context: int | None = None
-    calibrated: bool = False
 
 
 def make_app(
-    served: Served, settings: ServeSettings | None = None, api_key: str | None = None, hosts: list[str] | None = None
+    served: Served | Sequence[Served],
+    settings: ServeSettings | None = None,
+    api_key: str | None = None,
+    hosts: list[str] | None = None,
 ) -> FastAPI:
-    """The application. With `hosts`, requests to other names are refused, so that no web page reaches a server on
-    this machine under a name of its own (DNS rebinding)."""
+    """The application; its `state.students` are `Students`. With `hosts`, requests to other names are refused, so that
+    no web page reaches a server on this machine under a name of its own (DNS rebinding)."""
     settings = settings or ServeSettings()
-    desk = EngineThread(served.engine, settings.max_waiting, settings.client_share)
-    meters = Meters(desk)
+    students = Students([served] if isinstance(served, Served) else served, settings)
+    meters = Meters(lambda: [student.thread for student in students])
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        desk.start()
+        app.state.loop = asyncio.get_running_loop()
+        students.start()
         yield
-        await asyncio.to_thread(desk.stop)
+        await asyncio.to_thread(students.stop)
 
     app = FastAPI(title="distill serve", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
-    def _work(asked: Asked, rows: list[Pair], client: str, plan: Any, began: float) -> Awaitable[list[Judgement]]:
-        """How a request is judged: in its time where it has one; directly where the server is busy; else as served."""
-        plans = served.timed
-        if plan is None and plans is not None:
-            if asked.budget_ms is not None:
-                return judged_within(desk, plans, rows, client, began + asked.budget_ms / 1000)
-            if plans.think is not None and desk.waiting + len(rows) > settings.shed_share * settings.max_waiting:
-                plan = plans.direct
-        return desk.judge(rows, client, plan)
-
-    async def judged(request: Request, asked: Asked, plan: Any, began: float) -> list[Judgement]:
+    async def judged(
+        request: Request, asked: Asked, began: float, explain: bool = False
+    ) -> tuple[Served, list[Judgement]]:
+        """The student that a request is for, and its judgements. Raises Refused."""
         pairs = asked.pairs()
         if len(pairs) > settings.max_documents:
             raise Refused(413, f"{len(pairs)} documents; at most {settings.max_documents} are taken here")
@@ -96,16 +70,18 @@ def make_app(
             if longest > settings.max_characters:
                 limit = settings.max_characters
                 raise Refused(413, f"a {what} of {longest:,} characters; at most {limit:,} are taken here")
-        if asked.model not in (None, served.name):
-            raise Refused(404, f"no model {asked.model!r} is served here; this is {served.name!r}")
-        if asked.mode not in (None, served.mode):
-            raise Refused(422, f"mode {asked.mode!r} is not served here; this server answers in mode {served.mode!r}")
         client = request.client.host if request.client else ""
         try:
-            rows = await _rows(asked, pairs, served.cut)
-            left = settings.timeout_s - (time.monotonic() - began)
-            work = _work(asked, rows, client, plan, began)
-            judgements: list[Judgement] = await unless_gone(request, work, left)
+            with students.named(asked.model) as student:
+                served = student.served
+                if asked.mode not in (None, served.mode):
+                    raise Refused(
+                        422, f"mode {asked.mode!r} is not served here; this server answers in mode {served.mode!r}"
+                    )
+                rows = await _rows(asked, pairs, served.cut)
+                left = settings.timeout_s - (time.monotonic() - began)
+                work = student.judge(asked, rows, client, served.explain_plan if explain else None, began)
+                judgements: list[Judgement] = await unless_gone(request, work, left)
         except (TimeoutError, ConnectionError) as error:
             gone = isinstance(error, ConnectionError)
             meters.given_up.labels("client gone" if gone else "deadline").inc()
@@ -121,15 +97,15 @@ def make_app(
         except InputError as error:
             raise Refused(422, str(error)) from None
         meters.judged(judgements)
-        return judgements
+        return served, judgements
 
     async def rerank(request: Request, version: int, began: float) -> Any:
         body = await read(request, settings)
         if request.url.path == "/rerank" and "texts" in body and "documents" not in body:
             texts = checked(TextsBody, body)
-            return bare(texts, await judged(request, texts, None, began))
+            return bare(texts, (await judged(request, texts, began))[1])
         asked = checked(RerankBody, body)
-        judgements = await judged(request, asked, None, began)
+        served, judgements = await judged(request, asked, began)
         return ranked(
             asked,
             judgements,
@@ -143,11 +119,12 @@ def make_app(
 
     async def score(request: Request, began: float) -> Any:
         asked = checked(ScoreBody, await read(request, settings))
-        return scored(asked, await judged(request, asked, None, began), served.name, request_id(request))
+        served, judgements = await judged(request, asked, began)
+        return scored(asked, judgements, served.name, request_id(request))
 
     async def explain(request: Request, began: float) -> Any:
         asked = checked(ExplainRequest, await read(request, settings))
-        (judgement,) = await judged(request, asked, served.explain_plan, began)
+        served, (judgement,) = await judged(request, asked, began, explain=True)
         return explained(asked, judgement, served.name)
 
     async def answered(request: Request, make: Callable[[float], Awaitable[Any]]) -> Response:
@@ -184,11 +161,11 @@ def make_app(
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
-        return await shown_to(request, {"object": "list", "data": [model_card(served)]})
+        return await shown_to(request, {"object": "list", "data": [model_card(student.served) for student in students]})
 
     @app.get("/info")
     async def info(request: Request) -> Response:
-        return await shown_to(request, about([served], settings))
+        return await shown_to(request, about([student.served for student in students], settings))
 
     async def shown_to(request: Request, content: dict[str, Any]) -> Response:
         try:
@@ -200,8 +177,12 @@ def make_app(
     @app.get("/health")
     @app.get("/healthz")
     async def healthz() -> Response:
-        state = {"status": "ok" if desk.alive else "the engine has stopped", "model": served.name, "mode": served.mode}
-        return JSONResponse(state | {"waiting": desk.waiting, "running": desk.running}, 200 if desk.alive else 503)
+        alive, first = students.alive, students.first
+        state: dict[str, Any] = {"status": "ok" if alive else "the engine has stopped", "model": first.served.name}
+        state |= {"mode": first.served.mode} | ({"models": names} if len(names := students.names) > 1 else {})
+        state["waiting"] = sum(each.thread.waiting for each in students)
+        state["running"] = sum(each.thread.running for each in students)
+        return JSONResponse(state, 200 if alive else 503)
 
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
@@ -219,7 +200,7 @@ def make_app(
         headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
         return HTMLResponse(PAGE.read_text(encoding="utf-8").replace("NONCE", nonce), headers=headers)
 
-    app.state.desk = desk
+    app.state.students = students
     return app
 
 

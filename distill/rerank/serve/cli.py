@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from distill.commands import MODEL, Command
-from distill.rerank.options import EngineOptions, engine_options
+from distill.errors import DistillError
+from distill.rerank.options import EngineOptions, engine_options, say
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from distill.rerank.modes import Mode
+    from distill.rerank.serve.students import Served
+
+
+class NamedModel(click.ParamType):
+    """`NAME=MODEL`, or a model alone: (name or None, model)."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str | None, str]:
+        """The name and the model."""
+        name, equals, model = str(value).partition("=")
+        if not equals or not name or "/" in name or Path(str(value)).exists():
+            name, model = "", str(value)
+        return name or None, MODEL.convert(model, param, ctx)
+
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command("serve", cls=Command)
-@click.option("--model", type=MODEL, metavar="M", required=True, help="a student's folder or hub name")
+@click.option(
+    "--model",
+    "models",
+    type=NamedModel(),
+    metavar="[NAME=]M",
+    required=True,
+    multiple=True,
+    help="a student's folder or hub name; several, each with a NAME, are served together, the first by default",
+)
 @click.option("--name", metavar="NAME", help="what clients call it (default: the folder's name)")
 @click.option(
     "--host", metavar="HOST", default="127.0.0.1", help="default 127.0.0.1; beyond this machine only with a key"
@@ -30,7 +60,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @engine_options
 @click.argument("overrides", nargs=-1, metavar="[limit=value]...", help="such as max_documents=200 timeout_s=10")
 def serve(
-    model: str,
+    models: tuple[tuple[str | None, str], ...],
     name: str | None,
     host: str,
     port: int,
@@ -39,10 +69,12 @@ def serve(
     engine: EngineOptions,
     overrides: tuple[str, ...],
 ) -> int:
-    """Serve a student over HTTP, in Jina's and Cohere's rerank protocols, with a page to try it."""
+    """Serve students over HTTP, in the rerank protocols of Jina, Cohere, vLLM and others, with a page to try them.
+
+    SIGHUP loads them again from their folders; what was asked before is answered by those that were loaded then.
+    """
     from distill import config
     from distill.errors import InputError
-    from distill.rerank.jobs import own_calibration
     from distill.rerank.serve.settings import ServeSettings
 
     settings = config.validate(ServeSettings, config.apply_overrides({}, overrides), "serve")
@@ -59,23 +91,16 @@ def serve(
         import uvicorn
     except ModuleNotFoundError as error:
         raise InputError(f'serving needs {error.name}; pip install "rerank-distill[serve]"') from None
-    from distill.rerank.serve.app import LOCAL, Served, make_app
+    from distill.rerank.serve.app import LOCAL, make_app
 
-    reranker = engine.student(model, mode, calibration=own_calibration(model)).reranker()
-    name = name or reranker.name.rstrip("/").rpartition("/")[2]
-    fusion = reranker.calibration.fusion.get(reranker.curve) if reranker.calibration else None
-    served = Served(
-        reranker.stream(),
-        name,
-        mode,
-        reranker.explain_plan(),
-        fusion,
-        reranker.shortened,
-        reranker.timed_plans(),
-        reranker.context,
-        reranker.calibration is not None and reranker.curve in reranker.calibration.curves,
+    named = _named(models, name)
+    app = make_app(
+        [_loaded(named_as, model, mode, engine) for named_as, model in named.items()],
+        settings,
+        api_key,
+        LOCAL if host in LOOPBACK else None,
     )
-    app = make_app(served, settings, api_key, LOCAL if host in LOOPBACK else None)
+    _reload_on_hangup(lambda: [_loaded(named_as, model, mode, engine) for named_as, model in named.items()], app)
     server = announcing(
         uvicorn.Config(
             app,
@@ -85,14 +110,64 @@ def serve(
             access_log=False,
             timeout_graceful_shutdown=int(settings.drain_s),
         ),
-        f"{name} ({mode})",
+        f"{', '.join(named)} ({mode})",
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained, and then passes the signal on
         server.run()
-    reranker.close()
     if not server.started:
         raise InputError(f"port {port} on {host} cannot be used; choose another with --port")
     return 0
+
+
+def _named(models: tuple[tuple[str | None, str], ...], name: str | None) -> dict[str, str]:
+    """{name: model}. Raises InputError where one name would be two models'."""
+    from distill.errors import InputError
+
+    if name is not None and len(models) > 1:
+        raise InputError("--name names one student; write --model NAME=FOLDER for each of several")
+    named: dict[str, str] = {}
+    for given, model in models:
+        key = name or given or model.rstrip("/").rpartition("/")[2]
+        if key in named:
+            raise InputError(f"--model {model}: {key!r} is {named[key]} already; write --model NAME=FOLDER")
+        named[key] = model
+    return named
+
+
+def _loaded(name: str, model: str, mode: Mode, engine: EngineOptions) -> Served:
+    """The student, ready to answer. Raises InputError where it cannot be loaded."""
+    from distill.rerank.jobs import own_calibration
+    from distill.rerank.serve.students import Served
+
+    reranker = engine.student(model, mode, calibration=own_calibration(model)).reranker()
+    calibration = reranker.calibration
+    return Served(
+        reranker.stream(),
+        name,
+        mode,
+        explain_plan=reranker.explain_plan(),
+        fusion=calibration.fusion.get(reranker.curve) if calibration else None,
+        cut=reranker.shortened,
+        timed=reranker.timed_plans(),
+        context=reranker.context,
+        calibrated=calibration is not None and reranker.curve in calibration.curves,
+        close=reranker.close,
+    )
+
+
+def _reload_on_hangup(load: Callable[[], list[Served]], app: FastAPI) -> None:
+    """On SIGHUP load the students again, and let the new ones take over; a fault is printed, and the old ones stay."""
+
+    def reload() -> None:
+        try:
+            for served in load():
+                app.state.loop.call_soon_threadsafe(app.state.students.replace, served)
+                say(f"{served.name}: loaded again")
+        except DistillError as error:
+            say(f"not loaded again: {error}")
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
 
 
 def announcing(settings: Any, what: str) -> Any:

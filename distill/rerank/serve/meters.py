@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -15,7 +15,7 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Meters:
     """The counters of one server, in a registry of their own."""
 
-    def __init__(self, desk: EngineThread) -> None:
+    def __init__(self, threads: Callable[[], Sequence[EngineThread]]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "distill_requests", "Requests by path and status", ["path", "status"], registry=self.registry
@@ -33,10 +33,10 @@ class Meters:
             "distill_given_up", "Requests given up: client gone or deadline", ["why"], registry=self.registry
         )
         Gauge("distill_waiting_pairs", "Pairs not judged yet", registry=self.registry).set_function(
-            lambda: desk.waiting
+            lambda: sum(thread.waiting for thread in threads())
         )
         Gauge("distill_running_rows", "Rows that are with the engine", registry=self.registry).set_function(
-            lambda: desk.running
+            lambda: sum(thread.running for thread in threads())
         )
 
     def judged(self, judgements: Sequence[Judgement]) -> None:
