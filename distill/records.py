@@ -119,6 +119,7 @@ class Answer:
     `cost_usd` and the token counts are what was billed, retries included; `estimated` marks counts that the server did
     not report. `finish_reason` is one word for all servers (`distill.answers.finish`); `unknown_finish` the server's
     own, where nobody here knows it. `model`, `host` and `sampling` say who was asked, where and how; never a key.
+    `cached_tokens` are those of the prompt that have a price of their own, `reasoning_tokens` are of the completion.
     """
 
     request_id: str
@@ -135,6 +136,8 @@ class Answer:
     error: str | None = None
     estimated: bool = False
     unknown_finish: str | None = None
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

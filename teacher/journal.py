@@ -58,6 +58,9 @@ def encode(entry: JournalEntry) -> bytes:
         }
     line["prompt_tokens"] = answer.prompt_tokens
     line["completion_tokens"] = answer.completion_tokens
+    for name, tokens in (("cached_tokens", answer.cached_tokens), ("reasoning_tokens", answer.reasoning_tokens)):
+        if tokens:
+            line[name] = tokens
     line["cost_usd"] = answer.cost_usd
     line["estimated"] = answer.estimated
     if entry.bill is None:
@@ -102,6 +105,8 @@ def decode(raw: bytes) -> JournalEntry | None:
         error,
         line.get("estimated", False),
         line.get("unknown_finish", unknown),
+        line.get("cached_tokens", 0),
+        line.get("reasoning_tokens", 0),
     )
     bill = line.get("kind", "bill") if "bill" in line else None
     stage, purpose = line.get("stage", "trace"), line.get("purpose", "trace")

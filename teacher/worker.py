@@ -194,7 +194,7 @@ class Worker:
         if reply.empty and request.empties == 0:
             request.empties += 1
             self._out.faults["empty"] += 1
-            self._bill(request.request_id, "empty", reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
+            self._bill(request.request_id, "empty", reply)
             self._waiting.append(request)
             return
         self._answered += 1
@@ -244,7 +244,7 @@ class Worker:
         else:
             limits.rests_until = 0.0
             limits.answered(reply.latency_s, 0, reply.prompt_tokens + reply.completion_tokens)
-            self._bill("probe", "probe", reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
+            self._bill("probe", "probe", reply)
         finally:
             limits.in_flight -= 1
 
@@ -253,7 +253,7 @@ class Worker:
         self._out.faults[fault.kind] += 1
         prompt, completion, usd = client.billed(fault, request.messages)
         if prompt and fault.action is not Action.ROW:
-            self._bill(request.request_id, fault.kind, prompt, completion, usd, estimated=True)
+            self._bill(request.request_id, fault.kind, Reply("", "", "error", prompt, completion, usd, 0.0, True))
         if fault.kind == "unauthorized" and self._renews(client, limits):
             request.attempts -= 1
             self._waiting.appendleft(request)
@@ -313,11 +313,16 @@ class Worker:
         self._journal(JournalEntry(answer, None, self._stage, request.purpose, request.attempts, time.time()))
         self._out.done.append(request.request_id)
 
-    def _bill(
-        self, request_id: str, kind: str, prompt: int, completion: int, usd: float, estimated: bool = False
-    ) -> None:
+    def _bill(self, request_id: str, kind: str, reply: Reply) -> None:
+        """Journal what was paid for and could not be used: tokens and dollars, without what was said."""
         billed = Answer(
-            request_id, prompt_tokens=prompt, completion_tokens=completion, cost_usd=usd, estimated=estimated
+            request_id,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            cost_usd=reply.cost_usd,
+            estimated=reply.estimated,
+            cached_tokens=reply.cached_tokens,
+            reasoning_tokens=reply.reasoning_tokens,
         )
         self._journal(JournalEntry(billed, kind, self._stage, time=time.time()))
 

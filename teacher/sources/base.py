@@ -78,6 +78,8 @@ class Reply:
             None,
             self.estimated,
             self.unknown_finish,
+            self.cached_tokens,
+            self.reasoning_tokens,
         )
 
 

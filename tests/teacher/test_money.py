@@ -66,6 +66,52 @@ def test_reasoning_is_billed_as_output_whether_the_completion_counts_it_or_not(
     assert (reply.completion_tokens, reply.reasoning_tokens) == (completion, reasoning)
 
 
+@pytest.mark.usefixtures("ray_here")
+def test_what_is_said_to_be_paid_is_what_the_journals_lines_add_up_to(tmp_path: Path) -> None:
+    """Cached and reasoning tokens, empty answers and the preflight included."""
+    from distill.records import Trace
+    from distill.store import read_rows
+    from teacher.stage import trace
+    from tests.teacher.http_servers import answering
+
+    price, asked = {"input": 1234.5, "cached_input": 123.4, "output": 5678.9}, {"count": 0}
+
+    def respond(request: dict[str, Any]) -> tuple[int, str, dict[str, str]]:
+        asked["count"] += 1
+        usage: dict[str, Any] = {"prompt_tokens": 100 + asked["count"], "completion_tokens": 40}
+        usage["prompt_tokens_details"] = {"cached_tokens": 7 * (asked["count"] % 5)}
+        if asked["count"] % 3 == 0:  # as xAI counts
+            usage |= {"completion_tokens_details": {"reasoning_tokens": 30}}
+            usage["total_tokens"] = usage["prompt_tokens"] + 70
+        said = {} if asked["count"] % 4 == 2 else {"content": "true", "reasoning_content": "because"}
+        return 200, body({"role": "assistant", **said}, **usage).decode(), {}
+
+    with answering(respond) as (url, _):
+        endpoints = [{"base_url": url, "model": "m", "price": price}]
+        result = trace(make_pairs(12), settings_for(NOBODY, endpoints=endpoints, concurrency=2), tmp_path)
+    lines = [
+        json.loads(line)
+        for path in (tmp_path / "journal").glob("*.jsonl")
+        for line in path.read_text().split("\n")
+        if line
+    ]
+    assert len(lines) == asked["count"] > 13 and any("bill" in line for line in lines)
+    assert any(line.get("cached_tokens") for line in lines) and any(line.get("reasoning_tokens") for line in lines)
+    usd = (
+        sum(
+            (line["prompt_tokens"] - line.get("cached_tokens", 0)) * price["input"]
+            + line.get("cached_tokens", 0) * price["cached_input"]
+            + line["completion_tokens"] * price["output"]
+            for line in lines
+        )
+        / 1e6
+    )
+    assert result["cost_usd"] == pytest.approx(usd, abs=1e-6) and usd > 4
+    rows = sum(row.cost_usd for row in read_rows(tmp_path, Trace))
+    preflight = next(line["cost_usd"] for line in lines if line.get("kind") == "preflight")
+    assert rows + preflight == pytest.approx(usd, abs=1e-9), "each row has what its own request cost"
+
+
 def test_an_unpriced_endpoint_that_says_what_it_cost_is_believed() -> None:
     raw = body({"content": "true"}, prompt_tokens=10, completion_tokens=5, cost=0.125)
     reply = read_body(raw, [], 0.0)
