@@ -17,7 +17,8 @@ from distill.rerank.modes import JudgementPlan, RawJudgement, Steps, steps
 from distill.rerank.student_format import Long
 
 CHUNK = 64  # pairs tokenised together,
-CHUNK_IN_ORDER = 8  # and of a request that may be given up before its last pairs are read
+CHUNK_IN_ORDER = 1  # and of a request that may be given up before its last pairs are read
+TIMED = 16  # rows of such requests that are with the engine together, at the least
 MOST_IDLE = 1_000_000  # steps without a result: far more than the tokens that a student can write
 
 
@@ -46,6 +47,11 @@ class RerankRequest:
     running: set[Task] = field(default_factory=set)
     opened: bool = False  # whether all of its pairs have been begun
     over: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is read as far as its time allows."""
+        return self.plan.in_order and not self.plan.gives_way
 
 
 class Stream:
@@ -125,10 +131,12 @@ class Stream:
             raise faulty(self.backend, "free", f"`free` is {room} while it has no task", "say how many it takes")
         idle = 0
         first = any(not r.plan.gives_way and (r.ready or not r.opened) for r in self._requests)
+        # What is read in time must not wait long in the engine, or all of it is given up just before its turn.
+        timed = max(TIMED, (room + len(self._running)) // 8) - sum(job.request.timed for job in self._running.values())
         while room > 0 and self._requests and idle < len(self._requests):
             request = self._requests[0]
             self._requests.rotate(-1)
-            if first and request.plan.gives_way:
+            if (first and request.plan.gives_way) or (request.timed and timed < 1):
                 idle += 1
                 continue
             if not request.ready and request.left:
@@ -147,6 +155,7 @@ class Stream:
             self._running[task] = task.owner
             self.backend.add(task)
             self.tokens_read += len(task.ids)
+            timed -= request.timed
             room -= 1
             idle = 0
 

@@ -138,6 +138,22 @@ def test_thinking_gives_way_to_pairs_that_are_read_directly(reranker: Reranker) 
     requests.clear()
 
 
+def test_what_is_read_in_time_does_not_wait_in_the_engine_behind_others(reranker: Reranker) -> None:
+    """Else, under more requests than can be read, all rows would be given up just before their turn."""
+    requests, plan = reranker.stream(), reranker.timed_plans().direct
+    judged: list[tuple[int, int]] = []
+    for number in range(40):
+        pairs = [make_pair("q", str(at), f"red fox {number}", f"the dog {at}") for at in range(5)]
+        requests.submit(pairs, lambda error: None, lambda at, _, number=number: judged.append((number, at)), plan)
+    requests.step()
+    assert 0 < len(judged) + requests.running <= 16
+    while len(judged) < 40:
+        requests.step()
+    assert len({number for number, _ in judged[:40]}) >= 38, "each request has its first passages read early"
+    assert max(at for _, at in judged[:40]) <= 1, "in the order given"
+    requests.clear()
+
+
 def test_a_busy_server_lowers_the_mode_before_it_refuses() -> None:
     engine = Halting(100)
     think = JudgementPlan("think")
