@@ -6,7 +6,7 @@ are the same. What is found:
 
 - `email`: a local part of RFC 5322's atom characters, `@` (or `%40`, `&#64;`, `＠`), a domain with a dot;
 - `phone`: `+` or `00` and 7 to 15 digits in groups; in national form what libphonenumber takes for a valid number of
-  the countries of `regions`;
+  the countries of `regions`, of 7 digits and more, unless it reads as a value, a range, a date or part of an ID;
 - `card`: 13 to 19 digits in one piece or in groups of three and more, which begin as the issuers' numbers do (not with
   0, 1 or 7: years, ISBNs and times in milliseconds are no cards) and whose Luhn checksum is right;
 - `patterns`: whatever one's own regular expressions match, in any part of the message.
@@ -40,6 +40,14 @@ _DIGITS = re.compile(r"\d+")
 _BETWEEN = re.compile(r"[ .\-\u00a0\u2010-\u2015\u202f]")  # one of these may separate the groups of a card's digits
 _ISSUER = re.compile(r"[3-68]|220[0-4]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|9792")  # Mastercard's and Mir's 2, Troy's 9
 CARD_DIGITS, CARD_GROUP = range(13, 20), 3
+_DASH = r"\s?[-\u2010-\u2015\u2212]\s?"
+_OTHERS = re.compile(  # whole numbers that libphonenumber takes for a phone's: 164.2, 1.6-4.3, 1645-55, 0.9/100;
+    rf"[(\[]?(?:\d+[.,]\d+(?:{_DASH}\d+(?:[.,]\d+)?)?|\d{{1,4}}{_DASH}\d{{1,4}}|0[.,]\d.*)"
+    r"|\d{1,2}([-./])\d{1,2}\1\d{4}|\d{3} (?:19|20)\d\d|\d-\d+-\d+-\d|\d+\. \d+"  # a date, a page and a year, an ISBN
+)
+_BEFORE = re.compile(r"(?:[A-Z\d][-\u2010-\u2015]|\d[/.,])$")  # of an ID or a number: CK-0944636, 2010/091/0002
+_AFTER = re.compile(r"[.,]\d")
+NATIONAL_DIGITS = 7  # at least, in a phone number without its country's code
 
 
 class RedactSettings(Settings):
@@ -216,7 +224,19 @@ def _phones(text: str, regions: list[str]) -> Iterator[tuple[int, int]]:
     text = _without(text, [(start, stop, 0, "phone") for start, stop in international])
     for region in regions:
         for match in PhoneNumberMatcher(text, region, Leniency.VALID, len(text) + 1):  # else it gives up at 65,535
-            yield match.start, match.end
+            if not _is_another_number(text, match.start, match.end):
+                yield match.start, match.end
+
+
+def _is_another_number(text: str, start: int, end: int) -> bool:
+    """Whether what libphonenumber takes for a national number is a year, a value, a range, a date, an ID or a list."""
+    number = text[start:end]
+    groups = _DIGITS.findall(number)
+    return (
+        len("".join(groups)) < NATIONAL_DIGITS
+        or sum(len(group) == 1 for group in groups) > 2
+        or any((_OTHERS.fullmatch(number), _BEFORE.search(text, max(0, start - 2), start), _AFTER.match(text, end)))
+    )
 
 
 def _cards(text: str) -> Iterator[tuple[int, int]]:
