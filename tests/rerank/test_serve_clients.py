@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason='the server needs the extra "serve"')
 
+from distill import store
+from distill.records import Pair, make_pair
+from distill.rerank.serve.page import ANY, Example, example_of, page_with
 from tests.browser import OpenPage
 from tests.rerank.serving import Scripted, score_of, serving
 
@@ -58,6 +62,27 @@ def test_litellms_client(server: Any, provider: str) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert [tuple(each) for each in json.loads(done.stdout.splitlines()[-1])] == BEST[:2]
+
+
+def test_the_page_is_filled_with_an_example_that_can_be_ranked(open_page: OpenPage) -> None:
+    with serving(Scripted()) as server:
+        page = open_page(server.url, width=390, dark=True)
+        assert page.input_value("#query") == ANY.query
+        page.click("button")
+        page.wait_for_function(f"() => document.querySelectorAll('li').length === {len(ANY.documents)}")
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_the_example_is_of_the_run_whose_student_is_served(tmp_path: Path) -> None:
+    student = tmp_path / "students" / "think"
+    assert example_of(str(student)) == ANY
+    texts = [("b", "no </script>", 0), ("a", "nothing else", 0), ("a", "not it", 0), ("a", "it\n\nis", 1)]
+    pairs = [make_pair(query, text, query, text, label=label, split="train") for query, text, label in texts]
+    store.write_rows(tmp_path / "pairs", pairs, Pair)
+    example = example_of(str(student))
+    assert example.query == "a" and sorted(example.documents) == ["it is", "not it", "nothing else"]
+    hostile = page_with(Example("</script><b>", ["x"]), "n")
+    assert "</script><b>" not in hostile and "\\u003c/script>" in hostile
 
 
 def test_the_page_ranks_and_shows_reasoning_as_text_only(open_page: OpenPage) -> None:

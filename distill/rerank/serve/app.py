@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -26,11 +25,11 @@ from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, EngineFailed
 from distill.rerank.serve.faults import Refused
 from distill.rerank.serve.http import Json, allowed, checked, read, request_id, unless_gone
 from distill.rerank.serve.meters import Meters
+from distill.rerank.serve.page import page_with
 from distill.rerank.serve.schemas import Asked, ExplainRequest, QueryAndPassage, RerankBody, ScoreBody, TextsBody
 from distill.rerank.serve.settings import ServeSettings
 from distill.rerank.serve.students import Cut, Served, Students
 
-PAGE = Path(__file__).parent / "page.html"
 LOCAL = ["127.0.0.1", "localhost", "[::1]"]
 
 
@@ -198,7 +197,7 @@ def make_app(
         policy = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'"
         headers = {"Content-Security-Policy": f"{policy}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
         headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-        return HTMLResponse(PAGE.read_text(encoding="utf-8").replace("NONCE", nonce), headers=headers)
+        return HTMLResponse(page_with(students.first.served.example, nonce), headers=headers)
 
     app.state.students = students
     return app

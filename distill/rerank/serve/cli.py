@@ -137,6 +137,7 @@ def _named(models: tuple[tuple[str | None, str], ...], name: str | None) -> dict
 def _loaded(name: str, model: str, mode: Mode, engine: EngineOptions) -> Served:
     """The student, ready to answer. Raises InputError where it cannot be loaded."""
     from distill.rerank.jobs import own_calibration
+    from distill.rerank.serve.page import example_of
     from distill.rerank.serve.students import Served
 
     reranker = engine.student(model, mode, calibration=own_calibration(model)).reranker()
@@ -152,6 +153,7 @@ def _loaded(name: str, model: str, mode: Mode, engine: EngineOptions) -> Served:
         context=reranker.context,
         calibrated=calibration is not None and reranker.curve in calibration.curves,
         close=reranker.close,
+        example=example_of(model),
     )
 
 

@@ -16,6 +16,7 @@ from distill.rerank.fusion import Fusion
 from distill.rerank.modes import JudgementPlan, TimedPlans
 from distill.rerank.serve.engine_thread import Engine, EngineThread
 from distill.rerank.serve.faults import Refused
+from distill.rerank.serve.page import ANY, Example
 from distill.rerank.serve.schemas import Asked
 from distill.rerank.serve.settings import ServeSettings
 from distill.rerank.serve.timed import judged_within
@@ -34,7 +35,8 @@ class Served:
     """What is served: the engine, its name and mode, how a pair is judged where its reasoning is wanted, and how its
     margins are fused with first-stage scores, where that was chosen. `cut` shortens passages to a number of tokens, as
     `Reranker.shortened`; `timed` says how requests with a budget are judged, as `Reranker.timed_plans`; `context` is in
-    tokens; `calibrated` says whether scores are; `close` gives the engine's memory back."""
+    tokens; `calibrated` says whether scores are; `close` gives the engine's memory back; `example` is
+    what the page is filled with."""
 
     engine: Engine
     name: str
@@ -46,6 +48,7 @@ class Served:
     context: int | None = None
     calibrated: bool = False
     close: Callable[[], None] = _nothing
+    example: Example = ANY
 
 
 class Student:
