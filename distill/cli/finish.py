@@ -7,8 +7,6 @@ from distill.pipeline.run import Run
 from distill.stages import STAGES
 from distill.tables import counted
 
-DISPUTES = ("verdict_matches_label", "label_dispute")  # filters whose rejects a person can decide
-
 
 def finish(run: Run) -> int:
     """Say how the run came out, from what is in its folder; also where nothing had to be made.
@@ -19,7 +17,7 @@ def finish(run: Run) -> int:
     from distill.report.evaluated import evaluation_sets
     from distill.report.files import RunFiles
     from distill.report.refresh import refreshed
-    from distill.report.result import headline, main_set
+    from distill.report.result import DISPUTES, headline, main_set
     from distill.report.words import duration
 
     files = RunFiles(run.folder)

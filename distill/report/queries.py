@@ -8,9 +8,10 @@ from typing import Any
 from distill.errors import DataError
 from distill.files.runs import ranked, read_run
 from distill.records import Judgement
+from distill.report.chart import Tick
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import colours, count, measure_label, safe_name
+from distill.report.words import colours, count, measure_label, safe_name, signed
 from distill.results import BASELINES
 
 MAX_QUERIES = 60
@@ -107,7 +108,7 @@ def _chosen(order: list[str], limit: int) -> tuple[list[str], str]:
 
 
 def _waterfall(each: EvaluationSet, left: str, right: str) -> dict[str, Any] | None:
-    """All queries' differences, largest first, as (place, top, height, won) in percent of the plot; `zero` likewise."""
+    """All queries' differences, largest first, as (place, top, height, won) in percent of the plot; with its axis."""
     difference = each.difference(left, right, each.by_query)
     if difference is None:
         return None
@@ -121,7 +122,7 @@ def _waterfall(each: EvaluationSet, left: str, right: str) -> dict[str, Any] | N
         "right": right,
         "difference": difference,
         "n": len(bars),
-        "zero": top * unit,
+        "ticks": [Tick((top - value) * unit, signed(value)) for value in sorted({top, 0.0, bottom})],
         "bars": [
             (at, round((top - max(value, 0)) * unit, 1), round(abs(value) * unit, 1), value > 0)
             for at, value in enumerate(bars)

@@ -25,6 +25,8 @@ from distill.results import StageCounts
 from distill.stages import STAGES
 from distill.tables import counted
 
+DISPUTES = ("verdict_matches_label", "label_dispute")  # filters whose rejects a person can decide
+
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
     """Title, sentences, what to ship, the chart, how far to trust it, tiles, the state of each stage, and notices."""
@@ -38,6 +40,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
         "sentences": [*sentences, *_what_was_run(files, counts)],
         "choice": choice(files, main) if main else None,
         "lights": lights(files, main) if main else [],
+        "look": look_at(files, main) if main else [],
         "chart": quality_and_cost(main) if main else None,
         "tiles": _tiles(files, counts, sets),
         "stages": [
@@ -90,6 +93,23 @@ def _judged_only(main: EvaluationSet) -> str:
     first = main.value("first_stage", name)
     against = "" if first is None else f" against {measure(first)} of the first stage"
     return f" Among judged passages alone, {system_phrase(best)} has {measure(values[best])}{against}."
+
+
+def look_at(files: RunFiles, main: EvaluationSet) -> list[str]:
+    """What a person should read before shipping: the queries that lose most, the traces in which teacher and label
+    differ."""
+    best, sentences = main.students[0], []
+    gain = main.difference("first_stage", best)
+    if gain is not None and gain.losses:
+        sentences.append(
+            f"{counted(gain.losses, 'query')} became worse than the first stage: sort the queries by loss."
+        )
+    by_filter = files.counts("filter").by_filter
+    disputes = sum(by_filter[name].rejected for name in DISPUTES if name in by_filter)
+    if disputes:
+        text = f"Teacher and label differ in {counted(disputes, 'trace')}: `distill view {files.run}` shows them first."
+        sentences.append(text)
+    return sentences
 
 
 def main_set(sets: list[EvaluationSet]) -> EvaluationSet | None:

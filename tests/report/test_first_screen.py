@@ -111,6 +111,17 @@ def test_the_chart_has_every_system_both_axes_and_the_pages_colours(tmp_path: Pa
     assert page.tags.count("svg") > 1
 
 
+def test_the_first_screen_says_what_to_look_at(tmp_path: Path) -> None:
+    run = made(tmp_path, gain=0.3)
+    files, each = main_of(run)
+    gain = each.difference("first_stage", "think")
+    disputes = files.counts("filter").by_filter["verdict_matches_label"].rejected
+    text = page_of(run).text
+    assert gain is not None and gain.losses > 1 and disputes > 1
+    assert f"{gain.losses} queries became worse than the first stage" in text
+    assert f"Teacher and label differ in {disputes} traces: distill view {run} shows them first." in text
+
+
 def test_columns_of_zeros_are_left_out(tmp_path: Path) -> None:
     run = made(tmp_path, think={"unfinished": 0.0, "looped": 0.25, "no_end": 0.0}, direct={"unfinished": 0.0})
     text = page_of(run).text
