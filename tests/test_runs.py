@@ -100,6 +100,25 @@ def test_the_finish_line_has_result_cost_and_next_commands(tmp_path: Path, capsy
     assert f"distill serve --model {folder}/students/think" in shown
 
 
+@pytest.mark.parametrize(("share", "said"), [(0.0999, False), (0.1, True)])
+def test_a_student_without_verdicts_is_named(
+    share: float, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = a_run(tmp_path / "one", 0.3), a_run(tmp_path / "two", 0.3)
+    for folder, measured in ((one, (0.0, 0.9)), (two, (share, 0.25))):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["evaluation"]["test"]["think"] |= dict(zip(("unparsable", "verdict_accuracy"), measured, strict=True))
+        store.write_json(folder / "metrics.json", metrics)
+    sentence = "think: 10 % of its answers have no verdict; train longer (sft.training.max_steps)"
+    finish(Run(RunConfig.model_construct(name="two"), two, tmp_path / "two.yaml"))
+    assert (sentence in capsys.readouterr().err.replace("\u00a0", " ")) == said
+    assert main(["compare", str(one), str(two)]) == 0
+    shown = capsys.readouterr().out.replace("\u00a0", " ")
+    assert "verdict_accuracy of think: A 0.900, B 0.250" in shown and "unparsable of think: A 0.000, B 0.1" in shown
+    assert (f"B, {sentence}" in shown) == said and "A, think" not in shown
+    assert "first_stage: A" not in shown, "which has no answers"
+
+
 def test_what_there_is_nothing_of_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = a_run(tmp_path / "one"), a_run(tmp_path / "other", first_query=1000)
     otherwise = a_run(tmp_path / "otherwise", seed=3)  # as the example's, whose queries are others by its seed

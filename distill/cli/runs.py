@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distill.report.files import RunFiles
 
 WIDTH = 240  # characters, where there is no terminal: one line a row for whoever reads it by a program
+VERDICTS = ("unparsable", "verdict_accuracy")
 Settings = dict[str, object]
 ByMeasure = Mapping[str, Mapping[str, float]]  # {measure: {unit: value}}
 
@@ -220,11 +221,38 @@ def _measures(first: Path, second: Path) -> None:
         for systems, measures in same.items():
             of = "" if systems == "all" else f", of {systems}"
             console().print(f"the same for every query{of}: {', '.join(measures)}", markup=False, style="dim")
+        for row in _of_answers(first, second, name):
+            console().print(row, markup=False)
     if not compared:
         raise DataError(f"{first} and {second} share no evaluation set with a system and a query that both have")
     if tested:
         note = "* p < 0.05: paired by query, corrected by Holm's method over the systems of a measure."
         console().print(f"\n{note} Not covered: the spread over seeds.", style="dim")
+
+
+def _of_answers(first: Path, second: Path, name: str) -> Iterator[str]:
+    """A line on each measure of verdicts that differs between the runs, and on each student with few verdicts.
+
+    Such measures have no value by query: each is over all the queries of its run.
+    """
+    from distill.report.evaluated import evaluation_sets
+    from distill.report.files import RunFiles
+    from distill.report.notices import without_verdict
+    from distill.report.words import measure
+
+    a, b = (
+        next((each for each in evaluation_sets(RunFiles(folder)) if each.name == name), None)
+        for folder in (first, second)
+    )
+    if a is None or b is None:
+        return
+    for what in VERDICTS:
+        for system in (system for system in a.measures if system in b.measures):
+            left, right = a.value(system, what), b.value(system, what)
+            if left is not None and right is not None and left != right:
+                yield f"{what} of {system}: A {measure(left)}, B {measure(right)} (all queries of each run)"
+    for side, each in (("A", a), ("B", b)):
+        yield from (f"{side}, {sentence}" for sentence in without_verdict(each))
 
 
 def _check_queries(first: Path, second: Path, name: str) -> None:

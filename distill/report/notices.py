@@ -14,6 +14,7 @@ FEW_KEPT = 0.5
 FEW_QUERIES = 30
 MANY_FAILED = 0.05
 MANY_UNFINISHED = 0.05
+MANY_UNPARSABLE = 0.1
 Notice = tuple[str, str, str]
 """(level, title, text)."""
 
@@ -52,6 +53,16 @@ def notices(files: RunFiles, counts: StageCounts, sets: list[EvaluationSet]) -> 
         )
         made.append(("note", "This is a miniature", text))
     return made
+
+
+def without_verdict(each: EvaluationSet) -> list[str]:
+    """A sentence on each student many of whose answers have no verdict, on one set; `compare` says it too."""
+    return [
+        f"{name}: {percent(share, 1)} of its answers have no verdict; train longer (sft.training.max_steps) or with a "
+        "higher learning rate."
+        for name in each.students
+        if (share := each.value(name, "unparsable") or 0.0) >= MANY_UNPARSABLE
+    ]
 
 
 def _warn(title: str, text: str) -> Notice:

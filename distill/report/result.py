@@ -8,7 +8,7 @@ from distill.report.choice import GRADE, choice, lights, most_unjudged, undecide
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.funnel import flow, kept_share
-from distill.report.notices import notices
+from distill.report.notices import notices, without_verdict
 from distill.report.plots import quality_and_cost
 from distill.report.words import (
     count,
@@ -76,6 +76,7 @@ def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]
     if said:
         queries = counted(max(len(d.values) for rival in main.rivals if (d := main.difference(rival, best))), "query")
         sentences = [f"{subject} is {' and '.join(said)}, over {queries} (95\u00a0% intervals in brackets)."]
+    sentences += without_verdict(main)
     if not undecided(files, main):
         return title, sentences
     name, share = most_unjudged(main)
