@@ -77,6 +77,10 @@ def export(
         print(f"{out}: {', '.join(f'{n:,} {split}' for split, n in made['rows'].items())} rows", flush=True)
         for why, n in made["left_out"].items():
             print(f"  left out: {n:,} {why}")
+        if made["judged"]:
+            print(
+                "  judged pairs: the label is the answer, no row has a reasoning; train students that answer directly"
+            )
     if push_to_hub:
         _push(out, push_to_hub, public, dry_run, "model" if of_a_student else "dataset")
     return 0

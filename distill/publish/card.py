@@ -29,6 +29,9 @@ LICENCES = frozenset(
     odc-by openrail pddl unknown unlicense
     """.split()  # noqa: SIM905 - a list literal would take thirty lines
 )
+NOT_ASKED = "not asked (budget, or no room)"
+JUDGED_FLOW = {"pairs": "pairs", NOT_ASKED: "without a label", "rejected": "rejected", "kept": "kept"}
+TRACES = ("reasoning", "distillation")  # the tags of a teacher's traces, which judged pairs are not
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
@@ -47,15 +50,18 @@ def render(
         autoescape=False,  # this is Markdown: `words` and `fenced` escape
     )
     environment.filters |= {"words": words, "fenced": fenced, "count": lambda n: f"{n:,}"}
+    made = provenance(run)
+    if counts.judged:
+        made["flow"] = {JUDGED_FLOW[what]: n for what, n in made["flow"].items() if what in JUDGED_FLOW}
     text = environment.get_template("card.md.j2").render(
         name=name,
         settings=settings,
         found=counts,
         written=written,
-        columns=COLUMNS if columns else {},
+        columns=(COLUMNS | JUDGED_COLUMNS if counts.judged else COLUMNS) if columns else {},
         example=counts.examples.get(1) or counts.examples.get(0),
         version=__version__,
-        **provenance(run),
+        **made,
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip()
     return f"---\n{header(counts, written, settings, name).to_yaml()}\n---\n\n{body}\n"
@@ -74,7 +80,9 @@ def header(counts: RowCounts, written: ExportCounts, settings: DatasetSettings, 
         pretty_name=settings.name or name,
         size_categories=[next((label for limit, label in SIZES if counts.rows < limit), "10M<n<100M")],
         task_categories=["text-ranking", "text-generation"],
-        tags=list(dict.fromkeys(["reasoning", "reranking", "information-retrieval", "distillation", *settings.tags])),
+        tags=list(
+            dict.fromkeys([*(() if counts.judged else TRACES), "reranking", "information-retrieval", *settings.tags])
+        ),
         configs=written.configs,
         dataset_info=written.info or None,
     )
@@ -96,7 +104,7 @@ def provenance(run: Path) -> dict[str, Any]:
     flow = {
         "pairs": pairs.get("pairs", pairs.get("rows")),
         "samples due": {**kept, **traces}.get("samples_due"),
-        "not asked (budget, or no room)": {**traces, **kept}.get("not_asked"),
+        NOT_ASKED: {**traces, **kept}.get("not_asked"),
         "failed": {**traces, **kept}.get("failed"),
         "rejected": kept.get("rejected"),
         "kept": kept.get("kept", kept.get("rows")),
@@ -175,4 +183,12 @@ COLUMNS = {
     "prompt, completion": "the text that a thinking student reads and writes, byte for byte",
     "source, split, language": "where the pair comes from, such as qrels or bm25 with its rank",
     "teacher, finish_reason, prompt_tokens, completion_tokens": "the model, how its answer ended, tokens as billed",
+}
+
+JUDGED_COLUMNS = {
+    "sample": "always 0",
+    "reasoning, answer": "no reasoning (always empty), and the label in the prompt's words",
+    "verdict": "what is trained: 1 true, 0 false; of a graded prompt the grade",
+    "prompt, completion": "the text that a student without reasoning reads and writes, byte for byte",
+    "teacher, finish_reason, prompt_tokens, completion_tokens": "always `labels`, `stop`, 0 and 0: no model was asked",
 }

@@ -27,15 +27,18 @@ Length = Callable[[str], int]
 RowFault = tuple[str, str]
 
 
-def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iterator[RowFault]:
-    """(name, what was found) of everything that is broken in a row. `max_length` is in `unit`s of `length`."""
+def faults(row: Seen, max_length: int | None, length: Length, unit: str, judged: bool = False) -> Iterator[RowFault]:
+    """(name, what was found) of everything that is broken in a row. `max_length` is in `unit`s of `length`.
+
+    `judged` says that the labels are the answers, so that no reasoning is right.
+    """
     if finish_of(row.finish_reason)[0] == "length":
         yield "truncated", "the teacher's answer ended by length"
     if row.unclosed:
         yield "unclosed think", f"{THINK} without {END_THINK}"
     elif row.verdict is None:
         yield "no verdict", f"the answer is {_shown(row.answer)}" if row.answer.strip() else "there is no answer"
-    if not row.reasoning.strip() and row.target != "direct":
+    if not row.reasoning.strip() and row.target != "direct" and not judged:
         yield "empty reasoning", "nothing between the tags" if row.completion else "an empty column"
     if row.prompt is None and None in (row.query, row.passage):
         yield "missing columns", "no prompt, nor query and passage: nothing says what was judged"
@@ -54,8 +57,10 @@ def faults(row: Seen, max_length: int | None, length: Length, unit: str) -> Iter
             yield "too long", f"{size:,} {unit}, more than {max_length:,}"
 
 
-def notes(row: Seen) -> Iterator[str]:
+def notes(row: Seen, judged: bool = False) -> Iterator[str]:
     """What is worth knowing and breaks nothing."""
+    if judged and not row.reasoning.strip():
+        yield "no reasoning: the label is the answer (teacher.source: labels)"
     asked = prompt_in(row.prompt)
     says = None if row.verdict is None else is_relevant(row.verdict, asked)
     if says is not None and row.label is not None and says != (row.label >= row.relevant_from):

@@ -21,7 +21,8 @@ def export(
 ) -> dict[str, Any]:
     """Replace `out` by the run's kept traces in the format `to`, with README.md and a manifest.
 
-    Returns {"format", "folder", "rows": {split: n}, "left_out": {reason: n}}. `settings` default to those in the
+    Returns {"format", "folder", "rows": {split: n}, "left_out": {reason: n}, "judged": whether the labels are the
+    answers, without a reasoning}. `settings` default to those in the
     run's config.yaml; `hub_name` is what the card tells to load. `out` is replaced at the end, by one rename, so a kill
     leaves the earlier export whole. Raises InputError for an unknown format or a run without kept traces,
     RunFolderError where `out` holds something that is not an export of ours, DataError where rows cannot be read.
@@ -53,7 +54,7 @@ def export(
     )
     (partial / "README.md").write_text(render(run, found, written, settings, name, to == "dataset"), encoding="utf-8")
     inputs = {folder: (store.read_manifest(run / folder) or {})["fingerprint"] for folder in ("pairs", "kept")}
-    result = {"rows": written.rows, "left_out": left_out}
+    result = {"rows": written.rows, "left_out": left_out, "judged": found.judged}
     store.write_manifest(partial, f"export:{to}", inputs, settings.model_dump(mode="json"), result)
     if out.exists():
         shutil.rmtree(out)

@@ -14,6 +14,7 @@ from distill.errors import RunFolderError
 from distill.prompts import completion, is_relevant, prompt_in, prompt_of, student_prompt, trained_grade
 from distill.records import Pair, Trace
 
+LABELS = "labels"  # the teacher of rows whose answer is the pair's own label, without a reasoning
 CHANGED = "changed"  # in addition to pairs/: those that a filter or a person gave another label
 HUB_SPLITS = {"dev": "validation", "val": "validation", "valid": "validation"}
 
@@ -21,7 +22,8 @@ HUB_SPLITS = {"dev": "validation", "val": "validation", "valid": "validation"}
 @dataclass(frozen=True, slots=True)
 class KeptRow:
     """One row a kept trace. `verdict` is what is trained (1 relevant, 0 not; a graded teacher's grade); `prompt` and
-    `completion` are the `think` student's, byte for byte; the tokens are the teacher's, as billed."""
+    `completion` are the `think` student's, byte for byte (the `direct` one's where the label is the answer); the tokens
+    are the teacher's, as billed."""
 
     pair_id: str
     sample: int
@@ -111,7 +113,8 @@ class Kept:
 
 def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
     """The row of a trace that says `verdict`."""
-    asked = prompt_of(trace.teacher)
+    asked, teacher = prompt_of(trace.teacher), teacher_name(trace.teacher)
+    written = "direct" if teacher == LABELS and not trace.reasoning else "think"
     return KeptRow(
         pair_id=pair.pair_id,
         sample=trace.sample,
@@ -128,11 +131,11 @@ def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
         answer=trace.content,
         verdict=verdict,
         prompt=student_prompt(pair.query, pair.passage, pair.instruction, asked),
-        completion=completion("think", trace.reasoning, verdict, asked),
+        completion=completion(written, trace.reasoning, verdict, asked),
         source=pair.source,
         split=pair.split,
         language=pair.language,
-        teacher=teacher_name(trace.teacher),
+        teacher=teacher,
         finish_reason=trace.finish_reason,
         prompt_tokens=trace.prompt_tokens,
         completion_tokens=trace.completion_tokens,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from distill.publish.rows import Kept, KeptRow, hub_split, row_of, trained_verdict
+from distill.publish.rows import LABELS, Kept, KeptRow, hub_split, row_of, trained_verdict
 
 COUNTED = ("verdict", "label", "label_origin", "source", "language", "teacher")
 
@@ -40,9 +40,15 @@ class RowCounts:
     )
     examples: dict[int, KeptRow] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> bool:
+        """Whether every answer is its pair's own label, and no row has a reasoning (`teacher.source: labels`)."""
+        return set(self.by["teacher"]) == {LABELS} and not any(self.lengths["reasoning words"])
+
     def spreads(self) -> dict[str, Spread]:
-        """The spread of each length."""
-        return {name: spread(values) for name, values in self.lengths.items() if values}
+        """The spread of each length; of judged pairs the passages' alone."""
+        lengths = self.lengths.items()
+        return {name: spread(each) for name, each in lengths if each and (not self.judged or name == "passage words")}
 
 
 def tally(kept: Kept) -> RowCounts:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill import store
+from distill import config, store
 from distill.errors import DataError, InputError
 from distill.publish.checks import Length, faults, key, notes, trained
 from distill.publish.reading import Raw, read
+from distill.publish.rows import LABELS
 from distill.publish.shapes import NAMES, find_columns, understand
 from distill.publish.tally import Spread, spread
 from distill.results import RunMetrics, read_as
@@ -95,9 +96,10 @@ def validate(
     findings = Findings(str(path), unit=unit)
     seen: dict[bytes, str] = {}
     known: dict[frozenset[str], dict[str, str]] = {}
+    judged = _judged(path)
     for raw in read(path):
         findings.rows += 1
-        broken = _look(raw, findings, seen, known, named, max_length, length)
+        broken = _look(raw, findings, seen, known, named, max_length, length, judged)
         findings.broken += bool(broken)
         for name, what in broken:
             fault = findings.faults.setdefault(name, RowFault())
@@ -118,6 +120,7 @@ def _look(
     named: Mapping[str, str],
     max_length: int | None,
     length: Length,
+    judged: bool,
 ) -> list[tuple[str, str]]:
     """The row's faults; what is sound is counted into `findings`."""
     if raw.fault is not None:
@@ -128,18 +131,28 @@ def _look(
     row = understand(raw.values, known[names])
     if isinstance(row, str):
         return [("missing columns", f"{row} (there are {', '.join(sorted(names)) or 'none'})")]
-    broken = list(faults(row, max_length, length, findings.unit))
+    broken = list(faults(row, max_length, length, findings.unit, judged))
     first = seen.setdefault(key(row), raw.place)
     if first != raw.place:
         broken.append(("duplicate", f"the same as {first}"))
     findings.shapes[row.shape] += 1
-    findings.notes.update(notes(row))
+    findings.notes.update(notes(row, judged))
     if not broken:
         findings.verdicts[row.verdict or 0] += 1
         if (written := trained(row)) is not None:
             findings.lengths.append(length("".join(written)))
             findings.example = findings.example or (raw.place, *written)
     return broken
+
+
+def _judged(path: Path) -> bool:
+    """Whether it is a run with `teacher.source: labels`, or an export of one (its folder, or what is in it)."""
+    teacher = (config.resolved(path) or {}).get("teacher")
+    if isinstance(teacher, Mapping) and teacher.get("source") == LABELS:
+        return True
+    whole = path.resolve()
+    near = [folder for folder in (whole, *whole.parents[:3]) if folder.is_dir()]
+    return any(((store.read_manifest(folder) or {}).get("result") or {}).get("judged") is True for folder in near)
 
 
 def _length(tokenizer: str | None) -> tuple[Length, str]:

@@ -77,3 +77,14 @@ def write_run(folder: Path, pairs: list[Pair], kept: list[Trace], rejected: list
     dataset = "{licence: cc-by-4.0, licences: {'Corpus | <i>X</i>': MIT}, description: About numbers.}"
     (folder / "config.yaml").write_text(f"name: my-run\ndataset: {dataset}\n")
     return folder
+
+
+def judged_run(folder: Path) -> Path:
+    """A run with `teacher.source: labels`: the pairs of train with their labels as answers."""
+    teacher = '{"endpoint": null, "model": null, "name": "labels", "prompt": "rank1", "sampling": null}'
+    pairs = make_pairs()
+    nothing = {"reasoning": "", "prompt_tokens": 0, "completion_tokens": 0, "teacher": teacher}
+    write_run(folder, pairs, [make_trace(pair, **nothing) for pair in pairs if pair.split == "train"])
+    with open(folder / "config.yaml", "a", encoding="utf-8") as config:
+        config.write("teacher: {source: labels}\n")
+    return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import make_pairs, make_trace, write_run
+from made_run import judged_run, make_pairs, make_trace, write_run
 
 from distill import store
 from distill.cli import commands
@@ -53,6 +53,30 @@ def test_a_run_folder_is_its_kept_traces_and_its_sums(run: Path) -> None:
     found = validate(run)
     assert found.sums == ["16 samples were due, but kept, rejected, failed and not asked are 15 + 0 + 0 + 0"]
     assert found.exit_code == 2
+
+
+@pytest.mark.parametrize("to", ["dataset", "trl", "llama-factory", "messages", "rank1"])
+def test_judged_pairs_without_reasoning_are_sound_and_said(tmp_path: Path, to: str) -> None:
+    run = judged_run(tmp_path / "run")
+    folder = Path(export(run, to, run / "out")["folder"])
+    inner = folder / "plain" if to == "trl" else folder
+    for path in (run, inner, next(inner.rglob("train*.json*"), inner)):
+        found = validate(path)
+        assert (found.broken, found.exit_code) == (0, 0), found.faults
+        assert found.notes["no reasoning: the label is the answer (teacher.source: labels)"] == found.rows > 0
+    if to == "trl":
+        rows = [json.loads(line) for line in (inner / "train.jsonl").read_text().splitlines()]
+        assert {row["completion"] for row in rows} == {"\n</think> true", "\n</think> false"}
+    text = (folder / "README.md").read_text()
+    assert "10 judged pairs over 2 queries" in text and "No teacher model was asked" in text
+    for untrue in ("reasoning traces", "**Teacher:**", "is a model's", "it reasoned", "  - reasoning", "not asked"):
+        assert untrue not in text.replace("- name: reasoning", "")
+
+
+def test_an_empty_reasoning_of_a_teacher_stays_broken(tmp_path: Path) -> None:
+    traces = [make_trace(pair, reasoning="") for pair in make_pairs()[:2]]
+    found = validate(write_run(tmp_path / "run", make_pairs(), traces))
+    assert set(found.faults) == {"empty reasoning"} and found.broken == 2
 
 
 def test_a_kept_trace_without_a_verdict_is_broken(tmp_path: Path) -> None:
