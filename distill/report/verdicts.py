@@ -43,7 +43,7 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         "agreement": f"Teacher and label agree in {percent(alike, compared)} of {count(compared)} traces"
         if compared
         else "",
-        "lengths": histogram(lengths(files), "tokens of a trace, reasoning and answer", "traces"),
+        "lengths": histogram(lengths(files), "tokens a trace", "traces"),
     }
 
 
