@@ -93,7 +93,15 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     parameters = save(trainer, tokenizer, out, job["base"], settings)
     if _first():
-        write_json(out / "distill.json", {"prompt": settings.prompt, "target": job["target"], **_longest(job, encoded)})
+        write_json(
+            out / "distill.json",
+            {
+                "prompt": settings.prompt,
+                "target": job["target"],
+                "mode": target_of(job["target"]).mode,
+                **_longest(job, encoded),
+            },
+        )
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         remove(out)
     seconds = outcome.metrics["train_runtime"]

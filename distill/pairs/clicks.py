@@ -5,10 +5,12 @@ the positions where the pair was shown (of all rows where no position is known),
 
     lift = (clicks + s m) / (impressions m + s m)
 
-so that a pair that was shown seldom stays near 1. The rate at a position is that of the other pairs; the pair itself
-counts in it at most as much as they do together, so that it is never compared with itself alone. Impressions at an
-average position, such as 1.4, lie at the two whole ones around it, by shares (0.6 at 1, 0.4 at 2). Not covered: clicks
-that depend on the results around a passage, on what its snippet promises, or on who searched.
+so that a pair that was shown seldom stays near 1. A lift above the threshold for relevant passages counts only where
+chance alone would seldom give so many clicks: 3 where 1.8 are expected say little. The rate at a position is that of
+the other pairs; the pair itself counts in it at most as much as they do together, so that it is never compared with
+itself alone. Impressions at an average position, such as 1.4, lie at the two whole ones around it, by shares (0.6 at 1,
+0.4 at 2). Not covered: clicks that depend on the results around a passage, on what its snippet promises, or on who
+searched.
 """
 
 from __future__ import annotations
@@ -147,6 +149,8 @@ def _grade(pair: _Shown, rates: _Rates, settings: ClickSettings) -> tuple[int | 
     if lift >= settings.relevant_from:
         if all_clicks + ROUNDING < least:
             return None, f"pairs above relevant_from with fewer than least_clicks {least}: no label"
+        if settings.confidence and _fewer(clicks, compared, expected * settings.relevant_from) < settings.confidence:
+            return None, "pairs above relevant_from that may be so by chance (clicks.confidence): no label"
         high = settings.very_relevant_from is not None and lift >= settings.very_relevant_from
         return (2 if high else 1), "pairs labelled by clicks"
     if lift < settings.not_relevant_below:
@@ -154,6 +158,13 @@ def _grade(pair: _Shown, rates: _Rates, settings: ClickSettings) -> tuple[int | 
             return None, f"pairs below not_relevant_below with fewer than least_clicks {least} expected: no label"
         return 0, "pairs labelled by clicks"
     return None, "pairs between not_relevant_below and relevant_from: no label"
+
+
+def _fewer(clicks: float, impressions: float, expected: float) -> float:
+    """The chance of fewer clicks than these where so many are expected (binomial, continued to broken counts)."""
+    from scipy.special import betaincc
+
+    return float(betaincc(clicks, impressions - clicks + 1, min(1.0, expected / impressions)))
 
 
 def _positions(value: object, where: str) -> list[tuple[int | None, float]]:

@@ -109,8 +109,9 @@ class ClickSettings(Settings):
     A pair's lift is its rate of clicks over that of all that was shown at its positions, smoothed by `smoothing`
     imaginary impressions: grade 1 from `relevant_from` on, 2 from `very_relevant_from` on, 0 below
     `not_relevant_below`; no label between them, nor with fewer impressions than `least_impressions`, nor where too
-    little else was shown at its positions. Grade 1 needs `least_clicks` clicks, grade 0 as many expected ones; in a
-    table without impressions so many clicks make grade 1, and fewer say nothing.
+    little else was shown at its positions. Grade 1 needs `least_clicks` clicks, and more than a passage whose lift is
+    `relevant_from` has by chance with `confidence` (binomial); grade 0 needs as many expected clicks. In a table
+    without impressions `least_clicks` clicks make grade 1, and fewer say nothing.
     """
 
     least_impressions: int = Field(10, ge=1, description="impressions below which a pair gets no label")
@@ -123,6 +124,12 @@ class ClickSettings(Settings):
         2.0, gt=0, description="lift from which the grade is 2; null: there is no grade 2"
     )
     least_clicks: int = Field(3, ge=1, description="clicks that grade 1 needs; grade 0 needs as many expected ones")
+    confidence: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="chance that a passage at `relevant_from` has fewer clicks than one of grade 1; 0: not asked",
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> ClickSettings:

@@ -39,7 +39,7 @@ FAULTS = {
 @click.option(
     "--judgements", type=FILE, metavar="DIR", help="Parquet with reasoning and scores (default: OUT.judgements)"
 )
-@click.option("--mode", type=click.Choice(MODES), default="think", help="how the student is asked (default think)")
+@click.option("--mode", type=click.Choice(MODES), help="how the student is asked (default: as it was trained)")
 @engine_options
 @click.option(
     "--samples", type=int, default=1, metavar="N", help="sampled traces for a pair, scores averaged (default 1)"
@@ -61,7 +61,7 @@ def rerank(
     inputs: InputOptions,
     out: Path,
     judgements: Path | None,
-    mode: Mode,
+    mode: Mode | None,
     engine: EngineOptions,
     samples: int,
     temperature: float,
@@ -81,10 +81,12 @@ def rerank(
     from distill.rerank.calibration import read
     from distill.rerank.jobs import backend_identity, own_calibration, with_instruction
     from distill.rerank.resumable_run import rerank_run
+    from distill.rerank.student_format import usual_mode
 
     folder = judgements or out.with_name(f"{out.name}.judgements")
     writes_to(out.parent)
     total, blocks = inputs.blocks()
+    mode = mode or usual_mode(inputs.model)
     student = engine.student(
         inputs.model,
         mode,
@@ -135,9 +137,7 @@ def rerank(
     "--qrels", type=INPUT, metavar="FILE", required=True, help="judgements of the development set, BEIR or TREC"
 )
 @click.option("--relevant-from", type=int, default=1, metavar="G", help="the lowest relevant grade (default 1)")
-@click.option(
-    "--mode", cls=Several, type=click.Choice(MODES), default=("think",), help="one or several (default think)"
-)
+@click.option("--mode", cls=Several, type=click.Choice(MODES), help="one or several (default: as it was trained)")
 @click.option(
     "--method", type=click.Choice(("temperature", "platt", "isotonic")), default="platt", help="default platt"
 )
@@ -170,6 +170,7 @@ def calibrate(
     from distill.rerank.fitting import fitted
     from distill.rerank.jobs import with_instruction
     from distill.rerank.judging import judging
+    from distill.rerank.student_format import usual_mode
 
     if out is None and is_copy(inputs.model):
         raise InputError("--model is a URL, where no calibration is written; name --out FILE")
@@ -187,7 +188,7 @@ def calibrate(
             judge,
             pairs,
             judged,
-            mode,
+            mode or (usual_mode(inputs.model),),
             method,
             relevant_from=relevant_from,
             templates={text: with_instruction(pairs, text) for text in instruction},

@@ -17,7 +17,7 @@ from distill.rerank.backends.base import Backend, EngineSettings
 from distill.rerank.modes import MODES, JudgementPlan, Mode, RawJudgement, TimedPlans, Window, score_of
 from distill.rerank.repetition import LOOPS, Loops
 from distill.rerank.stream import RerankRequest, Stream, groups
-from distill.rerank.student_format import LONG, Long
+from distill.rerank.student_format import LONG, Long, usual_mode
 from distill.texts import passage_text
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ class Ranked:
 class Reranker:
     """A student that judges pairs: score = P(true) / (P(true) + P(false)) at the position after `</think>` (Rank1).
 
-    Modes: `think` reasons first, as Rank1 does; `direct` prefills an empty block, one token a pair; `verdict_first`
-    reads the verdict likewise, and with `explanations` lets the student write its reasons after it; `budget` reasons
-    for at most `budget` tokens; `adaptive` answers directly and thinks only where that is unsure (`window`).
+    Modes, by default the one that the student was trained for: `think` reasons first, as Rank1 does; `direct` prefills
+    an empty block, one token a pair; `verdict_first` reads the verdict likewise, and with `explanations` lets the
+    student write its reasons after it; `budget` reasons for at most `budget` tokens; `adaptive` answers directly and
+    thinks only where that is unsure (`window`).
     Reasoning that does not end is cut at its last sentence, closed and forced, as Rank1 does it, and counted.
 
     `max_new_tokens` bounds the reasoning, and half of the context does where that is less. By default it is twice the
@@ -62,7 +63,7 @@ class Reranker:
     def __init__(
         self,
         model: str | Backend,
-        mode: Mode = "think",
+        mode: Mode | None = None,
         backend: str = "auto",
         *,
         batch: int | None = None,
@@ -83,6 +84,7 @@ class Reranker:
         api_key_env: str | None = None,
         engine: Mapping[str, Any] | None = None,
     ) -> None:
+        mode = mode or (usual_mode(model) if isinstance(model, str) else "think")
         check_arguments(mode, long, samples, temperature, max_new_tokens, budget, batch)
         if loops not in LOOPS:
             raise InputError(f"loops {loops!r} is none of {', '.join(LOOPS)}")

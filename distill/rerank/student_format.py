@@ -266,6 +266,13 @@ def note_of(path: str) -> dict[str, Any]:
     return noted
 
 
+def usual_mode(path: str) -> Literal["think", "direct"]:
+    """The mode that the student was trained for, by the note in its folder; `think` where nothing is noted."""
+    note = note_of(path)
+    direct = note.get("mode", note.get("target")) in ("direct", "verdict_first")
+    return "direct" if direct else "think"
+
+
 def _stops(tokenizer: Any, config: Any) -> set[int]:
     """The ids that end a text: the tokenizer's and the configuration's."""
     named = getattr(config, "eos_token_id", None)

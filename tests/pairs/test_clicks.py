@@ -22,6 +22,9 @@ def row(doc: int, clicks: Any, impressions: Any = None, position: Any = None, qu
     return {**{k: v for k, v in {**values, "position": position}.items() if v is not None}, **more}
 
 
+LIFT = {"confidence": 0}  # the lift alone decides
+
+
 def made(folder: Path, rows: Rows, name: str = "log.jsonl", **settings: Any) -> tuple[dict[str, int | None], Any]:
     """({passage: label}, what the terminal says)."""
     (folder / name).write_text("".join(json.dumps(each) + "\n" for each in rows))
@@ -48,10 +51,12 @@ def test_a_passage_is_compared_with_others_at_its_position(tmp_path: Path) -> No
     first = [row(n, 50, 100, 1, f"query {n}") for n in range(8)]
     fifth = [row(100 + n, 5, 100, 5, f"query {n}") for n in range(8)]
     tested = [row(200, 30, 100, 5), row(201, 30, 100, 1), row(202, 5, 100, 1)]
-    with_positions, _ = made(tmp_path, [*first, *fifth, *tested])
+    with_positions, _ = made(tmp_path, [*first, *fifth, *tested], clicks=LIFT)
     assert (with_positions["text 200"], with_positions["text 201"], with_positions["text 202"]) == (2, None, 0)
     without, _ = made(
-        tmp_path, [{k: v for k, v in each.items() if k != "position"} for each in (*first, *fifth, *tested)]
+        tmp_path,
+        [{k: v for k, v in each.items() if k != "position"} for each in (*first, *fifth, *tested)],
+        clicks=LIFT,
     )
     assert without["text 200"] == without["text 201"] == 1
 
@@ -64,10 +69,21 @@ def test_rows_of_one_pair_are_added_up(tmp_path: Path) -> None:
 
 def test_smoothing_and_thresholds_are_settings(tmp_path: Path) -> None:
     rows = [row(0, 6, 10), row(1, 2, 10), row(2, 4, 10)]  # lifts without smoothing 1.5, 0.5, 1
-    assert made(tmp_path, rows, clicks={"smoothing": 0})[0] == {"text 0": 1, "text 1": None, "text 2": 1}
-    sharp = {"smoothing": 0, "very_relevant_from": 1.4, "not_relevant_below": 0.9}
+    assert made(tmp_path, rows, clicks={**LIFT, "smoothing": 0})[0] == {"text 0": 1, "text 1": None, "text 2": 1}
+    sharp = {**LIFT, "smoothing": 0, "very_relevant_from": 1.4, "not_relevant_below": 0.9}
     assert made(tmp_path, rows, clicks=sharp)[0] == {"text 0": 2, "text 1": 0, "text 2": 1}
-    assert made(tmp_path, rows, clicks={"smoothing": 1000})[0] == {"text 0": 1, "text 1": None, "text 2": 1}
+    assert made(tmp_path, rows, clicks={**LIFT, "smoothing": 1000})[0] == {"text 0": 1, "text 1": None, "text 2": 1}
+
+
+def test_a_lift_that_chance_may_give_is_no_label(tmp_path: Path) -> None:
+    """Of 100 impressions 5 are clicked elsewhere: 6 clicks say nothing, 9 do; and less is asked for by a setting."""
+    others = [row(100 + n, 5, 100, 1, f"query {n}") for n in range(20)]
+    tested = [row(0, 6, 100, 1), row(1, 9, 100, 1), row(2, 7, 100, 1)]
+    found, lines = made(tmp_path, [*others, *tested])
+    assert (found["text 0"], found["text 1"], found["text 2"]) == (None, 1, None)
+    assert "source: 2 pairs above relevant_from that may be so by chance (clicks.confidence): no label" in lines
+    found, _ = made(tmp_path, [*others, *tested], clicks={"confidence": 0.7})
+    assert (found["text 0"], found["text 1"], found["text 2"]) == (None, 1, 1)
 
 
 def test_without_impressions_only_clicks_say_something(tmp_path: Path) -> None:
@@ -155,7 +171,7 @@ def test_average_positions_lie_between_two(tmp_path: Path) -> None:
     around = [row(n, 500, 1000, 1, f"query {n}") for n in range(1, 9)]
     around += [row(n, 100, 1000, 2, f"query {n}") for n in range(9, 17)]
     for clicks, label in ((31, 1), (25, None), (10, 0), (65, 2)):
-        assert made(tmp_path, [*around, row(0, clicks, 100, 1.5)])[0]["text 0"] == label
+        assert made(tmp_path, [*around, row(0, clicks, 100, 1.5)], clicks=LIFT)[0]["text 0"] == label
     found, lines = made(tmp_path, [row(0, 50, 1000, 1.4), row(1, 5, 1000, 2.7)])
     assert found == {"text 0": None, "text 1": None}
     assert any("2 pairs at positions where too little else" in line for line in lines)
@@ -166,7 +182,7 @@ def test_least_clicks_bounds_both_grades(tmp_path: Path) -> None:
     found, lines = made(tmp_path, rows)
     assert found["text 0"] is None and found["text 1"] is None
     assert any("above relevant_from with fewer than least_clicks 3: no label" in line for line in lines)
-    assert made(tmp_path, rows, clicks={"least_clicks": 2})[0]["text 0"] == 2
+    assert made(tmp_path, rows, clicks={**LIFT, "least_clicks": 2})[0]["text 0"] == 2
     rows = [row(0, 0, 40), *(row(n, 5, 100) for n in range(1, 12))]  # 1.9 clicks expected
     assert made(tmp_path, rows)[0]["text 0"] is None
     assert made(tmp_path, rows, clicks={"least_clicks": 1})[0]["text 0"] == 0

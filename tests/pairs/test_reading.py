@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.cli import main
+from distill.files import READING
 
 CONFIG = """
 name: reading
@@ -25,6 +26,6 @@ def test_files_are_read_again_by_a_version_that_reads_them_otherwise(
 
     assert main(command) == 0 and main(command) == 0
     assert "pairs: unchanged" in capsys.readouterr().err
-    monkeypatch.setattr("distill.pipeline.pairs.READING", 3)
+    monkeypatch.setattr("distill.pipeline.pairs.READING", READING + 1)
     assert main(command) == 0
     assert "pairs: made again, since this has changed: input reading" in capsys.readouterr().err

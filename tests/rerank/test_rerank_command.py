@@ -20,6 +20,7 @@ from distill.cli import main
 from distill.errors import InputError
 from distill.records import Judgement, as_dict, make_pair
 from distill.rerank.jobs import Student, job_of
+from distill.rerank.reranker import Reranker
 from distill.rerank.scorer import Scorer
 from tests.rerank.test_scorer import COUNTING
 
@@ -455,3 +456,21 @@ def test_a_journal_from_before_it_named_the_backend_goes_on_for_a_built_in_one(
     capsys.readouterr()
     assert main(command) == 0
     assert "7 of 30 pairs are judged already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("note", "mode"),
+    [
+        ('{"target": "direct"}', "direct"),
+        ('{"target": "own", "mode": "direct"}', "direct"),
+        ('{"target": "think"}', "think"),
+    ],
+)
+def test_a_student_is_asked_as_it_was_trained(tiny: Path, data: Path, note: str, mode: str, tmp_path: Path) -> None:
+    student = tmp_path / "student"
+    shutil.copytree(tiny, student)
+    (student / "distill.json").write_text(note)
+    out = tmp_path / "out.trec"
+    assert main(arguments("rerank", student, data, "--max-new-tokens", "8", "--out", str(out))) == 0
+    assert {judgement.mode for judgement in judgements(tmp_path / "out.trec.judgements").values()} == {mode}
+    assert Reranker(str(student)).mode == mode

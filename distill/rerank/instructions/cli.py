@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--qrels", type=INPUT, metavar="FILE", required=True, help="judgements of the run's queries, BEIR or TREC"
 )
 @click.option("--measure", metavar="NAME", default="nDCG@10", help="by ir_measures' name (default nDCG@10)")
-@click.option("--mode", metavar="MODE", default="think", help="how the student is asked (default think)")
+@click.option("--mode", metavar="MODE", help="how the student is asked (default: as it was trained)")
 @click.option(
     "--dev-share", type=float, default=0.5, metavar="S", help="share of the queries to choose on (default 0.5)"
 )
@@ -35,7 +35,7 @@ def sweep(
     inputs: InputOptions,
     qrels: Path,
     measure: str,
-    mode: Mode,
+    mode: Mode | None,
     dev_share: float,
     instructions: Path | None,
     paraphrases: bool,
@@ -52,6 +52,7 @@ def sweep(
     from distill.rerank.instructions.sweep import sweep as run_sweep
     from distill.rerank.jobs import own_calibration
     from distill.rerank.judging import judging
+    from distill.rerank.student_format import usual_mode
     from distill.statistics.measures import Rankings, per_query
 
     if not 0 < dev_share < 1:
@@ -65,6 +66,7 @@ def sweep(
 
     measured({})  # a wrong name is refused before the student is loaded
     texts = _lines(instructions) if instructions else list(PARAPHRASES if paraphrases else GENERIC)
+    mode = mode or usual_mode(inputs.model)
     student = engine.student(inputs.model, mode, calibration=own_calibration(inputs.model))
     with judging(student, journal, say) as judge:
         result = run_sweep(lambda asked: judge(asked, mode), pairs, texts, measured, dev_share)

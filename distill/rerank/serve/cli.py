@@ -54,7 +54,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 )
 @click.option("--port", type=int, metavar="PORT", default=8080, help="default 8080; 0 takes a free one")
 @click.option(
-    "--mode", metavar="MODE", default="think", help="think, direct, verdict_first, budget or adaptive (default think)"
+    "--mode",
+    metavar="MODE",
+    help="think, direct, verdict_first, budget or adaptive (default: as each student was trained)",
 )
 @click.option("--client-key-env", metavar="NAME", help="clients must send the key that this environment variable holds")
 @engine_options
@@ -64,7 +66,7 @@ def serve(
     name: str | None,
     host: str,
     port: int,
-    mode: Mode,
+    mode: Mode | None,
     client_key_env: str | None,
     engine: EngineOptions,
     overrides: tuple[str, ...],
@@ -94,8 +96,9 @@ def serve(
     from distill.rerank.serve.app import LOCAL, make_app
 
     named = _named(models, name)
+    students = [_loaded(named_as, model, mode, engine) for named_as, model in named.items()]
     app = make_app(
-        [_loaded(named_as, model, mode, engine) for named_as, model in named.items()],
+        students,
         settings,
         api_key,
         LOCAL if host in LOOPBACK else None,
@@ -110,7 +113,7 @@ def serve(
             access_log=False,
             timeout_graceful_shutdown=int(settings.drain_s),
         ),
-        f"{', '.join(named)} ({mode})",
+        ", ".join(f"{student.name} ({student.mode})" for student in students),
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained, and then passes the signal on
         server.run()
@@ -134,12 +137,14 @@ def _named(models: tuple[tuple[str | None, str], ...], name: str | None) -> dict
     return named
 
 
-def _loaded(name: str, model: str, mode: Mode, engine: EngineOptions) -> Served:
+def _loaded(name: str, model: str, mode: Mode | None, engine: EngineOptions) -> Served:
     """The student, ready to answer. Raises InputError where it cannot be loaded."""
     from distill.rerank.jobs import own_calibration
     from distill.rerank.serve.page import example_of
     from distill.rerank.serve.students import Served
+    from distill.rerank.student_format import usual_mode
 
+    mode = mode or usual_mode(model)
     reranker = engine.student(model, mode, calibration=own_calibration(model)).reranker()
     calibration = reranker.calibration
     return Served(
