@@ -261,6 +261,22 @@ def test_of_several_files_of_judgements_one_is_named(tmp_path: Path, capsys: pyt
     assert pairs["qrels"] == "human" and pairs["split"]["train"] == 0.8
 
 
+@pytest.mark.parametrize("name", ["run.bm25.trec", "bm25.txt", "run.bm25.txt"])
+def test_a_run_in_the_folder_is_the_first_stage_of_the_evaluation(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, out = trec(tmp_path), tmp_path / "mine.yaml"
+    runs = [f"{query} Q0 d{2 * query + rank} {rank + 1} {9 - rank} bm25\n" for query in range(10) for rank in (0, 1)]
+    (place / name).write_text("".join(runs))
+    (place / "run.dense.txt").write_text("".join(runs[:4]))
+    (place / "numbers.txt").write_text("1 2 3\n")
+    assert main(["init", str(place), "--yes", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"first stage of the evaluation: {name}, a TREC run of 10 of 12 judged queries" in said
+    assert "not read: numbers.txt, run.dense.txt\n" in said
+    assert yaml.safe_load(out.read_text())["evaluation"]["sets"][0]["first_stage"] == f"trec/{name}"
+
+
 def without_qrels(folder: Path) -> Path:
     place = trec(folder)
     (place / "qrels.txt").unlink()

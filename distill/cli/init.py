@@ -251,7 +251,12 @@ def _description(data: Path, found: DataFound) -> list[str]:
     elif found.relevant == found.labels and found.labels and not found.listed:
         lines.append("all labels are relevant: what is not relevant is mined by BM25 (pairs.negatives)")
     if left_out := not_read(found):
-        lines.append(f"not read: the judgements of {', '.join(left_out)}")
+        lines.append(f"not read: {', '.join(left_out)}")
+    if found.run:
+        lines.append(
+            f"first stage of the evaluation: {found.run.name}, a TREC run of {found.run.ranked:,} of "
+            f"{counted_phrase(found.run.judged, 'judged queries')} (first_stage: bm25 ranks anew)"
+        )
     lines += [f"note: {counted_phrase(count, what)}" for what, count in found.notes.items()]
     for row in found.rows:
         grade = "no label" if row.grade is None else f"grade {row.grade:g}"

@@ -11,7 +11,7 @@ from distill.pairs.detect import DataFound
 from distill.tables import counted
 
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of YAML, none of them a text
-TESTED = ("test", "eval", "dev", "val", "valid", "validation")  # splits that are evaluated on, the first that is there
+FILES = 5  # that are not read are named, at most
 EVALUATED = 200  # queries of the evaluation set, at most
 
 
@@ -71,7 +71,7 @@ def _pairs(found: DataFound, answers: Answers) -> list[str]:
         lines.append(f"  files: {_flow(found.files)}")
     if answers.columns:
         lines.append(f"  columns: {_flow(answers.columns)}")
-    if found.train and _test_split(found):
+    if found.train and found.test_split:
         lines.append(f"  split: {_text(found.train)}")
     else:
         lines.append("  split: {train: 0.8, test: 0.2}        # by query; only train is asked about and trained on")
@@ -159,22 +159,19 @@ def _evaluation(found: DataFound, path: str, gpu: bool) -> str:
     depth = 100 if gpu else 20
     if found.source in ("texts", "tevatron") or not found.labels:
         return f"{{name: test, source: pairs, split: test, first_stage: bm25, depth: {depth}}}"
+    first = _text(os.path.join(path, found.run.name)) if found.run else "bm25"
     return (
-        f"{{name: test, source: {found.source}, path: {_text(path)}, split: {_text(_test_split(found) or 'test')}, "
-        f"first_stage: bm25,\n       depth: {depth}, queries: {EVALUATED}}}"
+        f"{{name: test, source: {found.source}, path: {_text(path)}, split: {_text(found.test_split or 'test')}, "
+        f"first_stage: {first},\n       depth: {depth}, queries: {EVALUATED}}}"
     )
 
 
-def _test_split(found: DataFound) -> str | None:
-    """The split to evaluate on, by its name; None where one is made by shares."""
-    if found.source == "tevatron" or not found.labels:
-        return None
-    return next((name for name in TESTED if name in found.splits and name != found.train), None)
-
-
 def not_read(found: DataFound) -> list[str]:
-    """The splits that the configuration leaves out."""
-    return [split for split in found.splits if split not in (found.train, _test_split(found))]
+    """What the configuration leaves out: judgements of other splits, and files."""
+    splits = [split for split in found.splits if split not in (found.train, found.test_split)]
+    more = [f"{len(found.others) - FILES:,} more"] if len(found.others) > FILES else []
+    judgements = [f"the judgements of {', '.join(splits)}"] if splits else []
+    return [*judgements, *found.others[:FILES], *more]
 
 
 def grades_text(grades: dict[int, int]) -> str:

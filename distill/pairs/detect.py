@@ -7,12 +7,13 @@ made as the stage `pairs` makes them, so that what that stage refuses is refused
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.files.rows import ENDINGS, REMEDIES
+from distill.files.rows import ENDINGS, REMEDIES, is_junk
+from distill.files.runs import run_rows
 from distill.files.text import ending, foreign
 from distill.pairs.build import build
 from distill.pairs.settings import DataSettings, NegativeSettings, PairSettings
@@ -22,6 +23,7 @@ from distill.pairs.sources.table import Table
 from distill.records import Pair
 
 ORDER = ("beir", "huggingface", "trec", "tevatron", "table", "texts")  # the first that recognises a path reads it
+TESTED = ("test", "eval", "dev", "val", "valid", "validation")  # splits that are evaluated on, the first that is there
 ROWS = 3
 
 
@@ -35,11 +37,21 @@ class DataRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TrecRun:
+    """A run file of the folder, and how many of the queries it ranks that are judged for the evaluation."""
+
+    name: str
+    ranked: int
+    judged: int
+
+
+@dataclass(frozen=True, slots=True)
 class DataFound:
     """What was found: the source and its settings, and counts of the split that is trained on.
 
     `train` is that split, None where the data are one piece; `grades` is {label: pairs}, those without one apart;
-    `listed` says whether the source lists negatives; `columns` are those that a table is read by.
+    `listed` says whether the source lists negatives; `columns` are those that a table is read by. `run` is the TREC run
+    of the folder, and `others` are its files that are not read.
     """
 
     source: str
@@ -53,6 +65,15 @@ class DataFound:
     columns: dict[str, str] = field(default_factory=dict)
     rows: list[DataRow] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    run: TrecRun | None = None
+    others: list[str] = field(default_factory=list)
+
+    @property
+    def test_split(self) -> str | None:
+        """The split to evaluate on, by its name; None where one is made by shares."""
+        if self.source == "tevatron" or not self.labels:
+            return None
+        return next((name for name in TESTED if name in self.splits and name != self.train), None)
 
     @property
     def labels(self) -> int:
@@ -146,13 +167,49 @@ def look(data: Data, train: str | None) -> DataFound:
     highest_first = [of_grade[grade] for grade in sorted(of_grade, reverse=True)]
     shown = {pair.pair_id: pair for pair in [*highest_first, *islice(pairs, ROWS)]}
     notes, queries = counts["of_source"], counts["queries"]
-    return DataFound(
+    found = DataFound(
         settings.source, settings.files, data.splits, train, queries if isinstance(queries, int) else 0, len(pairs),
         {grade: count for grade, count in sorted(grades.items(), key=_order) if grade is not None}, listed,
         source.column_names() if isinstance(source, Table) else {},
         [DataRow(pair.query, pair.passage, pair.label) for pair in islice(shown.values(), ROWS)],
         {what: count for what, count in notes.items() if isinstance(count, int)} if isinstance(notes, dict) else {},
     )  # fmt: skip
+    return _with_other_files(data, found)
+
+
+def _with_other_files(data: Data, found: DataFound) -> DataFound:
+    """The same with the folder's run for the first stage of the evaluation, and the names of files that are not read.
+
+    Of several runs it is the one that ranks most of the judged queries, and of those one that is called BM25.
+    """
+    if not data.path.is_dir():
+        return found
+    read = {file.resolve() for file in data.source.files()}
+    unread = [file for file in sorted(data.path.iterdir()) if file.is_file() and file.resolve() not in read]
+    unread = [file for file in unread if not file.name.startswith(".") and not is_junk(Path(file.name))]
+    run = None
+    if found.labels and found.source != "tevatron":
+        judged = {
+            query for _, query, _, grade in data.source.labels(found.test_split or found.train) if grade is not None
+        }
+        runs = [_run_of(file, judged) for file in unread if _is_run(file)]
+        run = max(
+            (one for one in runs if one.ranked), key=lambda one: (one.ranked, "bm25" in one.name.lower()), default=None
+        )
+    return replace(found, run=run, others=[file.name for file in unread if run is None or file.name != run.name])
+
+
+def _is_run(file: Path) -> bool:
+    """Whether the first line is that of a TREC run: query Q0 passage rank score tag."""
+    try:
+        return next(run_rows(file))[3].isdigit()
+    except DataError:
+        return False
+
+
+def _run_of(file: Path, judged: set[str]) -> TrecRun:
+    """Raises DataError, with file and line, for a run that is broken further down."""
+    return TrecRun(file.name, len({query for _, query, *_ in run_rows(file, judged)}), len(judged))
 
 
 def _order(item: tuple[int | None, int]) -> int:
