@@ -64,7 +64,7 @@ class BatchApi:
                 self._key, self._accepted = None, False  # it has expired while the batch went on
                 return self.answers(path)
             fault.message = scrubbed(fault.message, [self._key or "", *secrets_of(self._endpoint)])
-            message = explained(fault, self._endpoint.model, self._endpoint.api_key_env)
+            message = explained(fault, self._endpoint.model, self._endpoint.api_key_env or "")
             waits = fault.action in (Action.RETRY, Action.THROTTLED) or fault.kind == "no_credit"
             place = f"teacher.endpoints.0 ({self._endpoint.base_url}): "
             raise (Stopped(f"{place}{message}; run again") if waits else EndpointError(place + message)) from None

@@ -147,15 +147,19 @@ def _of_the_system(chain: Sequence[BaseException]) -> str | None:
     return None
 
 
+_CHECK_KEY = "check the key that api_key_env names"
+_SET_KEY = "set the endpoint's api_key_env to the name of the environment variable that holds its key"
+
+
 def explained(fault: Fault, model: str, key: str | None = None) -> str:
-    """The fault as one line with what the user can do about it. `key` is the name of the key's variable."""
+    """The fault as one line with what the user can do about it. `key` is the name of the key's variable, "" of none."""
     return f"{fault}; {fault.remedy or remedy_of(fault.kind, model, key)}"
 
 
 def remedy_of(kind: str, model: str, key: str | None = None) -> str:
-    """What the user can do about a kind of fault."""
+    """What the user can do about a kind of fault; `key` is the name of the key's variable, "" where none is set."""
     remedies = {
-        "unauthorized": f"check the key in {key}" if key else "check the key that api_key_env names",
+        "unauthorized": f"check the key in {key}" if key else _CHECK_KEY if key is None else _SET_KEY,
         "forbidden": "check what the key may do",
         "no_credit": "the account has no credit left: top it up, then run the same command again; nothing is lost",
         "no_such_model": f"check the model name {model!r}, and that base_url is its server's",

@@ -102,5 +102,5 @@ async def _ask(client: Client, sampling: JsonObject) -> Reply | Fault:
 
 
 def _refusal(endpoint: Endpoint, number: int, fault: Fault) -> str:
-    key = endpoint.api_key_env or endpoint.api_key_command
+    key = endpoint.api_key_env or endpoint.api_key_command or ""
     return f"teacher.endpoints.{number} ({endpoint.base_url}): {explained(fault, endpoint.model, key)}"

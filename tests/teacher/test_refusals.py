@@ -105,6 +105,16 @@ def test_a_refusal_is_one_line_with_its_remedy(reply: Reply, said: str, monkeypa
         assert re.search(said, refused(url))
 
 
+def test_a_401_where_no_key_is_named_says_which_setting_names_it() -> None:
+    from pydantic import SecretStr
+
+    with (
+        answering(lambda _: error(401, "no key")) as (url, _),
+        pytest.raises(EndpointError, match="set the endpoint's api_key_env to the name"),
+    ):
+        preflight([Endpoint(base_url=url, model="r1")], [SecretStr("")], 3.0, {})
+
+
 def test_the_probe_sends_the_settings_of_the_run() -> None:
     from pydantic import SecretStr
 
