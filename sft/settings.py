@@ -243,8 +243,8 @@ class SftSettings(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> SftSettings:
-        if self.base == "scratch" and self.lora is not None:
-            raise ValueError("lora adapts a trained base; with base: scratch there is none, so leave lora out")
+        if self.base == "scratch" and (refused := self._not_of_scratch()):
+            raise ValueError(f"{'; '.join(refused)}: leave {' and '.join(refused.values())} out")
         if self.optimizer == "muon" and self.lora is not None:
             raise ValueError("optimizer muon is for full training from scratch; leave it out, or lora")
         if self.pack_length is not None and not self.training.get("packing"):
@@ -257,9 +257,16 @@ class SftSettings(Settings):
             raise ValueError("optimizer muon needs whole matrices; leave it out, or ray.shard")
         if self.weights.relevant + self.weights.not_relevant == 0:
             raise ValueError("weights are all 0: nothing would be trained")
-        if self.base == "scratch" and self.think_tokens == "text":
-            raise ValueError("base: scratch makes its own tokenizer, with added tokens; leave think_tokens out")
         return self
+
+    def _not_of_scratch(self) -> dict[str, str]:
+        """{why: key} of the keys that are set and have no sense with `base: scratch`."""
+        why = {}
+        if self.lora is not None:
+            why["lora adapts a trained base, and base: scratch is none"] = "lora"
+        if self.think_tokens == "text":
+            why["base: scratch makes its own tokenizer, with added tokens"] = "think_tokens"
+        return why
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:

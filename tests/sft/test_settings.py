@@ -26,6 +26,7 @@ from sft.settings import SftSettings
         ({"lora": {"r": 8}}, "lora adapts a trained base"),
         ({"base": "x", "lora": {}, "optimizer": "muon"}, "optimizer muon is for full training"),
         ({"think_tokens": "text"}, "makes its own tokenizer"),
+        ({"lora": {}, "think_tokens": "text"}, "leave lora and think_tokens out"),
         ({"pack_length": 4000}, "pack_length is for packed rows"),
         ({"pack_length": 64, "training": {"packing": True}}, "rows would not fit"),
         ({"assume": {"device": "H1000"}}, "'H1000' is not in the table"),
