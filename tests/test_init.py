@@ -14,7 +14,10 @@ import yaml
 
 from distill.cli import main
 from distill.cli.init import RECIPES
+from distill.cli.template import Answers, Teacher, configuration
+from distill.pairs.detect import DataFound
 from distill.pipeline import check
+from filters.settings import DEFAULT
 from tests.terminal import in_terminal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -275,6 +278,34 @@ def test_a_run_in_the_folder_is_the_first_stage_of_the_evaluation(
     assert f"first stage of the evaluation: {name}, a TREC run of 10 of 12 judged queries" in said
     assert "not read: numbers.txt, run.dense.txt\n" in said
     assert yaml.safe_load(out.read_text())["evaluation"]["sets"][0]["first_stage"] == f"trec/{name}"
+
+
+def test_labels_as_teacher_asks_nobody_and_trains_without_reasoning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.yaml"
+    command = ["init", str(csv(tmp_path)), "--base", "scratch", "--teacher", "labels", "--out", str(out)]
+    assert main(command) == 0
+    made = yaml.safe_load(out.read_text())
+    assert made["teacher"] == {"source": "labels"} and made["sft"]["targets"] == ["direct"]
+    assert main(["init", str(unlabelled(tmp_path)), *command[2:], "--force"]) == 2
+    assert "has none: name a teacher" in capsys.readouterr().err
+    assert main(["init", str(tmp_path / "nothing.csv"), "--teacher", "gpt", "--yes"]) == 2
+    assert "--teacher gpt: is none of deepseek, ollama, labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("base", "bounded"), [("scratch", True), ("a/SmolLM2-135M", True), ("Qwen/Qwen2.5-0.5B", False)]
+)
+def test_the_documented_filters_are_written_and_a_bound_for_small_bases_alone(
+    base: str, bounded: bool, tmp_path: Path
+) -> None:
+    url, data = "http://127.0.0.1:9/v1", DataFound("table", {}, [], pairs=2, grades={0: 1, 1: 1})
+    answers = Answers({}, Teacher(url, "m"), base, None)
+    text = configuration("mine", tmp_path / "a.csv", tmp_path / "mine.yaml", data, answers, gpu=False)
+    filters = yaml.safe_load(text)["filters"]
+    assert filters[: len(DEFAULT)] == list(DEFAULT) and ("length" in filters[-1]) is bounded
+    assert "# add api_key_env: NAME" in text
 
 
 def without_qrels(folder: Path) -> Path:

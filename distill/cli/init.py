@@ -34,7 +34,11 @@ T = TypeVar("T")
 @click.option("--out", type=FILE, metavar="FILE", help="the configuration (default: NAME.yaml here)")
 @click.option("--columns", metavar="WHAT=NAME,...", help="such as query=term,passage=snippet,label=rating")
 @click.option("--split", metavar="NAME", help="which split, or file of judgements, is trained on (default: train)")
-@click.option("--teacher", metavar="NAME", help="deepseek, ollama, or the URL of any OpenAI-compatible endpoint")
+@click.option(
+    "--teacher",
+    metavar="NAME",
+    help="deepseek, ollama, the URL of any OpenAI-compatible endpoint, or labels: train from the judgements alone",
+)
 @click.option("--teacher-model", metavar="NAME", help="the model that the endpoint serves")
 @click.option("--base", metavar="MODEL", help="what students are trained from: a folder or hub name")
 @click.option("--budget", type=float, metavar="USD", help="where asking stops; 0 for none")
@@ -59,6 +63,8 @@ def init(
     if recipe is not None:
         return _copy(recipe, out, force)
     assert data is not None
+    if teacher is not None:
+        _teacher_of(teacher)  # an unknown one is refused before the data are read
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", (out or data.resolve()).name.split(".")[0]).strip("-_") or "mine"
     out = _free(out or Path(f"{name}.yaml"), force)
     given = Flags(split, teacher, teacher_model, base, budget)
@@ -113,12 +119,14 @@ def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Fla
         print(line)
     gpu = device_of(None).name != "cpu"
     answers = replace(_answers(given, gpu, questions), columns=named)
+    if answers.teacher is None and not found.labels:
+        raise ConfigError(f"teacher labels trains from judgements, and {data} has none: name a teacher that is asked")
     text = configuration(name, data, out, found, answers, gpu)
     writes_to(out.parent).mkdir(parents=True, exist_ok=True)  # paths are relative to it, so it has to be there
     check_sets(Run(config.validate(RunConfig, yaml.safe_load(text), out), out.parent / name, out))
     write_configuration(out, text)
     print(f"\n{out} is written. Read it, then:")
-    if answers.teacher.api_key_env:
+    if answers.teacher and answers.teacher.api_key_env:
         print(f"  export {answers.teacher.api_key_env}=...")
     print(f"  distill doctor {out}              what is missing on this machine\n"
           f"  distill run {out} --dry-run       what it would cost\n"
@@ -189,24 +197,26 @@ def _columns(text: str | None) -> dict[str, str]:
 
 def _answers(given: Flags, gpu: bool, questions: Questions) -> Answers:
     """The flags' values and what is asked for the rest."""
-    from distill.cli.template import TEACHERS, Answers
+    from distill.cli.template import Answers
 
     needed = [flag for flag, value in (("teacher", given.teacher), ("base", given.base)) if value is None]
-    if given.teacher not in TEACHERS and given.model is None:
+    if given.model is None and (given.teacher is None or _is_url(given.teacher)):
         needed.append("teacher-model")
     questions.refuse_unasked(needed)
-    word = questions.answer(given.teacher, "Teacher (deepseek, ollama, or a URL)", "deepseek")
-    known = TEACHERS.get(word)
-    teacher = known or _endpoint(word)
-    if given.model is None and not teacher.model and not questions.asks:
-        raise ConfigError("--teacher-model NAME is needed with a URL: the model that the endpoint serves")
-    teacher = replace(teacher, model=questions.answer(given.model, "Its model", teacher.model or None) or "")
-    if known and known.model != teacher.model and teacher.api_key_env:
-        teacher = replace(teacher, price=None)  # known of the preset's model alone
+    word = questions.answer(given.teacher, "Teacher (deepseek, ollama, a URL, or labels: nobody is asked)", "deepseek")
+    teacher = known = _teacher_of(word)
+    if teacher is None and given.model is not None:
+        raise ConfigError("--teacher-model is of a teacher that is asked; leave it out with --teacher labels")
+    if teacher is not None:
+        if given.model is None and not teacher.model and not questions.asks:
+            raise ConfigError("--teacher-model NAME is needed with a URL: the model that the endpoint serves")
+        teacher = replace(teacher, model=questions.answer(given.model, "Its model", teacher.model or None) or "")
+        if known and not _is_url(word) and known.model != teacher.model and teacher.api_key_env:
+            teacher = replace(teacher, price=None)  # known of the preset's model alone
     default = "Qwen/Qwen2.5-1.5B" if gpu else "Qwen/Qwen2.5-0.5B"
     base = questions.answer(given.base, "Base of the students (a folder or hub name)", default)
     budget = 0.0
-    if teacher.price is not None and any(teacher.price):
+    if teacher and teacher.price is not None and any(teacher.price):
         budget = questions.answer(given.budget, "Budget in USD (0: none)", 20.0)
     elif given.budget:
         raise ConfigError("--budget needs the teacher's price, which is known of deepseek's default model alone; "
@@ -214,13 +224,22 @@ def _answers(given: Flags, gpu: bool, questions: Questions) -> Answers:
     return Answers({}, teacher, base, budget or None)
 
 
-def _endpoint(url: str) -> Teacher:
-    from distill.cli.template import Teacher
+def _is_url(word: str) -> bool:
+    return word.startswith(("http://", "https://"))
+
+
+def _teacher_of(word: str) -> Teacher | None:
+    """The teacher of a name or URL, None of `labels`. Raises ConfigError for another word."""
+    from distill.cli.template import TEACHERS, Teacher
     from distill.config import is_local
 
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"--teacher {url}: is none of deepseek, ollama, and no URL such as http://127.0.0.1:8000/v1")
-    return Teacher(url, "", None, (0, 0, 0)) if is_local(url) else Teacher(url, "", "TEACHER_API_KEY")
+    if word in TEACHERS:
+        return TEACHERS[word]
+    if not _is_url(word):
+        raise ConfigError(
+            f"--teacher {word}: is none of {', '.join(TEACHERS)}, and no URL such as http://127.0.0.1:8000/v1"
+        )
+    return Teacher(word, "", None, (0, 0, 0)) if is_local(word) else Teacher(word, "", "TEACHER_API_KEY")
 
 
 def _description(data: Path, found: DataFound) -> list[str]:

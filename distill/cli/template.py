@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from distill.pairs.detect import DataFound
 from distill.tables import counted
+from filters.settings import DEFAULT
 
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # of YAML, none of them a text
+SMALL = 400  # million parameters, below which a model learns short reasoning alone
 FILES = 5  # that are not read are named, at most
 EVALUATED = 200  # queries of the evaluation set, at most
 
@@ -25,18 +28,19 @@ class Teacher:
     price: tuple[float, float, float] | None = None
 
 
-TEACHERS = {  # names that --teacher knows; the prices as of November 2026
+TEACHERS: dict[str, Teacher | None] = {  # names that --teacher knows; the prices as of November 2026
     "deepseek": Teacher("https://api.deepseek.com/v1", "deepseek-reasoner", "DEEPSEEK_API_KEY", (0.55, 0.14, 2.19)),
     "ollama": Teacher("http://127.0.0.1:11434/v1", "deepseek-r1:8b", None, (0, 0, 0)),
+    "labels": None,  # nobody is asked
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What was asked: columns by what they hold, the teacher, the students' base, dollars or None for no budget."""
+    """What was asked: columns by what they hold, the teacher (None: the labels alone), the students' base, dollars or None for no budget."""
 
     columns: dict[str, str]
-    teacher: Teacher
+    teacher: Teacher | None
     base: str
     budget: float | None
 
@@ -53,11 +57,9 @@ def configuration(name: str, data: Path, out: Path, found: DataFound, answers: A
         f"  path: {_text(path)}",
         *_pairs(found, answers),
         "teacher:",
-        "  source: endpoints",
-        *_teacher(answers),
-        f"filters: [finished, parses, has_reasoning, degenerate, leak, verdict_matches_label, "
-        f"{{length: {{max_tokens: {2048 if gpu else 600}}}}}]",
-        *_training(answers.base, gpu),
+        *_teacher(answers.teacher, answers.budget),
+        *_filters(answers),
+        *_training(answers.base, gpu, answers.teacher is None),
         "evaluation:",
         "  sets:",
         f"    - {_evaluation(found, path, gpu)}",
@@ -108,10 +110,15 @@ def _pairs(found: DataFound, answers: Answers) -> list[str]:
     return lines
 
 
-def _teacher(answers: Answers) -> list[str]:
-    teacher = answers.teacher
+def _teacher(teacher: Teacher | None, budget: float | None) -> list[str]:
+    if teacher is None:
+        return ["  source: labels                        # the judgements alone are learnt: nobody is asked"]
     key = f", api_key_env: {teacher.api_key_env}" if teacher.api_key_env else ""
-    lines = ["  endpoints:", f"    - {{base_url: {_text(teacher.base_url)}, model: {_text(teacher.model)}{key}"]
+    lines = [
+        "  source: endpoints",
+        "  endpoints:",
+        f"    - {{base_url: {_text(teacher.base_url)}, model: {_text(teacher.model)}{key}",
+    ]
     if teacher.price is None:
         lines[-1] += "}"
         lines.append("    # add price: {input: ..., output: ...}, dollars per million tokens, for costs and a budget")
@@ -119,18 +126,35 @@ def _teacher(answers: Answers) -> list[str]:
         given, cached, written = teacher.price
         lines[-1] += f",\n       price: {{input: {given:g}, cached_input: {cached:g}, output: {written:g}}}}}"
         lines[-1] += "   # dollars per million tokens" if written else ""
+    if not key:
+        lines.append("    # add api_key_env: NAME, the environment variable with the key, if the server asks for a key")
     lines.append("  max_tokens: 4096                      # reasoning and answer together")
-    if answers.budget is not None:
-        lines.append(f"  budget_usd: {answers.budget:g}                        # asking stops there; nothing is lost")
+    if budget is not None:
+        lines.append(f"  budget_usd: {budget:g}                        # asking stops there; nothing is lost")
     return lines
 
 
-def _training(base: str, gpu: bool) -> list[str]:
+def _filters(answers: Answers) -> list[str]:
+    """The documented defaults; a bound on the length for a model too small to learn long reasoning."""
+    if answers.teacher is None:
+        return ["filters: [finished, parses]             # labels have no reasoning to filter"]
+    names = ", ".join(DEFAULT)
+    size = re.search(r"(\d+)m\b", answers.base.lower())
+    if answers.base != "scratch" and not (size and int(size[1]) < SMALL):
+        return [f"filters: [{names}]"]
+    return [
+        f"filters: [{names},",
+        "  {length: {max_tokens: 600}}]          # so small a model learns no longer reasoning; else leave length out",
+    ]
+
+
+def _training(base: str, gpu: bool, labels: bool) -> list[str]:
+    """`labels` says that there is no reasoning to train on."""
     lines = ["sft:", f"  base: {_text(base)}"]
     if base == "scratch":
         return [
             *lines,
-            "  targets: [think, direct]              # small models of random weights: how it works, not how well",
+            f"  targets: {'[direct]' if labels else '[think, direct]':<29}# small models of random weights: how it works, not how well",
             "  max_length: 600",
             "  optimizer: muon",
             "  training: {max_steps: 200, per_device_train_batch_size: 16, learning_rate: 3.0e-3, warmup_steps: 0.1}",
@@ -138,7 +162,9 @@ def _training(base: str, gpu: bool) -> list[str]:
     if gpu:
         return [
             *lines,
-            "  targets: [think, direct]              # two students from the same traces: which is better for you?",
+            "  targets: [direct]                     # labels have no reasoning to learn"
+            if labels
+            else "  targets: [think, direct]              # two students from the same traces: which is better for you?",
             "  max_length: 2500",
             "  lora: {r: 32, alpha: 64}",
             "  training: {learning_rate: 1.0e-4, num_train_epochs: 2, bf16: true, packing: true,",
