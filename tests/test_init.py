@@ -280,6 +280,16 @@ def test_a_run_in_the_folder_is_the_first_stage_of_the_evaluation(
     assert yaml.safe_load(out.read_text())["evaluation"]["sets"][0]["first_stage"] == f"trec/{name}"
 
 
+def test_judgements_that_are_left_out_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = three_tables(tmp_path)
+    texts = (place / "corpus.csv").read_text().replace("part 1 is", "part 0 is")
+    (place / "corpus.csv").write_text(texts)
+    assert main(["init", str(place), "--yes", "--out", str(tmp_path / "mine.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert "23 pairs of 12 queries" in said and "left out: 1 judged pair: duplicates" in said
+    assert "labels: 1 contradictory; the higher grade counts" in said
+
+
 def test_labels_as_teacher_asks_nobody_and_trains_without_reasoning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -269,6 +269,7 @@ def _description(data: Path, found: DataFound) -> list[str]:
         lines.append("none of the labels is relevant: nothing can be learnt or measured; mend them")
     elif found.relevant == found.labels and found.labels and not found.listed:
         lines.append("all labels are relevant: what is not relevant is mined by BM25 (pairs.negatives)")
+    lines += found.left_out
     if left_out := not_read(found):
         lines.append(f"not read: {', '.join(left_out)}")
     if found.run:

@@ -37,7 +37,10 @@ TEACHERS: dict[str, Teacher | None] = {  # names that --teacher knows; the price
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What was asked: columns by what they hold, the teacher (None: the labels alone), the students' base, dollars or None for no budget."""
+    """What was asked: columns by what they hold, the teacher, the students' base, dollars or None for no budget.
+
+    Without a teacher the labels alone are learnt.
+    """
 
     columns: dict[str, str]
     teacher: Teacher | None
@@ -151,10 +154,13 @@ def _filters(answers: Answers) -> list[str]:
 def _training(base: str, gpu: bool, labels: bool) -> list[str]:
     """`labels` says that there is no reasoning to train on."""
     lines = ["sft:", f"  base: {_text(base)}"]
+    targets, which = "[think, direct]", "two students from the same traces: which is better for you?"
+    if labels:
+        targets, which = "[direct]", "labels have no reasoning to learn"
     if base == "scratch":
         return [
             *lines,
-            f"  targets: {'[direct]' if labels else '[think, direct]':<29}# small models of random weights: how it works, not how well",
+            f"  targets: {targets:<29}# small models of random weights: how it works, not how well",
             "  max_length: 600",
             "  optimizer: muon",
             "  training: {max_steps: 200, per_device_train_batch_size: 16, learning_rate: 3.0e-3, warmup_steps: 0.1}",
@@ -162,9 +168,7 @@ def _training(base: str, gpu: bool, labels: bool) -> list[str]:
     if gpu:
         return [
             *lines,
-            "  targets: [direct]                     # labels have no reasoning to learn"
-            if labels
-            else "  targets: [think, direct]              # two students from the same traces: which is better for you?",
+            f"  targets: {targets:<29}# {which}",
             "  max_length: 2500",
             "  lora: {r: 32, alpha: 64}",
             "  training: {learning_rate: 1.0e-4, num_train_epochs: 2, bf16: true, packing: true,",

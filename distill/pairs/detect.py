@@ -50,8 +50,9 @@ class DataFound:
     """What was found: the source and its settings, and counts of the split that is trained on.
 
     `train` is that split, None where the data are one piece; `grades` is {label: pairs}, those without one apart;
-    `listed` says whether the source lists negatives; `columns` are those that a table is read by. `run` is the TREC run
-    of the folder, and `others` are its files that are not read.
+    `listed` says whether the source lists negatives; `columns` are those that a table is read by; `left_out` says in
+    the words of the stage `pairs` which pairs it leaves out, and how many have two grades. `run` is the TREC run of the
+    folder, and `others` are its files that are not read.
     """
 
     source: str
@@ -65,6 +66,7 @@ class DataFound:
     columns: dict[str, str] = field(default_factory=dict)
     rows: list[DataRow] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
     run: TrecRun | None = None
     others: list[str] = field(default_factory=list)
 
@@ -155,9 +157,9 @@ def look(data: Data, train: str | None) -> DataFound:
         return DataFound(settings.source, settings.files, [], rows=rows)
     split = {} if train is None else {"split": train}
     values = {name: getattr(settings, name) for name in settings.model_fields_set}
-    pairs, counts = build(
-        PairSettings(**values, **split, negatives=NegativeSettings(per_query=0)), 0, data.path, data.path
-    )
+    said: list[str] = []
+    whole = PairSettings(**values, **split, negatives=NegativeSettings(per_query=0))
+    pairs, counts = build(whole, 0, data.path, data.path, notify=said.append)
     listed = next(iter(source.negatives(train)), None) is not None
     grades: Counter[int | None] = Counter()
     of_grade: dict[int, Pair] = {}
@@ -173,6 +175,7 @@ def look(data: Data, train: str | None) -> DataFound:
         source.column_names() if isinstance(source, Table) else {},
         [DataRow(pair.query, pair.passage, pair.label) for pair in islice(shown.values(), ROWS)],
         {what: count for what, count in notes.items() if isinstance(count, int)} if isinstance(notes, dict) else {},
+        [text for text in said if text.startswith("left out: ") or "contradictory" in text],
     )  # fmt: skip
     return _with_other_files(data, found)
 
