@@ -60,6 +60,8 @@ def _make(run: Run) -> Counts:
     published: dict[str, Json] = {}
     if not isinstance(run, Round):
         exported = export(run.folder, "dataset", run.dataset / "kept-traces", run.config.dataset)
+        for note in exported["notes"]:
+            run.say(f"  {note}")
         published = {"published": exported["rows"], "left_out": exported["left_out"]}
     return {"kept": traces, "examples": rows, **published, "hashes": hashes, "data_hash": joined}
 

@@ -21,11 +21,11 @@ def export(
 ) -> dict[str, Any]:
     """Replace `out` by the run's kept traces in the format `to`, with README.md and a manifest.
 
-    Returns {"format", "folder", "rows": {split: n}, "left_out": {reason: n}, "judged": whether the labels are the
-    answers, without a reasoning}. `settings` default to those in the
-    run's config.yaml; `hub_name` is what the card tells to load. `out` is replaced at the end, by one rename, so a kill
-    leaves the earlier export whole. Raises InputError for an unknown format or a run without kept traces,
-    RunFolderError where `out` holds something that is not an export of ours, DataError where rows cannot be read.
+    Returns {"format", "folder", "rows": {split: n}, "left_out": {reason: n}, "notes": [sentence], "judged": whether the
+    labels are the answers, without a reasoning}. `settings` default to those in the run's config.yaml; `hub_name` is
+    what the card tells to load. `out` is replaced at the end, by one rename, so a kill leaves the earlier export whole.
+    Raises InputError for an unknown format or a run without kept traces, RunFolderError where `out` holds something
+    that is not an export of ours, DataError where rows cannot be read.
     """
     try:
         format_ = formats.load(to)
@@ -59,7 +59,7 @@ def export(
     if out.exists():
         shutil.rmtree(out)
     partial.rename(out)
-    return {"format": to, "folder": str(out), **result}
+    return {"format": to, "folder": str(out), **result, "notes": found.notes()}
 
 
 def check_room(out: Path) -> None:

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from distill.prompts import is_relevant, prompt_of
 from distill.publish.rows import LABELS, Kept, KeptRow, hub_split, row_of, trained_verdict
+from distill.tables import counted
 
+LOPSIDED = 4  # rows of one side to one of the other, from which `balance` is named
 COUNTED = ("verdict", "label", "label_origin", "source", "language", "teacher")
 
 
@@ -33,6 +36,8 @@ class RowCounts:
     splits: Counter[str] = field(default_factory=Counter)
     by: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in COUNTED})
     queries: set[str] = field(default_factory=set)
+    with_relevant: set[str] = field(default_factory=set)  # the queries that have a relevant row
+    relevant: int = 0
     instructions: int = 0
     relabelled: int = 0
     lengths: dict[str, array[int]] = field(
@@ -44,6 +49,19 @@ class RowCounts:
     def judged(self) -> bool:
         """Whether every answer is its pair's own label, and no row has a reasoning (`teacher.source: labels`)."""
         return set(self.by["teacher"]) == {LABELS} and not any(self.lengths["reasoning words"])
+
+    def notes(self) -> list[str]:
+        """What a person should know before training: queries without a relevant row, and one-sided rows."""
+        notes, without = [], len(self.queries) - len(self.with_relevant)
+        if without:
+            notes.append(f"{without:,} of {counted(len(self.queries), 'query')} kept no relevant row")
+        sides = (self.relevant, self.rows - self.relevant)
+        if max(sides) > LOPSIDED * min(sides):
+            key = "per_label" if self.relevant > self.rows / 2 else "negatives_per_positive"
+            notes.append(
+                f"{sides[0]:,} rows are relevant and {sides[1]:,} are not; the filter `balance` ({key}) evens them out"
+            )
+        return notes
 
     def spreads(self) -> dict[str, Spread]:
         """The spread of each length; of judged pairs the passages' alone."""
@@ -66,6 +84,9 @@ def tally(kept: Kept) -> RowCounts:
             value = getattr(row, name)
             counter["not known" if value is None else str(value).split(":")[0] if name == "source" else str(value)] += 1
         counts.queries.add(row.query_id)
+        if is_relevant(verdict, prompt_of(trace.teacher)):
+            counts.relevant += 1
+            counts.with_relevant.add(row.query_id)
         counts.instructions += row.instruction is not None
         counts.relabelled += row.label_before is not None
         counts.lengths["reasoning words"].append(len(row.reasoning.split()))

@@ -15,6 +15,7 @@ from distill.errors import ConfigError
 from distill.publish.card import fenced, words
 from distill.publish.export import export
 from distill.publish.settings import DatasetSettings
+from distill.publish.tally import RowCounts
 
 
 def card(run: Path, settings: DatasetSettings | None = None, to: str = "dataset", name: str | None = None) -> str:
@@ -64,6 +65,20 @@ def test_the_numbers_are_the_runs(run: Path) -> None:
     assert "Determine if the following passage is relevant to the query." in text
     mean = float(table(text, "teacher tokens")[1])
     assert mean == pytest.approx((14 * 40 + 41) / 15, abs=0.05)
+
+
+def test_the_card_for_trl_says_how_to_train_without_a_gpu(run: Path) -> None:
+    assert "Without a GPU, add `--bf16 False --use_cpu True`." in card(run, to="trl")
+
+
+@pytest.mark.parametrize(
+    ("relevant", "rows", "key"), [(2, 10, None), (1, 6, "negatives_per_positive"), (0, 6, "negatives_per_positive"),
+                                  (5, 6, "per_label"), (4, 5, None)],
+)  # fmt: skip
+def test_one_sided_rows_and_queries_without_a_relevant_one_are_named(relevant: int, rows: int, key: str | None) -> None:
+    notes = RowCounts(rows=rows, relevant=relevant, queries={"a", "b"}, with_relevant={"a"}).notes()
+    assert notes[0] == "1 of 2 queries kept no relevant row"
+    assert len(notes) == (1 if key is None else 2) and (key is None or f"`balance` ({key})" in notes[1])
 
 
 def test_nothing_written_by_others_is_markup(run: Path) -> None:

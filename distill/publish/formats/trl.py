@@ -30,6 +30,7 @@ report_to: none
 USE = """\
 In this folder: `trl sft --config sft.yaml --model_name_or_path Qwen/Qwen2.5-1.5B`. `plain` holds the reranker's own
 prompt, which ends in `<think>`, without a chat template; `chat` the same as messages (`--dataset_name chat`).
+Without a GPU, add `--bf16 False --use_cpu True`.
 
 TRL does not add `<think>` and `</think>` to a tokenizer that has them not, and some tokenizers merge the closing
 bracket with the newline after it, across the prompt's end. `distill sft` adds both as tokens of their own.\
