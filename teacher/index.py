@@ -64,6 +64,7 @@ class JournalIndex:
         self._parts: list[str] = []
         self._spent: dict[str | None, Spent] = {None: Spent()}
         self.unusable_usd, self.unusable_tokens = 0.0, 0
+        self.preflight_tokens = 0  # of them the preflight's
         self._answers, self._output, self._seconds = 0, 0, 0.0
         self._any_masked = False
         for part in journal.parts:
@@ -79,6 +80,7 @@ class JournalIndex:
             spent.usd, spent.tokens = spent.usd + usd, spent.tokens + prompt + completion
         key, failed = answer.request_id, int(answer.error is not None)
         if entry.bill is not None:
+            self.preflight_tokens += prompt + completion if entry.bill == "preflight" else 0
             self._waste(key, usd, prompt, completion)
             return
         values = (self._number(place.part), place.offset, place.length, failed, int(entry.earlier))

@@ -70,6 +70,7 @@ def trace(
             "cost_usd": round(session.index.spent_usd, 6),
             "unusable_cost_usd": round(session.index.unusable_usd, 6),
             "unusable_tokens": session.index.unusable_tokens,
+            "preflight_tokens": session.index.preflight_tokens,
             "faults": dict(session.faults.most_common()),
             "unreadable_now": session.verdicts.unreadable,
             "unknown_finishes": dict(session.unknown_finishes.most_common()),

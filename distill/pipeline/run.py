@@ -23,7 +23,7 @@ from distill.pairs.settings import ClickSettings
 from distill.pipeline.config import RunConfig
 from distill.pipeline.progress import Progress
 from distill.pipeline.terminal import TerminalBars
-from distill.results import Counts, Json, RunMetrics, as_json, read_as
+from distill.results import Counts, Json, RunMetrics, StageCounts, as_json, read_as
 from distill.stages import FOLDERS
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ class Run:
         metrics.stages[name] = counts
         self.write_metrics(metrics)
         imported = name == "trace" and not self.config.teacher.asks
-        self.say(f"{name}: {_short(_without_asking(counts) if imported else counts)}")
+        self.say(f"{name}: {_short(_without_asking(counts) if imported else _named_preflight(counts))}")
+        if rejections := _rejections(counts):
+            self.say(f"  rejected by {rejections}")
 
     def metrics(self) -> RunMetrics:
         """metrics.json as it is now."""
@@ -188,6 +190,20 @@ def _without_asking(counts: Counts) -> Counts:
         for key, value in counts.items()
         if key not in hidden
     }
+
+
+def _named_preflight(counts: Counts) -> Counts:
+    """Without what was billed for no answer, where that is the preflight's alone, which has its own count."""
+    if counts.get("unusable_tokens") != counts.get("preflight_tokens"):
+        return counts
+    return {key: value for key, value in counts.items() if not key.startswith("unusable_")}
+
+
+def _rejections(counts: Counts) -> str:
+    """Such as `length 60, parses 45`: what each filter has rejected, most first; "" where nothing was."""
+    by_filter = read_as(StageCounts, counts).by_filter
+    rejected = sorted(((count.rejected, name) for name, count in by_filter.items() if count.rejected), reverse=True)
+    return ", ".join(f"{name} {number:,}" for number, name in rejected)
 
 
 def _short(counts: Counts) -> str:

@@ -52,6 +52,7 @@ def test_again_asks_nothing_and_writes_the_same_rows(serve: Serve, tmp_path: Pat
     elsewhere = settings_for(server, concurrency=5, budget_usd=100, attempts=2)
     again = trace(make_pairs(30), elsewhere, tmp_path / "traces", quiet=True)
     assert (again["asked_now"], again["data_hash"]) == (0, first["data_hash"])
+    assert first["unusable_tokens"] == first["preflight_tokens"] > 0, "nothing else was paid for in vain"
     assert asked(server) == 30
 
 
