@@ -20,6 +20,7 @@ from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
 from distill.results import Counts
 from distill.stages import STAGES
+from teacher.settings import TeacherSettings
 
 QUERIES = 60
 
@@ -62,6 +63,47 @@ def test_runs_lists_every_run_below_a_folder(tmp_path: Path, capsys: pytest.Capt
     assert head.split() == ["run", "state", "kept", "best", "student", "USD", "age"] and len(lines) == 2
     assert all("3/6, next: dataset" in line and "1,234" in line and "1.50" in line for line in lines)
     assert "think nDCG@10" in lines[0] and "[0.100 to 0.900] on test" in lines[0]
+
+
+def test_a_finished_dataset_with_nothing_begun_after_it_is_ready(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = a_run(tmp_path / "one")
+    (folder / "evaluation" / "test.json").unlink()
+    (folder / "evaluation").rmdir()
+    (folder / "dataset").mkdir()
+    store.write_manifest(folder / "dataset", "dataset", {}, {}, {"data_hash": "dataset"})
+    assert main(["runs", str(folder)]) == 0
+    assert "dataset ready" in capsys.readouterr().out
+    (folder / "students").mkdir()
+    assert main(["runs", str(folder)]) == 0
+    assert "4/6, next: sft" in capsys.readouterr().out
+
+
+def test_a_run_says_what_it_does_before_it_reads_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("name: x\nnonsense: 1\n")
+    for words, said in (([], True), (["--dry-run"], False)):
+        assert main(["run", str(config), *words]) == 2
+        shown = capsys.readouterr().err
+        assert "nonsense is not a known key" in shown
+        assert shown.startswith("reading the configuration and checking the data ...\n") == said
+
+
+def test_a_stage_names_the_filters_that_rejected_and_the_preflights_tokens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(RunConfig.model_construct(name="one", teacher=TeacherSettings(source="example")), tmp_path,
+              tmp_path / "one.yaml")  # fmt: skip
+    with run.stage("filter") as counts:
+        counts |= {"kept": 3, "rejected": 9, "by_filter": {"parses": {"rejected": 2}, "length": {"rejected": 7}}}
+    assert "\n  rejected by length 7, parses 2\n" in capsys.readouterr().err
+    for unusable, said in ((174, False), (200, True)):
+        with run.stage("trace") as counts:
+            counts |= {"answered": 3, "unusable_tokens": unusable, "preflight_tokens": 174}
+        shown = capsys.readouterr().err
+        assert ("unusable tokens 200" in shown) == said and "preflight tokens 174" in shown
+        assert "unusable tokens 174" not in shown
 
 
 def test_compare_shows_settings_and_tests_by_query(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

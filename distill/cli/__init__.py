@@ -89,6 +89,9 @@ def stage_options(required: bool = True) -> Decorator:
 
 def _run_stages(name: str, options: StageOptions, retry_failed: bool = False, explain: str | None = None) -> int:
     """Bring a stage, or with `name` run all of them, up to date; with --dry-run only say what would be done."""
+    if name == "run" and not options.dry_run and not options.as_json and options.config and options.config.exists():
+        # Before what takes seconds to import.
+        print("reading the configuration and checking the data ...", file=sys.stderr, flush=True)
     from distill.pipeline.execute import checked_stages, execute
 
     run = options.run()

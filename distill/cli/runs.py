@@ -81,6 +81,9 @@ def _row(folder: Path) -> list[str]:
     done = states.count("done")
     open_stage = next((stage.name for stage, state in zip(STAGES, states, strict=True) if state != "done"), "")
     state = "done" if done == len(STAGES) else f"{done}/{len(STAGES)}, next: {open_stage}"
+    later = [stage.folder for stage, reached in zip(STAGES, states, strict=True) if reached != "done"]
+    if open_stage == "sft" and not any((folder / name).exists() for name in later):
+        state = "dataset ready"
     kept = files.counts("filter").kept
     cost = files.cost_usd
     newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
