@@ -315,7 +315,7 @@ def test_the_documented_filters_are_written_and_a_bound_for_small_bases_alone(
     text = configuration("mine", tmp_path / "a.csv", tmp_path / "mine.yaml", data, answers, gpu=False)
     filters = yaml.safe_load(text)["filters"]
     assert filters[: len(DEFAULT)] == list(DEFAULT) and ("length" in filters[-1]) is bounded
-    assert "# add api_key_env: NAME" in text
+    assert "add api_key_env: NAME" in text
 
 
 def without_qrels(folder: Path) -> Path:

@@ -130,7 +130,9 @@ def _teacher(teacher: Teacher | None, budget: float | None) -> list[str]:
         lines[-1] += f",\n       price: {{input: {given:g}, cached_input: {cached:g}, output: {written:g}}}}}"
         lines[-1] += "   # dollars per million tokens" if written else ""
     if not key:
-        lines.append("    # add api_key_env: NAME, the environment variable with the key, if the server asks for a key")
+        lines.append(
+            "    # if the server asks for a key: add api_key_env: NAME, its environment variable, to the braces"
+        )
     lines.append("  max_tokens: 4096                      # reasoning and answer together")
     if budget is not None:
         lines.append(f"  budget_usd: {budget:g}                        # asking stops there; nothing is lost")
