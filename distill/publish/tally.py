@@ -10,7 +10,6 @@ from statistics import fmean
 
 from distill.prompts import is_relevant, prompt_of
 from distill.publish.rows import LABELS, Kept, KeptRow, hub_split, row_of, trained_verdict
-from distill.tables import counted
 
 LOPSIDED = 4  # rows of one side to one of the other, from which `balance` is named
 COUNTED = ("verdict", "label", "label_origin", "source", "language", "teacher")
@@ -54,7 +53,7 @@ class RowCounts:
         """What a person should know before training: queries without a relevant row, and one-sided rows."""
         notes, without = [], len(self.queries) - len(self.with_relevant)
         if without:
-            notes.append(f"{without:,} of {counted(len(self.queries), 'query')} kept no relevant row")
+            notes.append(f"queries whose kept rows are all not relevant: {without:,} of {len(self.queries):,}")
         sides = (self.relevant, self.rows - self.relevant)
         if max(sides) > LOPSIDED * min(sides):
             key = "per_label" if self.relevant > self.rows / 2 else "negatives_per_positive"

@@ -77,7 +77,7 @@ def test_the_card_for_trl_says_how_to_train_without_a_gpu(run: Path) -> None:
 )  # fmt: skip
 def test_one_sided_rows_and_queries_without_a_relevant_one_are_named(relevant: int, rows: int, key: str | None) -> None:
     notes = RowCounts(rows=rows, relevant=relevant, queries={"a", "b"}, with_relevant={"a"}).notes()
-    assert notes[0] == "1 of 2 queries kept no relevant row"
+    assert notes[0] == "queries whose kept rows are all not relevant: 1 of 2"
     assert len(notes) == (1 if key is None else 2) and (key is None or f"`balance` ({key})" in notes[1])
 
 
