@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,15 @@ def test_a_dry_run_of_imported_traces_speaks_of_no_asking(tmp_path: Path, capsys
     teacher = json.loads(capsys.readouterr().out)["teacher"]
     assert len(teacher) == 1 and "traces.jsonl" in teacher[0]
     assert not any(word in teacher[0] for word in ("USD", "minutes", "ask", "sent"))
+
+
+def test_a_dry_run_of_labels_keeps_all_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "labels.yaml"
+    place.write_text(yaml.safe_dump({**CONFIG, "teacher": {"source": "labels"}}))
+    main(["run", str(place), "--out", str(tmp_path / "run"), "--dry-run", "sft.targets=[direct]"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"rows: all of [\d,]+ pairs, whose labels are the answers", shown) and "75%" not in shown
+    assert "nobody is asked: the pairs' labels are the answers" in shown
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,8 @@ def training_data(run: Run, settings: SftSettings, pairs: Callable[[], int | Non
     count = pairs()
     if count is None:
         return assumed_data(settings, None, "no data here, sft.assume")
+    if run.config.teacher.source == "labels":
+        return assumed_data(settings, count, f"all of {counted(count, 'pair')}, whose labels are the answers")
     return assumed_data(settings, round(count * KEPT_SHARE), f"{KEPT_SHARE:.0%} of {counted(count, 'pair')}")
 
 

@@ -67,6 +67,8 @@ def asking_estimate(run: Run, pairs: Iterable[Pair] | None = None) -> Estimate |
 
     if run.config.teacher.source == "none":
         return "no teacher is named, so nothing can be asked"
+    if run.config.teacher.source == "labels":
+        return "nobody is asked: the pairs' labels are the answers"
     if not run.config.teacher.asks:
         imported = run.config.teacher.import_
         return f"traces are read from {imported.path if imported else run.config.teacher.source}"
