@@ -15,6 +15,7 @@ FEW_QUERIES, ENOUGH_QUERIES = 30, 100
 CHEAPER = 1.5  # a system that is not clearly behind is shipped in place of the best if that costs so many times as much
 SEEDS = ("seed", "sft.seed")
 GRADE = "`distill evaluate CONFIG --judge-unjudged` has the teacher grade it."
+NO_TEACHER = "This run has no teacher that could grade it: have people judge it, and add their labels to the qrels."
 Level = Literal["good", "warn", "bad"]
 
 
@@ -41,6 +42,11 @@ def most_unjudged(each: EvaluationSet) -> tuple[str, float]:
     return max(((s, each.unjudged(s) or 0.0) for s in each.students), key=lambda pair: pair[1], default=("", 0.0))
 
 
+def grade(files: RunFiles) -> str:
+    """How the unjudged passages get grades: from the teacher, where there is one that can be asked."""
+    return GRADE if files.can_ask else NO_TEACHER
+
+
 def undecided(files: RunFiles, each: EvaluationSet) -> bool:
     """Whether so much of a student's top was never judged, nor graded since, that the comparison may be wrong."""
     return most_unjudged(each)[1] >= MANY_UNJUDGED and each.name not in (files.metrics.holes or {})
@@ -55,7 +61,7 @@ def choice(files: RunFiles, each: EvaluationSet) -> Choice:
     name, share = most_unjudged(each)
     if undecided(files, each):
         text = f"{percent(share, 1)} of the top of {system_label(name)} was never judged and counts as not relevant. "
-        return Choice(None, "Decide nothing from these figures yet", text + GRADE)
+        return Choice(None, "Decide nothing from these figures yet", text + grade(files))
     gain = each.difference("first_stage", best)
     if gain is not None and gain.low <= 0:
         text = f"no student is clearly better than the first stage; the best, `{best}`, is {_interval(gain)} from it."
@@ -139,7 +145,7 @@ def _unjudged(files: RunFiles, each: EvaluationSet) -> Light:
     if share < SOME_UNJUDGED:
         return Light("good", "Unjudged", f"Nobody judged {percent(share, 1)} of the top of {system_label(name)}.")
     text = f"{percent(share, 1)} of the top of {system_label(name)} was never judged and counts as not relevant."
-    return Light("bad" if share >= MANY_UNJUDGED else "warn", "Unjudged", f"{text} {GRADE}")
+    return Light("bad" if share >= MANY_UNJUDGED else "warn", "Unjudged", f"{text} {grade(files)}")
 
 
 def has_seeds(files: RunFiles) -> bool:

@@ -6,12 +6,13 @@ from typing import Any
 
 from distill.report.files import RunFiles
 from distill.report.words import compact, count, duration, percent, usd
+from distill.results import StageCounts
 from distill.stages import STAGES
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
     """Facts as (name, value, note) and the share of time by stage; None where nothing is known."""
-    asked, kept = files.counts("trace"), files.counts("filter").kept
+    asked, kept = StageCounts() if files.judged else files.counts("trace"), files.counts("filter").kept
     facts: list[tuple[str, str, str]] = []
     answered = asked.answered or 0
     for tokens, name in ((asked.prompt_tokens, "Prompt tokens"), (asked.completion_tokens, "Completion tokens")):

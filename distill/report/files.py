@@ -64,8 +64,20 @@ class RunFiles:
         return read_as(StageCounts, {**(stages.get(stage) or stages.get(folder) or {}), **result})
 
     @property
+    def judged(self) -> bool:
+        """Whether the pairs' labels are the answers, without a teacher and without reasoning."""
+        return self.setting("teacher", "source") == "labels"
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether the teacher's source can answer questions that come up later."""
+        return self.setting("teacher", "source") not in ("labels", "import", "none")
+
+    @property
     def cost_usd(self) -> float | None:
         """Dollars that all stages have been billed; None where nothing was asked."""
+        if self.judged:
+            return None
         known = [cost for stage in STAGES if (cost := self.counts(stage.name).cost_usd) is not None]
         return sum(known) if known else None
 

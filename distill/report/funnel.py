@@ -89,16 +89,23 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         return None
     pairs, samples = files.counts("pairs"), files.setting("teacher", "samples")
     by_split = ", ".join(f"{count(rows)} {split}" for split, rows in pairs.by_split.items())
+    due = f"{samples} per pair of the train split" if samples else ""
+    answered = ("Answered", counts.answered, "journalled as they arrived", "traces")
+    not_asked = ("Not asked", counts.not_asked or 0, "budget reached or interrupted", {})
+    if files.judged:
+        due = "one a pair"
+        answered = ("Answered", counts.answered, "the label is the answer, without reasoning", "traces")
+        not_asked = ("Not answered", counts.not_asked or 0, "pairs without a label", {})
     steps = [
         ("Pairs", counts.pairs, by_split, "pairs"),
-        ("Samples due", counts.samples_due, f"{samples} per pair of the train split" if samples else "", "pairs"),
-        ("Answered", counts.answered, "journalled as they arrived", "traces"),
+        ("Samples due", counts.samples_due, due, "pairs"),
+        answered,
         ("Kept", counts.kept, "passed every filter; what the students learn from", "kept"),
     ]
     widest = max((number for _, number, _, _ in steps if number is not None), default=0) or 1
     kinds = {kind: number for kind, number in files.counts("trace").failures.items() if kind != "not_asked"}
     losses = [
-        ("Not asked", counts.not_asked or 0, "budget reached or interrupted", {}),
+        not_asked,
         ("Failed", counts.failed or 0, "refused for good by the endpoint", kinds),
         *((name, of_filter.rejected, "filter", of_filter.reasons) for name, of_filter in counts.by_filter.items()),
     ]

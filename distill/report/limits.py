@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill.report.choice import GRADE, has_seeds
+from distill.report.choice import grade, has_seeds
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.words import count, measure, percent, signed, system_label
@@ -30,7 +30,7 @@ def _of_set(files: RunFiles, each: EvaluationSet) -> list[tuple[str, str]]:
         made.append(("What the unjudged passages hide", _graded(read_as(UnjudgedCounts, graded), best)))
     elif unjudged is not None and unjudged > UNJUDGED:
         text = f"{percent(unjudged, 1)} of the top of {system_label(best)} was never judged and counts as not relevant."
-        text += f" {GRADE} It says how much these grades are worth."
+        text += f" {grade(files)}" + (" It says how much these grades are worth." if files.can_ask else "")
         made.append(("Passages that nobody judged", text))
     if each.detail.left_out:
         text = "; ".join(counted_phrase(number, what) for what, number in each.detail.left_out.items())
@@ -97,9 +97,10 @@ def _of_run(files: RunFiles, sets: list[EvaluationSet]) -> list[tuple[str, str]]
             "`ablate: {sft.seed: [0, 1, 2]}` or `distill evaluate --seeds RUN RUN RUN` shows how far."
         )
         made.append(("Luck in training", text))
+    who = "the base model has" if files.judged else "the teacher or the base model has"
     if files.setting("teacher", "source") not in ("example", None):
         text = (
-            "Whether the teacher or the base model has seen these test sets in its own training is unknown; figures on "
+            f"Whether {who} seen these test sets in its own training is unknown; figures on "
             "public sets may be too good for that reason."
         )
         made.append(("Tests that may be known", text))

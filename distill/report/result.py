@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill.report.choice import GRADE, choice, lights, most_unjudged, undecided
+from distill.report.choice import choice, grade, lights, most_unjudged, undecided
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
 from distill.report.funnel import flow, kept_share
@@ -81,7 +81,10 @@ def headline(files: RunFiles, sets: list[EvaluationSet]) -> tuple[str, list[str]
         return title, sentences
     name, share = most_unjudged(main)
     unsure = f"Not decided on {main.name}: {percent(share, 1)} of the top of {system_label(name)} was never judged."
-    return unsure, [f"{title} That counts what nobody judged as not relevant.{_judged_only(main)} {GRADE}", *sentences]
+    return unsure, [
+        f"{title} That counts what nobody judged as not relevant.{_judged_only(main)} {grade(files)}",
+        *sentences,
+    ]
 
 
 def _judged_only(main: EvaluationSet) -> str:
@@ -138,7 +141,8 @@ def _what_was_run(files: RunFiles, counts: StageCounts) -> list[str]:
     """One sentence on teacher, traces and students."""
     parts = []
     if counts.kept is not None and counts.samples_due:
-        parts.append(f"{count(counts.kept)} of {count(counts.samples_due)} reasoning traces were kept for training")
+        what = "judged pairs" if files.judged else "reasoning traces"
+        parts.append(f"{count(counts.kept)} of {count(counts.samples_due)} {what} were kept for training")
     elif counts.answered is not None:
         parts.append(f"the teacher answered {counted(counts.answered, 'time')}")
     base = files.setting("sft", "base")
@@ -165,9 +169,15 @@ def _tiles(files: RunFiles, counts: StageCounts, sets: list[EvaluationSet]) -> l
                 tiles.append((signed(gain.mean), f"over {system_label(rival).lower()}", words))
     if kept_share(counts) is not None and counts.kept is not None and counts.rejected is not None:
         seen = counts.kept + counts.rejected
-        tiles.append((percent(counts.kept, seen), "of traces kept", f"{count(counts.kept)} of {count(seen)}"))
+        tiles.append(
+            (
+                percent(counts.kept, seen),
+                f"of {'judged pairs' if files.judged else 'traces'} kept",
+                f"{count(counts.kept)} of {count(seen)}",
+            )
+        )
     cost = files.counts("trace").cost_usd
-    if cost is not None:
+    if cost is not None and not files.judged:
         per = f"{usd(1000 * cost / counts.kept)} per 1,000 kept" if counts.kept and cost else "teacher, as billed"
         tiles.append((usd(cost), "teacher cost", per))
     if total := sum(files.counts(stage.name).seconds or 0 for stage in STAGES):

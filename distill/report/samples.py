@@ -46,6 +46,7 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     pairs = {pair.pair_id: pair for pair in files.select("pairs", Pair, pc.field("pair_id").isin(sorted(wanted)))}
     left_out = sum(n for _, (n, _) in rest)
     return {
+        "who": "answer" if files.judged else "teacher",
         "groups": [
             {
                 "id": f"sample-{at}",

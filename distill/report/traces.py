@@ -67,7 +67,7 @@ class Traces:
 
     def index(self) -> dict[str, Any]:
         """Columns of equal length: `pair` (its id), `sample`, `query` (a number), whether the teacher (`says`) and the
-        label (`labelled`) call it relevant; facets as {name: {values, rows}}."""
+        label (`labelled`) call it relevant; `who` gave the verdict; facets as {name: {values, rows}}."""
         label, source = self._of_pair("label"), self._of_pair("source")
         least = self._of_pair("relevant_from")
         verdict = self.traces["verdict"].to_pylist()
@@ -86,6 +86,7 @@ class Traces:
         return {
             "name": self.files.name,
             "lost": self.lost,
+            "who": "answer" if self.files.judged else "teacher",
             "says": says,
             "labelled": labelled,
             "pair": self.traces["pair_id"].to_pylist(),

@@ -26,8 +26,8 @@ class Cell:
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
-    """The matrix with its rows by label, the sentence on it, and the chart of lengths; None before there are traces."""
-    counted = matrix(files)
+    """The matrix with its rows by label, its sentence, and the chart of lengths; None without a teacher's traces."""
+    counted = Counter[tuple[str, str]]() if files.judged else matrix(files)
     if not counted:
         return None
     total, comparable = (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fabricate import fabricate
 from test_report import Page, page_of
 
@@ -82,6 +83,20 @@ def test_from_a_fifth_unjudged_on_the_headline_says_so(judged: float, said: bool
         metrics["holes"] = {"test": {"graded": 9}}
         store.write_json(run / "metrics.json", metrics)
         assert "Not decided" not in page_of(run).text
+
+
+@pytest.mark.parametrize("source", ["labels", "import", "none"])
+def test_no_teacher_that_cannot_answer_is_advised(source: str, tmp_path: Path) -> None:
+    run = made(tmp_path, think={"Judged@10": 0.17})
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    settings["teacher"] = {"source": source}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    text = page_of(run).text
+    assert "--judge-unjudged" not in text and "This run has no teacher that could grade it" in text
+    judged = source == "labels"
+    assert ("judged pairs were kept for training" in text) == judged
+    for words in ("reasoning traces were kept", "teacher: true", "teacher cost", "What the teacher said", "as billed"):
+        assert (words not in text) == judged, words
 
 
 def test_lights_tell_queries_and_leaks(tmp_path: Path) -> None:

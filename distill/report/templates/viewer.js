@@ -112,7 +112,7 @@ function badges(row, mark) {
   const relevant = (known) => (known === null ? "" : known ? "yes" : "not");
   return [
     mark ? badge(mark.unclear ? "unclear" : mark.action === "relabel" ? "label " + mark.label : WORDS[mark.action], "done") : null,
-    badge("teacher " + value("verdict"), relevant(index.says[row])),
+    badge(index.who + " " + value("verdict"), relevant(index.says[row])),
     badge("label " + value("label"), relevant(index.labelled[row])),
     disputed[row] ? badge("differs", "no") : null,
     value("outcome") === "kept" ? null : badge(value("outcome")),
