@@ -70,7 +70,8 @@ def notes(row: Seen, judged: bool = False) -> Iterator[str]:
             yield "the prompt is not Rank1's of this query and passage"
     elif row.prompt is not None and not row.prompt.startswith(tuple(each.task for each in PROMPTS.values())):
         yield "the prompt does not begin as Rank1's"
-    if "\ufffd" in row.reasoning:
+    judged_text = f"{row.prompt or ''}{row.query or ''}{row.passage or ''}"
+    if "\ufffd" in row.reasoning and "\ufffd" not in judged_text:  # else the reasoning may quote it
         yield "the reasoning holds U+FFFD: it was once decoded wrongly"
 
 

@@ -91,7 +91,12 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     by_split = ", ".join(f"{count(rows)} {split}" for split, rows in pairs.by_split.items())
     due = f"{samples} per pair of the train split" if samples else ""
     answered = ("Answered", counts.answered, "journalled as they arrived", "traces")
-    not_asked = ("Not asked", counts.not_asked or 0, "budget reached or interrupted", {})
+    not_asked: tuple[str, int, str, dict[str, int]] = (
+        "Not asked",
+        counts.not_asked or 0,
+        "budget reached or interrupted",
+        {},
+    )
     if files.judged:
         due = "one a pair"
         answered = ("Answered", counts.answered, "the label is the answer, without reasoning", "traces")

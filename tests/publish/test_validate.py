@@ -263,6 +263,21 @@ def test_notes_do_not_break_anything(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("query", "passage", "noted"), [("q", "p", True), ("q", "caf\ufffd", False), ("\ufffd", "p", False)]
+)
+@pytest.mark.parametrize("shape", ["ours", "prompt and completion"])
+def test_a_character_that_the_passage_or_query_has_was_not_decoded_wrongly(
+    tmp_path: Path, shape: str, query: str, passage: str, noted: bool
+) -> None:
+    reasoning = "It says caf\ufffd."
+    row = {"prompt": rank1_prompt(query, passage), "completion": completion("think", reasoning, 1)}
+    if shape == "ours":
+        row = {"query": query, "passage": passage, "reasoning": reasoning, "answer": "true"}
+    found = validate(jsonl(tmp_path / "rows.jsonl", [row]))
+    assert found.exit_code == 0 and ("the reasoning holds U+FFFD: it was once decoded wrongly" in found.notes) == noted
+
+
 def test_the_table_and_the_json_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [SHAPES["ours"](*sound(n)) for n in range(3)] + [
         SHAPES["ours"]("q", "\x1b[2Jhe\u202e", f"no\x07 {n}") for n in range(7)
