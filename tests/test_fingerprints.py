@@ -102,6 +102,7 @@ SETTINGS_NOT_COVERED: dict[str, dict[str, str]] = {
         **dict.fromkeys(["teacher.actor", "teacher.budget", "teacher.concurrency", "teacher.deadline_s"], HOW),
         **dict.fromkeys(["teacher.give_up_after_s", "teacher.journal", "teacher.workers"], HOW),
         **dict.fromkeys(["teacher.require_reasoning", "teacher.require_verdict"], "stops the stage, changes no answer"),
+        "teacher.endpoints": "their bodies are looked at, which the example has none of; a model's name is identity",
         "teacher.tokenizer": "covered with teacher.context, without which it is not used",
         "refresh": "where answers are taken over from, and what is refused; the pairs' split is covered with the pairs",
         "pairs.ask": "decides which pairs are made; covered where the teacher writes queries, and all are made",
