@@ -115,7 +115,7 @@ def describe(event: Counts) -> str:
     parts = [
         f"answered {event['answered']:,}{of}",
         f"in flight {event['in_flight']:,}",
-        *([f"{event['tokens_per_s']:,.0f} tokens/s"] if event["in_flight"] else []),
+        f"{event['tokens_per_s']:,.0f} tokens/s" if event["in_flight"] else "– tokens/s",
         f"{event['cost_usd']:,.2f} USD",
     ]
     if event["failed"]:
