@@ -115,6 +115,13 @@ def test_a_wrong_field_is_named_in_plain_words(server: Any, path: str, body: Any
     assert (status, said in answer["message"]) == (422, True), answer["message"]
 
 
+def test_numbers_that_json_cannot_hold_go_back_as_null(server: Any) -> None:
+    document = {"text": "the sea", "title": float("nan"), "price": float("inf"), "size": [1.5]}
+    status, answer, _ = post(server.url + "/v1/rerank", {"query": QUERY, "documents": [document]})
+    assert status == 200
+    assert answer["results"][0]["document"] == {"text": "the sea", "title": None, "price": None, "size": [1.5]}
+
+
 def test_an_object_goes_back_as_it_came(server: Any) -> None:
     given = {"text": " a fox ", "title": None, "id": 7, "meta": {"tags": ["x", None], "bad": "\ud800"}}
     _, answer, _ = post(server.url + "/rerank", {"query": QUERY, "documents": [given, "the sea"]})

@@ -7,7 +7,8 @@ sent back.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+import json
+from typing import Annotated, Literal, NamedTuple, cast
 
 from pydantic import (
     BaseModel,
@@ -76,8 +77,8 @@ class Document(BaseModel):
 
     @property
     def given(self) -> JsonObject:
-        """The object as it came."""
-        return self._given
+        """The object as it came; NaN and infinities, which JSON cannot hold, as null."""
+        return cast(JsonObject, json.loads(json.dumps(self._given), parse_constant=lambda _: None))
 
 
 Passage = Text | Document
