@@ -28,23 +28,12 @@ def _switch(value: object) -> object:
 Reasoning = Annotated[StrictBool | Tokens | Effort, BeforeValidator(_switch)]
 Choice = bool | int | str
 # Fields of a body that say where a request goes, who asks and what is logged; they change no answer.
-ROUTING = frozenset(
-    {
-        *(
-            "provider",
-            "models",
-            "route",
-            "transforms",
-            "user",
-            "metadata",
-            "service_tier",
-            "store",
-            "priority",
-            "usage",
-        ),
-        *("safety_identifier", "prompt_cache_key", "prompt_cache_retention", "cache_prompt", "request_id", "trace"),
-    }
-)
+# fmt: off
+ROUTING = frozenset((
+    "provider", "models", "route", "transforms", "user", "metadata", "service_tier", "store", "priority", "usage",
+    "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "cache_prompt", "request_id", "trace",
+))
+# fmt: on
 OURS = ("model", "messages", "stream", "n")
 
 

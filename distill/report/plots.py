@@ -14,6 +14,8 @@ from functools import partial
 from operator import mul as multiply
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from distill.report.choice import seconds as latency
 from distill.report.evaluated import EvaluationSet
 from distill.report.words import colours, measure, measure_label, system_label, usd
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 # The style sheet's --c0 to --c9 in light mode, which print well and differ for most eyes; then --soft and --line.
 PAINT = (
@@ -96,19 +99,19 @@ def quality_and_cost(each: EvaluationSet) -> Markup | None:
         return inline(figure, f"{each.primary} against the time of a query")
 
 
-def histogram(series: dict[str, list[int]], x_label: str, y_label: str) -> Markup | None:
+def histogram(series: dict[str, NDArray[np.int32]], x_label: str, y_label: str) -> Markup | None:
     """How many values of each series are how large; the largest hundredth is put into the last bar."""
-    values = sorted(value for numbers in series.values() for value in numbers)
-    if not values or values[-1] == values[0]:
+    values = np.sort(np.concatenate(list(series.values())))
+    if not len(values) or values[-1] == values[0]:
         return None
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    highest = values[min(len(values) - 1, int(len(values) * 0.99))] or values[-1]
+    highest = int(values[min(len(values) - 1, int(len(values) * 0.99))] or values[-1])
     with rc_context(ON_PAGE):
         figure = Figure(figsize=(WIDTH, HEIGHT * 0.8), layout="constrained")
         axes = figure.subplots()
-        cut = [[min(value, highest) for value in numbers] for numbers in series.values()]
+        cut = [np.minimum(numbers, highest) for numbers in series.values()]
         colours = [PAINT[number] for number in (3, 2, 4)[: len(cut)]]
         axes.hist(cut, bins=24, range=(0, highest), stacked=True, color=colours, label=list(series))
         axes.set_xlabel(f"{x_label} (the last bar: {highest:,} or more)" if highest < values[-1] else x_label)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from distill.prompts import is_relevant, prompt_of
 from distill.report.files import RunFiles
@@ -30,10 +32,8 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     counted = Counter[tuple[str, str]]() if files.judged else matrix(files)
     if not counted:
         return None
-    total, comparable = (
-        sum(counted.values()),
-        [key for key in counted if key[0] in LABELS[:2] and key[1] in VERDICTS[:2]],
-    )
+    total = sum(counted.values())
+    comparable = [key for key in counted if key[0] in LABELS[:2] and key[1] in VERDICTS[:2]]
     alike, compared = sum(counted[key] for key in comparable if key[0] == key[1]), sum(counted[k] for k in comparable)
     labels = [label for label in LABELS if any(counted[label, verdict] for verdict in VERDICTS)]
     verdicts = [verdict for verdict in VERDICTS if any(counted[label, verdict] for label in LABELS)]
@@ -53,33 +53,40 @@ def _cell(counted: Counter[tuple[str, str]], label: str, verdict: str, total: in
 
 
 def matrix(files: RunFiles) -> Counter[tuple[str, str]]:
-    """{(label, verdict): answered traces}; traces of pairs that are gone are left out."""
+    """{(label, verdict): answered traces}; traces of pairs that are gone are left out.
+
+    A shard of traces is held at a time, and of the pairs, which are sorted, those between its first and last.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    pairs = list(files.tables("pairs", ["pair_id", "label", "relevant_from"]))
-    asked = list(files.tables("traces", ["pair_id", "verdict", "teacher"], pc.field("error").is_null()))
     counted: Counter[tuple[str, str]] = Counter()
-    if not pairs or not asked:
-        return counted
     columns = ["label", "relevant_from", "verdict", "teacher"]
-    joined = pa.concat_tables(asked).join(pa.concat_tables(pairs), "pair_id", join_type="inner").select(columns)
-    for row in joined.group_by(columns).aggregate([([], "count_all")]).to_pylist():
-        label, least, verdict = row["label"], row["relevant_from"] or 1, row["verdict"]
-        says = None if verdict is None else is_relevant(verdict, prompt_of(row["teacher"]))
-        of_label = LABELS[2] if label is None else LABELS[label < least]
-        counted[of_label, VERDICTS[2] if says is None else VERDICTS[not says]] += row["count_all"]
+    for asked in files.tables("traces", ["pair_id", "verdict", "teacher"], pc.field("error").is_null()):
+        if not asked.num_rows:
+            continue
+        ends = pc.min_max(asked["pair_id"]).as_py()
+        within = (pc.field("pair_id") >= ends["min"]) & (pc.field("pair_id") <= ends["max"])
+        pairs = list(files.tables("pairs", ["pair_id", "label", "relevant_from"], within))
+        if not pairs:
+            continue
+        joined = asked.join(pa.concat_tables(pairs), "pair_id", join_type="inner").select(columns)
+        for row in joined.group_by(columns).aggregate([([], "count_all")]).to_pylist():
+            label, least, verdict = row["label"], row["relevant_from"] or 1, row["verdict"]
+            says = None if verdict is None else is_relevant(verdict, prompt_of(row["teacher"]))
+            of_label = LABELS[2] if label is None else LABELS[label < least]
+            counted[of_label, VERDICTS[2] if says is None else VERDICTS[not says]] += row["count_all"]
     return counted
 
 
-def lengths(files: RunFiles) -> dict[str, list[int]]:
+def lengths(files: RunFiles) -> dict[str, NDArray[np.int32]]:
     """{kept, rejected: tokens of each trace}; before the filters, all answered traces."""
     import pyarrow.compute as pc
 
-    def read(folder: str, where: Any = None) -> Iterator[int]:
-        for table in files.tables(folder, ["completion_tokens"], where):
-            yield from table["completion_tokens"].to_pylist()
+    def read(folder: str, where: Any = None) -> NDArray[np.int32]:
+        tables = files.tables(folder, ["completion_tokens"], where)
+        columns = [table["completion_tokens"].to_numpy().astype(np.int32) for table in tables]
+        return np.concatenate(columns) if columns else np.empty(0, np.int32)
 
-    both = {folder: list(read(folder)) for folder in ("kept", "rejected")}
-    found = {name: values for name, values in both.items() if values}
-    return found or {"answered": list(read("traces", pc.field("error").is_null()))}
+    found = {folder: values for folder in ("kept", "rejected") if len(values := read(folder))}
+    return found or {"answered": read("traces", pc.field("error").is_null())}
