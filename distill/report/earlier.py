@@ -15,7 +15,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None
     before = _earlier(files, main) if main else None
     if main is None or before is None:
         return None
-    same = {query for query, text in main.detail.queries.items() if before.detail.queries.get(query) == text}
+    same = _common(before, main)
     rows = []
     for system in main.order:
         both = [each.per_query(system, main.primary) for each in (before, main)]
@@ -38,14 +38,20 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None
 
 
 def _earlier(files: RunFiles, main: EvaluationSet) -> EvaluationSet | None:
-    """The set of that name in the run of the same parent folder that was evaluated last before this one."""
+    """The set of that name, with at least half of its queries, in the run next to this one evaluated last before it."""
     now, found = _evaluated(files), []
     for folder in sorted(files.run.resolve().parent.iterdir()):
         other = RunFiles(files.run.parent / folder.name)
         when = _evaluated(other) if folder != files.run.resolve() and (folder / "metrics.json").is_file() else ""
         if when and when < now:
-            found += [(when, each) for each in evaluation_sets(other) if each.name == main.name]
+            alike = (each for each in evaluation_sets(other) if each.name == main.name)
+            found += [(when, each) for each in alike if 2 * len(_common(each, main)) >= len(main.detail.queries)]
     return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _common(before: EvaluationSet, main: EvaluationSet) -> set[str]:
+    """The queries that both have, by id and text."""
+    return {query for query, text in main.detail.queries.items() if before.detail.queries.get(query) == text}
 
 
 def _evaluated(files: RunFiles) -> str:

@@ -21,15 +21,18 @@ NAME = "index.html"
 
 
 def write(folders: Sequence[Path]) -> Path:
-    """Draw the report of every run folder among `folders`, and `index.html` next to the first; returns its path.
+    """Draw the report of every run folder among `folders`, and of several `index.html` next to the first.
 
-    What is no run folder is left out, as what else `runs/*` finds is. Raises RunFolderError where none is one.
+    Returns the path of the index, or of the only report. What is no run folder is left out, as what else `runs/*` finds
+    is. Raises RunFolderError where none is one.
     """
     runs = [folder for folder in folders if folder.is_dir() and resolved(folder)]
     if not runs:
         raise RunFolderError(f"{', '.join(map(str, folders))}: none is a run folder; `distill run CONFIG` makes one")
     parent = runs[0].resolve().parent
     rows = [_row(RunFiles(folder), parent) for folder in runs if build(folder)]
+    if len(runs) == 1:
+        return runs[0] / "report.html"
     rows.sort(key=lambda row: str(row["written"]), reverse=True)
     html = page.render("index.html.j2", "report.css", ("report.js",), rows=rows, folder=parent.name)
     return page.write(parent / NAME, html)

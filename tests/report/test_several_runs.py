@@ -46,6 +46,13 @@ def test_an_index_leads_to_each_runs_report(runs: Path, capsys: pytest.CaptureFi
     assert main(["report", *map(str, sorted(runs.iterdir()))]) == 0, "the index itself is among runs/*"
 
 
+def test_one_run_has_a_report_and_no_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fabricate(tmp_path / "one", queries=4)
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+    assert (run / "report.html").exists() and not (tmp_path / "index.html").exists()
+
+
 def test_what_is_no_run_is_an_error(runs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["report", str(tmp_path), str(runs / "notes.txt")]) == 2
     assert "none is a run folder" in capsys.readouterr().err
@@ -65,3 +72,12 @@ def test_a_run_is_compared_with_the_one_before_it(runs: Path, tmp_path: Path) ->
     detail["queries"] = dict.fromkeys(detail["queries"], "another text")
     store.write_json(runs / "old" / "evaluation" / "test.json", detail)
     assert section(files, evaluation_sets(files)) is None, "ids of other queries are not the same queries"
+
+
+def test_a_run_with_few_queries_in_common_is_no_run_before(tmp_path: Path) -> None:
+    evaluated_at(fabricate(tmp_path / "small", queries=9), "2026-01-01T00:00:00Z")
+    files = RunFiles(evaluated_at(fabricate(tmp_path / "new", queries=20), "2026-02-01T00:00:00Z"))
+    assert section(files, evaluation_sets(files)) is None
+    evaluated_at(fabricate(tmp_path / "half", queries=10), "2026-01-01T00:00:00Z")
+    made = section(files, evaluation_sets(files))
+    assert made is not None and made["href"] == "half" and made["queries"] == "10"
