@@ -25,6 +25,7 @@ from distill.results import StageCounts
 from distill.stages import STAGES
 from distill.tables import counted
 
+FEW_JUDGED = 3  # judged passages a query: any order of fewer is close to the best one
 DISPUTES = ("verdict_matches_label", "label_dispute")  # filters whose rejects a person can decide
 
 
@@ -94,9 +95,15 @@ def _judged_only(main: EvaluationSet) -> str:
     if name is None or not values:
         return ""
     best = max(values, key=lambda system: values[system])
-    first = main.value("first_stage", name)
-    against = "" if first is None else f" against {measure(first)} of the first stage"
-    return f" Among judged passages alone, {system_phrase(best)} has {measure(values[best])}{against}."
+    text = f" Among judged passages alone, {system_phrase(best)} has {measure(values[best])}"
+    first, gain = main.value("first_stage", name), main.difference("first_stage", best, name)
+    if first is not None:
+        text += f" against {measure(first)} of the first stage"
+    if gain is not None:
+        unclear = ", no clear difference" if gain.low <= 0 <= gain.high else ""
+        text += f" ({signed(gain.low)} to {signed(gain.high)}{unclear})"
+    judged = sum(map(len, main.detail.qrels.values())) / len(main.detail.qrels) if main.detail.qrels else FEW_JUDGED
+    return f"{text}." + (f" With {judged:.1f} judged passages a query that says little." if judged < FEW_JUDGED else "")
 
 
 def look_at(files: RunFiles, main: EvaluationSet) -> list[str]:

@@ -85,6 +85,19 @@ def test_from_a_fifth_unjudged_on_the_headline_says_so(judged: float, said: bool
         assert "Not decided" not in page_of(run).text
 
 
+def test_few_judged_passages_a_query_and_an_unclear_difference_are_said(tmp_path: Path) -> None:
+    only = "nDCG(judged_only=True)@10"
+    run = made(tmp_path, think={only: 0.9, "Judged@10": 0.1}, first_stage={only: 0.88})
+    detail = store.read_json(run / "evaluation" / "test.json")
+    queries = list(detail["queries"])
+    for system, values in (("first_stage", (0.8, 0.9)), ("think", (0.9, 0.8))):
+        detail["per_query"][system][only] = {query: values[at % 2] for at, query in enumerate(queries)}
+    detail["qrels"] = {query: {"a": 1} for query in queries}
+    store.write_json(run / "evaluation" / "test.json", detail)
+    text = page_of(run).text
+    assert "no clear difference). With 1.0 judged passages a query that says little." in text
+
+
 @pytest.mark.parametrize("source", ["labels", "import", "none"])
 def test_no_teacher_that_cannot_answer_is_advised(source: str, tmp_path: Path) -> None:
     run = made(tmp_path, think={"Judged@10": 0.17})
