@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError, DataError, Stopped
 from distill.example.reading import ASK
 from distill.example.tasks import opposite
 from distill.example.teacher import Teacher, TeacherSettings
@@ -87,6 +87,23 @@ def test_the_consensus_of_several_samples(said: list[int | None], spread: int, g
         "same": grade,
     }
     assert counts["undecided"] == 2 * (grade is None) and counts["unreadable"] == 2 * said.count(None)
+
+
+def test_a_teacher_that_gives_no_grades_is_asked_no_further() -> None:
+    asked: list[str] = []
+
+    def verdict(content: str, sample: int) -> str:
+        asked.append(content)
+        return "Grade: 2" if "passage 3\n" in content and readable else "true"
+
+    readable = False
+    items = [(n, (f"query {n}", None, f"passage {n}")) for n in range(200)]
+    with pytest.raises(Stopped, match=r"none of the first 20 answers holds a grade from 0 to 3, such as 'true'"):
+        grades(Asker(verdict), JudgeSettings(samples=1), items, Counter())
+    assert len(asked) == 20
+    readable = True
+    assert grades(Asker(verdict), JudgeSettings(samples=1), items, Counter())[3] == 2
+    assert len(asked) == 220
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
