@@ -94,7 +94,7 @@ def test_a_teacher_that_gives_no_grades_is_asked_no_further() -> None:
 
     def verdict(content: str, sample: int) -> str:
         asked.append(content)
-        return "Grade: 2" if readable and len(asked) % 20 == 4 else "true"
+        return "Grade: 2" if readable and content.endswith("Passage: passage 3") else "true"
 
     readable = False
     items = [(n, (f"query {n}", None, f"passage {n}")) for n in range(200)]
@@ -103,7 +103,7 @@ def test_a_teacher_that_gives_no_grades_is_asked_no_further() -> None:
     assert len(asked) == 20
     readable = True
     found = grades(Asker(verdict), JudgeSettings(samples=1), items, Counter())
-    assert len(asked) == 220 and [key for key, grade in found.items() if grade == 2] == list(range(3, 200, 20))
+    assert len(asked) == 220 and [key for key, grade in found.items() if grade == 2] == [3]
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
