@@ -113,13 +113,21 @@ def serve(
             access_log=False,
             timeout_graceful_shutdown=int(settings.drain_s),
         ),
-        ", ".join(f"{student.name} ({student.mode})" for student in students),
+        _names(students),
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained, and then passes the signal on
         server.run()
     if not server.started:
         raise InputError(f"port {port} on {host} cannot be used; choose another with --port")
     return 0
+
+
+def _names(students: list[Served]) -> str:
+    """The students as the announcement has them: their names, and the mode once where it is the same for all."""
+    modes = {student.mode for student in students}
+    if len(modes) == 1:
+        return f"{', '.join(student.name for student in students)} ({modes.pop()})"
+    return ", ".join(f"{student.name} ({student.mode})" for student in students)
 
 
 def _named(models: tuple[tuple[str | None, str], ...], name: str | None) -> dict[str, str]:
