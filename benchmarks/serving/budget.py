@@ -16,16 +16,14 @@ import json
 import os
 import platform
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from run import serving
 
 from distill.example.world import WorldSettings, build
 from distill.statistics.ndcg import ndcg
@@ -45,7 +43,8 @@ def main() -> int:
     lists = first_stage(given.run)[: given.queries]
     found: dict[str, Any] = {"table": []}
     for mode in ("direct", "think"):
-        with serving(given.run, mode) as url:
+        student = given.run / "students" / ("direct" if mode == "direct" else "think")
+        with serving(str(student), mode) as url:
             found["table"].append(asyncio.run(quality(url, lists, None, f"all {mode}")))
             if mode == "think":
                 found["table"] += [asyncio.run(quality(url, lists, ms, f"{ms} ms")) for ms in BUDGETS]
@@ -80,20 +79,6 @@ def first_stage(run: Path) -> list[dict[str, Any]]:
         }
         for query, docs in lists.items()
     ]
-
-
-@contextmanager
-def serving(run: Path, mode: str) -> Iterator[str]:
-    """The student of a mode behind HTTP; its address."""
-    student = run / "students" / ("direct" if mode == "direct" else "think")
-    command = [sys.executable, "-m", "distill.cli", "serve", "--model", str(student), "--mode", mode, "--port", "0"]
-    server = subprocess.Popen([*command, "client_share=1"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        yield server.stdout.readline().split()[0]
-    finally:
-        server.terminate()
-        server.wait(60)
 
 
 async def ask(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> tuple[int, float, Any]:

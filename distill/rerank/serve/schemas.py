@@ -8,6 +8,7 @@ sent back.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal, NamedTuple, cast
 
 from pydantic import (
@@ -91,7 +92,7 @@ class QueryAndPassage(NamedTuple):
     passage: str
 
 
-class Asked(BaseModel):
+class Asked(BaseModel, ABC):
     """What all requests share."""
 
     model_config = ConfigDict(extra="allow")
@@ -108,9 +109,9 @@ class Asked(BaseModel):
         None, gt=0, description="milliseconds from arrival to answer: directly first, then thinking where unsure"
     )
 
+    @abstractmethod
     def pairs(self) -> list[QueryAndPassage]:
         """What is to be judged."""
-        raise NotImplementedError
 
     def warnings(self) -> list[str]:
         """The keys that have no effect."""
