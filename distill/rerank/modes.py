@@ -77,11 +77,13 @@ class RawJudgement:
 @dataclass(frozen=True, slots=True)
 class TimedPlans:
     """How a request is judged that has to be answered in time: directly first, then by thinking about what `window`
-    says is unsure (on the scale of the judgements' margins). `think` is None for a student that answers directly."""
+    says is unsure (on the scale of the judgements' margins), and where time is left and the `window` was not chosen for
+    this student, about the others. `think` is None for a student that answers directly."""
 
     direct: JudgementPlan
     think: JudgementPlan | None
     window: Window
+    chosen: bool = True
 
 
 Steps = Generator[list[Task], list[Result], list[RawJudgement]]

@@ -99,8 +99,9 @@ class Reranker:
         self.calibration = _calibration(calibration, model)
         bound = budget if mode == "budget" else max_new_tokens or self.backend.form.bound
         limit = min(bound, self.backend.form.context // 2)
-        chosen = window or (self.calibration.window if self.calibration else None) or Window()
-        self.plan = JudgementPlan(mode, limit, samples, temperature, seed, explanations, chosen, loops)
+        chosen = window or (self.calibration.window if self.calibration else None)
+        self.window_chosen = chosen is not None
+        self.plan = JudgementPlan(mode, limit, samples, temperature, seed, explanations, chosen or Window(), loops)
         self.counts: Counter[str] = Counter()
 
     @property
@@ -143,7 +144,7 @@ class Reranker:
         if calibration is not None and (curve := calibration.curves.get("adaptive.direct")):
             window = replace(window, low=curve.log_odds(window.low), high=curve.log_odds(window.high))
         direct = replace(self.plan, mode="direct", in_order=True, part_of="adaptive")
-        return TimedPlans(direct, replace(direct, mode="think", gives_way=True), window)
+        return TimedPlans(direct, replace(direct, mode="think", gives_way=True), window, self.window_chosen)
 
     def judge(
         self,

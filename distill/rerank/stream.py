@@ -131,12 +131,14 @@ class Stream:
             raise faulty(self.backend, "free", f"`free` is {room} while it has no task", "say how many it takes")
         idle = 0
         first = any(not r.plan.gives_way and (r.ready or not r.opened) for r in self._requests)
-        # What is read in time must not wait long in the engine, or all of it is given up just before its turn.
+        # What is read in time must not wait long in the engine, or all of it is given up just before its turn; nor may
+        # it wait until others have thought: it is added beyond what is free.
         timed = max(TIMED, (room + len(self._running)) // 8) - sum(job.request.timed for job in self._running.values())
-        while room > 0 and self._requests and idle < len(self._requests):
+        urgent = timed > 0 and any(request.timed for request in self._requests)
+        while (room > 0 or (urgent and timed > 0)) and self._requests and idle < len(self._requests):
             request = self._requests[0]
             self._requests.rotate(-1)
-            if (first and request.plan.gives_way) or (request.timed and timed < 1):
+            if (first and request.plan.gives_way) or (timed if request.timed else room) < 1:
                 idle += 1
                 continue
             if not request.ready and request.left:

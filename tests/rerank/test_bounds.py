@@ -107,7 +107,7 @@ def test_a_forced_close_reads_no_prompt_again(
 ) -> None:
     backend, handle = repeating(tiny)
     prefill, prefilled = backend._prefill, []
-    monkeypatch.setattr(backend, "_prefill", lambda room: prefilled.append(len(backend._waiting)) or prefill(room))
+    monkeypatch.setattr(backend, "_prefill", lambda *way: prefilled.append(len(backend._waiting)) or prefill(*way))
     found = Reranker(backend, "think", max_new_tokens=40).predict(few_pairs[:5])
     handle.remove()
     assert prefilled == [5], "the prompts once, nothing for the verdicts"

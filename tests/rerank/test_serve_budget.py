@@ -17,6 +17,7 @@ from distill.rerank.calibration import Calibration, Curve
 from distill.rerank.modes import JudgementPlan, TimedPlans, Window
 from distill.rerank.reranker import Reranker
 from distill.rerank.serve.settings import ServeSettings
+from distill.rerank.serve.timed import Pace
 from tests.rerank.serving import Scripted, post, score_of, serving, until
 from tests.rerank.test_serve import in_background
 
@@ -136,6 +137,61 @@ def test_thinking_gives_way_to_pairs_that_are_read_directly(reranker: Reranker) 
         requests.step()
     assert done == ["direct"]
     requests.clear()
+
+
+def test_what_is_read_in_time_does_not_wait_until_others_have_thought(reranker: Reranker) -> None:
+    requests, plans = reranker.stream(), reranker.timed_plans()
+    busy = [make_pair("q", str(at), "red fox", f"the dog {at}") for at in range(300)]
+    thinking = JudgementPlan("think", limit=100)
+    done: list[str] = []
+    requests.submit(busy, lambda error: done.append("think"), plan=thinking)
+    for _ in range(3):
+        requests.step()
+    assert reranker.backend.free < 1, "the engine has no room"
+    requests.submit(busy[:30], lambda error: done.append("direct"), plan=plans.direct)
+    while not done:
+        requests.step()
+    assert done == ["direct"]
+    requests.clear()
+
+
+def test_thoughts_end_while_more_is_read_in_time_than_can_be(reranker: Reranker) -> None:
+    requests, plans = reranker.stream(), reranker.timed_plans()
+    pairs = [make_pair("q", str(at), "red fox", f"the dog {at}") for at in range(20)]
+    done: list[str] = []
+    requests.submit(pairs[:2], lambda error: done.append("think"), plan=JudgementPlan("think", limit=3))
+    while "think" not in done:
+        if requests.waiting < 40:
+            requests.submit(pairs, lambda error: done.append("direct"), plan=plans.direct)
+        requests.step()
+        assert len(done) < 300, "the thoughts never end"
+    requests.clear()
+
+
+def test_where_nobody_chose_what_is_unsure_time_that_is_left_goes_to_all(tiny: Path) -> None:
+    student = Reranker(str(tiny), "think", max_new_tokens=12)
+    plans = replace(student.timed_plans(), window=Window(0.0, 0.0))
+    with serving(student.stream(), timed=plans) as server:
+        _, answer, _ = post(server.url + "/rerank", {**ASKED, "budget_ms": ENDLESS_MS})
+    assert {row["mode"] for row in answer["results"]} == {"think"}
+
+
+def test_a_thought_is_not_begun_that_cannot_end_in_time_and_is_tried_again_later() -> None:
+    pace = Pace()
+    assert pace.can_think(0.01) and not pace.can_think(-0.01), "nothing is known yet"
+    pace.thought(0.2, True)
+    assert pace.can_think(0.3) and not pace.can_think(0.05)
+    pace.thought(0.4, False)
+    assert not pace.can_think(0.3)
+    tries = sum(not pace.can_think(0.3) for _ in range(100))
+    assert 0 < tries < 100
+    before = pace.reserve_s
+    for _ in range(50):
+        pace.woke(0.05)
+    assert pace.reserve_s > max(before, 0.05), "answers that come late are begun earlier"
+    for _ in range(50):
+        pace.woke(0.0)
+    assert pace.reserve_s < before
 
 
 def test_what_is_read_in_time_does_not_wait_in_the_engine_behind_others(reranker: Reranker) -> None:

@@ -25,6 +25,7 @@ OF_A_QUERY = 8  # rows of one query are read without others from so many on
 SHARED = 0.1  # of a batch's tokens; less is not worth a pass of its own
 CLOSING = 16  # tokens at most that are fed one by one to close a reasoning by force; more are read as a prompt again
 BATCH = {"cpu": 64, "cuda": 256, "mps": 64}
+READINGS = 8  # prefills of readings in a row, at most, while rows that write wait for theirs or for a token
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +71,7 @@ class TransformersBackend(Backend):
         self._rows: list[_Row] = []
         self._cache: Any = None
         self._next: list[int] = []
+        self._readings = 0  # prefills of readings in a row
 
     @property
     def free(self) -> int:
@@ -93,15 +95,19 @@ class TransformersBackend(Backend):
                 return
 
     def step(self) -> list[tuple[Task, Result]]:
-        """A prefill where enough of the batch is free, else one token of every row that runs."""
+        """Readings first, then a prefill where enough of the batch is free, else a token of every row that runs."""
         import torch
 
         with torch.inference_mode():
             room = self.batch - len(self._rows)
-            if self._rows and any(not task.max_new for task in self._waiting):  # a reading needs no slot
-                return self._prefill(room)
-            if self._waiting and (not self._rows or room >= min(len(self._waiting), max(1, self.batch // 4))):
-                return self._prefill(room)
+            to_write = sum(task.max_new > 0 for task in self._waiting)
+            reads = len(self._waiting) > to_write  # a reading needs no slot
+            if reads and (self._readings < READINGS or not (self._rows or to_write)):
+                self._readings += 1
+                return self._prefill(room, reads)
+            self._readings = 0
+            if to_write and (not self._rows or room >= min(to_write, max(1, self.batch // 4))):
+                return self._prefill(room, False)
             return self._decode() if self._rows else []
 
     def close(self) -> None:
@@ -112,10 +118,10 @@ class TransformersBackend(Backend):
 
     # --- a prefill ---------------------------------------------------------------------------------------------------
 
-    def _prefill(self, room: int) -> list[tuple[Task, Result]]:
+    def _prefill(self, room: int, reads: bool) -> list[tuple[Task, Result]]:
         """Readings, or rows that write: never both, since only the latter need a cache."""
-        tasks = self._taken(room)
-        if not tasks[0].max_new:
+        tasks = self._taken(room, reads)
+        if reads:
             logits, _ = self._read(tasks, True)
             read = self._verdicts(logits, list(range(len(tasks))))
             return [(task, Result([], "read", values)) for task, values in zip(tasks, read, strict=True)]
@@ -136,18 +142,17 @@ class TransformersBackend(Backend):
             self._next.append(token)
         return ended
 
-    def _taken(self, room: int) -> list[Task]:
-        """The task that has waited longest, a reading before those that write, and those of its kind and of like
-        length: within the tokens of one prefill,
-        and, where they write, within the slots that are free."""
-        first = next((task for task in self._waiting if not task.max_new), self._waiting[0])
-        like = [task for task in self._waiting if (task.max_new > 0) == (first.max_new > 0)]
-        if not first.max_new and self.device.type == "cpu":
+    def _taken(self, room: int, reads: bool) -> list[Task]:
+        """The task that has waited longest, of those that read or of those that write, and others of like length:
+        within the tokens of one prefill, and, where they write, within the slots that are free."""
+        like = [task for task in self._waiting if reads != (task.max_new > 0)]
+        first = like[0]
+        if reads and self.device.type == "cpu":
             of_query = [task for task in like if task.pair.query == first.pair.query]
             if len(of_query) >= OF_A_QUERY:
                 like = of_query
         like.sort(key=lambda task: abs(len(task.ids) - len(first.ids)))
-        most = min(4 * self.batch, room if first.max_new else 4 * self.batch)
+        most = 4 * self.batch if reads else min(4 * self.batch, room)
         tasks: list[Task] = []
         longest = 0
         for task in like[:most]:

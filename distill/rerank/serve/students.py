@@ -19,7 +19,7 @@ from distill.rerank.serve.faults import Refused
 from distill.rerank.serve.page import ANY, Example
 from distill.rerank.serve.schemas import Asked
 from distill.rerank.serve.settings import ServeSettings
-from distill.rerank.serve.timed import judged_within
+from distill.rerank.serve.timed import Pace, judged_within
 
 Cut = Callable[[Sequence[Pair], int | None, int | None], list[Pair]]
 """Pairs, the most tokens of a passage and of a whole prompt in; pairs whose passages are cut so far out."""
@@ -57,6 +57,7 @@ class Student:
     def __init__(self, served: Served, settings: ServeSettings) -> None:
         self.served, self._settings = served, settings
         self.thread = EngineThread(served.engine, settings.max_waiting, settings.client_share)
+        self._pace = Pace()
         self.requests = 0  # that hold it
 
     def judge(
@@ -67,7 +68,7 @@ class Student:
         plans, settings = self.served.timed, self._settings
         if plan is None and plans is not None:
             if asked.budget_ms is not None:
-                return judged_within(self.thread, plans, pairs, client, began + asked.budget_ms / 1000)
+                return judged_within(self.thread, plans, pairs, client, began + asked.budget_ms / 1000, self._pace)
             busy = self.thread.waiting + len(pairs) > settings.shed_share * settings.max_waiting
             if plans.think is not None and busy:
                 plan = plans.direct
