@@ -42,12 +42,14 @@ class Rows(Generic[Row]):
         return sum(pq.read_metadata(file).num_rows for file in self._files())
 
     def to_pandas(self) -> pd.DataFrame:
-        """All rows as a data frame, with a column for each field of the row."""
+        """All rows as a data frame, with a column for each field of the row; integers stay so next to missing ones."""
+        import pandas as pd
+        import pyarrow as pa
         import pyarrow.dataset as ds
 
         schema = store.schema_of(self.kind)
         table = ds.dataset(self._files(), schema=schema, format="parquet").to_table() if self._files() else None
-        frame: pd.DataFrame = (table or schema.empty_table()).to_pandas()
+        frame: pd.DataFrame = (table or schema.empty_table()).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
         return frame
 
     def to_datasets(self) -> datasets.Dataset:

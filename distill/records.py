@@ -1,7 +1,7 @@
 """The rows that flow from stage to stage, and the two protocols by which one package uses another.
 
-Frozen slots dataclasses whose field types map one to one to Parquet columns (`distill.store.schema_of`).
-Reasoning and answer are always separate fields.
+Frozen slots dataclasses whose field types map one to one to Parquet columns (`distill.store.schema_of`); the text below
+a field is its meaning in docs/reference/rows.md. Reasoning and answer are always separate fields.
 """
 
 from __future__ import annotations
@@ -29,29 +29,38 @@ def digest(*parts: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A query (with its instruction, if any) and a passage, with what is known about their relevance.
-
-    `label` is the grade (>= 0), None where nobody judged; grades of `relevant_from` and above count as relevant
-    (`relevant`). `label_origin` says who set it: `judged`, `assumed` (mined negatives), or `teacher`, `vote`, `human`,
-    with the earlier grade, where there was one, in `label_before`. `suspected` says why a mined negative may be
-    relevant after all.
-    """
+    """A query (with its instruction, if any) and a passage, with what is known about their relevance."""
 
     pair_id: str
+    """Hash of query, instruction and passage, so equal texts are one pair."""
     query_id: str
+    """The query's id in the source."""
     doc_id: str
+    """The passage's id in the source."""
     query: str
+    """The query's text."""
     passage: str
+    """The text that is judged; a title comes first."""
     instruction: str | None = None
+    """What the query asks for besides its topic; null without one."""
     label: int | None = None
+    """The grade, 0 or more; null where nobody judged."""
     label_origin: str | None = None
+    """Who set the label: `judged` (the source), `assumed` (a mined negative), `teacher`, `vote` or `human`."""
     label_before: int | None = None
+    """The earlier grade, where a filter or a person changed it."""
     source: str = "qrels"
+    """How it was made: `qrels`, miner and rank (`bm25:7`), `synthesized:KIND`, `instruction_negative` and others."""
     split: str = "train"
+    """The part that the query is in: `train`, `dev`, `test` or the source's own name."""
     language: str | None = None
+    """The configuration's `pairs.language`; null for none."""
     duplicate: str | None = None
+    """The `doc_id` of a passage of this query with the same text, which was left out; null without one."""
     relevant_from: int = 1
+    """The grade from which on a label counts as relevant."""
     suspected: str | None = None
+    """Why a mined negative may be relevant after all; null where nothing says so."""
 
     @property
     def relevant(self) -> bool | None:
@@ -161,57 +170,88 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A pair's answer, understood. `verdict` is the grade said (1 true, 0 false), None when it cannot be read."""
+    """The teacher's answer to a pair, with its verdict read."""
 
     pair_id: str
+    """The pair that was asked about."""
     sample: int
+    """Which of the pair's answers this is, from 0."""
     request_id: str
+    """Hash of teacher, messages, sampling settings and sample, by which the journal knows the answer."""
     reasoning: str
+    """What the teacher thought, without tags; empty where it did not."""
     content: str
+    """The answer after the reasoning, as it came."""
     verdict: int | None
+    """The grade that the answer gives (1 relevant, 0 not, where there are two); null where it cannot be read."""
     finish_reason: str
+    """How the answer ended: `stop`, `length` (cut off), `content_filter`, `tool_calls` or `error`."""
     prompt_tokens: int
+    """Tokens billed for the prompt, retries included."""
     completion_tokens: int
+    """Tokens billed for reasoning and answer, retries included."""
     cost_usd: float
+    """What they cost, in US dollars, by the endpoint's price."""
     latency_s: float
+    """Seconds from request to answer."""
     teacher: str
+    """Who was asked and how, as JSON: `name`, `model`, `endpoint`, `sampling`, `prompt`."""
     error: str | None = None
+    """Why there is no answer, as `kind: message`; null where there is one."""
     estimated: bool = False
+    """Whether the tokens are an estimate, since the server reported none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A trace that a filter rejected: the trace, the filter's name, and a reason that a person understands."""
+    """A trace that a filter rejected."""
 
     trace: Trace
+    """The trace; in Parquet its own columns."""
     filter: str
+    """The filter's name."""
     reason: str
+    """Why, in words and figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training row: loss on `completion` only, weighted by `weight`."""
+    """One training row."""
 
     pair_id: str
+    """The pair that it is made of."""
     prompt: str
+    """What the student reads; no loss is taken on it."""
     completion: str
+    """What it learns to write."""
     target: str
+    """The target, such as `think` or `direct`."""
     weight: float = 1.0
+    """What the row's loss is multiplied by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A student's answer to a pair: `score` in [0, 1] for thresholds, `margin` (log-odds) for ranking without ties."""
+    """A student's answer to a pair."""
 
     query_id: str
+    """The query's id in the evaluation set."""
     doc_id: str
+    """The passage's id in the evaluation set."""
     score: float
+    """Probability that the passage is relevant, for thresholds; calibrated where the student has a calibration."""
     margin: float
+    """The same as log-odds, by which passages are ranked without ties."""
     verdict: int | None
+    """1 relevant, 0 not; null where most of the probability is on words that are no verdict."""
     reasoning: str
+    """What the student wrote before its verdict; empty in mode `direct`."""
     mode: str
+    """How it was asked: `think`, `direct`, `verdict_first`, `budget`, or the part of `adaptive` that answered."""
     tokens: int
+    """Tokens that it wrote, the verdict among them."""
     finish_reason: str
+    """`stop`: by itself; `length`, `budget`, `no_end`, `looped`: not so; `cut`, `split`: the passage was too long."""
 
 
 class Ask(Protocol):

@@ -1,11 +1,15 @@
-"""Writes the two pages of the reference that the code itself holds: `python docs/generate.py`, also in `make docs`.
+"""Writes the three pages of the reference that the code itself holds: `python docs/generate.py`.
 
-reference/configuration.md comes from the JSON schema that `distill schema` prints, cli.md from click's own help. A test
-(tests/test_reference.py) fails where a page is not what this writes.
+reference/configuration.md comes from the JSON schema that `distill schema` prints, reference/rows.md from the row types
+of distill/records.py, cli.md from click's own help. Tests (tests/test_reference.py) fail where a page is not what this
+writes.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -30,9 +34,32 @@ seconds, in `_usd` in US dollars. Paths are relative to the configuration's file
 """
 
 
+ROWS = """# Rows
+
+Generated from `distill/records.py` by `python docs/generate.py`. Every stage reads and writes rows of these types, as
+Parquet that `datasets.load_dataset("parquet", ...)`, pandas and DuckDB read. Rows are sorted by `pair_id` and `sample`,
+judgements by `query_id` and `doc_id`. Each folder's `manifest.json`, written last, names inputs, settings and versions.
+From Python: `distill.Run("runs/my").kept.to_pandas()` ([Python](python.md)).
+
+| folder of a run | rows |
+|---|---|
+| `pairs/` | [Pair](#pair) |
+| `traces/`, `kept/` | [Trace](#trace) |
+| `rejected/` | [Rejected](#rejected) |
+| `changed/` | [Pair](#pair), whose label a filter or a person has changed |
+| `dataset/STUDENT/` | [Example](#example) |
+| `evaluation/SET/SYSTEM/` | [Judgement](#judgement) |
+"""
+
+
 def pages() -> dict[Path, str]:
     """The text of each generated page."""
-    return {DOCS / "reference" / "configuration.md": configuration(), DOCS / "cli.md": command_line()}
+    reference = DOCS / "reference"
+    return {
+        reference / "configuration.md": configuration(),
+        reference / "rows.md": rows_page(),
+        DOCS / "cli.md": command_line(),
+    }
 
 
 def command_line() -> str:
@@ -60,6 +87,33 @@ def configuration() -> str:
         table = "| key | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) if rows else "No keys."
         parts.append(f"{title}\n\n{_prose(schema.get('description', ''))}\n\n{table}\n")
     return "\n".join(parts)
+
+
+def rows_page() -> str:
+    """Columns, types and meanings of every row type."""
+    from distill.records import Example, Judgement, Pair, Rejected, Trace
+    from distill.store import schema_of
+
+    parts = [ROWS]
+    for kind in (Pair, Trace, Rejected, Example, Judgement):
+        meanings = meanings_of(kind)
+        own = [column for column in schema_of(kind) if column.name in meanings]
+        lines = [f"| `{column.name}` | {column.type} | {meanings[column.name]} |" for column in own]
+        also = " The columns of a [Trace](#trace), and these:" if kind is Rejected else ""
+        table = "| column | type | meaning |\n|---|---|---|\n" + "\n".join(lines)
+        parts.append(f"## {kind.__name__}\n\n{kind.__doc__}{also}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def meanings_of(kind: type) -> dict[str, str]:
+    """{field: the text below it} of a row type."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    meanings = {}
+    for field, text in itertools.pairwise(definition.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            meanings[ast.unparse(field.target)] = ast.literal_eval(text.value)
+    return meanings
 
 
 def tables() -> Iterator[tuple[str, Schema]]:

@@ -1,10 +1,12 @@
-"""The code blocks of the docs' pages, and what runs them in their order. For the tests of single pages and of all.
+"""The code blocks of the docs' pages, what is wrong with them, and what runs them in their order. For the docs' tests.
 
-A block that cannot be run has a comment above it, `<!-- not run: REASON -->`; output is a block of `text`.
+A block that cannot be run has a comment above it, `<!-- not run: REASON -->`; output is a block of `text`, a message
+one of `json`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -15,7 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+from jsonschema import Draft202012Validator
+
 ROOT = Path(__file__).resolve().parents[1]
+DATA = ("text", "json")  # languages of what is shown and not run
+INDEX = re.compile(r"pip install [\"']?rerank-distill\b.*")
+INDENTED = re.compile(r"(?<=\n\n) {4,}\S.*")  # Markdown's other way to write a block
 BLOCK = re.compile(r"(?:<!-- not run: ([^>]+?) -->\n+)?^```(\w*)\n(.*?)^```$", re.M | re.S)
 SERVERS = ("serve", "example-teacher")  # these run until they are ended; `view` too, without --page
 
@@ -39,6 +47,24 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
+def faults(page: Path, run: bool, schema: Draft202012Validator) -> list[str]:
+    """What is wrong with a page's blocks. `run`: a test runs them; `schema` is that of a part of a configuration."""
+    text = page.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    wrong = [f"{match[0].strip()}: write it between ```" for match in INDENTED.finditer(prose)]
+    wrong += [f"{match[0]}: no index has the package; pip install -e '.[EXTRA]'" for match in INDEX.finditer(text)]
+    for block in blocks(page):
+        if not block.language:
+            wrong.append(f"{block.line}: name the block's language, or call it text")
+        elif block.language == "json":
+            json.loads(block.text)
+        elif block.language == "yaml" and not block.reason:
+            wrong += [f"{block.line}: {error.message}" for error in schema.iter_errors(yaml.safe_load(block.text))]
+        elif block.language not in ("yaml", *DATA) and not block.reason and not run:
+            wrong.append(f"{block.line}: run it in a test, or write <!-- not run: REASON -->")
+    return wrong
+
+
 @dataclass
 class PageRun:
     """Runs a page's blocks in a folder. `replace` changes texts of the page: an address, to that of a test's server.
@@ -57,7 +83,7 @@ class PageRun:
         Raises AssertionError with the end of its output where one fails.
         """
         for block in blocks(page):
-            if block.reason or block.language in ("text", ""):
+            if block.reason or block.language in DATA:
                 continue
             if block.language == "yaml":
                 if name := re.match(r"# (\S+\.yaml)", block.text):

@@ -53,6 +53,8 @@ def test_rows_are_those_of_the_files_in_each_form(
     assert len(run.kept) + len(run.rejected) == len(run.traces) and all(row.reason for row in run.rejected)
     frame = run.kept.to_pandas()
     assert list(frame["reasoning"]) == [trace.reasoning for trace in run.kept]
+    graded = run.pairs.to_pandas()[["label", "label_before"]]
+    assert list(map(str, graded.dtypes)) == ["Int64", "Int64"] and graded["label_before"].isna().all()
     assert list(run.rejected.to_pandas().columns[-2:]) == ["filter", "reason"]
     rows = run.pairs.to_datasets()
     assert rows["pair_id"][:] == [pair.pair_id for pair in pairs] and rows.num_rows == len(pairs)

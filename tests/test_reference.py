@@ -48,7 +48,16 @@ def test_every_mapping_of_keys_has_a_table(generate: ModuleType) -> None:
     assert {f"filters.{name}" for name in FILTERS.names()} | {"sft.targets.N", "pairs.example"} <= paths
 
 
-@pytest.mark.parametrize("page", ["reference/configuration.md", "cli.md"])
+def test_every_column_has_its_meaning(generate: ModuleType) -> None:
+    from dataclasses import fields
+
+    from distill.records import Example, Judgement, Pair, Rejected, Trace
+
+    for kind in (Pair, Trace, Rejected, Example, Judgement):
+        assert list(generate.meanings_of(kind)) == [field.name for field in fields(kind)], kind
+
+
+@pytest.mark.parametrize("page", ["reference/configuration.md", "reference/rows.md", "cli.md"])
 def test_generated_pages_are_current(generate: ModuleType, page: str) -> None:
     """Where lines break is click's business and may change with its version; the words are ours."""
     path = ROOT / "docs" / page
