@@ -37,6 +37,8 @@ EXAMPLES = {  # by command, as its help ends
     "rerank": "rerank --model students/think --queries q.tsv --corpus c.jsonl --run bm25.trec --out out.trec",
     "calibrate": "calibrate --model students/think --queries q.tsv --corpus c.jsonl --run dev.trec --qrels dev.tsv",
     "sweep": "sweep --model students/think --queries q.tsv --corpus c.jsonl --run dev.trec --qrels dev.tsv",
+    "index": "index data/corpus --model runs/mine/students/retriever --out index",
+    "search": "search index 'opening hours of the museum' --instruction 'only on Mondays'",
     "serve": "serve --model runs/mine/students/think --mode direct",
     "view": "view runs/mine",
     "example-teacher": "example-teacher wrong=0.05 --port 8000",

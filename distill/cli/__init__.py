@@ -21,6 +21,7 @@ from distill import __version__
 from distill.cli.doctor import doctor
 from distill.cli.export import export, push
 from distill.cli.init import init
+from distill.cli.retrieval import index, search
 from distill.cli.runs import compare, runs
 from distill.cli.schema import schema
 from distill.commands import FILE, OUTPUT, PLACE, Command, Decorator, Group, collected, writes_to
@@ -209,7 +210,7 @@ def report(options: StageOptions) -> int:
     return 0
 
 
-for _command in (init, schema, doctor, runs, compare, export, push, validate, rerank, calibrate, sweep, serve):
+for _command in (init, schema, doctor, runs, compare, export, push, validate, index, search, rerank, calibrate, sweep, serve):
     commands.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""The lists of a set that every system reranks: BM25's, those of a TREC run, or the set's own.
+"""The lists of a set that every system reranks: BM25's, a retriever's, both fused, a TREC run's, or the set's own.
 
 Called by `distill.pipeline.sets`. Passages without a text, excluded ones, and passages that are the query itself are
 taken out before a list is cut, so that the first stage is measured on the very lists that the students rerank.
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from distill.disk_map import DiskMap
 from distill.errors import DataError
@@ -19,9 +19,16 @@ from distill.evaluation.suites.base import Suite
 from distill.files.gaps import Gaps
 from distill.files.runs import ranked
 from distill.files.sorted_runs import read_scores
+from distill.retrieval.encoder import Encoder, asked
+from distill.retrieval.fusion import reciprocal_ranks
+from distill.retrieval.index import DenseIndex
 from distill.texts import is_the_query
 
-CHUNK = 1_000  # queries that BM25 is asked together
+if TYPE_CHECKING:
+    import numpy as np
+
+CHUNK = 1_000  # queries whose lists are made together
+FUSED = 1_000  # passages of each list that are fused
 COPIES = 10  # so many passages equal to the query are made good from below the depth
 Ranked = list[tuple[str, float]]
 
@@ -36,7 +43,19 @@ class FirstStage(DiskMap[Ranked]):
         self.pairs = 0
 
 
-class Index(Protocol):
+class Lists(Protocol):
+    """What gives ranked lists; BM25 (Bm25Lists), a retriever (RetrieverLists), or both (HybridLists)."""
+
+    name: str
+
+    def top(self, queries: Mapping[str, str], k: int) -> dict[str, Ranked]:
+        """The `k` best passages of the corpus for each query."""
+
+    def order(self, query: str, docs: Sequence[str]) -> Ranked:
+        """A set's own list for a query, ranked whole."""
+
+
+class Bm25Index(Protocol):
     """What is needed of `distill.pairs.bm25.Bm25`."""
 
     @property
@@ -45,27 +64,71 @@ class Index(Protocol):
     def scores(self, query: str) -> Sequence[float]: ...
 
 
-def of_bm25(suite: Suite, entry: SetSettings, index: Index) -> FirstStage:
-    """BM25's lists. A set's own lists are ranked whole, by query and instruction together (FollowIR's baseline)."""
+class Bm25Lists:
+    """BM25's lists. A set's own lists are ranked by query and instruction together (FollowIR's baseline)."""
+
+    name = "BM25"
+
+    def __init__(self, suite: Suite, index: Bm25Index) -> None:
+        self._suite, self._index, self.top = suite, index, index.top
+        self._place = {doc: number for number, doc in enumerate(index.ids)} if suite.candidates is not None else {}
+
+    def order(self, query: str, docs: Sequence[str]) -> Ranked:
+        """Its list, ranked."""
+        scores = self._index.scores(asked(self._suite.queries[query], self._suite.instructions.get(query)))
+        return ranked({doc: float(scores[self._place[doc]]) for doc in docs})
+
+
+class RetrieverLists:
+    """A retriever's lists, of queries with their instructions."""
+
+    def __init__(self, suite: Suite, index: DenseIndex, encoder: Encoder, name: str) -> None:
+        self._suite, self._index, self._encoder, self.name = suite, index, encoder, name
+
+    def top(self, queries: Mapping[str, str], k: int) -> dict[str, Ranked]:
+        """The best passages of the corpus."""
+        return dict(zip(queries, self._index.top(self._vectors(list(queries)), k), strict=True))
+
+    def order(self, query: str, docs: Sequence[str]) -> Ranked:
+        """Its list, ranked."""
+        scores = self._index.scores(self._vectors([query])[0], docs)
+        return ranked(dict(zip(docs, scores, strict=True)))
+
+    def _vectors(self, queries: Sequence[str]) -> np.ndarray:
+        suite = self._suite
+        return self._encoder.queries([asked(suite.queries[query], suite.instructions.get(query)) for query in queries])
+
+
+class HybridLists:
+    """Several lists fused by reciprocal ranks, each of FUSED passages or more."""
+
+    def __init__(self, *lists: Lists) -> None:
+        self._lists, self.name = lists, " + ".join(each.name for each in lists)
+
+    def top(self, queries: Mapping[str, str], k: int) -> dict[str, Ranked]:
+        """The best passages of either list."""
+        tops = [each.top(queries, max(k, FUSED)) for each in self._lists]
+        return {query: reciprocal_ranks([top.get(query, []) for top in tops])[:k] for query in queries}
+
+    def order(self, query: str, docs: Sequence[str]) -> Ranked:
+        """Its list, ranked."""
+        return reciprocal_ranks([each.order(query, docs) for each in self._lists])
+
+
+def of_lists(suite: Suite, entry: SetSettings, lists: Lists) -> FirstStage:
+    """The lists of the corpus, or of a set that has its own, these ranked whole."""
     if suite.candidates is None:
         spare = max(map(len, suite.excluded.values()), default=0) + (0 if entry.self_retrieval else COPIES)
-        return _kept(suite, entry, _top(suite.queries, index, entry.depth + spare), "BM25")
-    return _kept(suite, entry, _own_lists(suite, suite.candidates, index), "BM25")
+        return _kept(suite, entry, _top(suite.queries, lists, entry.depth + spare), lists.name)
+    own = (lists.order(query, suite.candidates[query]) for query in suite.queries)
+    return _kept(suite, entry, own, lists.name)
 
 
-def _top(queries: Mapping[str, str], index: Index, depth: int) -> Iterator[Ranked]:
+def _top(queries: Mapping[str, str], lists: Lists, depth: int) -> Iterator[Ranked]:
     rows = iter(queries.items())
     while chunk := dict(islice(rows, CHUNK)):
-        lists = index.top(chunk, depth)
-        yield from (lists.get(query, []) for query in chunk)
-
-
-def _own_lists(suite: Suite, candidates: Mapping[str, Sequence[str]], index: Index) -> Iterator[Ranked]:
-    place = {doc: number for number, doc in enumerate(index.ids)}
-    for query, text in suite.queries.items():
-        instruction = suite.instructions.get(query)
-        scores = index.scores(f"{text} {instruction}" if instruction else text)
-        yield ranked({doc: float(scores[place[doc]]) for doc in candidates[query]})
+        top = lists.top(chunk, depth)
+        yield from (top.get(query, []) for query in chunk)
 
 
 def of_run(suite: Suite, entry: SetSettings, path: Path) -> FirstStage:

@@ -11,6 +11,26 @@ from distill.evaluation.suites import SUITES
 from distill.files.gaps import MISSING
 
 
+class RetrieverStage(Settings):
+    """A first stage by a retriever's vectors: alone, or fused with BM25 by reciprocal ranks (k = 60)."""
+
+    retriever: str | None = Field(
+        None, description="a student of this run with target retriever, a folder, or a hub name; its lists are reranked"
+    )
+    hybrid: str | None = Field(None, description="the same, its lists fused with BM25's by reciprocal ranks")
+
+    @model_validator(mode="after")
+    def _one(self) -> RetrieverStage:
+        if (self.retriever is None) == (self.hybrid is None):
+            raise ValueError("a first stage is either {retriever: NAME} or {hybrid: NAME}")
+        return self
+
+    @property
+    def model(self) -> str:
+        """The retriever's name, folder or hub name."""
+        return str(self.retriever or self.hybrid)
+
+
 class SetSettings(Settings):
     """One set of queries with labels, and the first stage whose lists are reranked.
 
@@ -35,7 +55,10 @@ class SetSettings(Settings):
         description="a qrels file of the folder (kind nevir: SPLIT.jsonl), or a key of pairs.split that gives shares",
     )
     subset: str = Field("default", description="with source mteb, one of the task's languages")
-    first_stage: str = Field("bm25", description="'bm25', or the path of a TREC run; it orders a set's own lists, too")
+    first_stage: str | RetrieverStage = Field(
+        "bm25",
+        description="bm25, the path of a TREC run, {retriever: NAME} or {hybrid: NAME}; it orders a set's own lists, too",
+    )
     depth: int = Field(100, ge=1, description="how many passages of each list are reranked")
     queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed; default: all")
     missing: float = Field(

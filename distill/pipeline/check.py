@@ -228,7 +228,7 @@ def _check_set(run: Run, entry: SetSettings, key: str) -> None:
         if entry.source == "beir":
             whole = entry.queries is None and isinstance(settings_of(run, entry).split, str)
             check_own_lists(data_folder(run, entry, entry.split), sorted(judged) if whole else ())
-    if entry.first_stage != "bm25":
+    if isinstance(entry.first_stage, str) and entry.first_stage != "bm25":
         ranked = read_run(input_path(run.base, entry.first_stage))
         if judged is not None and not judged & set(ranked):
             raise DataError(

@@ -6,6 +6,7 @@ Used by the stages pairs, filter and evaluate (training must not see their texts
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.files import READING
@@ -14,12 +15,14 @@ from distill.pipeline import refresh
 from distill.pipeline.run import Run
 from distill.pipeline.sources import collection_of, data_folder, source_files
 from distill.results import Json
+from distill.store import fingerprint
 
 if TYPE_CHECKING:
-    from distill.evaluation.first_stage import FirstStage
+    from distill.evaluation.first_stage import FirstStage, RetrieverLists
     from distill.evaluation.settings import SetSettings
     from distill.evaluation.suites.base import Suite
 
+INDEXES = "indexes"  # of retrievers, a folder each, in the run's folder
 DECIDE_TEXTS = {"kind", "files", "columns", "split", "subset", "queries", "missing"}  # of a set's settings
 
 
@@ -51,19 +54,61 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
     folder = data_folder(run, entry, entry.split)
     paths = source_files(run, entry) if suites.is_beir_shaped(entry.kind, run.base) else []
     paths += suites.files(entry.kind, folder, entry.split, run.base)
-    paths += [input_path(run.base, entry.first_stage)] if entry.first_stage != "bm25" else []
+    paths += _first_stage_files(run, entry)
     return {**run.file_hashes(paths), "reading": READING, **refresh.inputs(run)}
 
 
 def first_stage(run: Run, entry: SetSettings, suite: Suite) -> FirstStage:
-    """The lists to rerank: BM25's or those of the user's run; `depth` cuts them, but never a set's own lists."""
-    from distill.evaluation.first_stage import of_bm25, of_run
+    """The lists to rerank: BM25's, a retriever's, both fused, or those of the user's run; `depth` cuts them, but never a
+    set's own lists."""
+    from distill.evaluation.first_stage import Bm25Lists, HybridLists, of_lists, of_run
     from distill.pairs.bm25 import Bm25
 
-    if entry.first_stage != "bm25":
-        return of_run(suite, entry, input_path(run.base, entry.first_stage))
-    language = entry.language or (run.config.pairs.language if suite.stop_words else "none")
-    return of_bm25(suite, entry, Bm25(suite.passages, language))
+    def bm25() -> Bm25Lists:
+        language = entry.language or (run.config.pairs.language if suite.stop_words else "none")
+        return Bm25Lists(suite, Bm25(suite.passages, language))
+
+    named = entry.first_stage
+    if named == "bm25":
+        return of_lists(suite, entry, bm25())
+    if isinstance(named, str):
+        return of_run(suite, entry, input_path(run.base, named))
+    lists = _retriever(run, entry, named.model, suite)
+    return of_lists(suite, entry, HybridLists(bm25(), lists) if named.hybrid else lists)
+
+
+def retriever_path(run: Run, model: str) -> str:
+    """The folder or hub name of a retriever that a first stage names. Raises ConfigError for a student of another kind."""
+    if model in [student.name for student in run.config.sft.targets]:
+        return str(run.students / model)
+    return str(run.base / model) if (run.base / model).is_dir() else model
+
+
+def _retriever(run: Run, entry: SetSettings, model: str, suite: Suite) -> RetrieverLists:
+    """The retriever with its index of the set's corpus, in INDEXES of the run's folder; another's is made anew."""
+    from distill.evaluation.first_stage import RetrieverLists
+    from distill.retrieval.encoder import load_encoder
+    from distill.retrieval.index import build, corpus_hash
+
+    encoder = load_encoder(retriever_path(run, model), key=f"evaluation.sets, {entry.name}, first_stage")
+    name = fingerprint([encoder.identity, corpus_hash(suite.passages)])[:16]
+
+    def progress(done: int, total: int) -> None:
+        run.say(f"  {entry.name}: {model} has encoded {done:,} of {total:,} passages")
+
+    return RetrieverLists(suite, build(run.folder / INDEXES / name, encoder, suite.passages, progress), encoder, model)
+
+
+def _first_stage_files(run: Run, entry: SetSettings) -> list[Path]:
+    """The files that a set's first stage is made from; a student's are an input of the evaluation anyhow."""
+    named = entry.first_stage
+    if named == "bm25":
+        return []
+    if isinstance(named, str):
+        return [input_path(run.base, named)]
+    folder = run.base / named.model
+    own = named.model in [student.name for student in run.config.sft.targets]
+    return [] if own or not folder.is_dir() else sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def texts_of(suite: Suite) -> list[str]:

@@ -104,8 +104,16 @@ def _meaning(files: RunFiles, each: EvaluationSet, system: str) -> str:
     for one in files.setting("evaluation", "sets") or []:
         if isinstance(one, dict) and one.get("name") == each.name:
             depth = f", the top {one['depth']} of each query" if "depth" in one else ""
-            return f"{one.get('first_stage') or 'given'}{depth}"
+            return f"{_lists(one.get('first_stage') or 'given')}{depth}"
     return ""
+
+
+def _lists(first_stage: str | dict[str, str | None]) -> str:
+    """A first stage in words."""
+    if isinstance(first_stage, str):
+        return first_stage
+    hybrid = first_stage.get("hybrid")
+    return f"BM25 and {hybrid}, fused by reciprocal ranks" if hybrid else str(first_stage.get("retriever"))
 
 
 def _cell(files: RunFiles, each: EvaluationSet, system: str, name: str) -> dict[str, Any]:

@@ -35,13 +35,13 @@ NO_PATHS = (
 PATHS = {  # what else may hold a path, a name of the hub, or a file of one's own
     "pairs.negatives.model", "pairs.negatives.mix.*.model", "teacher.engine.model", "teacher.tokenizer",
     "teacher.batch.folder", "sft.base", "sft.targets.*.target", "scoring.backend",
-    "refresh.since",
+    "refresh.since", "evaluation.sets.*.first_stage.retriever", "evaluation.sets.*.first_stage.hybrid",
 }  # fmt: skip
 # Options and arguments of commands that hold no path.
 WORDS = {
     "overrides", "explain", "model", "push_to_hub", "columns", "measure", "baseline", "name", "host", "device",
     "backend", "base_url", "api_key_env", "client_key_env", "engine", "prompt", "instruction", "mode",
-    "host_names", "recipe", "teacher", "teacher_model", "base", "split",
+    "host_names", "recipe", "teacher", "teacher_model", "base", "split", "query",
 }  # fmt: skip
 GOOD = {"name": "x", "pairs": {"source": "beir", "path": "data"}, "teacher": {"source": "none"}}
 
