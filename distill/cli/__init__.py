@@ -210,7 +210,22 @@ def report(options: StageOptions) -> int:
     return 0
 
 
-for _command in (init, schema, doctor, runs, compare, export, push, validate, index, search, rerank, calibrate, sweep, serve):
+for _command in (
+    init,
+    schema,
+    doctor,
+    runs,
+    compare,
+    export,
+    push,
+    validate,
+    index,
+    search,
+    rerank,
+    calibrate,
+    sweep,
+    serve,
+):
     commands.add_command(_command)
 
 

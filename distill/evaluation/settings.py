@@ -15,9 +15,11 @@ class RetrieverStage(Settings):
     """A first stage by a retriever's vectors: alone, or fused with BM25 by reciprocal ranks (k = 60)."""
 
     retriever: str | None = Field(
-        None, description="a student of this run with target retriever, a folder, or a hub name; its lists are reranked"
+        None, description="a student with target retriever, a folder, or a hub name; default: hybrid is given"
     )
-    hybrid: str | None = Field(None, description="the same, its lists fused with BM25's by reciprocal ranks")
+    hybrid: str | None = Field(
+        None, description="the same, fused with BM25 by reciprocal ranks; default: retriever is given"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> RetrieverStage:

@@ -31,7 +31,9 @@ def nearest(
     folder next to the configuration. Held: the queries' vectors, one block of passages, the lists so far.
     Raises ConfigError where the package or the model is not there.
     """
-    loaded = Encoder(encoder, model) if encoder is not None else load_encoder(model, base, "pairs.negatives, miner dense")
+    loaded = (
+        Encoder(encoder, model) if encoder is not None else load_encoder(model, base, "pairs.negatives, miner dense")
+    )
     ids = TextFile()
 
     def blocks() -> Iterator[np.ndarray]:

@@ -78,7 +78,7 @@ def first_stage(run: Run, entry: SetSettings, suite: Suite) -> FirstStage:
 
 
 def retriever_path(run: Run, model: str) -> str:
-    """The folder or hub name of a retriever that a first stage names. Raises ConfigError for a student of another kind."""
+    """The folder or hub name of a retriever that a first stage names."""
     if model in [student.name for student in run.config.sft.targets]:
         return str(run.students / model)
     return str(run.base / model) if (run.base / model).is_dir() else model

@@ -104,7 +104,12 @@ def load_encoder(model: str, base: Path = Path(), key: str = "model") -> Encoder
     transformer = loaded.transformers_model
     if loaded.device.type == "cpu" and transformer is not None and bf16_pays(transformer.config):
         loaded.bfloat16()
-    return Encoder(SortedEncoder(loaded), identity_of(name), str(folder.resolve()) if folder.is_dir() else model, loaded.similarity_fn_name == "cosine")
+    return Encoder(
+        SortedEncoder(loaded),
+        identity_of(name),
+        str(folder.resolve()) if folder.is_dir() else model,
+        loaded.similarity_fn_name == "cosine",
+    )
 
 
 def identity_of(model: str) -> str:
@@ -123,7 +128,14 @@ def identity_of(model: str) -> str:
 
 def _decides(path: Path) -> bool:
     """Whether a file of a model's folder decides its vectors; what a run writes next to a student does not."""
-    return path.name not in ("manifest.json", "job.json", "result.json", "rejected.json", "calibration.json", "stderr.txt")
+    return path.name not in (
+        "manifest.json",
+        "job.json",
+        "result.json",
+        "rejected.json",
+        "calibration.json",
+        "stderr.txt",
+    )
 
 
 def _commit(model: str) -> str:

@@ -37,7 +37,9 @@ class DenseIndex:
         """Raises DataError where the folder holds no index, or one that is not whole."""
         about = read_json(folder / ABOUT)
         if about is None:
-            raise DataError(f"{folder}: holds no index; make one with `distill index CORPUS --model MODEL --out {folder}`")
+            raise DataError(
+                f"{folder}: holds no index; make one with `distill index CORPUS --model MODEL --out {folder}`"
+            )
         self.folder, self.passages, self.model = folder, int(about["passages"]), str(about["model"])
         self.name = str(about["name"])
         self._shards = -(-self.passages // SHARD)
