@@ -59,7 +59,7 @@ class SetSettings(Settings):
     subset: str = Field("default", description="with source mteb, one of the task's languages")
     first_stage: str | RetrieverStage = Field(
         "bm25",
-        description="bm25, the path of a TREC run, {retriever: NAME} or {hybrid: NAME}; it orders a set's own lists, too",
+        description="bm25, the path of a TREC run, {retriever: NAME} or {hybrid: NAME}; orders a set's own lists too",
     )
     depth: int = Field(100, ge=1, description="how many passages of each list are reranked")
     queries: int | None = Field(None, ge=1, description="at most so many queries, drawn with the seed; default: all")

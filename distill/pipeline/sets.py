@@ -59,8 +59,8 @@ def set_inputs(run: Run, entry: SetSettings) -> Json:
 
 
 def first_stage(run: Run, entry: SetSettings, suite: Suite) -> FirstStage:
-    """The lists to rerank: BM25's, a retriever's, both fused, or those of the user's run; `depth` cuts them, but never a
-    set's own lists."""
+    """The lists to rerank: BM25's, a retriever's, both fused, or those of the user's run; `depth` cuts them, but never
+    a set's own lists."""
     from distill.evaluation.first_stage import Bm25Lists, HybridLists, of_lists, of_run
     from distill.pairs.bm25 import Bm25
 

@@ -30,7 +30,7 @@ class TextEncoder(Protocol):
 
 
 def asked(query: str, instruction: str | None) -> str:
-    """The text of a query with its instruction, as retrievers are trained and asked (Promptriever, arXiv 2409.11136)."""
+    """A query with its instruction as one text, as retrievers are trained and asked (Promptriever, arXiv 2409.11136)."""
     return f"{query} {instruction}" if instruction else query
 
 

@@ -31,7 +31,7 @@ Ranked = list[tuple[str, float]]
 
 
 class DenseIndex:
-    """A whole index; `model` is the encoder's identity, `name` where it was loaded from. Memory: one shard, and the ids of one where lists are written."""
+    """A whole index; `model` is the encoder's identity, `name` where it was loaded from. In memory is one shard."""
 
     def __init__(self, folder: Path) -> None:
         """Raises DataError where the folder holds no index, or one that is not whole."""
@@ -71,7 +71,7 @@ class DenseIndex:
         ]
 
     def scores(self, query: np.ndarray, docs: Sequence[str]) -> list[float]:
-        """The similarity of one query's vector and each of these passages. Raises KeyError for one that is not there."""
+        """The similarity of one query's vector and each of these passages. Raises KeyError for an unknown one."""
         import numpy as np
 
         rows = np.array([self._rows[doc] for doc in docs], np.int64)

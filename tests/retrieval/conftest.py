@@ -7,7 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-WORDS = "fox owl den wood night bee badger field runs over mondays sundays museum opens".split()
+WORDS = [
+    "fox",
+    "owl",
+    "den",
+    "wood",
+    "night",
+    "bee",
+    "badger",
+    "field",
+    "runs",
+    "over",
+    "mondays",
+    "sundays",
+    "museum",
+    "opens",
+]
 
 
 @pytest.fixture(scope="session")
