@@ -30,7 +30,7 @@ class TextEncoder(Protocol):
 
 
 def asked(query: str, instruction: str | None) -> str:
-    """A query with its instruction as one text, as retrievers are trained and asked (Promptriever, arXiv 2409.11136)."""
+    """A query with its instruction as one text, as Promptriever has it (arXiv 2409.11136): for training and search."""
     return f"{query} {instruction}" if instruction else query
 
 
