@@ -129,6 +129,7 @@ class Answer:
     not report. `finish_reason` is one word for all servers (`distill.answers.finish`); `unknown_finish` the server's
     own, where nobody here knows it. `model`, `host` and `sampling` say who was asked, where and how; never a key.
     `cached_tokens` are those of the prompt that have a price of their own, `reasoning_tokens` are of the completion.
+    `unpriced` says that nobody knows what it cost; `cost_usd` is then 0.
     """
 
     request_id: str
@@ -147,6 +148,7 @@ class Answer:
     unknown_finish: str | None = None
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,7 @@ class StageCounts:
     completion_tokens: float | None = None
     cost_usd: float | None = None
     unusable_cost_usd: float | None = None
+    unpriced_tokens: int = 0
     kept: int | None = None
     rejected: int | None = None
     by_filter: dict[str, FilterCounts] = field(default_factory=dict)

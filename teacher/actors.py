@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from distill.errors import DistillError, Stopped, last_line
 from distill.plugins import own_faults
 from distill.ray_cluster import connect, this_node
+from teacher.endpoint import Endpoint
 from teacher.messages import WireRequest, WorkerReport
-from teacher.settings import Endpoint, TeacherSettings
+from teacher.settings import TeacherSettings
 from teacher.worker import Worker
 
 if TYPE_CHECKING:

@@ -14,10 +14,13 @@ from distill.answers import JsonValue
 from distill.errors import ConfigError
 from distill.records import Answer, Request
 from distill.results import Json
+from teacher.endpoint import Endpoint
+from teacher.index import unpriced
+from teacher.prices import Price
 from teacher.progress import Notify, TeacherProgress
 from teacher.requests import Requests
 from teacher.session import Session
-from teacher.settings import AskingStage, Endpoint, Price, TeacherSettings
+from teacher.settings import AskingStage, TeacherSettings
 from teacher.stage import refuse_upload
 
 
@@ -47,16 +50,20 @@ class Asker:
     def counts(self) -> dict[str, Json]:
         """What a stage reports: requests asked now and answered before, and what this stage has been billed in all."""
         session = self._session
-        spent = session.index.spent(session.stage)
         return {
             "asked_now": session.asked_now,
             "known": session.known,
             "failed_now": session.failed_now,
-            "tokens": spent.tokens,
-            "cost_usd": round(spent.usd, 6),
+            "tokens": session.index.spent(session.stage).tokens,
+            **self.cost(),
             "faults": dict(session.faults.most_common()),
             "hosts": sorted({endpoint.host for endpoint in session.endpoints}),
         }
+
+    def cost(self) -> dict[str, Json]:
+        """What this stage has been billed in all, as a stage's counts have it."""
+        spent = self._session.index.spent(self._session.stage)
+        return {"cost_usd": round(spent.usd, 6), **unpriced(spent)}
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from distill.errors import DistillError, EndpointError, Stopped
 from distill.store import file_hash, read_json, write_json
 from teacher.client import plain, secrets_of
 from teacher.connection import trusted_certificates, trusts_proxy
+from teacher.endpoint import Endpoint
 from teacher.faults import Action, explained, from_exception, from_status, remedy_of, scrubbed
-from teacher.settings import BatchSettings, Endpoint
+from teacher.source_settings import BatchSettings
 
 if TYPE_CHECKING:
     import openai

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from distill.answers import JsonObject
 from distill.answers.body import ErrorInBody, NotACompletion, Usage, read_completion
 from teacher.connection import trusted_certificates, trusts_proxy
+from teacher.endpoint import Endpoint, FromEnv
 from teacher.faults import Action, Fault, from_body, from_exception, html_title, scrubbed, shorten
 from teacher.keys import digest_of
-from teacher.settings import Endpoint, FromEnv
 from teacher.sources.base import Reply
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ class Client:
                 response = await self._send(http, messages, sampling)
             self.accepted = self.accepted or key == self._key
             reply = read_body(response.content, messages, time.perf_counter() - started)
-            reply.cost_usd = self._cost(
-                reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens, reply.said_usd
-            )
+            reply.bill(self.endpoint.price)
             return reply
         except Exception as error:
             fault = from_exception(error, self.deadline_s, self.endpoint.host)
@@ -113,7 +111,8 @@ class Client:
             return 0, 0, 0.0
         prompt = guess_prompt(messages)
         completion = guess_tokens(fault.billed_text) if fault.billed_text else 0
-        return prompt, completion, self._cost(prompt, 0, completion, None)
+        price = self.endpoint.price
+        return prompt, completion, price.cost(prompt, 0, completion) if price else 0.0
 
     async def close(self) -> None:
         """Close the connections."""
@@ -144,13 +143,6 @@ class Client:
         if not response.is_success:
             raise openai.APIStatusError(f"status {response.status_code}", response=response, body=None)
         return response
-
-    def _cost(self, prompt: int, cached: int, completion: int, said_usd: float | None) -> float:
-        price = self.endpoint.price
-        if price is None:
-            return said_usd or 0.0
-        cached_price = price.input if price.cached_input is None else price.cached_input
-        return ((prompt - cached) * price.input + cached * cached_price + completion * price.output) / 1e6
 
 
 def plain(values: Mapping[str, str | FromEnv]) -> dict[str, str]:

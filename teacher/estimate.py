@@ -14,6 +14,7 @@ from distill.tables import counted
 from distill.urls import is_url
 from teacher.index import JournalIndex
 from teacher.journal import Journal
+from teacher.prices import list_of
 from teacher.redact import MaskCounts, masked_text
 from teacher.requests import Requests
 from teacher.settings import TeacherSettings
@@ -110,9 +111,13 @@ def _estimate(
     output = min(output, settings.max_tokens)
     seconds = seconds or output / TOKENS_PER_S
     ask = due - known - reused
-    prices = [endpoint.price for endpoint in settings.endpoints if endpoint.price is not None]
-    share = settings.made_source().price_share
-    costs = [share * (prompt_tokens * p.input + ask * output * p.output) / 1e6 for p in prices]
+    source, asked_at = settings.made_source(), settings.asked_at(settings.endpoints)
+    costs = [
+        endpoint.price.cost(prompt_tokens, 0, ask * output, source.price_share)
+        for endpoint in asked_at
+        if endpoint.price is not None
+    ]
+    unpriced = sorted({endpoint.model for endpoint in asked_at if endpoint.price is None}) if source.priced else []
     return {
         "pairs": pairs,
         "samples_due": due,
@@ -123,7 +128,7 @@ def _estimate(
         "no_room": no_room,
         "prompt_tokens": prompt_tokens,
         "completion_tokens": round(ask * output),
-        "cost_usd": round(max(costs), 4) if costs else None,
+        "cost_usd": round(max(costs), 4) if costs and not unpriced else None,
         "spent_usd": round(spent, 4),
         "seconds": round(ask * seconds / settings.concurrency, 1),
         "hosts": sorted({endpoint.host for endpoint in settings.endpoints}),
@@ -131,9 +136,23 @@ def _estimate(
         "basis": {
             "prompt_tokens": basis,
             "completion_tokens": "mean of the journal" if mean else f"assumed {TRACE_TOKENS} a trace",
+            "cost_usd": _cost_basis(settings, unpriced),
             "seconds": "mean of the journal" if mean else f"assumed {TOKENS_PER_S:g} tokens/s a stream",
         },
     }
+
+
+def _cost_basis(settings: TeacherSettings, unpriced: list[str]) -> str:
+    """What the dollars rest on: models without a price, else the list prices and the batch's share."""
+    if unpriced:
+        return f"no price is known for {', '.join(unpriced)}"
+    lists = {
+        f"list price of {known.read}"
+        for endpoint in settings.endpoints
+        if endpoint.price is None and endpoint.model not in settings.prices and (known := list_of(endpoint))
+    }
+    share = settings.made_source().price_share
+    return ", ".join([*sorted(lists), *([f"{share:g} of the price, as a batch"] if share < 1 else [])])
 
 
 @contextmanager
@@ -161,7 +180,8 @@ def journal_at(place: str) -> Iterator[JournalIndex]:
 def describe(plan: Estimate) -> list[str]:
     """The estimate as lines for a person."""
     basis = plan["basis"]
-    cost = "unknown: the endpoints have no price" if plan["cost_usd"] is None else f"about {plan['cost_usd']:,.2f} USD"
+    cost = "unknown" if plan["cost_usd"] is None else f"about {plan['cost_usd']:,.2f} USD"
+    cost += f" ({basis['cost_usd']})" if basis["cost_usd"] else ""
     lines = [
         f"pairs {plan['pairs']:,}; samples {plan['samples_due']:,}, {plan['in_journal']:,} of them in the journal, "
         + (f"{plan['reused']:,} in the earlier run's, " if plan["reused"] else "")

@@ -45,10 +45,18 @@ class Due(NamedTuple):
 
 @dataclass(slots=True)
 class Spent:
-    """What was billed, unusable answers included."""
+    """What was billed, unusable answers included; what `unpriced_tokens`, among `tokens`, cost is not known."""
 
     usd: float = 0.0
     tokens: int = 0
+    unpriced_tokens: int = 0
+    unusable_usd: float = 0.0
+    unusable_tokens: int = 0
+
+
+def unpriced(spent: Spent) -> dict[str, int]:
+    """{"unpriced_tokens": …} for a stage's counts; nothing where the price of all of them is known."""
+    return {"unpriced_tokens": spent.unpriced_tokens} if spent.unpriced_tokens else {}
 
 
 class JournalIndex:
@@ -63,7 +71,6 @@ class JournalIndex:
         self._db.execute("BEGIN")
         self._parts: list[str] = []
         self._spent: dict[str | None, Spent] = {None: Spent()}
-        self.unusable_usd, self.unusable_tokens = 0.0, 0
         self.preflight_tokens = 0  # of them the preflight's
         self._answers, self._output, self._seconds = 0, 0, 0.0
         self._any_masked = False
@@ -75,13 +82,15 @@ class JournalIndex:
         """Take in one entry of the journal: an answer, or a bill. The first answer to a request stays."""
         answer = entry.answer
         usd, prompt, completion = answer.cost_usd, answer.prompt_tokens, answer.completion_tokens
-        for account in () if entry.earlier else (None, entry.stage):
-            spent = self._spent.setdefault(account, Spent())
+        accounts = [self._spent.setdefault(name, Spent()) for name in (() if entry.earlier else (None, entry.stage))]
+        for spent in accounts:
             spent.usd, spent.tokens = spent.usd + usd, spent.tokens + prompt + completion
+            if answer.unpriced:
+                spent.unpriced_tokens += prompt + completion
         key, failed = answer.request_id, int(answer.error is not None)
         if entry.bill is not None:
             self.preflight_tokens += prompt + completion if entry.bill == "preflight" else 0
-            self._waste(key, usd, prompt, completion)
+            self._waste(accounts, key, usd, prompt, completion)
             return
         values = (self._number(place.part), place.offset, place.length, failed, int(entry.earlier))
         known = self._db.execute("SELECT failed FROM answer WHERE id=?", (key,)).fetchone()
@@ -92,13 +101,18 @@ class JournalIndex:
                 "UPDATE answer SET part=?, offset=?, length=?, failed=?, earlier=? WHERE id=?", (*values, key)
             )
         elif not entry.earlier:
-            self._waste(key, usd, prompt, completion)
+            self._waste(accounts, key, usd, prompt, completion)
         self._answers += not failed
         self._output += completion
         self._seconds += answer.latency_s
-        if failed:
-            self.unusable_usd += usd
-            self.unusable_tokens += prompt + completion
+        for spent in accounts if failed else ():
+            spent.unusable_usd += usd
+            spent.unusable_tokens += prompt + completion
+
+    @property
+    def unusable_usd(self) -> float:
+        """Dollars billed for what could not be used, whoever asked."""
+        return self._spent[None].unusable_usd
 
     @property
     def spent_usd(self) -> float:
@@ -163,9 +177,10 @@ class JournalIndex:
         """Let go of the scratch file."""
         self._db.close()
 
-    def _waste(self, request_id: str, usd: float, prompt: int, completion: int) -> None:
-        self.unusable_usd += usd
-        self.unusable_tokens += prompt + completion
+    def _waste(self, accounts: Iterable[Spent], request_id: str, usd: float, prompt: int, completion: int) -> None:
+        for spent in accounts:
+            spent.unusable_usd += usd
+            spent.unusable_tokens += prompt + completion
         self._db.execute(
             "INSERT INTO bill VALUES (?,?,?,?) ON CONFLICT(id) DO UPDATE SET usd=usd+excluded.usd, "
             "prompt=prompt+excluded.prompt, completion=completion+excluded.completion",

@@ -63,6 +63,8 @@ def encode(entry: JournalEntry) -> bytes:
             line[name] = tokens
     line["cost_usd"] = answer.cost_usd
     line["estimated"] = answer.estimated
+    if answer.unpriced:
+        line["unpriced"] = True
     if entry.bill is None:
         line["attempts"] = entry.attempts
         line["model"], line["host"], line["sampling"] = answer.model, answer.host, answer.sampling or None
@@ -107,6 +109,7 @@ def decode(raw: bytes) -> JournalEntry | None:
         line.get("unknown_finish", unknown),
         line.get("cached_tokens", 0),
         line.get("reasoning_tokens", 0),
+        line.get("unpriced", False),
     )
     bill = line.get("kind", "bill") if "bill" in line else None
     stage, purpose = line.get("stage", "trace"), line.get("purpose", "trace")

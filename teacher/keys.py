@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from distill.errors import ConfigError, last_line
 
 if TYPE_CHECKING:
+    from teacher.endpoint import Endpoint
     from teacher.messages import WorkerReport
-    from teacher.settings import Endpoint
 
 COMMAND_S = 120.0
 

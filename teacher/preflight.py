@@ -12,9 +12,10 @@ from distill.errors import EndpointError, Stopped
 from distill.records import JournalEntry
 from teacher.client import PROBE, PROBE_SAMPLING, Client
 from teacher.connection import closed_for_want_of_tls
+from teacher.endpoint import Endpoint
 from teacher.faults import Action, Fault, explained
 from teacher.journal import encode
-from teacher.settings import Endpoint, TeacherSettings
+from teacher.settings import TeacherSettings
 from teacher.sources.base import Reply
 
 TRIES, PAUSE_S, LONGEST_S = 3, 1.0, 60.0

@@ -14,8 +14,8 @@ from distill.tables import counted
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from teacher.endpoint import Endpoint
     from teacher.session import Session
-    from teacher.settings import Endpoint
 
 LINE_S, BAR_S = 5.0, 0.5
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, StrictBool
 from distill.answers import JsonObject, JsonValue
 
 if TYPE_CHECKING:
-    from teacher.settings import Endpoint
+    from teacher.endpoint import Endpoint
 
 Effort = Literal["low", "medium", "high"]
 Tokens = Annotated[int, Field(ge=1, strict=True)]

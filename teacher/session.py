@@ -21,16 +21,18 @@ from distill.url_lease import UrlLease
 from distill.urls import is_url
 from teacher.actors import ActorPool
 from teacher.budgets import Budgets
+from teacher.endpoint import Endpoint
 from teacher.faults import remedy_of
 from teacher.index import TRACE, JournalIndex
 from teacher.journal import Journal, decode
 from teacher.keys import Keys
 from teacher.messages import Call, WireRequest, WorkerReport
 from teacher.preflight import demand_reasoning, preflight
+from teacher.prices import price_text
 from teacher.progress import TeacherProgress
 from teacher.reasoning import answering
 from teacher.refusals import FIRST, Refusals
-from teacher.settings import AskingStage, Endpoint, TeacherSettings
+from teacher.settings import AskingStage, TeacherSettings
 from teacher.verdict_watch import VerdictWatch
 
 PULL = 2_000
@@ -347,6 +349,7 @@ class Session:
         keys = self._keys.current
         self._progress.begin(self.endpoints, self)
         self._say_unnamed()
+        self.say_prices()
         # Ray takes seconds to start, and the preflight goes on in the meantime.
         sampling, say = self.settings.sampling(0), self.say if self.settings.reasoning is not None else None
         bills = in_background(lambda: preflight(endpoints, keys, self.settings.deadline_s, sampling, self.stage, say))
@@ -367,6 +370,13 @@ class Session:
                 f"  teacher.endpoints.0.extra_body: {', '.join(fields)} may change answers, and no request asks anew "
                 "when it changes; write it as teacher.extra_body (or teacher.reasoning), which does"
             )
+
+    def say_prices(self) -> None:
+        """Say by which prices the endpoints' cost is counted, where the settings name none."""
+        if self.source.priced and self.endpoints:
+            texts = [price_text(e, n, self.settings.prices) for n, e in enumerate(self.settings.endpoints)]
+            for text in filter(None, texts):
+                self.say(f"  {text}")
 
     def _dismiss(self) -> None:
         if self.actors is not None:

@@ -8,44 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from distill.answers import JsonObject
-from distill.config import Settings, resolve_path, secret
+from distill.config import Settings
 from distill.plugins import external_hash, is_external
 from distill.prompts import PROMPT_NAME, PROMPTS, Elicit, elicit_hash, teacher_prompt
-from teacher.keys import key_of_command
+from teacher.endpoint import Endpoint
+from teacher.prices import Price, price_of
 from teacher.reasoning import SERVER, Reasoning, as_said, check_bodies, complete, in_words_of, merged
 from teacher.redact import RedactSettings, mask
+from teacher.source_settings import BatchSettings, EngineSettings, ImportSettings, NameOrPath, PathBeside
 
 if TYPE_CHECKING:
     from teacher.sources.base import TeacherSource
-
-
-def _beside(value: str | None, info: ValidationInfo) -> str | None:
-    """A path of the configuration as seen from its file; a hub's model name stays as it is."""
-    base = (info.context or {}).get("base")
-    return value if value is None or base is None else resolve_path(base, value)
-
-
-def _beside_if_there(value: str | None, info: ValidationInfo) -> str | None:
-    path = _beside(value, info)
-    return path if path is not None and "://" not in path and Path(path).exists() else value
 
 
 def _source(value: str, info: ValidationInfo) -> str:
@@ -55,127 +34,7 @@ def _source(value: str, info: ValidationInfo) -> str:
     return SOURCES.resolved(value, (info.context or {}).get("base"))
 
 
-PathBeside = Annotated[str, AfterValidator(_beside)]
-SECRET_NAMES = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "key", "apikey", "api_key")
 AskingStage = Literal["pairs", "trace", "filter", "evaluate"]  # the stages that may ask
-NameOrPath = Annotated[str, AfterValidator(_beside_if_there)]
-
-
-class Price(Settings):
-    """US dollars per million tokens; `cached_input` where the provider bills cached prompt tokens apart."""
-
-    input: float = Field(0.0, ge=0, description="US dollars per million prompt tokens")
-    output: float = Field(0.0, ge=0, description="US dollars per million completion tokens, reasoning included")
-    cached_input: float | None = Field(
-        None, ge=0, description="US dollars per million cached prompt tokens; default: as input"
-    )
-
-
-class FromEnv(Settings):
-    """A value that an environment variable holds. It is read in the driver, travels unseen, and is in no file."""
-
-    env: str = Field(description="the variable's name")
-    _value: SecretStr | None = PrivateAttr(None)
-
-    def read(self, key: str) -> FromEnv:
-        """With the variable's value. Raises ConfigError naming `key` where it is not set."""
-        copy = self.model_copy()
-        copy._value = SecretStr(secret(self.env, key))
-        return copy
-
-    @property
-    def value(self) -> str:
-        """The value, once it was read."""
-        assert self._value is not None
-        return self._value.get_secret_value()
-
-
-def _text(value: object) -> object:
-    """YAML takes a version such as 2024-10-21 for a date, and 1 for a number."""
-    return str(value) if isinstance(value, int | float | date) and not isinstance(value, bool) else value
-
-
-TextOrEnv = Annotated[str | FromEnv, BeforeValidator(_text)]
-
-
-class Endpoint(Settings):
-    """One OpenAI-compatible URL. Limits are the provider's for the whole run; workers share them out."""
-
-    base_url: str = Field(description="up to and with /v1, such as http://127.0.0.1:8000/v1")
-    model: str = Field(description="the model's name at this endpoint")
-    api_key_env: str | None = Field(
-        None, description="the environment variable that holds the key; default: no key is sent"
-    )
-    price: Price | None = Field(
-        None, description="by which spending is counted; default: unknown, and no budget in dollars is possible"
-    )
-    api_key_command: str | None = Field(
-        None,
-        description="a command that prints the key, for keys that expire: run again when one is refused; default: none",
-    )
-    headers: dict[str, TextOrEnv] = Field(
-        {}, description="more headers of its requests; a secret one as {env: NAME}, from the environment"
-    )
-    query: dict[str, TextOrEnv] = Field({}, description="query parameters of its URL, such as api-version; as headers")
-    in_flight: int | None = Field(None, ge=1, description="most requests in flight; default: teacher.concurrency")
-    requests_per_minute: float | None = Field(
-        None, gt=0, description="the provider's limit for the whole run; default: no limit"
-    )
-    tokens_per_minute: float | None = Field(None, gt=0, description="prompt and completion together; default: no limit")
-    extra_body: JsonObject = Field({}, description="more fields of its requests' bodies, for routing alone")
-
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("a URL such as https://api.deepseek.com/v1 is needed")
-        if parts.username or parts.password or parts.query:
-            raise ValueError("keys do not belong in the URL; name their variable in api_key_env")
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _one_key(self) -> Endpoint:
-        if self.api_key_env and self.api_key_command:
-            raise ValueError("api_key_env and api_key_command both give the key; leave one out")
-        for group, values in (("headers", self.headers), ("query", self.query)):
-            for name, value in values.items():
-                if isinstance(value, str) and name.lower() in SECRET_NAMES:
-                    raise ValueError(f"{group}.{name}: keys do not belong in the file; write {{env: NAME}}")
-        return self
-
-    @property
-    def host(self) -> str:
-        """Host and port: where the passages go."""
-        return urlsplit(self.base_url).netloc
-
-    def secret(self, number: int) -> SecretStr:
-        """The key from the environment or the command, "" where none is needed. Raises ConfigError that names it."""
-        place = f"teacher.endpoints.{number}"
-        if self.api_key_command:
-            return key_of_command(self.api_key_command, f"{place}.api_key_command")
-        return SecretStr(secret(self.api_key_env, f"{place}.api_key_env") if self.api_key_env else "")
-
-    def variables(self, number: int) -> dict[str, str]:
-        """{setting: the environment variable it names} of this endpoint's secrets."""
-        place = f"teacher.endpoints.{number}"
-        named = {f"{place}.api_key_env": self.api_key_env} if self.api_key_env else {}
-        for group, values in (("headers", self.headers), ("query", self.query)):
-            named |= {
-                f"{place}.{group}.{name}": value.env for name, value in values.items() if not isinstance(value, str)
-            }
-        return named
-
-    def with_secrets(self, number: int) -> Endpoint:
-        """The endpoint with the values of its headers and query read. Raises ConfigError that names the variable."""
-        place = f"teacher.endpoints.{number}"
-        groups = {"headers": self.headers, "query": self.query}
-        read = {
-            group: {name: value if isinstance(value, str) else value.read(f"{place}.{group}.{name}")
-                    for name, value in values.items()}
-            for group, values in groups.items()
-        }  # fmt: skip
-        return self.model_copy(update=read) if any(read.values()) else self
 
 
 class Samples(Settings):
@@ -197,48 +56,12 @@ class Actor(Settings):
     resources: dict[str, float] = Field({}, description="custom resources of Ray, such as {teacher_node: 1}")
 
 
-class EngineSettings(Settings):
-    """`source: vllm`: each worker owns an engine; every other argument of vLLM goes into `args`."""
-
-    model: NameOrPath = Field(description="a folder or hub name")
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that one engine is split over")
-    args: JsonObject = Field({}, description="every other argument of vllm.LLM")
-    env: dict[str, str] = Field({}, description="environment of the engine, such as VLLM_CPU_KVCACHE_SPACE")
-
-
-class BatchSettings(Settings):
-    """`source: batch`: through the first endpoint's Batch API, or, with `folder`, files for `vllm run-batch`."""
-
-    folder: PathBeside | None = Field(
-        None, description="write the files here and read NAME.out.jsonl there; default: upload them"
-    )
-    lines: int = Field(50_000, ge=1, le=50_000, description="requests a file (OpenAI's limit is 50,000)")
-    poll_s: float = Field(60, gt=0, description="seconds between two looks at a batch")
-    completion_window: str = Field("24h", description="as OpenAI's Batch API names it")
-    discount: float = Field(0.5, gt=0, le=1, description="what a batch costs, as a share of the endpoint's price")
-
-
 class Budget(Settings):
     """What one stage may spend, within the budget of the run."""
 
     usd: float | None = Field(None, gt=0, description="US dollars; default: no bound of its own")
     tokens: int | None = Field(
         None, gt=0, description="prompt and completion tokens together; default: no bound of its own"
-    )
-
-
-class ImportSettings(Settings):
-    """`source: import`: traces that exist. `columns` names them where they are not found by themselves.
-
-    Found by themselves: `query`, `passage`, `title`, `instruction`, `reasoning`, `content`, `verdict`; or Rank1's
-    `prompt` and `completion`, with the prompt's frame around query and passage; or `messages`.
-    """
-
-    path: PathBeside = Field(description="a file of JSON, JSON lines, CSV, TSV or Parquet, or a folder of them")
-    columns: dict[str, str] = Field(
-        {},
-        description="what the files call query, passage, title, instruction, reasoning, content, verdict, where they "
-        "have other names",
     )
 
 
@@ -296,6 +119,9 @@ class TeacherSettings(Settings):
     deadline_s: float = Field(600, gt=0, description="seconds after which a request is given up and tried again")
     attempts: int = Field(6, ge=1, description="tries of one request before it is recorded as failed")
     give_up_after_s: float = Field(600, ge=0, description="stop when no endpoint has answered for so many seconds")
+    prices: dict[str, Price] = Field(
+        {}, description="of models by their name at an endpoint, where it has no price of its own; default: a table"
+    )
     budget_usd: float | None = Field(None, gt=0, description="US dollars at which asking stops; default: no bound")
     budget_tokens: int | None = Field(
         None, gt=0, description="prompt and completion tokens at which asking stops; default: no bound"
@@ -322,13 +148,16 @@ class TeacherSettings(Settings):
         if unsent := self.body_identity().keys() - source.sends:
             raise ValueError(f"{min(unsent)}: source {self.source} sends no requests that could have it")
         check_bodies(self.endpoints, self.extra_body)
-        self.asked_at(self.endpoints)
+        asked_at = self.asked_at(self.endpoints)
         if len({endpoint.model for endpoint in self.endpoints}) > 1 and self.name is None:
             raise ValueError("endpoints of different model names need a common name: set teacher.name")
         dollars = [self.budget_usd, *(budget.usd for budget in self.budgets.values())]
-        unpriced = [number for number, endpoint in enumerate(self.endpoints) if endpoint.price is None]
+        unpriced = [number for number, endpoint in enumerate(asked_at) if endpoint.price is None]
         if source.priced and any(dollars) and unpriced:
-            raise ValueError(f"budget_usd needs endpoints.{unpriced[0]}.price, by which spending is counted")
+            raise ValueError(
+                f"budget_usd needs endpoints.{unpriced[0]}.price, by which spending is counted: no price is known for "
+                f"{self.endpoints[unpriced[0]].model}"
+            )
         if self.context is not None and self.context <= self.max_tokens:
             raise ValueError(f"context {self.context} leaves no prompt with max_tokens {self.max_tokens}")
         if self.redact is not None and self.prompt in PROMPTS:
@@ -379,8 +208,14 @@ class TeacherSettings(Settings):
         return merged(in_words_of(SERVER, self.reasoning, self.max_tokens, "vLLM"), self.extra_body)
 
     def asked_at(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        """The endpoints as they are asked: with what `reasoning` and `extra_body` add to their requests' bodies."""
-        return complete(endpoints, self.reasoning, self.extra_body, self.max_tokens)
+        """The endpoints as they are asked: with what `reasoning` and `extra_body` add to their requests' bodies, and
+        with their prices."""
+        asked = complete(endpoints, self.reasoning, self.extra_body, self.max_tokens)
+        prices = [price_of(endpoint, self.prices) for endpoint in asked]
+        return [
+            endpoint if endpoint.price is price else endpoint.model_copy(update={"price": price})
+            for endpoint, price in zip(asked, prices, strict=True)
+        ]
 
     @property
     def sampled(self) -> Samples:

@@ -16,12 +16,14 @@ from distill.store import write_rows
 from distill.verdicts import parse_verdict
 from distill.written import as_traced
 from teacher.agreement import LabelAgreement
-from teacher.index import Due
+from teacher.endpoint import Endpoint
+from teacher.index import TRACE, Due, unpriced
+from teacher.prices import Price
 from teacher.progress import Notify, TeacherProgress
 from teacher.redact import MaskCounts
 from teacher.requests import Requests
 from teacher.session import Session
-from teacher.settings import Endpoint, Price, TeacherSettings
+from teacher.settings import TeacherSettings
 from teacher.tokens import Counting
 from teacher.verdict_watch import VerdictWatch
 
@@ -64,12 +66,14 @@ def trace(
             plan.finished(request_id)
         rows = TraceCounts(settings)
         written = write_rows(folder, rows.traces(session.index.expected()), Trace, presorted=True)
+        spent = session.index.spent(TRACE)
         asked = {
             "asked_now": session.asked_now,
             "reused": session.index.reused(),
-            "cost_usd": round(session.index.spent_usd, 6),
-            "unusable_cost_usd": round(session.index.unusable_usd, 6),
-            "unusable_tokens": session.index.unusable_tokens,
+            "cost_usd": round(spent.usd, 6),
+            **unpriced(spent),
+            "unusable_cost_usd": round(spent.unusable_usd, 6),
+            "unusable_tokens": spent.unusable_tokens,
             "preflight_tokens": session.index.preflight_tokens,
             "faults": dict(session.faults.most_common()),
             "unreadable_now": session.verdicts.unreadable,

@@ -323,6 +323,7 @@ class Worker:
             estimated=reply.estimated,
             cached_tokens=reply.cached_tokens,
             reasoning_tokens=reply.reasoning_tokens,
+            unpriced=reply.unpriced,
         )
         self._journal(JournalEntry(billed, kind, self._stage, time=time.time()))
 

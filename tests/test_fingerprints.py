@@ -100,7 +100,7 @@ SETTINGS_NOT_COVERED: dict[str, dict[str, str]] = {
     "trace": {
         **dict.fromkeys(["sft.base", "sft.prompt", "sft.revision", "sft.think_tokens"], COUNTED),
         **dict.fromkeys(["teacher.actor", "teacher.budget", "teacher.concurrency", "teacher.deadline_s"], HOW),
-        **dict.fromkeys(["teacher.give_up_after_s", "teacher.journal", "teacher.workers"], HOW),
+        **dict.fromkeys(["teacher.give_up_after_s", "teacher.journal", "teacher.prices", "teacher.workers"], HOW),
         **dict.fromkeys(["teacher.require_reasoning", "teacher.require_verdict"], "stops the stage, changes no answer"),
         "teacher.endpoints": "their bodies are looked at, which the example has none of; a model's name is identity",
         "teacher.tokenizer": "covered with teacher.context, without which it is not used",

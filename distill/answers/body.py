@@ -106,7 +106,14 @@ def read_usage(usage: JsonValue) -> Usage | None:
     completion = usage.get("completion_tokens", usage.get("output_tokens"))
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
-    cached = usage.get("prompt_cache_hit_tokens", _detail(usage, "prompt_tokens_details", "cached_tokens"))
+    read, written = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
+    if "prompt_tokens" not in usage:  # Anthropic counts what it reads from a cache and writes there apart
+        prompt += sum(tokens for tokens in (read, written) if isinstance(tokens, int))
+    places = (
+        usage.get("prompt_cache_hit_tokens"), _detail(usage, "prompt_tokens_details", "cached_tokens"),
+        _detail(usage, "input_tokens_details", "cached_tokens"), read,
+    )  # fmt: skip
+    cached = next((tokens for tokens in places if isinstance(tokens, int)), 0)
     reasoning, total = _detail(usage, "completion_tokens_details", "reasoning_tokens"), usage.get("total_tokens")
     # xAI and Gemini leave reasoning out of the completion, and bill it: only the total has it.
     beyond = total - prompt - completion if isinstance(total, int) else 0
@@ -116,7 +123,7 @@ def read_usage(usage: JsonValue) -> Usage | None:
     return Usage(
         prompt,
         completion,
-        cached if isinstance(cached, int) else 0,
+        min(max(cached, 0), prompt),
         float(cost) if isinstance(cost, int | float) else None,
         reasoning or 0,
     )

@@ -232,7 +232,7 @@ def _probed(run: Run, result: ProbeResult) -> Iterator[Finding]:
     if isinstance(whole, str):
         yield Finding(FINE, "whole", whole)
         return
-    usd = "no price is given" if whole["cost_usd"] is None else f"about {whole['cost_usd']:,.2f} USD more"
+    usd = whole["basis"]["cost_usd"] if whole["cost_usd"] is None else f"about {whole['cost_usd']:,.2f} USD more"
     in_flight = counted(run.config.teacher.concurrency, "request")
     hours = f"{max(whole['seconds'] / 3600, 0.1):,.1f} h with {in_flight} in flight"
     paid = f"{whole['spent_usd']:,.4g} USD spent so far, kept in {run.traces / 'journal'}"

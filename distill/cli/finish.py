@@ -26,6 +26,8 @@ def finish(run: Run) -> int:
     seconds = sum(files.counts(stage.name).seconds or 0 for stage in STAGES)
     cost = files.cost_usd
     paid = "" if cost is None else f"the teacher cost {cost:,.2f} USD; "
+    if files.unpriced_tokens:
+        paid = f"what the teacher cost is not known ({files.unpriced_tokens:,} tokens without a price); "
     run.say(f"\n{' '.join([title, *sentences])}\n{_capital(paid)}the stages took {duration(seconds)}.\n")
     by_filter = files.counts("filter").by_filter
     disputes = sum(by_filter[name].rejected for name in DISPUTES if name in by_filter)

@@ -23,7 +23,8 @@ from distill.rerank.settings import ScoringSettings
 from distill.urls import is_storage
 from filters.settings import FilterSettings
 from sft.settings import SftSettings
-from teacher.settings import PathBeside, TeacherSettings
+from teacher.settings import TeacherSettings
+from teacher.source_settings import PathBeside
 
 # The keys that a URL of object storage is read from (`distill.inputs`), or written to (the journal); * is any name.
 # Whatever other key has one is refused, so that none is taken for a path of this machine.

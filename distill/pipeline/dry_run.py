@@ -199,9 +199,9 @@ class DryRun:
         if asking["reused"] and self.run.config.refresh:
             known += f", {asking['reused']:,} reused from {self.run.config.refresh.since}"
         more = f"; at most {asking['samples_then']:,} more where in doubt" if asking["samples_then"] else ""
-        unpriced = "; the endpoints have no price" if asking["cost_usd"] is None else ""
         basis = asking["basis"]
-        note = f"prompts: {basis['prompt_tokens']}, answers: {basis['completion_tokens']}{more}{unpriced}"
+        price = f"; {basis['cost_usd']}" if basis["cost_usd"] else ""
+        note = f"prompts: {basis['prompt_tokens']}, answers: {basis['completion_tokens']}{more}{price}"
         if asking["masked"]:
             note += f"; {masked_text(asking['masked'])}"
         work = f"{counted(asking['to_ask'], 'answer')}{known}"

@@ -32,12 +32,14 @@ def _inputs(run: Run) -> Counts:
 
 def _make(run: Run) -> Counts:
     from filters.engine.run import filter_folders
+    from teacher.asker import Asker
 
     with filter_tools(run) as tools:
-        return filter_folders(
+        counts = filter_folders(
             as_seen(run.pairs), as_seen(run.traces), as_seen(run.kept), as_seen(run.rejected), as_seen(run.changed),
             run.config.filters, tools, cores(), cluster(tools), as_seen(run.verdicts),
         )  # fmt: skip
+        return {**counts, **(tools.ask.cost() if isinstance(tools.ask, Asker) else {})}
 
 
 def explain(run: Run, pair_id: str) -> list[tuple[int, str, str]]:

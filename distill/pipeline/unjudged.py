@@ -74,7 +74,7 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, UnjudgedResult]:
         raise ConfigError("evaluation.sets: no set here is measured by query, so none has unjudged passages")
     metrics = run.metrics()
     metrics.holes = {
-        name: _without(result, "qrels", "asked") | {"before": result.before.measures, "after": result.after.measures}
+        name: _without(result, "qrels") | {"before": result.before.measures, "after": result.after.measures}
         for name, result in results.items()
     }
     run.write_metrics(metrics)

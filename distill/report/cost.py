@@ -18,7 +18,9 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     for tokens, name in ((asked.prompt_tokens, "Prompt tokens"), (asked.completion_tokens, "Completion tokens")):
         if tokens is not None:
             facts.append((name, compact(tokens), f"{count(tokens / answered)} an answer" if answered else ""))
-    if (cost := asked.cost_usd) is not None:
+    if asked.unpriced_tokens:
+        facts.append(("Cost", "unknown", f"{count(asked.unpriced_tokens)} tokens have no price (teacher.prices)"))
+    elif (cost := asked.cost_usd) is not None:
         facts.append(("Cost", usd(cost), "as billed, retries included"))
         unusable = asked.unusable_cost_usd or 0
         facts.append(("of it unusable", usd(unusable), f"{percent(unusable, cost)} of the cost"))

@@ -75,11 +75,24 @@ class RunFiles:
 
     @property
     def cost_usd(self) -> float | None:
-        """Dollars that all stages have been billed; None where nothing was asked."""
-        if self.judged:
+        """Dollars that all stages have been billed; None where nothing was asked, or what it cost is not known."""
+        if self.judged or self.unpriced_tokens:
             return None
-        known = [cost for stage in STAGES if (cost := self.counts(stage.name).cost_usd) is not None]
+        known = [cost for counts in self._asking if (cost := counts.cost_usd) is not None]
         return sum(known) if known else None
+
+    @property
+    def unpriced_tokens(self) -> int:
+        """Tokens of the teacher that nobody knows the price of."""
+        return sum(counts.unpriced_tokens for counts in self._asking)
+
+    @property
+    def _asking(self) -> list[StageCounts]:
+        """What each stage that may ask counted, and what grading the unjudged did: of its sets the last has it all."""
+        graded = [
+            read_as(StageCounts, found["asked"]) for found in (self.metrics.holes or {}).values() if "asked" in found
+        ]
+        return [*(self.counts(stage.name) for stage in STAGES), *sorted(graded, key=lambda c: c.cost_usd or 0)[-1:]]
 
     def state(self, stage: str) -> str:
         """`done`; `outdated`, made from an input that has since changed or gone; `missing`."""

@@ -183,8 +183,11 @@ def _tiles(files: RunFiles, counts: StageCounts, sets: list[EvaluationSet]) -> l
                 f"{count(counts.kept)} of {count(seen)}",
             )
         )
-    cost = files.counts("trace").cost_usd
-    if cost is not None and not files.judged:
+    asked = files.counts("trace")
+    cost = asked.cost_usd
+    if asked.unpriced_tokens:
+        tiles.append(("unknown", "teacher cost", f"{count(asked.unpriced_tokens)} tokens have no price"))
+    elif cost is not None and not files.judged:
         per = f"{usd(1000 * cost / counts.kept)} per 1,000 kept" if counts.kept and cost else "teacher, as billed"
         tiles.append((usd(cost), "teacher cost", per))
     if total := sum(files.counts(stage.name).seconds or 0 for stage in STAGES):

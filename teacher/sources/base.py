@@ -25,9 +25,11 @@ from teacher.limits import EndpointLimits
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from teacher.endpoint import Endpoint
     from teacher.faults import Fault
+    from teacher.prices import Price
     from teacher.session import Session
-    from teacher.settings import Endpoint, TeacherSettings
+    from teacher.settings import TeacherSettings
 
 
 @dataclass(slots=True)
@@ -35,7 +37,8 @@ class Reply:
     """What a teacher said to one request. `estimated` says that the server reported no token counts.
 
     `unknown_finish` is the server's word for the end where it is unknown (`distill.answers.finish`); `said_usd` is the
-    cost where the server says it; `reasoning_tokens`, of the completion's, also where the reasoning is not shown.
+    cost where the server says it; `reasoning_tokens`, of the completion's, also where the reasoning is not shown;
+    `unpriced` says that nobody knows what it cost, and `cost_usd` is 0.
     """
 
     reasoning: str
@@ -50,6 +53,14 @@ class Reply:
     said_usd: float | None = None
     unknown_finish: str | None = None
     reasoning_tokens: int = 0
+    unpriced: bool = False
+
+    def bill(self, price: Price | None, share: float = 1.0) -> None:
+        """Set what it cost: by the price, else as the server says, else it is `unpriced`."""
+        if price is not None:
+            self.cost_usd = price.cost(self.prompt_tokens, self.cached_tokens, self.completion_tokens, share)
+        else:
+            self.cost_usd, self.unpriced = self.said_usd or 0.0, self.said_usd is None
 
     @property
     def thought(self) -> bool:
@@ -80,6 +91,7 @@ class Reply:
             self.unknown_finish,
             self.cached_tokens,
             self.reasoning_tokens,
+            self.unpriced,
         )
 
 

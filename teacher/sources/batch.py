@@ -27,7 +27,7 @@ from teacher.faults import Action, Fault, as_error, explained, from_status, shor
 from teacher.journal import encode
 from teacher.preflight import demand_reasoning
 from teacher.refusals import Refusals
-from teacher.settings import Price, TeacherSettings
+from teacher.settings import TeacherSettings
 from teacher.sources.endpoints import Endpoints
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class BatchFiles:
         self._folder = Path(batch.folder) if batch.folder else session.folder / "batch"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._endpoint = session.endpoints[0] if session.endpoints else None
+        self._price, self._share = self._endpoint.price if self._endpoint else None, batch.discount
         self._tries: Counter[str] = Counter()
         self._last_reason = "neither an answer nor an error in any file"
         self._refusals = Refusals(self.settings.teacher_name)
@@ -145,7 +146,7 @@ class BatchFiles:
         taken = 0
         for request in due:
             prompt, most = guess_prompt(request.messages), _most_tokens(request)
-            usd -= self._cost(prompt, most)
+            usd -= self._price.cost(prompt, 0, most, self._share) if self._price else 0.0
             tokens -= prompt + most
             if usd < 0 or tokens < 0:
                 break
@@ -240,7 +241,8 @@ class BatchFiles:
                 if failure:
                     yield request_id
             return
-        reply.cost_usd = self._cost(reply.prompt_tokens, reply.completion_tokens)
+        if self._endpoint:
+            reply.bill(self._price, self._share)
         host = self._endpoint.host if self._endpoint else "batch file"
         model = body.get("model")
         answer = reply.answer(request_id, model if isinstance(model, str) else None, host, {})
@@ -258,11 +260,6 @@ class BatchFiles:
     def _entry(self, answer: Answer, bill: str | None = None) -> bytes:
         attempts = max(1, self._tries[answer.request_id])
         return encode(JournalEntry(answer, bill, self._session.stage, attempts=attempts, time=time.time()))
-
-    def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        price = (self._endpoint.price if self._endpoint else None) or Price()
-        full = prompt_tokens * price.input + completion_tokens * price.output
-        return self.settings.batch.discount * full / 1e6
 
 
 def _body_of(line: dict[str, Any]) -> tuple[int, JsonObject, JsonValue]:

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from teacher.client import Client
 from teacher.connection import allow_connections
+from teacher.endpoint import Endpoint
 from teacher.limits import EndpointLimits
-from teacher.settings import Endpoint
 from teacher.sources.base import Connection, TeacherSource
 
 

@@ -26,7 +26,7 @@ from distill.tables import counted
 from distill.urls import is_url
 from teacher.client import guess_prompt, guess_tokens
 from teacher.import_rows import ImportedRow, id_key, import_rows, text_key
-from teacher.settings import ImportSettings
+from teacher.source_settings import ImportSettings
 from teacher.sources.base import TeacherSource
 
 UNMATCHED, TAKEN, BEYOND = 0, 1, 2  # what became of a row

@@ -20,9 +20,9 @@ from distill.answers.finish import finish_of
 from distill.answers.text import split_text
 from distill.errors import ConfigError
 from distill.prompts import THINK
+from teacher.endpoint import Endpoint
 from teacher.faults import Action, Fault, shorten
 from teacher.limits import EndpointLimits
-from teacher.settings import Endpoint
 from teacher.sources.base import ActorNeeds, Connection, Reply, WorkerSource
 
 if TYPE_CHECKING:

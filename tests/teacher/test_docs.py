@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from distill.config import validate
+from teacher.prices import LISTS
 from teacher.settings import TeacherSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -50,3 +51,11 @@ def test_the_manifest_for_kuberay_is_yaml() -> None:
     assert [group["resources"]["requests"].get("nvidia.com/gpu") for group in (head, *workers)] == [None, None, "1"]
     mounts = [{"name": "shared", "mountPath": "/shared"}, {"name": "config", "mountPath": "/config"}]
     assert all(group["volumeMounts"] == mounts for group in (head, *workers)), "every node sees the run folder"
+
+
+def test_the_guides_prices_are_those_of_the_code() -> None:
+    rows = re.findall(
+        r"^\|[^|]*\| ([^|]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", (DOCS / "teacher.md").read_text("utf-8"), re.M
+    )
+    shown = {model: tuple(map(float, usd)) for models, *usd in rows for model in models.split(", ")}
+    assert shown == {model: usd for known in LISTS for model, usd in known.models.items()}

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
-from distill.errors import ConfigError
-from teacher.client import Client, read_body
-from teacher.estimate import estimate
+from distill.errors import ConfigError, Stopped
+from distill.records import JournalEntry
+from teacher.client import read_body
+from teacher.endpoint import Endpoint
+from teacher.estimate import describe, estimate
+from teacher.index import JournalIndex, unpriced
+from teacher.journal import Journal, encode
+from teacher.prices import LISTS, Price, price_text
 from teacher.progress import TeacherProgress
-from teacher.settings import Endpoint
 from tests.teacher.helpers import Server, make_pairs, settings_for
 
 NOBODY = Server("http://127.0.0.1:9/v1")
@@ -44,9 +48,84 @@ def test_reasoning_is_read_from_either_field(field: str) -> None:
 def test_cached_prompt_tokens_have_their_own_price(usage: dict[str, Any], price: dict[str, Any], usd: float) -> None:
     values = {"base_url": NOBODY.url, "model": "m", "price": {"input": 1000.0, "output": 2000.0, **price}}
     reply = read_body(body({"content": "true"}, prompt_tokens=1000, completion_tokens=500, **usage), [], 0.0)
-    client = Client(Endpoint.model_validate(values), "", 1.0, 1)
-    cost = client._cost(reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens, reply.said_usd)
-    assert cost == pytest.approx(usd)
+    reply.bill(Endpoint.model_validate(values).price)
+    assert reply.cost_usd == pytest.approx(usd) and not reply.unpriced
+
+
+@pytest.mark.parametrize(
+    "usage, tokens",
+    [
+        ({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 60}}, (100, 60)),  # OpenAI
+        ({"prompt_tokens": 100, "prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40}, (100, 60)),  # DeepSeek
+        ({"input_tokens": 40, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 0}, (100, 60)),  # Anthropic
+        ({"input_tokens": 30, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 10}, (100, 60)),
+        ({"prompt_tokens": 100, "cache_read_input_tokens": 60, "prompt_tokens_details": None}, (100, 60)),  # LiteLLM
+        ({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 60}}, (100, 60)),  # OpenAI's Responses
+        ({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 160}}, (100, 100)),  # more than there are
+        ({"prompt_tokens": 100, "prompt_cache_hit_tokens": None}, (100, 0)),
+    ],
+)
+def test_prompt_and_cached_tokens_are_read_from_every_form(usage: dict[str, Any], tokens: tuple[int, int]) -> None:
+    of_completion = {"completion_tokens" if "prompt_tokens" in usage else "output_tokens": 5}
+    reply = read_body(body({"content": "true"}, **usage, **of_completion), [], 0.0)
+    assert (reply.prompt_tokens, reply.cached_tokens) == tokens and not reply.estimated
+
+
+DEEPSEEK = {"base_url": "https://api.deepseek.com", "model": "deepseek-flash"}
+
+
+def test_a_price_is_the_endpoints_own_else_the_users_else_the_lists_and_never_a_guess() -> None:
+    def priced(endpoint: dict[str, Any], **prices: Any) -> list[float | None] | None:
+        chosen = settings_for(NOBODY, endpoints=[endpoint], prices=prices)
+        price = chosen.asked_at(chosen.endpoints)[0].price
+        return None if price is None else [price.input, price.cached_input, price.output]
+
+    mine = {"input": 7, "output": 8}
+    assert priced({**DEEPSEEK, "price": {"input": 1, "output": 2}}, **{"deepseek-flash": mine}) == [1, None, 2]
+    assert priced(DEEPSEEK, **{"deepseek-flash": mine}) == [7, None, 8]
+    assert priced(DEEPSEEK) == [0.30, 0.006, 1.20]
+    claude = {"base_url": "https://api.anthropic.com/v1", "model": "claude-haiku-4-5-20251001"}
+    assert priced(claude) == [1.0, 0.1, 5.0]
+    gateway = {**DEEPSEEK, "base_url": "https://gateway.example.org/v1"}
+    assert priced(gateway) is None, "what another host asks for the model is not known"
+    assert priced({**DEEPSEEK, "model": "deepseek-flash-2"}) is None and priced({**gateway, "price": {}}) == [
+        0,
+        None,
+        0,
+    ]
+    assert all(known.source.startswith("https://") and known.read >= "2026-10" for known in LISTS)
+    assert all(cached < price < output for known in LISTS for price, cached, output in known.models.values())
+    said = price_text(Endpoint.model_validate(gateway), 0, {}) or ""
+    assert "no price is known for deepseek-flash" in said and "price: {}" in said
+    said = price_text(Endpoint.model_validate(DEEPSEEK), 0, {}) or ""
+    assert "0.3 / 0.006 / 1.2 USD" in said and "2026-10-27" in said and "https://" in said
+    with pytest.raises(ValueError, match="no price is known for deepseek-flash"):
+        settings_for(NOBODY, endpoints=[gateway], budget_usd=1)
+    assert settings_for(NOBODY, endpoints=[DEEPSEEK], budget_usd=1)
+
+
+def test_the_estimate_counts_by_the_same_prices_and_a_batch_by_half_of_them(tmp_path: Path) -> None:
+    plain = estimate(make_pairs(10), settings_for(NOBODY, endpoints=[DEEPSEEK]), tmp_path)
+    batch = estimate(make_pairs(10), settings_for(NOBODY, endpoints=[DEEPSEEK], source="batch"), tmp_path)
+    usd = Price(input=0.3, output=1.2).cost(plain["prompt_tokens"], 0, plain["completion_tokens"])
+    assert plain["cost_usd"] == pytest.approx(usd, abs=1e-4) and usd > 0.003
+    assert batch["cost_usd"] == pytest.approx(usd / 2, abs=1e-4)
+    assert "list price of 2026-10-27" in describe(plain)[2] and "0.5 of the price, as a batch" in describe(batch)[2]
+    unknown = estimate(
+        make_pairs(1), settings_for(NOBODY, endpoints=[{"base_url": NOBODY.url, "model": "m"}]), tmp_path
+    )
+    assert unknown["cost_usd"] is None and "cost unknown (no price is known for m)" in describe(unknown)[2]
+
+
+def test_what_has_no_price_is_counted_as_unknown_and_not_as_nothing(tmp_path: Path) -> None:
+    reply = read_body(body({"content": "true"}, prompt_tokens=10, completion_tokens=5), [], 0.0)
+    reply.bill(None)
+    journal = Journal(tmp_path / "journal", tmp_path / "scratch")
+    journal.append([encode(JournalEntry(reply.answer("a", "m", "h", {})))])
+    index = JournalIndex(journal, tmp_path / "index.sqlite")
+    assert unpriced(index.spent("trace")) == {"unpriced_tokens": 15} and unpriced(index.spent("filter")) == {}
+    index.close()
+    journal.close()
 
 
 @pytest.mark.parametrize(
@@ -78,17 +157,26 @@ def test_what_is_said_to_be_paid_is_what_the_journals_lines_add_up_to(tmp_path: 
 
     def respond(request: dict[str, Any]) -> tuple[int, str, dict[str, str]]:
         asked["count"] += 1
-        usage: dict[str, Any] = {"prompt_tokens": 100 + asked["count"], "completion_tokens": 40}
-        usage["prompt_tokens_details"] = {"cached_tokens": 7 * (asked["count"] % 5)}
+        prompt, cached = 100 + asked["count"], 7 * (asked["count"] % 5)
+        usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": 40}
         if asked["count"] % 3 == 0:  # as xAI counts
-            usage |= {"completion_tokens_details": {"reasoning_tokens": 30}}
-            usage["total_tokens"] = usage["prompt_tokens"] + 70
+            usage |= {"completion_tokens_details": {"reasoning_tokens": 30}, "total_tokens": prompt + 70}
+            usage["prompt_tokens_details"] = {"cached_tokens": cached}
+        elif asked["count"] % 3 == 1:  # DeepSeek
+            usage |= {"prompt_cache_hit_tokens": cached, "prompt_cache_miss_tokens": prompt - cached}
+            usage["completion_tokens_details"] = {"reasoning_tokens": 30}
+        else:  # Anthropic
+            usage = {"input_tokens": prompt - cached, "cache_read_input_tokens": cached, "output_tokens": 40}
         said = {} if asked["count"] % 4 == 2 else {"content": "true", "reasoning_content": "because"}
         return 200, body({"role": "assistant", **said}, **usage).decode(), {}
 
     with answering(respond) as (url, _):
-        endpoints = [{"base_url": url, "model": "m", "price": price}]
-        result = trace(make_pairs(12), settings_for(NOBODY, endpoints=endpoints, concurrency=2), tmp_path)
+        values: dict[str, Any] = {"endpoints": [{"base_url": url, "model": "m"}], "prices": {"m": price}}
+        result = trace(make_pairs(12), settings_for(NOBODY, **values, concurrency=2), tmp_path)
+        with pytest.raises(Stopped) as reached:
+            trace(
+                make_pairs(13), settings_for(NOBODY, **values, budget_usd=result["cost_usd"] / 2), tmp_path, quiet=True
+            )
     lines = [
         json.loads(line)
         for path in (tmp_path / "journal").glob("*.jsonl")
@@ -107,6 +195,7 @@ def test_what_is_said_to_be_paid_is_what_the_journals_lines_add_up_to(tmp_path: 
         / 1e6
     )
     assert result["cost_usd"] == pytest.approx(usd, abs=1e-6) and usd > 4
+    assert f"is reached: {usd:,.2f} USD" in str(reached.value), "the budget counts by the same prices"
     rows = sum(row.cost_usd for row in read_rows(tmp_path, Trace))
     preflight = next(line["cost_usd"] for line in lines if line.get("kind") == "preflight")
     assert rows + preflight == pytest.approx(usd, abs=1e-9), "each row has what its own request cost"
@@ -115,8 +204,8 @@ def test_what_is_said_to_be_paid_is_what_the_journals_lines_add_up_to(tmp_path: 
 def test_an_unpriced_endpoint_that_says_what_it_cost_is_believed() -> None:
     raw = body({"content": "true"}, prompt_tokens=10, completion_tokens=5, cost=0.125)
     reply = read_body(raw, [], 0.0)
-    client = Client(Endpoint(base_url=NOBODY.url, model="m"), "", 1.0, 1)
-    assert client._cost(reply.prompt_tokens, 0, reply.completion_tokens, reply.said_usd) == 0.125
+    reply.bill(None)
+    assert (reply.cost_usd, reply.unpriced) == (0.125, False)
 
 
 def test_the_estimate_counts_by_the_teachers_tokenizer_where_it_is_at_hand(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from distill.errors import ConfigError, EndpointError, Stopped
+from teacher.endpoint import Endpoint
 from teacher.faults import Action, from_status
 from teacher.index import JournalIndex
 from teacher.journal import Journal
 from teacher.preflight import preflight
-from teacher.settings import Endpoint
 from teacher.stage import trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
 from tests.teacher.http_servers import Reply, answering, certificate, completion
