@@ -5,6 +5,7 @@ Used by `teacher.settings`, and by all that send requests. docs/teacher.md has t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,51 +35,60 @@ ROUTING = frozenset((
     "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "cache_prompt", "request_id", "trace",
 ))
 # fmt: on
+_CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:-(\d{1,2})(?!\d))?")
 OURS = ("model", "messages", "stream", "n")
 
 
 @dataclass(frozen=True, slots=True)
 class HostForm:
-    """How hosts are asked to think: their names (and what ends in them), and the fields; None for what they lack."""
+    """How hosts are asked to think: their names (and what ends in them), and the fields by choice, `max_tokens`
+    and model; None for what they lack."""
 
     name: str
     hosts: tuple[str, ...]
-    fields: Callable[[Choice, int], JsonObject | None]
+    fields: Callable[[Choice, int, str], JsonObject | None]
     takes: str = "on, off, a number of tokens, low, medium or high"
 
 
-def _effort(wanted: Choice, most: int) -> JsonObject | None:
+def _effort(wanted: Choice, most: int, model: str) -> JsonObject | None:
     if isinstance(wanted, bool):
         return {"reasoning_effort": "medium" if wanted else "none"}
     return None if isinstance(wanted, int) else {"reasoning_effort": wanted}
 
 
-def _thinking(wanted: Choice, most: int) -> JsonObject | None:
+def _thinking(wanted: Choice, most: int, model: str) -> JsonObject | None:
     if isinstance(wanted, bool):
         return {"thinking": {"type": "enabled" if wanted else "disabled"}}
     return None if isinstance(wanted, int) else {"thinking": {"type": "enabled"}, "reasoning_effort": wanted}
 
 
-def _qwen(wanted: Choice, most: int) -> JsonObject | None:
+def _qwen(wanted: Choice, most: int, model: str) -> JsonObject | None:
     if isinstance(wanted, bool):
         return {"enable_thinking": wanted}
     return {"enable_thinking": True, "thinking_budget": wanted} if isinstance(wanted, int) else None
 
 
-def _openrouter(wanted: Choice, most: int) -> JsonObject | None:
+def _openrouter(wanted: Choice, most: int, model: str) -> JsonObject | None:
     if isinstance(wanted, bool):
         return {"reasoning": {"enabled": True} if wanted else {"effort": "none"}}
     return {"reasoning": {"max_tokens": wanted} if isinstance(wanted, int) else {"effort": wanted}}
 
 
-def _anthropic(wanted: Choice, most: int) -> JsonObject | None:
+def _anthropic(wanted: Choice, most: int, model: str) -> JsonObject | None:
+    """Claude from 4.6 on decides itself how long it thinks, by an effort; earlier ones take a number of tokens."""
     if wanted is False:
         return {"thinking": {"type": "disabled"}}
+    version = _CLAUDE.search(model)
+    if version and (int(version[1]), int(version[2] or 0)) >= (4, 6):
+        adaptive: JsonObject = {"thinking": {"type": "adaptive", "display": "summarized"}}
+        if wanted is True:
+            return adaptive
+        return {**adaptive, "output_config": {"effort": wanted}} if isinstance(wanted, str) else None
     tokens = max(1024, most // 2) if wanted is True else wanted  # 1,024 is the least that it takes
     return {"thinking": {"type": "enabled", "budget_tokens": tokens}} if isinstance(tokens, int) else None
 
 
-def _server(wanted: Choice, most: int) -> JsonObject | None:
+def _server(wanted: Choice, most: int, model: str) -> JsonObject | None:
     template: JsonObject = {"enable_thinking": wanted is not False, "thinking": wanted is not False}
     if isinstance(wanted, str):
         return {"reasoning_effort": wanted, "chat_template_kwargs": template}
@@ -87,6 +97,12 @@ def _server(wanted: Choice, most: int) -> JsonObject | None:
     return {"thinking_token_budget": wanted, "chat_template_kwargs": {**template, "thinking_budget": wanted}}
 
 
+ANTHROPIC = HostForm(
+    "budget_tokens",
+    ("api.anthropic.com",),
+    _anthropic,
+    "on, off, and low, medium or high from Claude 4.6 on, a number of tokens before",
+)
 FORMS = (
     HostForm(
         "reasoning_effort",
@@ -104,7 +120,7 @@ FORMS = (
         "enable_thinking", ("aliyuncs.com", "siliconflow.com", "siliconflow.cn"), _qwen, "on, off or a number of tokens"
     ),
     HostForm("reasoning", ("openrouter.ai",), _openrouter),
-    HostForm("budget_tokens", ("api.anthropic.com",), _anthropic, "on, off or a number of tokens"),
+    ANTHROPIC,
 )
 SERVER = HostForm("chat_template_kwargs", (), _server)  # vLLM, SGLang, llama.cpp; and every host that is not known
 
@@ -122,25 +138,31 @@ def as_said(wanted: Choice) -> JsonValue:
 
 
 def complete(
-    endpoints: Iterable[Endpoint], reasoning: Choice | None, extra_body: JsonObject, max_tokens: int
+    endpoints: Iterable[Endpoint],
+    reasoning: Choice | None,
+    extra_body: JsonObject,
+    max_tokens: int,
+    form: HostForm | None = None,
 ) -> list[Endpoint]:
     """The endpoints, each with all the fields that its requests have in addition: `reasoning` in the host's own words,
-    then `extra_body`, then the endpoint's own. Raises ValueError for what a host cannot be asked."""
+    then `extra_body`, then the endpoint's own. `form` is that of a protocol, whatever the host. Raises ValueError for
+    what a host cannot be asked."""
     found = []
     for number, endpoint in enumerate(endpoints):
-        fields = in_words_of(form_of(endpoint.host), reasoning, max_tokens, f"endpoints.{number} ({endpoint.host})")
+        who = f"endpoints.{number} ({endpoint.host})"
+        fields = in_words_of(form or form_of(endpoint.host), reasoning, max_tokens, who, endpoint.model)
         body = merged(merged(fields, extra_body), endpoint.extra_body)
         found.append(endpoint.model_copy(update={"extra_body": body}) if body != endpoint.extra_body else endpoint)
     return found
 
 
-def in_words_of(form: HostForm, reasoning: Choice | None, max_tokens: int, who: str) -> JsonObject:
+def in_words_of(form: HostForm, reasoning: Choice | None, max_tokens: int, who: str, model: str = "") -> JsonObject:
     """The fields that ask for this much reasoning. Raises ValueError where that form has none for it."""
     if reasoning is None:
         return {}
     if not isinstance(reasoning, bool | str) and reasoning >= max_tokens:
         raise ValueError(f"reasoning: {reasoning} tokens leave no answer with max_tokens {max_tokens}")
-    fields = form.fields(reasoning, max_tokens)
+    fields = form.fields(reasoning, max_tokens, model)
     if fields is None:
         raise ValueError(f"reasoning: {as_said(reasoning)}: {who} takes {form.takes}")
     return fields

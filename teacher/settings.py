@@ -19,7 +19,7 @@ from distill.plugins import external_hash, is_external
 from distill.prompts import PROMPT_NAME, PROMPTS, Elicit, elicit_hash, teacher_prompt
 from teacher.endpoint import Endpoint
 from teacher.prices import Price, price_of
-from teacher.reasoning import SERVER, Reasoning, as_said, check_bodies, complete, in_words_of, merged
+from teacher.reasoning import ANTHROPIC, SERVER, Reasoning, as_said, check_bodies, complete, in_words_of, merged
 from teacher.redact import RedactSettings, mask
 from teacher.source_settings import BatchSettings, EngineSettings, ImportSettings, NameOrPath, PathBeside
 
@@ -210,7 +210,8 @@ class TeacherSettings(Settings):
     def asked_at(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """The endpoints as they are asked: with what `reasoning` and `extra_body` add to their requests' bodies, and
         with their prices."""
-        asked = complete(endpoints, self.reasoning, self.extra_body, self.max_tokens)
+        form = ANTHROPIC if self.source == "batch" and self.batch.api == "anthropic" else None
+        asked = complete(endpoints, self.reasoning, self.extra_body, self.max_tokens, form)
         prices = [price_of(endpoint, self.prices) for endpoint in asked]
         return [
             endpoint if endpoint.price is price else endpoint.model_copy(update={"price": price})

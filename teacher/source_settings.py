@@ -6,7 +6,7 @@ A path among them is seen from the configuration's file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -43,6 +43,10 @@ class BatchSettings(Settings):
 
     folder: PathBeside | None = Field(
         None, description="write the files here and read NAME.out.jsonl there; default: upload them"
+    )
+    api: Literal["openai", "anthropic"] | None = Field(
+        None,
+        description="whose protocol the endpoint speaks; default: Anthropic's at api.anthropic.com, else OpenAI's",
     )
     lines: int = Field(50_000, ge=1, le=50_000, description="requests a file (OpenAI's limit is 50,000)")
     poll_s: float = Field(60, gt=0, description="seconds between two looks at a batch")

@@ -115,6 +115,8 @@ def read_usage(usage: JsonValue) -> Usage | None:
     )  # fmt: skip
     cached = next((tokens for tokens in places if isinstance(tokens, int)), 0)
     reasoning, total = _detail(usage, "completion_tokens_details", "reasoning_tokens"), usage.get("total_tokens")
+    if reasoning is None:
+        reasoning = _detail(usage, "output_tokens_details", "thinking_tokens")
     # xAI and Gemini leave reasoning out of the completion, and bill it: only the total has it.
     beyond = total - prompt - completion if isinstance(total, int) else 0
     if beyond > 0 and reasoning in (None, beyond):

@@ -1,4 +1,4 @@
-"""`source: batch`: OpenAI Batch files, uploaded and polled, or only written, for `vllm run-batch` to answer.
+"""`source: batch`: files of requests, submitted to a batch API and polled, or only written for `vllm run-batch`.
 
 A file's requests are known by their `custom_id`, which is the request's id. What a file left out, expired or failed
 goes into the next file, and only that, until it was in `teacher.attempts` files, those of earlier sessions included. A
@@ -21,10 +21,11 @@ from distill.errors import Stopped
 from distill.records import Answer, JournalEntry, Request
 from distill.store import read_json, write_json
 from distill.tables import counted
-from teacher.batch_api import URL, BatchApi, done_file
+from teacher.batch_api import OpenAIBatches, done_file, openai_line
 from teacher.client import guess_prompt, read_body
 from teacher.faults import Action, Fault, as_error, explained, from_status, shorten
 from teacher.journal import encode
+from teacher.message_batches import HOST, MessageBatches
 from teacher.preflight import demand_reasoning
 from teacher.refusals import Refusals
 from teacher.settings import TeacherSettings
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
 
 
 class Batch(Endpoints):
-    """Through the first endpoint's Batch API, or, with `teacher.batch.folder`, files for `vllm run-batch`."""
+    """Through the first endpoint's batch API, or, with `teacher.batch.folder`, files for `vllm run-batch`."""
+
+    @property
+    def anthropic(self) -> bool:
+        """Whether the first endpoint speaks Anthropic's protocol, not OpenAI's."""
+        batch, endpoints = self.settings.batch, self.settings.endpoints
+        by_host = "anthropic" if endpoints and endpoints[0].host == HOST else "openai"
+        return not batch.folder and (batch.api or by_host) == "anthropic"
 
     @property
     def price_share(self) -> float:
@@ -43,9 +51,17 @@ class Batch(Endpoints):
         return self.settings.batch.discount
 
     def check(self) -> None:
-        """Raise ValueError without an endpoint; files that are only written need a name alone."""
-        if not (self.settings.batch.folder and self.settings.name):
+        """Raise ValueError without an endpoint, unless files are only written, which need a name alone; and for what
+        Anthropic's protocol lacks."""
+        settings = self.settings
+        if not (settings.batch.folder and settings.name):
             super().check()
+        if self.anthropic and settings.seed is not None:
+            raise ValueError("seed: Anthropic's messages have none; leave it out")
+        if self.anthropic and settings.reasoning not in (None, False) and settings.temperature != 1:
+            raise ValueError(
+                f"temperature: Claude thinks at 1 and no other; set temperature: 1 ({settings.temperature:g})"
+            )
 
     def finished(self, session: Session, requests: Iterable[Request | None], reasoning: bool = False) -> Iterator[str]:
         """The id of each request once it is answered or has failed for good (see `Session.finished`).
@@ -92,7 +108,8 @@ class BatchFiles:
         self._tries: Counter[str] = Counter()
         self._last_reason = "neither an answer nor an error in any file"
         self._refusals = Refusals(self.settings.teacher_name)
-        self._api = BatchApi(self._endpoint, batch, session.say) if self._endpoint else None
+        protocol = MessageBatches if isinstance(session.source, Batch) and session.source.anthropic else OpenAIBatches
+        self._api = protocol(self._endpoint, batch, session.say) if self._endpoint and not batch.folder else None
         self._no_credit: Fault | None = None
 
     def collect(self) -> Iterator[str]:
@@ -125,13 +142,10 @@ class BatchFiles:
                     yield request_id
 
     def _write(self, due: list[Request]) -> Path:
-        model = self._endpoint.model if self._endpoint else self.settings.teacher_name
-        extra = self._endpoint.extra_body if self._endpoint else self.settings.server_body()
         lines = []
         for request in islice(self._within_budget(due), self.settings.batch.lines):
             self._tries[request.request_id] += 1
-            body = {"model": model, "messages": request.messages, **request.sampling, **extra}
-            lines.append(json.dumps({"custom_id": request.request_id, "method": "POST", "url": URL, "body": body}))
+            lines.append(json.dumps(self._line(request)))
         text = "\n".join(lines) + "\n"
         number = len(list(self._folder.glob("*.in.jsonl")))
         path = self._folder / f"{number:05d}.in.jsonl"
@@ -139,6 +153,13 @@ class BatchFiles:
         path.with_suffix(".tmp").rename(path)
         self._session.asked_now += len(lines)
         return path
+
+    def _line(self, request: Request) -> JsonObject:
+        if self._api is not None:
+            return self._api.line(request)
+        if self._endpoint is not None:
+            return openai_line(request, self._endpoint.model, self._endpoint.extra_body)
+        return openai_line(request, self.settings.teacher_name, self.settings.server_body())
 
     def _within_budget(self, due: list[Request]) -> Iterator[Request]:
         """As many requests as the budget bears, at the price of full-length answers."""
