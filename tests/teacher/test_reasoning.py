@@ -30,12 +30,17 @@ HOSTS = {
     "server": "http://127.0.0.1:8000/v1",
     "lookalike": "https://api.openai.com.example.org/v1",
 }
+ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 THINKS = {"enable_thinking": True, "thinking": True}
 
 
 def settings(*hosts: str, **values: Any) -> TeacherSettings:
     """Settings that name these hosts, as a configuration file gives them."""
-    endpoints = [{"base_url": HOSTS.get(host, host), "model": "m"} for host in hosts]
+    of_claude = {"base_url": HOSTS["anthropic"]}
+    endpoints = [
+        {**of_claude, "model": host} if host.startswith("claude") else {"base_url": HOSTS.get(host, host), "model": "m"}
+        for host in hosts
+    ]
     return validate(TeacherSettings, {"endpoints": endpoints, **values}, "my.yaml")
 
 
@@ -61,6 +66,10 @@ def body(host: str, wanted: Any, **values: Any) -> dict[str, Any]:
         ("openrouter", 2000, {"reasoning": {"max_tokens": 2000}}),
         ("anthropic", 2000, {"thinking": {"type": "enabled", "budget_tokens": 2000}}),
         ("anthropic", "on", {"thinking": {"type": "enabled", "budget_tokens": 2048}}),
+        ("claude-sonnet-5-5", "on", {"thinking": ADAPTIVE}),
+        ("claude-opus-4-6-20260205", "low", {"thinking": ADAPTIVE, "output_config": {"effort": "low"}}),
+        ("claude-sonnet-4-20250514", 2000, {"thinking": {"type": "enabled", "budget_tokens": 2000}}),
+        ("claude-3-7-sonnet-20250219", "off", {"thinking": {"type": "disabled"}}),
         ("server", "on", {"chat_template_kwargs": THINKS}),
         ("server", "off", {"chat_template_kwargs": dict.fromkeys(THINKS, False)}),
         ("server", "low", {"reasoning_effort": "low", "chat_template_kwargs": THINKS}),
