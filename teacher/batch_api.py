@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from distill.answers import JsonObject
+from distill.answers import JsonObject, JsonValue
 from distill.errors import ConfigError, DistillError, EndpointError, Stopped
 from distill.records import Request
 from distill.store import file_hash, read_json, write_json
@@ -228,7 +228,8 @@ class OpenAIBatches(BatchApi):
 
 def openai_line(request: Request, model: str, extra_body: JsonObject) -> JsonObject:
     """A request as a line of OpenAI's batch files, which `vllm run-batch` reads as well."""
-    body = {"model": model, "messages": list(request.messages), **request.sampling, **extra_body}
+    messages: JsonValue = [{**message} for message in request.messages]
+    body: JsonObject = {"model": model, "messages": messages, **request.sampling, **extra_body}
     return {"custom_id": request.request_id, "method": "POST", "url": URL, "body": body}
 
 

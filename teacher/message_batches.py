@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from distill.answers import JsonObject
+from distill.answers import JsonObject, JsonValue
 from distill.errors import DataError
 from distill.records import Request
 from distill.store import read_json, write_json
@@ -42,7 +42,8 @@ class MessageBatches(BatchApi):
         sampling = dict(request.sampling)
         if sampling.get("temperature") == 1:
             del sampling["temperature"]
-        params = {"model": self._endpoint.model, "messages": list(request.messages), **sampling}
+        messages: JsonValue = [{**message} for message in request.messages]
+        params: JsonObject = {"model": self._endpoint.model, "messages": messages, **sampling}
         return {"custom_id": request.request_id, "params": {**params, **self._endpoint.extra_body}}
 
     def _create(self, client: openai.OpenAI, path: Path) -> BatchState:
