@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from distill import store
-from distill.report.chart import line_chart
+from distill.report import plots
 from distill.report.files import RunFiles
-from distill.report.words import colours, interval_text, measure_label
+from distill.report.plots import Panels, Point
+from distill.report.words import interval_text, measure_label
 from distill.results import Ablation, AblationRow, EvaluationResult, read_as
 
 DOWNLOADS = (
@@ -21,19 +22,6 @@ DOWNLOADS = (
     ("against size (svg)", "figures", "ablation-size.svg"),
     ("against tokens (svg)", "figures", "ablation-tokens.svg"),
 )
-
-
-class Point(NamedTuple):
-    """One student on a curve, with the 95 % interval of `y`."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-
-
-Panels = dict[str, dict[str, list[Point]]]
-"""{title: {series: points}}."""
 
 
 def read(files: RunFiles) -> Ablation:
@@ -46,14 +34,12 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     ablation = read(files)
     if not ablation.rows:
         return None
-    charts = [
-        line_chart(f"{title} by training size", "pairs trained on",
-                   {name: sorted(point[:2] for point in points) for name, points in series.items()}, colours([*series]))
-        for title, series in list(sizes(ablation).items())[:1]
-    ]  # fmt: skip
     return {
         "sets": [_one(ablation, name, result) for name, result in ablation.sets.items()],
-        "charts": charts,
+        "charts": [
+            (f"{title} by training size", plots.panels({title: series}, "pairs trained on", "o-"))
+            for title, series in sizes(ablation).items()
+        ],
         "downloads": files.links(DOWNLOADS),
     }
 

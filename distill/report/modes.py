@@ -6,16 +6,21 @@ Called by `build`.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill import store
-from distill.report.chart import Chart, line_chart
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import colours, count, cut, interval_text, measure, safe_name, system_label
+from distill.report.plots import curves
+from distill.report.words import count, cut, interval_text, measure, safe_name, system_label
 from distill.results import Calibration, CalibrationCheck, ModeResult, StudentModes, read_as
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 OWN = "its own, as fitted"
+Drawn = tuple[str, "Markup | None"]
+"""A chart's title, and the chart."""
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
@@ -59,7 +64,7 @@ def _one(files: RunFiles, each: EvaluationSet, students: dict[str, StudentModes]
         "name": each.name,
         "primary": each.primary,
         "rows": [_row(each, name, system, row) for name, system, row in systems],
-        "curves": [curve for name, student in several.items() if (curve := _curve(each, name, student))],
+        "curves": [_curve(each, name, student) for name, student in several.items()],
         "reliability": [plot for _, system, row in systems if (plot := _bins(system, row))],
         "windows": [(name, _window(*student.window)) for name, student in students.items() if student.window],
         "href": files.link("evaluation", f"{each.name}.modes.json"),
@@ -89,7 +94,7 @@ def _row(each: EvaluationSet, student: str, system: str, row: ModeResult) -> dic
     }
 
 
-def _curve(each: EvaluationSet, name: str, student: StudentModes) -> Chart | None:
+def _curve(each: EvaluationSet, name: str, student: StudentModes) -> Drawn:
     """Quality against tokens: the modes as they were run, and what other windows of mode adaptive would have given."""
     points = [
         (row.tokens_per_pair or 0.0, value)
@@ -100,10 +105,10 @@ def _curve(each: EvaluationSet, name: str, student: StudentModes) -> Chart | Non
     if student.curve:
         series["adaptive, by its window"] = student.curve
     title = f"{system_label(name)}: {each.primary} against tokens"
-    return line_chart(title, "tokens a pair", series, colours(list(series)))
+    return title, curves("tokens a pair", series, title)
 
 
-def _bins(system: str, row: ModeResult) -> Chart | None:
+def _bins(system: str, row: ModeResult) -> Drawn | None:
     """The reliability plot: the share that is relevant against the mean score, bin by bin."""
     series = {"as it should be": [(0.0, 0.0), (1.0, 1.0)]}
     for calibration, label in ((row.raw, "score as it is"), (row.calibrated, "calibrated")):
@@ -111,7 +116,8 @@ def _bins(system: str, row: ModeResult) -> Chart | None:
             series[label] = [(score, share) for score, share, _ in calibration.bins]
     if len(series) == 1:
         return None
-    return line_chart(f"{system_label(system)}: share relevant", "score", series, colours(list(series)))
+    title = f"{system_label(system)}: share relevant"
+    return title, curves("score", series, title)
 
 
 def _window(low: float, high: float, top: int | None) -> str:

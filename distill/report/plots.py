@@ -1,24 +1,23 @@
-"""Charts of the report, drawn by matplotlib and put into the page as SVG in the page's own colours.
+"""The charts of the report, drawn by matplotlib.
 
-The page forbids style attributes, links and sources, and has a light and a dark mode: so `inline` writes the style as
-plain attributes, the colours as the style sheet's variables, and a shape that is used several times in each place.
-Called by the report's sections; `figures` shares the colours.
+Called by the report's sections, which get SVG for the page; `figures` draws whiskers and panels for papers.
 """
 
 from __future__ import annotations
 
-import io
-import re
-import xml.etree.ElementTree as ET
+import math
+from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from operator import mul as multiply
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from distill.report.choice import seconds as latency
 from distill.report.evaluated import EvaluationSet
-from distill.report.words import colours, measure, measure_label, system_label, usd
+from distill.report.svg import GRID, LOSS, ON_PAGE, PAINT, WIN, inline, plain_text
+from distill.report.words import colours, interval_text, measure, measure_label, system_label, usd
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -26,26 +25,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-# The style sheet's --c0 to --c9 in light mode, which print well and differ for most eyes; then --soft and --line.
-PAINT = (
-    "#85817a", "#b5b0a6", "#c9772b", "#0b7a75", "#5b5fc7", "#b0467f", "#6d8b1f", "#2f7fbd", "#8c5a3c", "#4a4a4a",
-)  # fmt: skip
-SOFT, GRID = "#65625a", "#e3dfd4"
-VARIABLES = {**{colour: f"c{number}" for number, colour in enumerate(PAINT)}, SOFT: "soft", GRID: "line"}
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "distill", "font.size": 9, "font.family": "sans-serif",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
-    "grid.linewidth": 0.6, "axes.axisbelow": True,
-}  # fmt: skip
-ON_PAGE: dict[Any, Any] = {
-    **STYLE, "text.color": SOFT, "axes.labelcolor": SOFT, "axes.edgecolor": SOFT, "xtick.color": SOFT,
-    "ytick.color": SOFT, "figure.facecolor": "none", "axes.facecolor": "none",
-}  # fmt: skip
 WIDTH, HEIGHT = 4.2, 3.0  # inches; 302 points, about a phone's width in pixels
-SHAPES = ("svg", "g", "path", "text", "tspan")
-PLACES = ("viewBox", "d", "x", "y", "transform")
-PAINTED = re.compile(r"(fill|stroke|stroke-width|stroke-dasharray|stroke-linecap|opacity|text-anchor): ([^;]+)")
-SIZE = re.compile(r"font(?:-size)?: (?:\d+ )?([\d.]+)px")
+ROW = 0.27  # inches of a system in `whisker_figure`
+MAX_POINTS = 400
+Series = dict[str, list[tuple[float, float]]]
+"""{name: [(x, y)]}, in order of x."""
+
+
+class Point(NamedTuple):
+    """One student on a curve, with the 95 % interval of `y`."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+Panels = dict[str, dict[str, list[Point]]]
+"""{title: {series: points}}."""
 
 
 def quality_and_cost(each: EvaluationSet) -> Markup | None:
@@ -61,7 +58,7 @@ def quality_and_cost(each: EvaluationSet) -> Markup | None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     with rc_context(ON_PAGE):
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT + 0.15 * max(0, len(times) - 5)), layout="constrained")
         axes = figure.subplots()
         paint, dots = colours(each.order), {}
         for system, at in times.items():
@@ -71,14 +68,14 @@ def quality_and_cost(each: EvaluationSet) -> Markup | None:
             dollars = each.usd_a_thousand(system)
             tip = f"tip {text}{f', {usd(dollars)} per 1,000' if dollars else ''}"
             axes.plot([at], [value], "s" if system.endswith(".fused") else "o", markersize=7, color=colour, gid=tip)
-            dots[system] = (at, value)
+            dots[plain_text(f"{system_label(system)} {measure(value)}")] = (at, value)
         first = each.value("first_stage")
         low, high = min(times.values()) / 1.7, max(times.values()) * 1.7
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         if first is not None:
             axes.axhline(first, color=PAINT[0], linestyle="--", linewidth=1.2)
-            axes.text(high, first, f"First stage {measure(first)}", va="bottom", ha="right", color=SOFT)
+            axes.text(high, first, f"First stage {measure(first)}", va="bottom", ha="right")
         axes.margins(y=0.12)
         axes.xaxis.set_major_locator(FixedLocator(_rounded(low, high)))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -93,9 +90,7 @@ def quality_and_cost(each: EvaluationSet) -> Markup | None:
             above.xaxis.set_major_locator(FixedLocator(_rounded(low * factor, high * factor)))
             above.xaxis.set_minor_formatter(NullFormatter())
             above.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:.3g}"))
-        _label(
-            figure, axes, {plain_text(f"{system_label(name)} {measure(dots[name][1])}"): dots[name] for name in dots}
-        )
+        _label(figure, axes, dots)
         return inline(figure, f"{each.primary} against the time of a query")
 
 
@@ -112,13 +107,156 @@ def histogram(series: dict[str, NDArray[np.int32]], x_label: str, y_label: str) 
         figure = Figure(figsize=(WIDTH, HEIGHT * 0.8), layout="constrained")
         axes = figure.subplots()
         cut = [np.minimum(numbers, highest) for numbers in series.values()]
-        colours = [PAINT[number] for number in (3, 2, 4)[: len(cut)]]
-        axes.hist(cut, bins=24, range=(0, highest), stacked=True, color=colours, label=list(series))
+        paint = [PAINT[number] for number in (3, 2, 4)[: len(cut)]]
+        axes.hist(cut, bins=24, range=(0, highest), stacked=True, color=paint, label=list(series))
         axes.set_xlabel(f"{x_label} (the last bar: {highest:,} or more)" if highest < values[-1] else x_label)
         axes.set_ylabel(y_label)
         axes.grid(visible=False, axis="x")
-        axes.legend(frameon=False, labelcolor=SOFT)
+        axes.legend()
         return inline(figure, f"{y_label} by {x_label}")
+
+
+def whiskers(each: EvaluationSet, name: str) -> Markup | None:
+    """Every system's mean with its interval, for the page; None where no interval has any width."""
+    bounds = [interval for system in each.order if (interval := each.interval(system, name))]
+    if all(low == high for low, high in bounds):
+        return None
+    from matplotlib import rc_context
+
+    with rc_context(ON_PAGE):
+        figure = whisker_figure(each, name, WIDTH)
+        said = [
+            f"{system_label(system)} {measure(value)} ({interval_text(each.interval(system, name), 'to') or '–'})"
+            for system in each.order
+            if (value := each.value(system, name)) is not None
+        ]
+        return inline(figure, f"{measure_label(name)}: {'; '.join(said)}") if figure else None
+
+
+def whisker_figure(each: EvaluationSet, name: str, width: float) -> Figure | None:
+    """Every system's mean of a measure with its 95 % interval, `width` in inches; None without a value."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    values = [(system, v) for system in each.order if (v := each.value(system, name)) is not None]
+    if not values:
+        return None
+    paint = colours(each.order)
+    figure = Figure(figsize=(width, 0.5 + ROW * len(values)), layout="constrained")
+    axes = figure.subplots()
+    for row, (system, value) in enumerate(values):
+        colour, interval = PAINT[paint[system]], each.interval(system, name) or (value, value)
+        axes.plot(interval, [row] * 2, color=colour, linewidth=2, solid_capstyle="round", alpha=0.6)
+        axes.plot([value], [row], "o", color=colour, markersize=6)
+        axes.text(1.03, row, measure(value), transform=axes.get_yaxis_transform(), va="center")
+    axes.set_yticks(range(len(values)), [plain_text(system_label(system)) for system, _ in values])
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def curves(x_label: str, series: Series, label: str, students: bool = False) -> Markup | None:
+    """A line a series, with a running mean where it has many points; None without a point.
+
+    Points that are no finite numbers are left out; more than 400 of a series are thinned to their means. Where
+    the series are those of `students`, their last values are named.
+    """
+    finite = {name: [point for point in points if all(map(math.isfinite, point))] for name, points in series.items()}
+    drawn = {name: thinned(points) for name, points in finite.items() if points}
+    if not drawn:
+        return None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(ON_PAGE):
+        figure = Figure(figsize=(WIDTH, HEIGHT * 0.85), layout="constrained")
+        axes, paint = figure.subplots(), colours(list(series))
+        for name, points in drawn.items():
+            colour, (xs, ys) = PAINT[paint[name]], np.array(points).T
+            mean = running_mean(ys)
+            if mean is not ys:
+                axes.plot(xs, ys, color=colour, linewidth=0.7, alpha=0.3)
+            text = plain_text(f"{system_label(name)} {measure(float(ys[-1]))}" if students else name)
+            axes.plot(xs, mean, "o" if len(xs) == 1 else "-", color=colour, linewidth=1.6, label=text)
+        lowest, highest = axes.get_ylim()
+        least = min(y for points in drawn.values() for _, y in points)
+        axes.set_ylim(0 if 0 <= least < highest / 2 else lowest, highest)
+        axes.set_xlabel(x_label)
+        figure.legend(loc="outside lower center", ncols=min(3, len(drawn)))
+        return inline(figure, f"{label} against {x_label}")
+
+
+def waterfall(values: Sequence[float], y_label: str) -> Markup:
+    """The differences of all queries, the largest first, gains and losses in their colours."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    size = max(1, -(-len(values) // MAX_POINTS))  # more bars are thinner than a pixel
+    bars = np.sort(np.array(values))[::-1][::size]
+    edges = np.linspace(0, len(values), len(bars) + 1)
+    with rc_context(ON_PAGE):
+        figure = Figure(figsize=(WIDTH, HEIGHT * 0.65), layout="constrained")
+        axes = figure.subplots()
+        axes.stairs(np.maximum(bars, 0), edges, fill=True, color=WIN)
+        axes.stairs(np.minimum(bars, 0), edges, fill=True, color=LOSS)
+        axes.margins(x=0)
+        axes.set_xlabel("queries, the largest gain first")
+        axes.set_ylabel(plain_text(y_label))
+        axes.grid(visible=False, axis="x")
+        return inline(figure, f"{y_label} by query, the largest gain first")
+
+
+def panels_figure(panels: Panels, x_label: str, style: str) -> Figure | None:
+    """One panel a set: points with whiskers, joined where `style` says so (steps of one setting)."""
+    if not panels:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH * len(panels), HEIGHT), layout="constrained")
+    for axes, (title, series) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        paint, xs = colours(list(series)), [point.x for points in series.values() for point in points]
+        for number, (name, points) in enumerate(series.items()):
+            colour, aside = PAINT[paint[name]], (number - (len(series) - 1) / 2) * 0.008 * (max(xs) - min(xs))
+            ordered = sorted(points, key=lambda point: point.x)
+            for point in ordered:
+                axes.plot([point.x + aside] * 2, [point.low, point.high], color=colour, linewidth=1.2, alpha=0.6)
+            label = plain_text(system_label(name))
+            axes.plot([p.x for p in ordered], [p.y for p in ordered], style, color=colour, markersize=5, label=label)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(plain_text(title))
+        axes.legend(fontsize=8)
+    return figure
+
+
+def panels(of: Panels, x_label: str, style: str) -> Markup | None:
+    """`panels_figure` for the page."""
+    from matplotlib import rc_context
+
+    with rc_context(ON_PAGE):
+        figure = panels_figure(of, x_label, style)
+        return inline(figure, f"{', '.join(of)} against {x_label}") if figure else None
+
+
+def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most 400 points: each of many is the mean of its neighbours, at the last one's x."""
+    size = math.ceil(len(points) / MAX_POINTS)
+    if size <= 1:
+        return points
+    groups = (points[at : at + size] for at in range(0, len(points), size))
+    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
+
+
+def running_mean(ys: NDArray[np.float64]) -> NDArray[np.float64]:
+    """An exponential mean over about a fortieth of the points, corrected for its start; fewer than 40 as they are."""
+    if len(ys) < 40:
+        return ys
+    keep = 1 - 40 / len(ys) if len(ys) > 80 else 0.5
+    mean, weight, means = 0.0, 0.0, []
+    for y in ys:
+        mean, weight = keep * mean + (1 - keep) * y, keep * weight + (1 - keep)
+        means.append(mean / weight)
+    return np.array(means)
 
 
 def _rounded(low: float, high: float) -> list[float]:
@@ -129,59 +267,24 @@ def _rounded(low: float, high: float) -> list[float]:
 
 
 def _label(figure: Figure, axes: Axes, dots: dict[str, tuple[float, float]]) -> None:
-    """Write each dot's name next to it, to the left in the right half, and none over another."""
+    """Write each dot's name where it covers neither another text nor a dot: first to its right or left."""
+    from matplotlib.transforms import Bbox
+
     figure.draw_without_rendering()
-    to_points = axes.transData.transform
-    middle, line = axes.bbox.x0 + axes.bbox.width * 0.55, figure.dpi / 72 * 10.5
-    free = {True: float("inf"), False: float("inf")}
+    taken = [text.get_window_extent() for text in axes.texts]
+    taken += [line.get_window_extent().padded(1) for line in axes.lines if line.get_marker() != "None"]
+    point, area = figure.dpi / 72, axes.bbox
     for name, (x, y) in sorted(dots.items(), key=lambda item: -item[1][1]):
-        at_x, at_y = to_points((x, y))
-        right = at_x < middle
-        text_y = free[right] = min(at_y, free[right] - line)
-        axes.annotate(
-            name, (x, y), xytext=(8 if right else -8, (text_y - at_y) * 72 / figure.dpi), textcoords="offset points",
-            ha="left" if right else "right", va="center",
-        )  # fmt: skip
-
-
-def inline(figure: Figure, label: str) -> Markup:
-    """The figure as an SVG element for the page, with `label` for those who cannot see it."""
-    from markupsafe import Markup, escape
-
-    out = io.BytesIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    root = ET.fromstring(out.getvalue())
-    shapes = {shape.get("id", ""): shape for shape in root.iter() if shape.tag.endswith("}path")}
-    drawn = _plain(root, shapes)
-    text = "" if drawn is None else ET.tostring(drawn, "unicode")
-    return Markup(text.replace("<svg", f'<svg class="drawn" role="img" aria-label="{escape(label)}"', 1))
-
-
-def _plain(element: ET.Element, shapes: dict[str, ET.Element]) -> ET.Element | None:
-    """The element without ids, links, style and what is not drawn."""
-    name = element.tag.rpartition("}")[2]
-    style = element.get("style", "")
-    places = {key: element.get(key, "") for key in PLACES if key in element.attrib}
-    if name == "use":
-        shape = shapes[element.get("{http://www.w3.org/1999/xlink}href", "")[1:]]
-        places = {"d": shape.get("d", ""), "transform": f"translate({places['x']} {places['y']})"}
-        name, style = "path", f"{shape.get('style', '')}; {style}"
-    if name not in SHAPES:
-        return None
-    painted = {key: _painted(value.strip()) for key, value in PAINTED.findall(style)}
-    size = {"font-size": found[1]} if (found := SIZE.search(style)) else {}
-    plain = ET.Element(name, {**places, **painted, **size})
-    plain.text = element.text if name in ("text", "tspan") else None
-    if (tip := element.get("id", "")).startswith("tip "):
-        ET.SubElement(plain, "title").text = tip.removeprefix("tip ")
-    plain.extend(inner for child in element if (inner := _plain(child, shapes)) is not None)
-    return None if name == "g" and not len(plain) else plain
-
-
-def _painted(value: str) -> str:
-    return f"var(--{VARIABLES[value]})" if value in VARIABLES else value
-
-
-def plain_text(text: str) -> str:
-    """Text that matplotlib takes as text: no formulas, nothing that XML cannot hold."""
-    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")[:80]
+        text = axes.annotate(name, (x, y), xytext=(8, 0), textcoords="offset points", va="center")
+        width, height = text.get_window_extent().size
+        at_x, at_y = axes.transData.transform((x, y))
+        for row, right in product(sorted(range(-12, 13), key=abs), (True, False)):
+            left, middle = at_x + (8 * point if right else -8 * point - width), at_y + row * 11 * point
+            box = Bbox.from_bounds(left, middle - height / 2, width, height)
+            inside = area.x0 < box.x0 and box.x1 < area.x1 and area.y0 < box.y0 and box.y1 < area.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
+        text.set(position=(8 if right else -8, row * 11), horizontalalignment="left" if right else "right")
+        if abs(row) > 1:  # a line from a name that is not next to its dot
+            axes.plot([at_x, box.x0 if right else box.x1], [at_y, middle], color=GRID, linewidth=0.8, transform=None)

@@ -8,10 +8,10 @@ from typing import Any
 from distill.errors import DataError
 from distill.files.runs import ranked, read_run
 from distill.records import Judgement
-from distill.report.chart import Tick
 from distill.report.evaluated import EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import colours, count, measure_label, safe_name, signed
+from distill.report.plots import waterfall
+from distill.report.words import colours, count, measure_label, safe_name
 from distill.results import BASELINES
 
 MAX_QUERIES = 60
@@ -108,27 +108,12 @@ def _chosen(order: list[str], limit: int) -> tuple[list[str], str]:
 
 
 def _waterfall(each: EvaluationSet, left: str, right: str) -> dict[str, Any] | None:
-    """All queries' differences, largest first, as (place, top, height, won) in percent of the plot; with its axis."""
+    """How all queries differ, the largest gain first, as a chart and in numbers."""
     difference = each.difference(left, right, each.by_query)
     if difference is None:
         return None
-    values = sorted(difference.values.values(), reverse=True)
-    size = max(1, -(-len(values) // 400))  # more than 400 bars are thinner than a pixel
-    bars = [values[at] for at in range(0, len(values), size)]
-    top, bottom = max(values[0], 0.0), min(values[-1], 0.0)
-    unit = 100 / ((top - bottom) or 1.0)
-    return {
-        "left": left,
-        "right": right,
-        "difference": difference,
-        "n": len(bars),
-        "ticks": [Tick((top - value) * unit, signed(value)) for value in sorted({top, 0.0, bottom})],
-        "bars": [
-            (at, round((top - max(value, 0)) * unit, 1), round(abs(value) * unit, 1), value > 0)
-            for at, value in enumerate(bars)
-            if value
-        ],
-    }
+    chart = waterfall(list(difference.values.values()), f"{measure_label(each.by_query or '')}, difference")
+    return {"left": left, "right": right, "difference": difference, "chart": chart}
 
 
 def _ranking(run: Path, set_name: str, system: str, queries: set[str]) -> dict[str, list[tuple[str, float]]]:

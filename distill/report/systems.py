@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from distill.report.chart import Tick, nice_ticks, number
 from distill.report.choice import seconds as latency
 from distill.report.evaluated import JUDGED_ONLY, EvaluationSet
 from distill.report.files import RunFiles
-from distill.report.words import LOWER_IS_BETTER, MEANINGS, colours, count, href, interval_text, measure, safe_name, usd
+from distill.report.plots import whiskers
+from distill.report.words import (
+    LOWER_IS_BETTER,
+    MEANINGS,
+    colours,
+    count,
+    href,
+    interval_text,
+    measure_label,
+    safe_name,
+    usd,
+)
 from distill.results import SetCounts
 
 JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
@@ -17,28 +27,6 @@ JUDGED_QUALITY = ("verdict_accuracy", "ECE", "Brier")
 NOT_BETTER = ("tokens_per_pair", "pairs_per_s", "unfinished", "no_end", "looped", "unparsable", "fusion_weight")
 JUDGED_BY_STUDENT = (*JUDGED_QUALITY, *NOT_BETTER)
 MAX_PANELS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Whisker:
-    """One system on a panel's axis; all positions in percent."""
-
-    system: str
-    colour: int
-    dot: float
-    low: float
-    high: float
-    text: str
-    interval: str
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One measure's plot."""
-
-    measure: str
-    ticks: list[Tick]
-    whiskers: list[Whisker]
 
 
 def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None:
@@ -51,11 +39,12 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
     names = list(dict.fromkeys(m for system in order for m in each.measures[system]))
     names.sort(key=lambda name: (name != each.primary, name in JUDGED_BY_STUDENT))
     counted = files.counts("evaluate").sets.get(each.name, SetCounts())
+    panels = ((measure_label(name), chart) for name in _drawn(each, names) if (chart := whiskers(each, name)))
     sizes = ((counted.queries, "queries"), (counted.pairs, "pairs"))
     return {
         "name": each.name,
         "size": ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None),
-        "panels": [panel for name in _drawn(each, names) if (panel := _panel(each, name, paint))][:MAX_PANELS],
+        "panels": list(islice(panels, MAX_PANELS)),
         "tables": [_table(files, each, title, group, paint) for title, group in _tables(each, names)],
         "picked": len(each.students) > 1,
         "metrics_href": files.link("metrics.json"),
@@ -149,24 +138,3 @@ def _evidence(files: RunFiles, set_name: str, system: str, name: str) -> str | N
         shards = sorted((files.run / "evaluation" / stem).glob("*.parquet"))
         return href("evaluation", stem, shards[0].name) if shards else None
     return files.link("evaluation", f"{stem}.trec")
-
-
-def _panel(each: EvaluationSet, name: str, paint: dict[str, int]) -> Panel | None:
-    """The plot of one measure, None where no system has an interval for it, or none of any width."""
-    values = {system: value for system in each.order if (value := each.value(system, name)) is not None}
-    bounds = {system: each.interval(system, name) or (value, value) for system, value in values.items()}
-    if all(low == high for low, high in bounds.values()):
-        return None
-    lowest, highest = min(low for low, _ in bounds.values()), max(high for _, high in bounds.values())
-    ticks = nice_ticks(0 if 0 <= lowest < highest / 2 else lowest, highest, 4)
-    start, span = ticks[0], ticks[-1] - ticks[0] or 1.0
-
-    def percent(value: float) -> float:
-        return round(100 * (value - start) / span, 2)
-
-    whiskers = [
-        Whisker(system, paint[system], percent(value), percent(bounds[system][0]), percent(bounds[system][1]),
-                measure(value), interval_text(each.interval(system, name), "to"))
-        for system, value in values.items()
-    ]  # fmt: skip
-    return Panel(name, [Tick(percent(value), number(value)) for value in ticks], whiskers)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distill.report.chart import line_chart
 from distill.report.files import RunFiles
-from distill.report.words import colours, compact, count, duration, measure, share, system_label
+from distill.report.plots import curves as chart_of
+from distill.report.words import colours, compact, count, duration, measure, share
 from distill.results import StudentCounts
 
 CURVES = (
@@ -39,12 +39,10 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     if not names:
         return None
     paint = colours(names)
-    labelled = {key: {system_label(name): points for name, points in by_name.items()} for key, by_name in lines.items()}
-    by_label = {system_label(name): colour for name, colour in paint.items()}
-    charts = [chart for key, title in CURVES if (chart := line_chart(title, "step", labelled[key], by_label))]
+    drawn = ((title, chart_of("step", lines[key], title, students=True)) for key, title in CURVES)
     columns = [column for column in COLUMNS if any(column[1](student) is not None for student in students.values())]
     return {
-        "charts": charts,
+        "charts": [(title, chart) for title, chart in drawn if chart],
         "columns": [title for title, _, _ in columns],
         "students": [
             (name, paint[name], [show(value(student)) for _, value, show in columns], files.link("students", name))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fabricate import ablate, fabricate
 
+from distill import store
 from distill.report.build import build
 from tests.browser import OpenPage
 
@@ -29,6 +30,28 @@ def test_fits_the_screen_without_an_error(report: Path, width: int, dark: bool, 
         scroll, client = page.evaluate(WIDTHS)
         assert scroll <= client <= width
     assert page.title().endswith("distillation report")
+
+
+OVERLAPS = """() => [...document.querySelectorAll('svg.drawn')].flatMap((chart) => {
+  const texts = [...chart.querySelectorAll('text')].map((node) => [node.textContent, node.getBoundingClientRect()]);
+  return texts.flatMap(([name, a], at) => texts.slice(at + 1)
+    .filter(([, b]) => a.left < b.right && b.left < a.right && a.top + 1 < b.bottom && b.top + 1 < a.bottom)
+    .map(([other]) => name + ' | ' + other));
+})"""
+
+
+def test_no_text_of_a_chart_covers_another(open_page: OpenPage, tmp_path: Path) -> None:
+    run = fabricate(tmp_path, queries=20)
+    metrics = store.read_json(run / "metrics.json")
+    systems = metrics["evaluation"]["test"]
+    for number in range(8):  # eight systems of nearly the same quality and speed
+        systems[f"think.budget_{2**number}"] = {**systems["think"], "nDCG@10": 0.5 + number / 1000}
+    store.write_json(run / "metrics.json", metrics)
+    page = open_page(build(run).as_uri())
+    assert page.evaluate("document.querySelectorAll('svg.drawn').length") >= 6
+    assert page.evaluate(OVERLAPS) == []
+    names = page.evaluate("document.querySelector('svg.drawn').textContent")
+    assert all(f"budget {2**number} 0.50" in names for number in range(8))
 
 
 def test_queries_sort_and_compare_any_two_systems(report: Path, open_page: OpenPage) -> None:

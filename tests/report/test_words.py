@@ -1,19 +1,20 @@
-"""Numbers, texts, ticks and differences, as the report writes them."""
+"""Numbers, texts, charts and differences, as the report writes them."""
 
 from __future__ import annotations
 
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.evaluation.evaluate import summarise
 from distill.report import words
-from distill.report.chart import line_chart, nice_ticks
 from distill.report.evaluated import paired
 from distill.report.page import embedded
+from distill.report.plots import curves, running_mean, thinned
 
 
 @pytest.mark.parametrize(
@@ -57,23 +58,31 @@ def test_cut_texts_are_bounded_and_printable(text: str, length: int) -> None:
     assert not any(ord(c) < 32 and c not in "\n\t\r" for c in shown)
 
 
-@given(st.floats(-1e9, 1e9), st.floats(0, 1e9))
-def test_ticks_cover_the_range_and_rise(low: float, width: float) -> None:
-    high = low + width
-    ticks = nice_ticks(low, high, 4)
-    slack = 1e-6 * max(abs(low), abs(high), 1e-9) + 1e-11
-    assert 2 <= len(ticks) <= 12 and ticks == sorted(ticks)
-    assert ticks[0] <= low + slack and ticks[-1] >= high - slack
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1e9, 1e9)), max_size=900))
+def test_thinned_points_and_running_means_stay_within_their_range(points: list[tuple[float, float]]) -> None:
+    thin = thinned(sorted(points))
+    assert len(thin) <= 400 and bool(thin) == bool(points)
+    if points:
+        ys, means = [y for _, y in points], [y for _, y in thin] + list(running_mean(np.array([y for _, y in thin])))
+        slack = 1e-9 * max(1.0, *map(abs, ys))
+        assert min(ys) - slack <= min(means) and max(means) <= max(ys) + slack and thin[-1][0] == max(points)[0]
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(allow_nan=True, width=32)), max_size=900))
-def test_charts_hold_within_their_box(points: list[tuple[float, float]]) -> None:
-    chart = line_chart("t", "x", {"a": sorted(points)}, {"a": 3})
-    if chart is None:
-        assert not any(math.isfinite(y) for _, y in points)
-        return
-    numbers = [float(n) for pair in chart.lines[0].raw[1:].split("L") for n in pair.split()]
-    assert len(numbers) <= 2 * 400 and all(-0.5 <= n <= 1000.5 for n in numbers)
+def test_a_chart_has_axes_names_and_the_pages_colours_in_few_bytes() -> None:
+    points = [(float(n), 1 / (n + 1)) for n in range(1, 900)]
+    chart = curves("step", {"think": [*points, (900.0, math.nan)], "direct": [(1.0, 0.25)]}, "Loss", students=True)
+    assert chart is not None and len(chart) < 25_000
+    for wanted in (
+        ">step<",
+        ">Think 0.001<",
+        ">Direct 0.250<",
+        "var(--c3)",
+        "var(--c2)",
+        'aria-label="Loss against step"',
+    ):
+        assert wanted in chart, wanted
+    assert "style=" not in chart and "#" not in chart and "nan" not in chart
+    assert curves("step", {"think": [(1.0, math.inf)], "direct": []}, "Loss") is None
 
 
 def test_paired_differences_know_certainty_from_chance() -> None:
