@@ -103,6 +103,7 @@ class SetDetail:
     instructions: dict[str, str] = field(default_factory=dict)
     passages: dict[str, str] = field(default_factory=dict)
     qrels: dict[str, dict[str, int | float]] = field(default_factory=dict)
+    relevant_from: int = 1
     tests: dict[str, dict[str, PairedTest]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     listed: Listed = Listed()

@@ -200,6 +200,7 @@ def _evaluate_set(
         result.measures[f"{name}.{FUSED}"]["fusion_weight"] = fusion[name].weight
     detail = SetDetail(
         kind=suite.kind,
+        relevant_from=relevant_from,
         tests=result.tests,
         left_out=left_out,
         listed=_listed(suite.qrels, first, relevant_from),

@@ -14,6 +14,7 @@ from distill.report import (
     earlier,
     funnel,
     limits,
+    mistakes,
     modes,
     page,
     queries,
@@ -31,6 +32,7 @@ from distill.report.files import RunFiles
 SECTIONS = (
     ("refresh", "New or served student", "Refresh"),
     ("systems", "Systems", "Systems"),
+    ("mistakes", "Read these before you ship", "Read first"),
     ("earlier", "Against the run before", "Before"),
     ("deploy", "Use it", "Use it"),
     ("modes", "Modes of one student", "Modes"),
@@ -59,6 +61,7 @@ def build(run: Path) -> Path:
     made: dict[str, Any] = {
         "refresh": refresh.section(files),
         "systems": systems.section(files, sets),
+        "mistakes": mistakes.section(files, sets),
         "earlier": earlier.section(files, sets),
         "deploy": deploy.section(files, sets),
         "modes": modes.section(files, sets),

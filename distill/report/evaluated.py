@@ -124,6 +124,11 @@ class EvaluationSet:
             self.per_query(left, measure), self.per_query(right, measure), seed if isinstance(seed, int) else 0
         )
 
+    @cached_property
+    def graded(self) -> bool:
+        """Whether some label is a grade above 1."""
+        return any(grade > 1 for labels in self.detail.qrels.values() for grade in labels.values())
+
     def unjudged(self, system: str) -> float | None:
         """The share of the top of the system's lists that nobody judged; None where it was not measured."""
         name = next((name for name in self.measures.get(system, {}) if name.startswith("Judged@")), "")

@@ -42,10 +42,9 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
     difference = each.difference(left, right, each.by_query)
     order = sorted(difference.values, key=lambda q: -difference.values[q]) if difference else sorted(values[right])
     chosen, rule = _chosen(order, limit)
-    rankings = {system: _ranking(files.run, each.name, system, set(chosen)) for system in systems}
-    reasons = {system: _judgements(files, each.name, system, chosen) for system in systems if system != "first_stage"}
+    rankings = {system: ranking(files.run, each.name, system, set(chosen)) for system in systems}
+    reasons = {system: judgements(files, each.name, system, chosen) for system in systems if system != "first_stage"}
     paint = colours(list(each.measures))
-    graded = max((g for q in each.detail.qrels.values() for g in q.values()), default=1) > 1
     return {
         "name": each.name,
         "primary": measure_label(each.by_query or ""),
@@ -56,7 +55,7 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
         "left_out": rule,
         "others": [
             {
-                "text": _asked(each, query),
+                "text": asked(each, query),
                 "values": {system: values[system].get(query) for system in systems},
                 "difference": difference.values.get(query, 0.0) if difference else 0.0,
             }
@@ -65,12 +64,11 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
         "queries": [
             {
                 "id": query,
-                "text": _asked(each, query),
+                "text": asked(each, query),
                 "values": {system: values[system].get(query) for system in systems},
                 "difference": difference.values.get(query, 0.0) if difference else 0.0,
                 "rankings": [
-                    (system, paint.get(system, 9), _rows(each, query, system, rankings, reasons, graded))
-                    for system in systems
+                    (system, paint.get(system, 9), _rows(each, query, system, rankings, reasons)) for system in systems
                 ],
             }
             for query in chosen
@@ -78,7 +76,14 @@ def _one(files: RunFiles, each: EvaluationSet, limit: int) -> dict[str, Any]:
     }
 
 
-def _asked(each: EvaluationSet, query: str) -> str:
+def grade_text(each: EvaluationSet, grade: float | None) -> str:
+    """The grade of a passage in words; of a set whose highest grade is 1, whether it is relevant."""
+    if grade is None:
+        return "unjudged"
+    return f"grade {grade:g}" if each.graded else YES_OR_NO[grade >= each.detail.relevant_from]
+
+
+def asked(each: EvaluationSet, query: str) -> str:
     """The query, and its instruction where it has one."""
     text = str(each.detail.queries.get(query, query))
     instruction = each.detail.instructions.get(query)
@@ -116,7 +121,7 @@ def _waterfall(each: EvaluationSet, left: str, right: str) -> dict[str, Any] | N
     return {"left": left, "right": right, "difference": difference, "chart": chart}
 
 
-def _ranking(run: Path, set_name: str, system: str, queries: set[str]) -> dict[str, list[tuple[str, float]]]:
+def ranking(run: Path, set_name: str, system: str, queries: set[str]) -> dict[str, list[tuple[str, float]]]:
     """{query: [(document, score)]}, best first, out of a TREC run; all documents, since ranks are compared."""
     path = run / "evaluation" / f"{set_name}.{system}.trec"
     if not safe_name(f"{set_name}.{system}") or not path.is_file():
@@ -127,7 +132,7 @@ def _ranking(run: Path, set_name: str, system: str, queries: set[str]) -> dict[s
         return {}
 
 
-def _judgements(files: RunFiles, set_name: str, system: str, queries: list[str]) -> dict[tuple[str, str], Judgement]:
+def judgements(files: RunFiles, set_name: str, system: str, queries: list[str]) -> dict[tuple[str, str], Judgement]:
     name = f"{set_name}.{system}"
     if not safe_name(name):
         return {}
@@ -143,7 +148,6 @@ def _rows(
     system: str,
     rankings: dict[str, dict[str, list[tuple[str, float]]]],
     judged: dict[str, dict[tuple[str, str], Judgement]],
-    graded: bool,
 ) -> list[dict[str, Any]]:
     passages, qrels = each.detail.passages, each.detail.qrels.get(query, {})
     first = {doc: at for at, (doc, _) in enumerate(rankings.get("first_stage", {}).get(query, []), 1)}
@@ -154,8 +158,8 @@ def _rows(
             {
                 "rank": rank,
                 "moved": first[doc] - rank if system != "first_stage" and doc in first else None,
-                "grade": grade,
-                "label": "unjudged" if grade is None else f"grade {grade}" if graded else YES_OR_NO[grade > 0],
+                "kind": "unjudged" if grade is None else "hit" if grade >= each.detail.relevant_from else "miss",
+                "label": grade_text(each, grade),
                 "passage": passages.get(doc, "(its text is not in the run folder)"),
                 "judgement": judgement,
                 "forced": FORCED.get(judgement.finish_reason, "") if judgement else "",

@@ -43,6 +43,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
         "lights": lights(files, main) if main else [],
         "look": look_at(files, main) if main else [],
         "chart": quality_and_cost(main) if main else None,
+        "priced": main is None or main.usd_per_hour is not None,
         "tiles": _tiles(files, counts, sets),
         "stages": [
             {"title": stage.title, "state": files.state(stage.name), "seconds": files.counts(stage.name).seconds}
@@ -107,14 +108,10 @@ def _judged_only(main: EvaluationSet) -> str:
 
 
 def look_at(files: RunFiles, main: EvaluationSet) -> list[str]:
-    """What a person should read before shipping: the queries that lose most, the traces in which teacher and label
-    differ."""
-    best, sentences = main.students[0], []
-    gain = main.difference("first_stage", best)
-    if gain is not None and gain.losses:
-        sentences.append(
-            f"{counted(gain.losses, 'query')} became worse than the first stage: sort the queries by loss."
-        )
+    """What a person should read: the queries that became worse, the traces in which teacher and label differ."""
+    gain = main.difference("first_stage", main.students[0])
+    worse = gain.losses if gain is not None else 0
+    sentences = [f"{counted(worse, 'query')} became worse than the first stage."] if worse else []
     by_filter = files.counts("filter").by_filter
     disputes = sum(by_filter[name].rejected for name in DISPUTES if name in by_filter)
     if disputes:

@@ -12,6 +12,7 @@ from test_report import Page, page_of
 
 from distill import store
 from distill.records import Pair
+from distill.report import mistakes
 from distill.report.choice import choice, lights
 from distill.report.evaluated import EvaluationSet, evaluation_sets
 from distill.report.files import RunFiles
@@ -148,6 +149,30 @@ def test_the_first_screen_says_what_to_look_at(tmp_path: Path) -> None:
     assert gain is not None and gain.losses > 1 and disputes > 1
     assert f"{gain.losses} queries became worse than the first stage" in text
     assert f"Teacher and label differ in {disputes} traces: distill view {run} shows them first." in text
+    assert "20 pairs that think ranks worst" in text and "20 pairs of 10 queries, the worst of Think against" in text
+
+
+def test_the_pairs_to_read_first_are_the_misplaced_ones_of_the_worst_queries(tmp_path: Path) -> None:
+    run = made(tmp_path, queries=6)
+    detail = store.read_json(run / "evaluation" / "test.json")
+    detail["relevant_from"] = 2  # grade 1 of the fabricated labels is not relevant then
+    query, other = list(detail["queries"])[:2]
+    detail["qrels"] = {query: {f"{query}d0": 2, f"{query}d1": 1}, other: {f"{other}d0": 2}}
+    for system, best in (("first_stage", (1.0, 1.0)), ("think", (0.1, 0.9))):
+        detail["per_query"][system]["nDCG@10"] = dict(zip((query, other), best, strict=True))
+    store.write_json(run / "evaluation" / "test.json", detail)
+    lists = {"first_stage": ("0", "1", "2"), "think": ("1", "2", "0")}
+    for system, order in lists.items():
+        lines = [f"{q} Q0 {q}d{doc} {at} {9 - at} x\n" for q in (query,) for at, doc in enumerate(order, 1)]
+        lines += [f"{other} Q0 {other}d{doc} {doc + 1} {9 - doc} x\n" for doc in range(3)]
+        (run / "evaluation" / f"test.{system}.trec").write_text("".join(lines), encoding="utf-8")
+    files = RunFiles(run)
+    found = mistakes.section(files, evaluation_sets(files))
+    assert found is not None and found["system"] == "think"
+    shown = [(pair["places"], pair["grade"], pair["relevant"]) for pair in found["pairs"]]
+    # the other query has its relevant passage first: nothing to read
+    assert shown == [("rank 3, first stage 1", "grade 2", True), ("rank 1, first stage 2", "grade 1", False)]
+    assert found["pairs"][0]["change"] == "−0.900 nDCG@10"
 
 
 def test_columns_of_zeros_are_left_out(tmp_path: Path) -> None:
