@@ -32,11 +32,11 @@ from distill.report.files import RunFiles
 SECTIONS = (
     ("refresh", "New or served student", "Refresh"),
     ("systems", "Systems", "Systems"),
-    ("mistakes", "Read these before you ship", "Read first"),
     ("earlier", "Against the run before", "Before"),
     ("deploy", "Use it", "Use it"),
     ("modes", "Modes of one student", "Modes"),
     ("limits", "What this evaluation cannot say", "Limits"),
+    ("mistakes", "Read these before you ship", "Read first"),
     ("queries", "Query by query", "Queries"),
     ("ablation", "Ablations", "Ablations"),
     ("training", "Training", "Training"),

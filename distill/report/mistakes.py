@@ -30,7 +30,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any] | None
     worst = sorted(values, key=lambda query: values[query])[: 2 * MAX_QUERIES]  # some may have nothing to show
     lists = {name: ranking(files.run, main.name, name, set(worst)) for name in (system, "first_stage")}
     of_pair = judgements(files, main.name, system.removesuffix(".fused"), worst)
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     for query in worst:
         ranks, before = (
             {doc: place for place, (doc, _) in enumerate(lists[name].get(query, []), 1)}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 from distill.prompts import is_relevant, prompt_of, word_of
 from distill.records import Pair, Rejected, Trace
 from distill.report.files import RunFiles
-from distill.report.reasons import filters_and_reasons, grouped
+from distill.report.reasons import ReasonCounts, filters_and_reasons
 from distill.report.words import clean
 from distill.tables import counted
 
 PER_GROUP = 6
 MAX_GROUPS = 12
+Groups = dict[tuple[str, str], tuple[int, list[Trace]]]
+"""{(filter, reason): (how many, the first six)}."""
 
 
 def section(files: RunFiles) -> dict[str, Any] | None:
@@ -24,20 +27,11 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     """
     import pyarrow.compute as pc
 
-    groups: dict[tuple[str, str], tuple[int, list[Trace]]] = {}
+    groups: Groups = {}
     kept = list(islice(files.rows("kept", Trace), PER_GROUP))
     if kept:
         groups["Kept", ""] = (files.rows_on_disk("kept") or len(kept), kept)
-    groups |= _rejected(files)
-    is_failed = pc.field("error").is_valid() & ~pc.starts_with(pc.field("error"), "not_asked")
-    errors = [error for table in files.tables("traces", ["error"], is_failed) for error in table["error"].to_pylist()]
-    causes = dict(zip(errors, grouped([("Failed", error.partition("\n")[0][:120]) for error in errors]), strict=True))
-    failed: dict[tuple[str, str], list[Trace]] = {}
-    for trace in files.select("traces", Trace, is_failed) if errors else ():
-        of_cause = failed.setdefault(causes[trace.error or ""], [])
-        of_cause += [trace] if len(of_cause) < PER_GROUP else []
-    counts = Counter(causes[error] for error in errors)
-    groups |= {cause: (counts[cause], traces) for cause, traces in failed.items()}
+    groups |= _rejected(files) | _failed(files)
     if not groups:
         return None
     ranked = sorted(groups.items(), key=lambda item: (item[0][0] != "Kept", item[0][0] == "Failed", -item[1][0]))
@@ -63,25 +57,46 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     }
 
 
-def _rejected(files: RunFiles) -> dict[tuple[str, str], tuple[int, list[Trace]]]:
-    """{(filter, reason): (how many, the first six)}; of the others only filter and reason are read."""
-    reasons: Counter[tuple[str, str]] = Counter()
+def _failed(files: RunFiles) -> Groups:
+    """The traces that failed, by cause: the beginning of the error."""
+    import pyarrow.compute as pc
+
+    is_failed = pc.field("error").is_valid() & ~pc.starts_with(pc.field("error"), "not_asked")
+    counts = ReasonCounts()
+    for table in files.tables("traces", ["error"], is_failed):
+        for error in table["error"].to_pylist():
+            counts.add("Failed", _cause(error))
+    failed = files.select("traces", Trace, is_failed) if counts.counts() else ()
+    return _first(counts, (("Failed", _cause(trace.error or ""), trace) for trace in failed))
+
+
+def _cause(error: str) -> str:
+    return error.partition("\n")[0][:120]
+
+
+def _rejected(files: RunFiles) -> Groups:
+    """The rejected traces by filter and reason."""
+    counts = ReasonCounts()
     for table in files.tables("rejected", ["filter", "reason"]):
-        reasons.update(filters_and_reasons(table))
-    group_of = dict(zip(reasons, grouped(list(reasons)), strict=True))
-    counted: Counter[tuple[str, str]] = Counter()
-    for reason, n in reasons.items():
-        counted[group_of[reason]] += n
-    first: dict[tuple[str, str], list[Trace]] = {group: [] for group in counted}
-    wanted = sum(min(n, PER_GROUP) for n in counted.values())
-    for row in files.rows("rejected", Rejected) if wanted else ():
-        traces = first.get(group_of.get((row.filter, row.reason), ("", "")))
+        for reason, rows in Counter(filters_and_reasons(table)).items():
+            counts.add(*reason, rows)
+    rejected = files.rows("rejected", Rejected) if counts.counts() else ()
+    return _first(counts, ((row.filter, row.reason, row.trace) for row in rejected))
+
+
+def _first(counts: ReasonCounts, rows: Iterable[tuple[str, str, Trace]]) -> Groups:
+    """Each group with its first six traces; no row is read after the last of these."""
+    of_group = counts.counts()
+    first: dict[tuple[str, str], list[Trace]] = {group: [] for group in of_group}
+    wanted = sum(min(n, PER_GROUP) for n in of_group.values())
+    for name, reason, trace in rows:
+        traces = first.get((name, counts.group(name, reason)))
         if traces is not None and len(traces) < PER_GROUP:
-            traces.append(row.trace)
+            traces.append(trace)
             wanted -= 1
             if not wanted:
                 break
-    return {group: (n, first[group]) for group, n in counted.items()}
+    return {group: (n, first[group]) for group, n in of_group.items()}
 
 
 def _sample(trace: Trace, pair: Pair | None) -> dict[str, Any]:

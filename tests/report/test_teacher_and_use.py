@@ -16,6 +16,7 @@ from distill.records import Pair, Trace
 from distill.report.deploy import section, served
 from distill.report.evaluated import evaluation_sets
 from distill.report.files import RunFiles
+from distill.report.reasons import ReasonCounts
 from distill.report.verdicts import lengths, matrix
 
 
@@ -33,6 +34,19 @@ def test_the_matrix_counts_every_answered_trace_against_its_label(tmp_path: Path
     assert {verdict for _, verdict in matrix(RunFiles(run))} == {"not relevant"}
     text = page_of(run).text
     assert "Teacher against labels" in text and "tokens a trace" in text
+
+
+def test_reasons_are_counted_in_bounded_memory_and_in_few_groups() -> None:
+    counts = ReasonCounts()
+    for number in range(3000):
+        counts.add("length", f"{number} tokens, more than 512")
+        counts.add("language", f"stray words “{chr(0x4E00 + number)}”")
+    counts.add("parses", "no answer 1", 7)
+    found = counts.counts()
+    assert found["length", "N tokens, more than N"] == 3000 and found["parses", "no answer 1"] == 7
+    stray = {reason: rows for (name, reason), rows in found.items() if name == "language"}
+    assert len(stray) == 501 and stray["other reasons"] == 2500 and sum(found.values()) == 6007
+    assert counts.group("length", "9 tokens, more than 8") == "N tokens, more than N"
 
 
 def test_failures_are_grouped_by_their_cause(tmp_path: Path) -> None:

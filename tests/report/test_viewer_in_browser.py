@@ -126,6 +126,12 @@ def test_disputes_are_reviewed_one_after_another_to_the_command(open_page: OpenP
                 until(page, f"{reading} !== {json.dumps(seen[-1])}")  # the next dispute, by itself
                 seen.append(page.evaluate(reading))
             if number == 0:
+                page.click("#finish")  # before the last one: the command and what is left
+                until(page, f"document.querySelector('#reading').textContent.startsWith('{disputes - 1} disputes are')")
+                assert page.evaluate("document.querySelector('#reading pre').textContent").startswith("distill filter")
+                page.keyboard.press("j")
+                page.keyboard.press("k")
+                until(page, READING + f" && {reading} === {json.dumps(seen[-1])}")
                 page.keyboard.press("u")
                 until(page, f"document.querySelector('#count').textContent.includes('0 of {disputes} ')")
                 until(page, f"{reading} === {json.dumps(seen[0])}")

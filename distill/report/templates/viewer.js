@@ -258,7 +258,7 @@ async function find() {
 const keys = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1), J: () => move(1, true), K: () => move(-1, true),
   t: async () => settleDispute("relabel", (await texts([current]))[0].teacher_label), l: () => settleDispute("reject"),
-  x: () => settleDispute("reject", undefined, true), s: () => nextDispute(), u: () => undo(),
+  x: () => settleDispute("reject", undefined, true), s: () => nextDispute(), f: () => finish(), u: () => undo(),
   a: () => decide("accept"), r: () => decide("reject"), n: () => $("note")?.focus(),
   "/": () => $("words").focus(), Escape: leave, Enter: () => current >= 0 && choose(current, true), "?": () => $("help").showModal(),
 };
@@ -281,6 +281,7 @@ $("list").addEventListener("scroll", () => requestAnimationFrame(drawList), { pa
 $("reading").addEventListener("mouseover", light);
 $("reading").addEventListener("focusin", light);
 $("reading").addEventListener("click", light);
+$("finish").addEventListener("click", finish);
 $("help-open").addEventListener("click", () => $("help").showModal());
 $("help-close").addEventListener("click", () => $("help").close());
 $("download").addEventListener("click", () => {

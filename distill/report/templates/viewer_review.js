@@ -37,7 +37,7 @@ function nextDispute() {
   const from = places.get(current) ?? -1, rows = [...entries.slice(from + 1), ...entries.slice(0, from + 1)];
   const next = rows.find((row) => row >= 0 && row !== current && disputed[row] && !decided.has(idOf(row)));
   if (next !== undefined) choose(next, document.body.classList.contains("reading"));
-  else finish(disputed.reduce((n, one, row) => n + (one && !decided.has(idOf(row)) ? 1 : 0), 0));
+  else if (disputed[current]) finish();
 }
 
 async function undo() {
@@ -49,16 +49,17 @@ async function undo() {
   await decide("clear", undefined, false, all);
 }
 
-// No further dispute is listed: what to do now, and how far reviewers agree.
-async function finish(left) {
+// What to do now, and how far reviewers agree. Comes by itself where no further dispute is listed.
+async function finish() {
   const pairs = await source.agreement();
   const name = (text) => text || "(no name)";
   const command = make("pre", { textContent: index.command ?? "distill filter CONFIG", tabIndex: 0 });
-  if (left && !disputed[current]) return;
+  const left = disputed.reduce((n, one, row) => n + (one && !decided.has(idOf(row)) ? 1 : 0), 0);
+  document.body.classList.add("reading");
   $("reading").replaceChildren(
-    make("h2", { textContent: left ? `No further dispute is listed; ${left.toLocaleString("en")} are left.` : "Every dispute is decided." }),
+    make("h2", { textContent: left ? `${left.toLocaleString("en")} disputes are undecided.` : "Every dispute is decided." }),
     make("p", { textContent: source.saves
-      ? "The next filter does what you decided, before all other filters. Start it where the configuration is:"
+      ? "The next filter does what you decided, before all other filters; undecided disputes stay as they are. Start it where the configuration is:"
       : "Download the decisions, put the file into the run folder as adjudication.jsonl, and start:" }),
     command, make("p", { textContent: "Then distill run makes dataset, students and report anew." }),
     ...pairs.map(([a, b, n, kappa]) => make("p", { textContent: `${name(a)} and ${name(b)} decided ${n} of the same traces: Cohen's kappa ${kappa.toFixed(2)} (1 is full agreement, 0 is chance).` })));
@@ -70,7 +71,7 @@ function take() {
   decided = new Map(decisions.filter((one) => !one.reviewer || one.reviewer === mine).map((one) => [one.pair_id + "." + one.sample, one]));
   const of = disputed.reduce((n, one) => n + one, 0);
   const done = disputed.reduce((n, one, row) => n + (one && decided.has(idOf(row)) ? 1 : 0), 0);
-  $("count").hidden = !of;
+  $("count").hidden = $("finish").hidden = !of;
   Object.assign($("done"), { max: Math.max(1, of), value: done });
   $("count").querySelector("span").textContent = `${done.toLocaleString("en")} of ${of.toLocaleString("en")} disputes decided`;
   $("download").hidden = source.saves || !decided.size;
