@@ -1,6 +1,7 @@
-"""A small real model with real traces, end to end: trained, merged, loaded again, scored, served, exported; no hub.
+"""A small real model, end to end: trained, merged, loaded again, scored, served, exported; no hub is asked.
 
-Needs `make real-base` (models/smollm2-135m) and the shared data.
+Needs `make real-base` (models/smollm2-135m). The traces are GPT-4's where the shared data lies next to the project, and
+those of the example's teacher elsewhere.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ import pytest
 
 from distill import store
 from distill.cli import main
+from distill.example.teacher import Teacher, TeacherSettings
+from distill.example.world import WorldSettings, build
+from distill.prompts import teacher_prompt
 from distill.records import Example, Pair, Trace, make_pair
 from distill.written import split_written
 from sft.settings import SftSettings
@@ -23,6 +28,7 @@ from sft.train import train
 from tests.sft.kept import examples
 
 ROOT = Path(__file__).resolve().parents[2]
+GPT_4 = ROOT.parent / "shared/data/traces/diras_generalqa_gpt4_traces.jsonl"
 STEPS, ROWS = 10, 20
 TRAINING: dict[str, Any] = {
     "max_steps": STEPS, "per_device_train_batch_size": 2, "learning_rate": 3e-4, "logging_steps": 1, "packing": False,
@@ -57,36 +63,53 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def gpt_4s(shared: Path) -> tuple[dict[str, Pair], list[Trace]]:
-    """Short ones of GPT-4's published answers, as many relevant as not."""
+Answered = Iterator[tuple[str, str, int, str, str]]  # query, passage, verdict, reasoning, answer
+
+
+def gpt_4s(file: Path) -> Answered:
+    """GPT-4's published answers of at most 160 words, with their passages."""
+    for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+        if len((row["passage"] + row["reasoning"]).split()) <= 160:
+            yield row["query"], row["passage"], int(row["verdict"] == "yes"), *split_written(row["raw_output"])
+
+
+def examples_teachers() -> Answered:
+    """What the example's teacher answers about the pairs of its world."""
+    split = build(WorldSettings(queries={"train": ROWS}))["train"]
+    teacher = Teacher(TeacherSettings())
+    for query_id, passages in split.qrels.items():
+        for doc_id, label in passages.items():
+            query, passage = split.queries[query_id][0], split.documents[doc_id][1]
+            reply = teacher.reply(teacher_prompt(query, passage))
+            yield query, passage, label, reply.reasoning, reply.verdict
+
+
+def answered() -> tuple[dict[str, Pair], list[Trace]]:
+    """Pairs with a trace each, as many relevant as not."""
     pairs: dict[str, Pair] = {}
     traces: list[Trace] = []
     counts = {0: 0, 1: 0}
-    path = shared / "traces" / "diras_generalqa_gpt4_traces.jsonl"
-    for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-        verdict = int(row["verdict"] == "yes")
-        if len((row["passage"] + row["reasoning"]).split()) > 160 or counts[verdict] == ROWS // 2:
-            continue
-        counts[verdict] += 1
-        pair = make_pair(row["id"], row["id"], row["query"], row["passage"], label=verdict, label_origin="judged")
-        pairs[pair.pair_id] = pair
-        reasoning, answer = split_written(row["raw_output"])
-        traces.append(Trace(pair.pair_id, 0, "r", reasoning, answer, verdict, "stop", 1, 1, 0.0, 0.0, "{}"))
+    for query, passage, verdict, reasoning, answer in gpt_4s(GPT_4) if GPT_4.is_file() else examples_teachers():
+        if counts[verdict] < ROWS // 2:
+            counts[verdict] += 1
+            number = str(len(pairs))
+            pair = make_pair(number, number, query, passage, label=verdict, label_origin="judged")
+            pairs[pair.pair_id] = pair
+            traces.append(Trace(pair.pair_id, 0, "r", reasoning, answer, verdict, "stop", 1, 1, 0.0, 0.0, "{}"))
+    assert counts == {0: ROWS // 2, 1: ROWS // 2}
     return pairs, sorted(traces, key=lambda trace: trace.pair_id)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
-def test_ten_steps_on_smollm2(
-    lora: dict[str, int] | None, smollm2: Path, shared: Path, tmp_path: Path, offline: list[str]
-) -> None:
+def test_ten_steps_on_smollm2(lora: dict[str, int] | None, smollm2: Path, tmp_path: Path, offline: list[str]) -> None:
     pytest.importorskip("fastapi", reason='the server needs the extra "serve"')
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from distill.rerank.reranker import Reranker
     from tests.rerank.serving import post, serving
 
-    pairs, traces = gpt_4s(shared)
+    pairs, traces = answered()
     rows = examples(pairs, traces, "think")
     run = tmp_path / "run"
     student, events = run / "students" / "think", tmp_path / "events.jsonl"
