@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from distill.errors import of_exit_code
+from distill.errors import Stopped, of_exit_code
 from distill.processes import cores
 from distill.store import read_json
 from sft.faults import ended_without_result
@@ -50,11 +50,13 @@ class TrainingProcesses:
         self.threads = max(1, cores() // placement.at_a_time)
         self._ready: queue.SimpleQueue[tuple[subprocess.Popen[str], IO[str]]] = queue.SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
+        self._ended = False
 
     def __enter__(self) -> TrainingProcesses:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._ended = True
         for process in self._all:
             if process.poll() is None:
                 process.kill()
@@ -77,13 +79,18 @@ class TrainingProcesses:
             text=True,
         )
         self._all.append(process)
+        if self._ended:  # between the question and the start
+            process.kill()
         return process, errors
 
     def train(self, folder: Path) -> dict[str, Any]:
         """Do the job in `folder`/job.json and return its result.
 
         Raises InputError for what the user can mend, DistillError for what broke; then `folder`/stderr.txt has it all.
+        Raises Stopped once the processes are ended: after an interrupt, no student that waited for its turn is trained.
         """
+        if self._ended:
+            raise Stopped(f"{folder.name}: not trained, since the stage was ended")
         try:
             process, errors = self._ready.get_nowait()
         except queue.Empty:

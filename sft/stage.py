@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,7 @@ def train_students(
                     continue  # raised below, as its own student's
                 steps = max(1, round(like["steps"] * long["seconds"] / like["seconds"]))
                 futures[student.name] = pool.submit(stage.train, student, base, trainings, {"max_steps": steps})
+        wait(futures.values())  # one that fails does not end the others; an interrupt ends all
         results = {name: future.result() for name, future in futures.items()}
     return {"students": {student.name: results[student.name] for student in settings.targets}}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.errors import DataError, DistillError, InputError
+from distill.errors import DataError, DistillError, InputError, Stopped
 from distill.store import write_json
 from sft.faults import ended_without_result, training_fault
 from sft.placement import Placement
@@ -58,6 +58,14 @@ def test_what_a_training_process_dies_of_reaches_the_user(tmp_path: Path, monkey
     write_json(tmp_path / "job.json", {"name": "think"})
     with TrainingProcesses(Placement(1), print) as processes, pytest.raises(InputError, match=r"killed \(signal 9\)"):
         processes.train(tmp_path)
+
+
+def test_a_student_that_waits_is_not_trained_once_the_stage_is_ended(tmp_path: Path) -> None:
+    with TrainingProcesses(Placement(1), print) as processes:
+        pass
+    with pytest.raises(Stopped, match="think: not trained"):
+        processes.train(tmp_path / "think")
+    assert not (tmp_path / "think").exists()
 
 
 def test_rows_left_out_are_told_with_their_share_and_the_remedy() -> None:
