@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from distill import store
 from distill.config import resolved
 from distill.errors import DataError, RunFolderError
-from distill.records import Example, Pair, Rejected, Trace
+from distill.plugins import is_external
+from distill.records import Example, LabelledPair, Pair, Rejected, Trace
 from distill.results import Json, RunMetrics, read_as
 from distill.urls import is_storage
 
@@ -73,7 +74,7 @@ class Student:
 
     name: str
     folder: Path
-    examples: Rows[Example]
+    examples: Rows[Example] | Rows[LabelledPair]
 
 
 class Run:
@@ -131,14 +132,25 @@ class Run:
         manifest = store.read_manifest(self.folder / "students")
         names = manifest["result"]["students"] if manifest else {}
         return {
-            name: Student(name, self.folder / "students" / name, Rows(self.folder / "dataset" / name, Example))
-            for name in names
+            name: Student(
+                name, self.folder / "students" / name, _examples(self.folder / "dataset" / name, made["target"])
+            )
+            for name, made in names.items()
         }
 
     @property
     def report(self) -> Path:
         """The path of the report, one HTML file."""
         return self.folder / "report.html"
+
+
+def _examples(folder: Path, target: str) -> Rows[Example] | Rows[LabelledPair]:
+    """What a student of this target was trained on."""
+    from sft.targets import pair_target
+
+    if not is_external(target) and pair_target(target) is not None:
+        return Rows(folder, LabelledPair)
+    return Rows(folder, Example)
 
 
 Overrides = Mapping[str, Json]

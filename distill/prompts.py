@@ -63,8 +63,7 @@ class Prompt:
         """The message, every text made data; without the student's `<think>`."""
         head = self.question if written else self.task
         if not self.delimited:
-            question = f"{query} {instruction}" if instruction else query
-            parts = [head, f"Query: {as_data(question)}", f"Passage: {as_data(passage)}"]
+            parts = [head, f"Query: {as_data(query_text(query, instruction))}", f"Passage: {as_data(passage)}"]
         else:
             fields = [(QUERY, query), *([(INSTRUCTION, instruction)] if instruction else []), (PASSAGE, passage)]
             parts = [head, *(f"{mark}{as_data(text)}{END_FIELD}" for mark, text in fields)]
@@ -149,6 +148,11 @@ _CONTROL = re.compile(
     rf"|\[(?={'|'.join(re.escape(word) for word in CONTROL_BRACKETS)})",
     re.IGNORECASE,
 )
+
+
+def query_text(query: str, instruction: str | None) -> str:
+    """The query with its instruction after it, as Rank1's prompt has it, and as encoders and retrievers read it."""
+    return f"{query} {instruction}" if instruction else query
 
 
 def as_data(text: str) -> str:

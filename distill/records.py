@@ -233,6 +233,26 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """One training row of a student that writes nothing: a pair with what its kept traces say of it.
+
+    `grade` is the verdict to learn, on the prompt's scale; `relevant` whether it counts as relevant. `share` is the
+    share of the pair's readable answers, rejected ones too, that said relevant; None where it was not asked for.
+    """
+
+    pair_id: str
+    query_id: str
+    doc_id: str
+    query: str
+    passage: str
+    instruction: str | None
+    grade: int
+    relevant: bool
+    source: str = "qrels"
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A student's answer to a pair."""
 

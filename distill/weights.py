@@ -94,37 +94,59 @@ def load_causal_lm(path: str, revision: str | None = None, **arguments: Any) -> 
     Raises InputError where it does not load, where weights are missing (transformers would draw them at random),
     where it is an encoder or has another head, and where a weight is NaN or infinite.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    check_files(path)
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # its report on missing weights is many lines; what matters is said below
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path, revision=revision or "main", output_loading_info=True, **arguments
-            )
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        if _out_of_memory(error):
-            raise
-        raise InputError(f"{path}: does not load as a causal language model ({first_line(error)})") from None
-    finally:
-        logging.set_verbosity(level)
-    model: PreTrainedModel = loaded[0]
+    model, missing = _loaded(AutoModelForCausalLM, "a causal language model", path, revision=revision, **arguments)
     check_head(path, model.config)
-    names = sorted(loaded[1]["missing_keys"])
-    if names:
-        raise InputError(
-            f"{path}: {len(names)} of the model's weights are not in the checkpoint, such as {names[0]}, and would be "
-            f"random; {ANOTHER_HEAD}"
-        )
+    _check_whole(path, missing, ANOTHER_HEAD)
     if "peft_config" in vars(model):
         raise InputError(f"{path}: is an adapter, not a whole model; merge it into its base and name the merged folder")
     check_finite(path, model)
     return model
+
+
+def load_encoder(path: str, **arguments: Any) -> PreTrainedModel:
+    """The cross-encoder of a folder or hub name, whole and finite; `arguments` go to `from_pretrained`.
+
+    Raises InputError where it does not load, has not one score, lacks weights, or a weight is NaN or infinite.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    model, missing = _loaded(AutoModelForSequenceClassification, "a cross-encoder", path, **arguments)
+    _check_whole(path, missing, "name a trained cross-encoder, such as a student of target encoder")
+    if model.config.num_labels != 1:
+        raise InputError(f"{path}: gives {model.config.num_labels} scores a pair; name a cross-encoder that gives one")
+    check_finite(path, model)
+    return model
+
+
+def _loaded(auto: Any, kind: str, path: str, revision: str | None = None, **arguments: Any) -> tuple[Any, list[str]]:
+    """(the model, names of the weights that are not in its checkpoint). Raises InputError where it does not load."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    check_files(path)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report on missing weights is many lines; what matters is said by the caller
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            loaded: Any = auto.from_pretrained(path, revision=revision or "main", output_loading_info=True, **arguments)
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        if _out_of_memory(error):
+            raise
+        raise InputError(f"{path}: does not load as {kind} ({first_line(error)})") from None
+    finally:
+        logging.set_verbosity(level)
+    return loaded[0], sorted(loaded[1]["missing_keys"])
+
+
+def _check_whole(path: str, missing: list[str], remedy: str) -> None:
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing)} of the model's weights are not in the checkpoint, such as {missing[0]}, and would "
+            f"be random; {remedy}"
+        )
 
 
 def bf16_pays(config: PretrainedConfig) -> bool:

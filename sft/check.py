@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from sft.estimate.estimate import TrainingData, TrainingEstimate, estimates, sid
 from sft.estimate.shapes import Shape, device_of, shape_of
 from sft.estimate.training_memory import GIB
 from sft.settings import SftSettings
+from sft.targets import pair_target
 
 WANDB = "https://api.wandb.ai"
 REACHED_S = 5.0  # how long a tracker's server may take to accept a connection
@@ -54,6 +56,52 @@ def check_training(settings: SftSettings, seed: int, out: Path) -> None:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"sft.training: TRL refuses these values: {first_line(error)}") from None
+
+
+def check_encoders(settings: SftSettings, folder: Path, download: bool = True) -> None:
+    """Raises ConfigError or InputError where a student that writes nothing cannot be trained: a package that is not
+    installed, a value that its trainer refuses, a base that is no encoder. `folder` is what a base's path is relative
+    to; without `download` a hub name that is not in the cache is passed over.
+    """
+    students = [student for student in settings.targets if pair_target(student.target) is not None]
+    if not students:
+        return
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise ConfigError(
+            f"sft.targets: {students[0].name} is trained by sentence-transformers; pip install 'rerank-distill[dense]'"
+        )
+    from transformers import TrainingArguments
+
+    names = {field.name for field in fields(TrainingArguments)}
+    for student in students:
+        if unknown := sorted((student.training or {}).keys() - names):
+            raise ConfigError(
+                f"sft.targets: {student.name}: training.{unknown[0]} is a name of TRL's alone; leave it out"
+            )
+        if student.base not in (None, "scratch"):
+            _check_encoder_base(str(student.base), student.name, folder, download)
+
+
+def _check_encoder_base(base: str, name: str, folder: Path, download: bool) -> None:
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+    from distill.weights import check_files
+
+    local = (folder / base).is_dir()
+    path = str(folder / base) if local else base
+    key = f"sft.targets: base of {name}"
+    if not local and base.startswith(("/", "./", "../", "~")):
+        raise InputError(f"{key}: {base}: no such folder; name one, or a model of the hub")
+    check_files(path)
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=not (download or local))
+    except (OSError, ValueError, KeyError) as error:
+        if not (download or local):
+            return
+        raise InputError(f"{key}: the configuration of {base!r} does not load ({first_line(error)})") from None
+    if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        raise InputError(f"{key}: {base} is a {config.model_type}, of which transformers makes no cross-encoder")
 
 
 def check_trackers(settings: SftSettings) -> None:

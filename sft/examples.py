@@ -17,11 +17,11 @@ from pathlib import Path
 
 from distill.errors import DataError
 from distill.prompts import PROMPT_NAME, is_relevant, student_prompt, trained_grade
-from distill.records import Example, Pair, Trace
+from distill.records import Example, LabelledPair, Pair, Trace
 from distill.store import write_rows
 from distill.text_file import TextFile
 from sft.settings import SftSettings
-from sft.targets import target_of
+from sft.targets import pair_target, writing_target
 
 LENGTHS = "lengths.json"  # {pair_id: characters of prompt and trace}, by which all targets order their rows
 DEV = "dev"  # the folder of held-out pairs next to the students' examples
@@ -50,9 +50,12 @@ def write_examples(
         chosen = subsample(kept, traces, student.train_size, seed)
         if student.shuffle_traces:
             chosen = shuffled(chosen, seed)
-        by_verdict = (weights.not_relevant, weights.relevant)
-        made = _in_order(examples(chosen(), student.target, prompt, by_verdict, weights.direct))
-        written = write_rows(folder / student.name, made, Example, presorted=True)
+        if pair_target(student.target) is not None:
+            written = write_rows(folder / student.name, labelled_pairs(chosen(), prompt), LabelledPair, presorted=True)
+        else:
+            by_verdict = (weights.not_relevant, weights.relevant)
+            made = _in_order(examples(chosen(), student.target, prompt, by_verdict, weights.direct))
+            written = write_rows(folder / student.name, made, Example, presorted=True)
         rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
     hashes["lengths"] = lengths_hash
     return everything or traces, rows, hashes
@@ -77,9 +80,9 @@ def examples(
     the teacher's; a trace without either is left out. `weights` are those of (not relevant, relevant) by the verdict
     written, `direct` multiplies those of the direct rows of `mixed`.
     """
-    kind_of_student = target_of(target)
+    kind_of_student = writing_target(target)
     for pair, trace in kept:
-        verdict = trained_grade(trace.verdict, None if pair.label_before is None else pair.relevant, prompt)
+        verdict = _verdict(pair, trace, prompt)
         if verdict is None:
             continue
         text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
@@ -88,6 +91,29 @@ def examples(
         for kind, answer in answers:
             share = direct if kind == "direct" and len(answers) > 1 else 1.0
             yield Example(trace.pair_id, text, answer, target=kind, weight=weight * share)
+
+
+def labelled_pairs(kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME) -> Iterator[LabelledPair]:
+    """One row a pair, in the traces' order, with the verdict that most of its traces teach; of equally many the lower.
+
+    Verdicts are those of `examples`; a pair whose traces have none is left out.
+    """
+    for _, rows in groupby(kept, key=lambda row: row[0].pair_id):
+        of_pair = list(rows)
+        pair = of_pair[0][0]
+        verdicts = [verdict for _, trace in of_pair if (verdict := _verdict(pair, trace, prompt)) is not None]
+        if not verdicts:
+            continue
+        grade = max(sorted(set(verdicts)), key=verdicts.count)
+        yield LabelledPair(
+            pair.pair_id, pair.query_id, pair.doc_id, pair.query, pair.passage, pair.instruction,
+            grade, is_relevant(grade, prompt), pair.source,
+        )  # fmt: skip
+
+
+def _verdict(pair: Pair, trace: Trace, prompt: str) -> int | None:
+    """What a trace teaches: the pair's label where it was changed, else what the teacher said."""
+    return trained_grade(trace.verdict, None if pair.label_before is None else pair.relevant, prompt)
 
 
 def shuffled(kept: Rows, seed: int) -> Rows:

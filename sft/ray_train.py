@@ -1,8 +1,8 @@
 """One student trained on several workers of Ray Train: DDP, or FSDP2 where the weights are to be split.
 
-Each worker runs `sft.train.train`; the first one saves, into the run's folder where every worker sees it (one machine,
-or storage that is mounted on all nodes), else into a folder of its node, of which `sft.node_folder` copies all that
-counts to the driver. A worker that is lost is replaced together with the others, and the training goes on from its
+Each worker runs `sft.training_job.train`; the first one saves, into the run's folder where every worker sees it (one
+machine, or storage that is mounted on all nodes), else into a folder of its node, of which `sft.node_folder` copies all
+that counts to the driver. A worker that is lost is replaced together with the others, and the training goes on from its
 newest whole checkpoint, as a killed process does.
 """
 
@@ -29,8 +29,7 @@ from sft.placement import on_nodes
 from sft.processes import Notify
 from sft.settings import RaySettings, SftSettings
 from sft.together import of_all_workers
-from sft.train import train
-from sft.training_job import TrainingJob
+from sft.training_job import TrainingJob, train
 
 EVENTS, RESULT = "events.jsonl", "worker.json"
 
@@ -67,7 +66,7 @@ class RayTrainings:
 
 
 def train_on_ray(job: TrainingJob, notify: Notify = lambda event: None) -> dict[str, Any]:
-    """`sft.train.train`'s result, made by `ray.workers` workers; their lines go to `notify` as they come.
+    """`sft.training_job.train`'s result, made by `ray.workers` workers; their lines go to `notify` as they come.
 
     Joins the cluster of RAY_ADDRESS, or starts Ray here and ends it, where this process is not connected. Raises what
     the workers raised on purpose, and DistillError where Ray gave up.

@@ -13,7 +13,7 @@ from distill.config import Settings
 from distill.plugins import is_external
 from distill.prompts import PROMPT_NAME, PROMPTS
 from sft.scratch import ScratchSettings
-from sft.targets import TARGETS, target_of
+from sft.targets import TARGETS, pair_target, writing_target
 from sft.trl_fields import TRL_FIELDS
 
 # Set by this package for every student alike; a configuration names them elsewhere or not at all.
@@ -35,6 +35,7 @@ OWN = {
     "remove_unused_columns": "the rows are made here",
 }
 
+OF_PAIR_TARGETS = {"base", "loss", "training"}  # of StudentSettings: for students that write nothing
 _CHECKS: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -119,7 +120,20 @@ class StudentSettings(Settings):
     """One student, where more than its target is to be said; a plain target name is short for `{target: NAME}`."""
 
     target: str = Field(
-        description="think, direct, verdict_first, mixed, or one's own as FILE.py:Class (docs/targets.md)"
+        description="think, direct, verdict_first, mixed, encoder, or one's own as FILE.py:Class (docs/targets.md)"
+    )
+    base: str | None = Field(
+        None,
+        description="of a student that writes nothing (encoder): a hub name, a local folder, or 'scratch', a small "
+        "encoder of random weights; default: scratch. The others start from sft.base",
+    )
+    loss: str | None = Field(
+        None, description="of a student that writes nothing: bce (docs/encoders.md); default: the target's first"
+    )
+    training: dict[str, Any] | None = Field(
+        None,
+        description="of a student that writes nothing: names of transformers' TrainingArguments; default: "
+        "docs/encoders.md. sft.training is for the others",
     )
     name: str = Field("", pattern=r"^[a-z0-9_]*$", description="its folder and its name in the report")
     train_size: int | None = Field(None, ge=1, description="at most so many pairs, drawn with the seed; default: all")
@@ -149,6 +163,29 @@ class StudentSettings(Settings):
     @classmethod
     def _known(cls, target: str, info: ValidationInfo) -> str:
         return TARGETS.resolved(target, (info.context or {}).get("base"))
+
+    @model_validator(mode="after")
+    def _of_its_target(self) -> StudentSettings:
+        """What is set here suits the target."""
+        target = None if is_external(self.target) else pair_target(self.target)
+        if target is None:
+            if given := self.own():
+                raise ValueError(f"{self.name}: {', '.join(given)}: only for students that write nothing, as encoder")
+            return self
+        if self.loss is not None and self.loss not in target.losses:
+            raise ValueError(f"{self.name}: loss {self.loss!r} is none of {', '.join(target.losses)}")
+        if self.shuffle_traces or self.time_of is not None:
+            raise ValueError(f"{self.name}: shuffle_traces and time_of are for students that learn from reasoning")
+        return self
+
+    @field_validator("training")
+    @classmethod
+    def _training(cls, training: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if training is None else checked_training(training)
+
+    def own(self) -> dict[str, Any]:
+        """What is set of the settings that only students that write nothing have."""
+        return self.model_dump(mode="json", include=OF_PAIR_TARGETS, exclude_none=True)
 
 
 class SftSettings(Settings):
@@ -224,22 +261,13 @@ class SftSettings(Settings):
         """What a target of one's own writes is looked at before anything is paid for."""
         for name in {student.target for student in self.targets if is_external(student.target)}:
             for grade in range(len(PROMPTS[self.prompt].verdicts) if self.prompt in PROMPTS else 0):
-                target_of(name).try_out(grade, self.prompt)
+                writing_target(name).try_out(grade, self.prompt)
         return self
 
     @field_validator("training")
     @classmethod
     def _training(cls, training: dict[str, Any]) -> dict[str, Any]:
-        checked = {}
-        for name, value in training.items():
-            if name in OWN:
-                raise ValueError(f"{name} cannot be set here: {OWN[name]}")
-            if name not in TRL_FIELDS:
-                near = difflib.get_close_matches(name, TRL_FIELDS, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else "see the TRL documentation"
-                raise ValueError(f"{name} is not a name of TRL's SFTConfig; {hint}")
-            checked[name] = _typed(name, TRL_FIELDS[name], value)
-        return checked
+        return checked_training(training)
 
     @model_validator(mode="after")
     def _possible(self) -> SftSettings:
@@ -267,6 +295,20 @@ class SftSettings(Settings):
         if self.think_tokens == "text":
             why["base: scratch makes its own tokenizer, with added tokens"] = "think_tokens"
         return why
+
+
+def checked_training(training: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a trainer, typed. Raises ValueError for an unknown name, and one that is set elsewhere."""
+    checked = {}
+    for name, value in training.items():
+        if name in OWN:
+            raise ValueError(f"{name} cannot be set here: {OWN[name]}")
+        if name not in TRL_FIELDS:
+            near = difflib.get_close_matches(name, TRL_FIELDS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "see the TRL documentation"
+            raise ValueError(f"{name} is not a name of TRL's SFTConfig; {hint}")
+        checked[name] = _typed(name, TRL_FIELDS[name], value)
+    return checked
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:

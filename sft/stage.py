@@ -16,10 +16,12 @@ from sft.examples import DEV, LENGTHS
 from sft.placement import on_this_machine, uses_ray
 from sft.processes import Notify, TrainingProcesses, Trainings
 from sft.settings import SftSettings, StudentSettings
+from sft.targets import pair_target
 from sft.training_job import TrainingJob
 
 # What decides how a student is trained, and not which one comes out.
 NOT_THE_STUDENTS = {"targets", "parallel", "assume", "ray"}
+ALL_STUDENTS = {"scratch", "max_length", "dev", "prompt"}  # what decides those that write nothing, with their own
 
 
 def train_students(
@@ -38,8 +40,8 @@ def train_students(
 
     `dataset`/NAME holds each student's examples, `data_hashes` their hashes; `texts` yields the training split's text
     (`texts_hash` is its hash), for the tokenizer of `base: scratch`. A student that is done and unchanged is not
-    trained again; `base_hash` is that of a local base's files. `starts` are trained models that students of these names
-    go on from, in place of the base. Raises what a training process raised, once the others
+    trained again; `base_hash` is that of a local base's files. `starts` are models that students of these names start
+    from, in place of `sft.base`. Raises what a training process raised, once the others
     have ended.
     """
     stage = _Stage(settings, dataset, out, seed, data_hashes, texts_hash, base_hash, starts or {})
@@ -67,13 +69,18 @@ def train_students(
 
 
 def same_students(
-    settings: SftSettings, seed: int, data_hashes: dict[str, str], texts_hash: str, base_hash: str = ""
+    settings: SftSettings,
+    seed: int,
+    data_hashes: dict[str, str],
+    texts_hash: str,
+    base_hash: str = "",
+    starts: Mapping[str, Start] | None = None,
 ) -> dict[str, Callable[[Path], bool]]:
     """{student: whether a folder of any run holds that very student}, the untrained one of `base: scratch` among them.
 
     The one rule of which settings and data decide a student: for training and for linking between runs.
     """
-    stage = _Stage(settings, Path(), Path(), seed, data_hashes, texts_hash, base_hash)
+    stage = _Stage(settings, Path(), Path(), seed, data_hashes, texts_hash, base_hash, starts or {})
     rules: dict[str, Callable[[Path], bool]] = {s.name: partial(stage.holds, s) for s in settings.targets}
     if settings.base == "scratch":
         rules["untrained"] = lambda folder: _is_scratch(folder, settings, seed, texts_hash)
@@ -112,7 +119,7 @@ def _is_scratch(folder: Path, settings: SftSettings, seed: int, texts_hash: str)
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A trained model that a student goes on from: its folder, and the hash of its files."""
+    """A model that a student starts from in place of `sft.base`: its folder, and the hash of its files."""
 
     folder: Path
     files_hash: str
@@ -137,12 +144,16 @@ class _Stage:
         The steps of a student with `time_of` follow the machine's speed: another measurement is not another student.
         """
         inputs = {"examples": self.data_hashes[student.name]}
-        if self.settings.order_by == "trace" and "lengths" in self.data_hashes:
+        writes = pair_target(student.target) is None
+        if writes and self.settings.order_by == "trace" and "lengths" in self.data_hashes:
             inputs["lengths"] = self.data_hashes["lengths"]
         if self.settings.dev is not None:
             inputs["dev"] = self.data_hashes[DEV]
-        if self.settings.base == "scratch":
+        if writes and self.settings.base == "scratch":
             inputs["texts"] = self.texts_hash
+        if not writes:
+            shared = self.settings.model_dump(mode="json", include=ALL_STUDENTS)
+            return inputs, {"target": student.target, "seed": self.seed, **shared, **student.own()}
         shared = self.settings.model_dump(mode="json", exclude=NOT_THE_STUDENTS)
         return inputs, {"target": student.target, "seed": self.seed, "time_of": student.time_of, **shared}
 
@@ -165,7 +176,15 @@ class _Stage:
 
     def _base_hash(self, student: StudentSettings) -> str:
         start = self.starts.get(student.name)
+        if start is None and pair_target(student.target) is not None:
+            return ""
         return start.files_hash if start else self.base_hash
+
+    def _base(self, student: StudentSettings, base: str) -> str:
+        """The folder or hub name that a student starts from, `base` that of those that write; or scratch."""
+        if student.name in self.starts:
+            return str(self.starts[student.name].folder)
+        return base if pair_target(student.target) is None else student.base or "scratch"
 
     def train(
         self, student: StudentSettings, base: str, trainings: Trainings, training: dict[str, Any]
@@ -188,13 +207,14 @@ class _Stage:
         job: TrainingJob = {
             "name": student.name,
             "target": student.target,
-            "base": str(self.starts[student.name].folder) if student.name in self.starts else base,
+            "base": self._base(student, base),
             "examples": str(self.dataset / student.name),
             "out": str(folder),
             "seed": self.seed,
             "base_hash": self._base_hash(student),
             "threads": trainings.threads,
             "settings": settings.model_dump(mode="json", exclude={"targets", "parallel", "assume"}),
+            "student": student.own(),
             "dev": str(self.dataset / DEV),
             "lengths": str(self.dataset / LENGTHS),
             "training": training,

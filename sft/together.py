@@ -22,3 +22,11 @@ def of_all_workers(text: str) -> list[str]:
     texts: list[str] = [""] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(texts, text)
     return texts
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the first of several workers."""
+    import torch
+
+    ranked = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not ranked or torch.distributed.get_rank() == 0

@@ -15,7 +15,8 @@ from distill.prompts import END_THINK, PROMPT_NAME, prompt_ids, verdict_ids
 from distill.records import Example
 
 MANY_LEFT_OUT = 0.05  # of the rows: so many are a warning
-TOO_LONG = "tokens, more than sft.max_length {}"
+MAX_LENGTH = "sft.max_length"
+TOO_LONG = "tokens, more than {} {}"  # what bounds them, and how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +64,30 @@ def encode(
             name = tokenizer.convert_ids_to_tokens(stray[0])
             bad.append((row.pair_id, f"its text holds the control token {name!r}"))
         elif length > max_length:
-            bad.append((row.pair_id, f"{length} {TOO_LONG.format(max_length)}"))
+            bad.append((row.pair_id, f"{length} {TOO_LONG.format(MAX_LENGTH, max_length)}"))
         else:
             good.append(Encoded(row.pair_id, [*asked, *answer, tokenizer.eos_token_id], len(asked), row.weight))
     return good, bad
 
 
-def left_out_text(left_out: Sequence[tuple[str, str]], rows: int, max_length: int) -> str | None:
-    """How many of `rows` are left out of the training and why, with the remedy where they are many; None for none."""
+def left_out_text(
+    left_out: Sequence[tuple[str, str]], rows: int, max_length: int, bound: str = MAX_LENGTH
+) -> str | None:
+    """How many of `rows` are left out of the training and why, with the remedy where they are many; None for none.
+
+    `bound` is what allows `max_length` tokens."""
     if not left_out:
         return None
-    tokens = [int(reason.partition(" ")[0]) for _, reason in left_out if reason.endswith(TOO_LONG.format(max_length))]
+    tokens = [
+        int(reason.partition(" ")[0]) for _, reason in left_out if reason.endswith(TOO_LONG.format(bound, max_length))
+    ]
     reasons = []
     if tokens:
-        reasons.append(f"{len(tokens):,} longer than sft.max_length {max_length} (up to {max(tokens):,} tokens)")
+        reasons.append(f"{len(tokens):,} longer than {bound} {max_length} (up to {max(tokens):,} tokens)")
     if len(tokens) < len(left_out):
         reasons.append(f"{len(left_out) - len(tokens):,} with a control token in their text")
     text = f"{len(left_out):,} of {rows:,} rows ({len(left_out) / rows:.1%}) are left out of the training: "
     text += " and ".join(reasons)
-    if tokens and len(left_out) > MANY_LEFT_OUT * rows:
+    if tokens and len(left_out) > MANY_LEFT_OUT * rows and bound == MAX_LENGTH:
         text += f"; raise sft.max_length to {max(tokens)} to train on them, or filter the long traces"
     return text

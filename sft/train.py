@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,11 @@ from distill.store import read_json, read_rows, write_json
 from distill.weights import bf16_pays
 from sft.encoded import EncodedRows, encoded_rows, labelled_rows, remove
 from sft.examples import lengths_of
-from sft.settings import SftSettings
+from sft.settings import DevSettings, SftSettings
 from sft.student import load_base, lora_config, save
 from sft.targets import target_of
-from sft.together import COMPLETE, of_all_workers
-from sft.tokens import MANY_LEFT_OUT, left_out_text
+from sft.together import COMPLETE, is_first, of_all_workers
+from sft.tokens import MANY_LEFT_OUT, MAX_LENGTH, left_out_text
 from sft.training_job import TrainingJob
 
 if TYPE_CHECKING:
@@ -67,16 +67,8 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     model, tokenizer = load_base(job["base"], settings)
     encoded = encoded_rows(tokenizer, job["examples"], out, settings.max_length, settings.prompt)
     rejected = encoded.rejected
-    if _first():
-        write_json(out / "rejected.json", [{"pair_id": p, "reason": r} for p, r in rejected])
     say = event_writer(job.get("events"))
-    left_out = left_out_text(rejected, encoded.total, settings.max_length)
-    if left_out and _first():
-        kind = "warning" if len(rejected) > MANY_LEFT_OUT * encoded.total else "note"  # as the terminal shows it
-        say({"stage": "sft", "student": job["name"], "target": job["target"], "step": 0, kind: left_out})
-    if not len(encoded.dataset):
-        reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
-        raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
+    left_out = note_left_out(job, say, rejected, encoded.total, settings.max_length)
     bf16 = bf16_pays(model.config)
     config = training_arguments(settings, out, job["name"], job["seed"], job.get("training"), bf16)
     progress = ProgressCallback(job, say, encoded.relevant_share, keep)
@@ -92,7 +84,7 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower sft.training.learning_rate")
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     parameters = save(trainer, tokenizer, out, job["base"], settings)
-    if _first():
+    if is_first():
         write_json(
             out / "distill.json",
             {
@@ -124,23 +116,59 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
         "left_out": left_out,
         "warnings": progress.warnings,
     }
-    if settings.dev is not None:
-        measured = [entry for entry in trainer.state.log_history if "eval_spread" in entry]
-        best = trainer.state.best_global_step
-        chosen = next((entry for entry in measured if entry["step"] == best), measured[-1] if measured else {})
-        counts["dev"] = {key.removeprefix("eval_"): v for key, v in chosen.items() if key.startswith("eval_")}
-        counts["best_step"] = best
+    counts |= dev_counts(settings.dev, trainer.state)
     if torch.cuda.is_available():
         counts["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     return counts
 
 
-def _first() -> bool:
-    """Whether this is the only process, or the first of several workers."""
-    import torch
+def note_left_out(
+    job: TrainingJob,
+    say: Callable[[dict[str, Any]], None],
+    rejected: Sequence[tuple[str, str]],
+    total: int,
+    max_length: int,
+    bound: str = MAX_LENGTH,
+) -> str | None:
+    """Write rejected.json of [(pair_id, reason)], and say how many of `total` rows are left out; returns that text.
+    `bound` is what allows `max_length` tokens.
 
-    ranked = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not ranked or torch.distributed.get_rank() == 0
+    Raises DataError where none is left.
+    """
+    left_out = left_out_text(rejected, total, max_length, bound)
+    if is_first():
+        write_json(Path(job["out"]) / "rejected.json", [{"pair_id": p, "reason": r} for p, r in rejected])
+        if left_out:
+            kind = "warning" if len(rejected) > MANY_LEFT_OUT * total else "note"  # as the terminal shows it
+            say({"stage": "sft", "student": job["name"], "target": job["target"], "step": 0, kind: left_out})
+    if len(rejected) == total:
+        reason = f"; the first was left out because {rejected[0][1]}" if rejected else ""
+        raise DataError(f"{job['examples']}: no example is left to train {job['name']} on{reason}")
+    return left_out
+
+
+def dev_arguments(dev: DevSettings | None) -> dict[str, Any]:
+    """A trainer's arguments by which it looks at held-out pairs and keeps the best checkpoint; {} without them."""
+    if dev is None:
+        return {}
+    every = min(dev.every, 0.99999)  # 1 would be every step; a share just below it is the last one
+    return {
+        "eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every,
+        "load_best_model_at_end": True, "metric_for_best_model": f"eval_{dev.best_by}", "greater_is_better": True,
+    }  # fmt: skip
+
+
+def dev_counts(dev: DevSettings | None, state: Any) -> dict[str, Any]:
+    """What the held-out pairs said of the checkpoint that was kept, and which one that is; {} without them."""
+    if dev is None:
+        return {}
+    measured = [entry for entry in state.log_history if "eval_spread" in entry]
+    best = state.best_global_step
+    chosen = next((entry for entry in measured if entry["step"] == best), measured[-1] if measured else {})
+    return {
+        "dev": {key.removeprefix("eval_"): v for key, v in chosen.items() if key.startswith("eval_")},
+        "best_step": best,
+    }
 
 
 def _longest(job: TrainingJob, encoded: EncodedRows) -> dict[str, int]:
@@ -173,17 +201,13 @@ def training_arguments(
         **(training or {}),
     }
     arguments.pop("model_init_kwargs", None)
-    _check_reporters(arguments["report_to"])
+    check_reporters(arguments["report_to"])
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out / "tensorboard"))  # else it goes with the checkpoints
     os.environ.setdefault("WANDB_DIR", str(out))  # else into the folder that the command was called in
     arguments.setdefault("run_name", name)
+    arguments |= dev_arguments(settings.dev)
     if settings.dev is not None:
-        every = min(settings.dev.every, 0.99999)  # 1 would be every step; a share just below it is the last one
-        arguments |= {
-            "eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every,
-            "load_best_model_at_end": True, "metric_for_best_model": f"eval_{settings.dev.best_by}",
-            "greater_is_better": True, "eval_packing": False,
-        }  # fmt: skip
+        arguments["eval_packing"] = False
     if settings.ray is not None and settings.ray.shard:
         arguments |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}}
     new, old = "activation_checkpointing", "gradient_checkpointing"  # transformers' name since 5.22, and before
@@ -199,7 +223,7 @@ def training_arguments(
     )
 
 
-def _check_reporters(named: Any) -> None:
+def check_reporters(named: Any) -> None:
     """Raises ConfigError for a tracker that is not installed; transformers would end in a traceback."""
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
@@ -217,7 +241,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     for checkpoint in folder.glob("checkpoint-*"):
         if (checkpoint / COMPLETE).exists():
             whole.append(checkpoint)
-        elif _first():
+        elif is_first():
             shutil.rmtree(checkpoint)
     newest = max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
     if newest is not None:

@@ -1,17 +1,23 @@
-"""What a training process is given to do, `job.json` in a student's folder: `sft.stage` makes it, `sft.train` does it.
+"""What a training process is given to do, `job.json` in a student's folder: `sft.stage` makes it, `train` does it.
 
 A dictionary, since it goes from process to process as JSON.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from distill.answers import JsonObject
+from sft.targets import target_of
 
 
 class TrainingJob(TypedDict):
     """One student to train: its name and target, the base, the folders of its rows and of what comes out.
+
+    `student` are its own settings (`StudentSettings`), where its target has any.
 
     `dev` is the folder of the held-out pairs, `lengths` the file of the pairs' lengths, `settings` are those of `sft`,
     `training` is what goes on top of `sft.training`, and `events` the file that Ray's workers write their lines to.
@@ -26,8 +32,18 @@ class TrainingJob(TypedDict):
     seed: int
     threads: int
     settings: JsonObject
+    student: NotRequired[JsonObject]
     base_hash: NotRequired[str]
     lengths: NotRequired[str]
     training: NotRequired[dict[str, Any]]
     fingerprint: NotRequired[str]
     events: NotRequired[str]
+
+
+def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[str, Any]:
+    """Train the job's student by the `train` of its target's module; returns what goes into metrics.json.
+
+    `keep` is given each checkpoint once it is whole. Raises as that `train` does.
+    """
+    result: dict[str, Any] = importlib.import_module(target_of(job["target"]).trainer).train(job, keep)
+    return result

@@ -15,7 +15,7 @@ from distill.errors import DistillError
 from distill.processes import die_with_parent
 from distill.store import write_json
 from sft.faults import training_fault
-from sft.training_job import TrainingJob
+from sft.training_job import TrainingJob, train
 
 
 def main() -> int:
@@ -24,8 +24,8 @@ def main() -> int:
     The imports, some eight seconds, are made before the job is known: the parent prepares it meanwhile.
     """
     die_with_parent(parent=int(sys.argv[1]))
+    import sft.train
     import sft.trainer  # noqa: F401
-    from sft.train import train
 
     path = sys.stdin.readline().strip()
     if not path:

@@ -147,6 +147,7 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
 
         settings = sft_of(run, made_alone=True)
         yield Look("base model", partial(_check_base, run, network, bound))
+        yield Look("encoders", bound(training.check_encoders, settings, run.base, network))
         where = partial(partial, cluster.on_a_node) if network and on_cluster() else bound
         yield Look("training", where(training.check_training, settings, run.config.seed, run.students))
         if network:

@@ -17,7 +17,7 @@ from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
 from distill.pipeline.trace import asking_estimate
-from distill.records import Example, Pair, Trace
+from distill.records import Example, LabelledPair, Pair, Trace
 from distill.tables import counted
 
 if TYPE_CHECKING:
@@ -347,13 +347,19 @@ def assumed_lengths(run: Run, settings: SftSettings) -> SftSettings:
 def training_data(run: Run, settings: SftSettings, pairs: Callable[[], int | None] = lambda: None) -> TrainingData:
     """What is known of the rows to train on: of the dataset, else of the kept traces, else of `pairs()`."""
     from sft.estimate.estimate import assumed_data, dataset_data
-    from sft.estimate.lengths import estimated
-    from sft.targets import target_of
+    from sft.estimate.lengths import estimated, estimated_pairs
+    from sft.targets import pair_target, target_of
 
     if store.read_manifest(run.dataset) is not None:
         folder = run.dataset
         names = [student.name for student in settings.targets if (folder / student.name).is_dir()]
-        rows = {name: estimated(store.read_rows(folder / name, Example)) for name in names}
+        pairs_of = {student.name for student in settings.targets if pair_target(student.target) is not None}
+        rows = {
+            name: estimated_pairs(store.read_rows(folder / name, LabelledPair))
+            if name in pairs_of
+            else estimated(store.read_rows(folder / name, Example))
+            for name in names
+        }
         each = {student.name: len(target_of(student.target).rows_with_reasoning()) for student in settings.targets}
         return dataset_data(rows, [len(found) // each[name] for name, found in rows.items()])
     if store.read_manifest(run.kept) is not None:

@@ -38,6 +38,9 @@ LATER: dict[str, Json] = {
     "systems": None,
     "fuse": False,
     "clicks": ClickSettings().model_dump(mode="json"),
+    "base": None,
+    "loss": None,
+    "training": None,
 }
 LOADS = {"sft": "loading torch and TRL", "evaluate": "loading torch and the students"}  # stages silent for seconds
 SECRETS = "keys are named by their environment variable and never written"

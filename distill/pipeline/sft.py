@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill import store
 from distill.pipeline import refresh
@@ -11,8 +12,12 @@ from distill.pipeline.dataset import sft_seed
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sources import base_of, sft_of
 from distill.pipeline.stage import Stage
-from distill.records import Example
+from distill.records import Example, LabelledPair
 from distill.results import Counts, Json
+from sft.targets import pair_target
+
+if TYPE_CHECKING:
+    from sft.stage import Start
 
 
 def _settings(run: Run) -> Json:
@@ -20,15 +25,27 @@ def _settings(run: Run) -> Json:
 
 
 def _inputs(run: Run) -> Counts:
-    base = _base_hash(run)
-    starts = {name: start.files_hash for name, start in refresh.starts(run).items()}
+    base = _files_hash(run, base_of(run))
+    starts = {name: start.files_hash for name, start in _starts(run).items()}
     found: dict[str, Json] = {"dataset": run.data_hash("dataset"), **({"base": base} if base else {})}
     return {**found, **({"starts": starts} if starts else {})}
 
 
-def _base_hash(run: Run) -> str:
+def _starts(run: Run) -> Mapping[str, Start]:
+    """{student: what it starts from in place of `sft.base`}: a local base of its own, or an earlier run's student."""
+    from sft.stage import Start
+
+    own = {}
+    for student in run.config.sft.targets:
+        folder = run.base / student.base if student.base else None
+        if folder is not None and folder.is_dir():
+            own[student.name] = Start(folder, _files_hash(run, str(folder)))
+    return {**own, **refresh.starts(run)}
+
+
+def _files_hash(run: Run, base: str) -> str:
     """The hash of a local base's files, "" for a name on a hub."""
-    folder = Path(base_of(run))
+    folder = Path(base)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     return store.fingerprint(sorted(run.file_hashes(files).items())) if files else ""
 
@@ -41,16 +58,22 @@ def same_students(run: Run) -> dict[str, Callable[[Path], bool]]:
     if manifest is None:
         return {}
     hashes = manifest["result"]["hashes"]
-    return stage.same_students(sft_of(run), sft_seed(run), hashes, run.data_hash("kept"), _base_hash(run))
+    return stage.same_students(
+        sft_of(run), sft_seed(run), hashes, run.data_hash("kept"), _files_hash(run, base_of(run)), _starts(run)
+    )
 
 
 def _make(run: Run) -> Counts:
     from sft.stage import train_students
 
     def texts() -> Iterator[str]:
-        for student in run.config.sft.targets:
+        writing = [student for student in run.config.sft.targets if pair_target(student.target) is None]
+        for student in writing:
             for row in store.read_rows(run.dataset / student.name, Example):
                 yield row.prompt + row.completion
+        for student in () if writing else run.config.sft.targets:
+            for pair in store.read_rows(run.dataset / student.name, LabelledPair):
+                yield f"{pair.query} {pair.passage}"
 
     manifest = store.read_manifest(run.dataset) or {}
     return train_students(
@@ -62,8 +85,8 @@ def _make(run: Run) -> Counts:
         texts,
         run.data_hash("kept"),
         run.log,
-        _base_hash(run),
-        refresh.starts(run),
+        _files_hash(run, base_of(run)),
+        _starts(run),
     )
 
 

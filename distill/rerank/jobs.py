@@ -56,8 +56,10 @@ class Student:
 
     @property
     def backend(self) -> str:
-        """The backend's name, that of `auto` on this machine. Raises InputError for an unknown one."""
-        return backend_name(self.scoring.backend, self.scoring.base_url)
+        """The backend's name, that of `auto` on this machine, `encoder` for a cross-encoder.
+
+        Raises InputError for an unknown one."""
+        return backend_name(self.scoring.backend, self.scoring.base_url, self.model)
 
     def resolved(self) -> Student:
         """The student with backend and dtype as this machine, or the cluster, has them; its own bound without one."""
@@ -71,7 +73,7 @@ class Student:
         if is_external(backend):
             BACKENDS.load(backend)  # refused by the name that was given
             backend = os.path.abspath(backend)  # an actor works in another folder
-        if backend == "transformers":
+        if backend in ("transformers", "encoder"):
             dtype = cast("Dtype", dtype_of(self.model, "cuda" if remote else device_of(self.device).type, dtype))
         bound = self.max_new_tokens or reasoning_bound(self.model)
         scoring = self.scoring.model_copy(update={"backend": backend, "dtype": dtype})

@@ -205,8 +205,8 @@ def mean(samples: list[RawJudgement], binary: bool = True) -> RawJudgement:
     """
     if len(samples) == 1:
         return samples[0]
-    true = _logsum([-_softplus(-o.margin) for o in samples])
-    false = _logsum([-_softplus(o.margin) for o in samples])
+    true = _logsum([-softplus(-o.margin) for o in samples])
+    false = _logsum([-softplus(o.margin) for o in samples])
     margin = true - false
     closest = min(samples, key=lambda o: abs(score_of(o.margin) - score_of(margin)))
     forced = next((o.finish for o in samples if o.finish in FORCED), closest.finish)
@@ -225,5 +225,6 @@ def _logsum(values: Sequence[float]) -> float:
     return top + math.log(sum(math.exp(v - top) for v in values)) if top > -math.inf else -math.inf
 
 
-def _softplus(x: float) -> float:
+def softplus(x: float) -> float:
+    """log(1 + exp(x))."""
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

@@ -17,7 +17,7 @@ from distill.rerank.backends.base import Backend, EngineSettings
 from distill.rerank.modes import MODES, JudgementPlan, Mode, RawJudgement, TimedPlans, Window, score_of
 from distill.rerank.repetition import LOOPS, Loops
 from distill.rerank.stream import RerankRequest, Stream, groups
-from distill.rerank.student_format import LONG, Long, usual_mode
+from distill.rerank.student_format import LONG, WRITES_NOTHING, Long, usual_mode
 from distill.texts import passage_text
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class Reranker:
             self.name = model
         else:
             self.backend, self.name = model, model.name
+        if mode != "direct" and not self.backend.form.writes:
+            raise InputError(f"{self.name}: mode {mode}: {WRITES_NOTHING}")
         self.mode, self.long = mode, long
         self.curve = f"budget:{budget}" if mode == "budget" else mode  # by which its calibration is named
         self.calibration = _calibration(calibration, model)
@@ -132,7 +134,9 @@ class Reranker:
         return next(each for each in self.judge([pair], plan=self.explain_plan()) if each is not None)
 
     def explain_plan(self) -> JudgementPlan:
-        """How a pair is judged where its reasoning is wanted, whatever the mode."""
+        """How a pair is judged where its reasoning is wanted, whatever the mode. Raises InputError for an encoder."""
+        if not self.backend.form.writes:
+            raise InputError(f"{self.name}: {WRITES_NOTHING}")
         mode: Mode = self.mode if self.mode in ("think", "budget", "verdict_first") else "think"
         return replace(self.plan, mode=mode, explanations=True)
 

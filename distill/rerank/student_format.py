@@ -22,6 +22,7 @@ NOTE = "distill.json"  # in a student's folder: prompt and target that it was tr
 MAX_REASONING = 8192  # what a thinking student may write at most where nothing is known of its traces, as Rank1 has it
 NEARLY = 0.95  # of the room: a part of a passage that fills so much of it is long enough
 OVERLAP = 0.1  # of a part, when a passage is split: what a cut tears apart is whole in one of the two
+WRITES_NOTHING = "an encoder reads query and passage and writes nothing, so it cannot reason; use mode direct"
 SENTENCE_ENDS = (". ", "? ", "! ", ".\n", "。")
 
 
@@ -53,6 +54,11 @@ class StudentFormat:
     context: int
     prompt: str = PROMPT_NAME
     bound: int = MAX_REASONING
+
+    @property
+    def writes(self) -> bool:
+        """Whether such a student can write a reasoning."""
+        return True
 
     def ended(self, ids: Sequence[int]) -> bool:
         """Whether generated `ids` end with `</think>`, as one token or as text."""
@@ -88,12 +94,16 @@ class StudentFormat:
         Raises InputError then, and where a query alone leaves no room.
         """
         limit = self.context - room
-        texts = [student_prompt(p.query, p.passage, p.instruction, self.prompt) for p in pairs]
-        rows = prompt_ids(self.tokenizer, texts) if texts else []
+        rows = self.encoded([(p.query, p.passage, p.instruction) for p in pairs])
         return [
             EncodedPrompt(pair, [row]) if len(row) <= limit else self._shorter(pair, len(row), limit, long)
             for pair, row in zip(pairs, rows, strict=True)
         ]
+
+    def encoded(self, texts: Sequence[tuple[str, str, str | None]]) -> list[list[int]]:
+        """The token ids of prompts, each of a query, a passage and an instruction."""
+        prompts = [student_prompt(query, passage, instruction, self.prompt) for query, passage, instruction in texts]
+        return prompt_ids(self.tokenizer, prompts) if prompts else []
 
     def shortened(self, pairs: Sequence[Pair], passage: int | None, prompt: int | None) -> list[Pair]:
         """The pairs, each with the first `passage` tokens of its passage, fewer where its prompt is of more than
@@ -105,8 +115,7 @@ class StudentFormat:
             if prompt is not None:
                 key = pair.query, pair.instruction
                 if key not in frames:
-                    frame = student_prompt(pair.query, "", pair.instruction, self.prompt)
-                    frames[key] = len(prompt_ids(self.tokenizer, [frame])[0])
+                    frames[key] = len(self.encoded([(pair.query, "", pair.instruction)])[0])
                 if frames[key] >= prompt:
                     raise InputError(
                         f"query {pair.query_id}: without a passage its prompt has {frames[key]} tokens, and {prompt} "
@@ -128,8 +137,8 @@ class StudentFormat:
 
     def overlong(self, pairs: Sequence[Pair], room: int) -> dict[str, int]:
         """{query id: tokens} of the queries that leave no passage any space, with `room` tokens left free."""
-        texts = {p.query_id: student_prompt(p.query, "", p.instruction, self.prompt) for p in pairs}
-        rows = prompt_ids(self.tokenizer, list(texts.values()))
+        texts = {p.query_id: (p.query, "", p.instruction) for p in pairs}
+        rows = self.encoded(list(texts.values()))
         return {query: len(row) for query, row in zip(texts, rows, strict=True) if len(row) > self.context - room}
 
     def _shorter(self, pair: Pair, tokens: int, limit: int, long: Long) -> EncodedPrompt:
@@ -156,8 +165,7 @@ class StudentFormat:
         low, high, best = 0, len(text) + 1, None  # what fits, what does not
         characters = min(len(text), guess)
         while True:
-            prompt = student_prompt(pair.query, text[:characters], pair.instruction, self.prompt)
-            row = prompt_ids(self.tokenizer, [prompt])[0]
+            row = self.encoded([(pair.query, text[:characters], pair.instruction)])[0]
             if len(row) <= limit:
                 low, best = characters, row
                 if low == len(text) or len(row) > NEARLY * limit:
@@ -266,10 +274,37 @@ def note_of(path: str) -> dict[str, Any]:
     return noted
 
 
+def is_encoder(path: str) -> bool:
+    """Whether the model at `path` is a cross-encoder that gives one score: by the note in its folder, else by its
+    configuration, also where a hub model's lies in the cache. Nothing is downloaded."""
+    kind = note_of(path).get("kind")
+    if kind is not None:
+        return bool(kind == "encoder")
+    file = Path(path) / "config.json"
+    if not Path(path).is_dir():
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            file = Path(str(try_to_load_from_cache(path, "config.json")))
+        except HFValidationError:
+            return False
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        head, scores, family = config["architectures"][0], len(config["id2label"]), config["model_type"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False  # what is wrong is said where it is loaded
+    if not str(head).endswith("ForSequenceClassification") or scores != 1:
+        return False
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return family in MODEL_FOR_MASKED_LM_MAPPING_NAMES  # a direct student's classifier reads a prompt
+
+
 def usual_mode(path: str) -> Literal["think", "direct"]:
     """The mode that the student was trained for, by the note in its folder; `think` where nothing is noted."""
     note = note_of(path)
-    direct = note.get("mode", note.get("target")) in ("direct", "verdict_first")
+    direct = note.get("mode", note.get("target")) in ("direct", "verdict_first") or is_encoder(path)
     return "direct" if direct else "think"
 
 

@@ -17,10 +17,10 @@ from distill.ray_cluster import nodes, on_cluster
 from distill.tables import counted
 from sft.estimate import training_memory
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
-from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
+from sft.estimate.shapes import Device, Shape, device_of, encoder_shape, known_models, shape_of
 from sft.placement import on_nodes
 from sft.settings import SftSettings, StudentSettings
-from sft.targets import target_of
+from sft.targets import pair_target, target_of
 
 # TRL's own defaults, where the configuration says nothing (trl 1.16).
 TRL = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_train_epochs": 3.0, "max_steps": -1}
@@ -61,8 +61,28 @@ class TrainingEstimate:
 
 
 def estimates(settings: SftSettings, data: TrainingData, shape: Shape, device: Device) -> list[TrainingEstimate]:
-    """The estimate of every student."""
-    return [estimate(settings, student, data, shape, device) for student in settings.targets]
+    """The estimate of every student; `shape` is that of `sft.base`."""
+    return [
+        estimate(*_of_student(settings, student), data, _shape(settings, student, shape), device)
+        for student in settings.targets
+    ]
+
+
+def _of_student(settings: SftSettings, student: StudentSettings) -> tuple[SftSettings, StudentSettings]:
+    """The settings by which a student is trained: its own where it writes nothing."""
+    target = pair_target(student.target)
+    if target is None:
+        return settings, student
+    training = {**target.training_of(student.base), "gradient_checkpointing": False, **(student.training or {})}
+    own = {"base": student.base or "scratch", "training": training, "lora": None, "pack_length": None}
+    return settings.model_copy(update=own), student
+
+
+def _shape(settings: SftSettings, student: StudentSettings, of_base: Shape) -> Shape:
+    """The shape of what a student starts from; of an encoder's base that is not here BERT-base's."""
+    if pair_target(student.target) is None:
+        return of_base
+    return encoder_shape(student.base or "scratch", settings.scratch)
 
 
 def side_by_side(settings: SftSettings, device: Device) -> int:

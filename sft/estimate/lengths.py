@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distill.records import Example
+from distill.prompts import query_text
+from distill.records import Example, LabelledPair
 from sft.targets import target_of
 
 CHARACTERS = 4.3  # of English text a token, as the histogram was made
@@ -60,6 +61,14 @@ def estimated(rows: Iterable[Example]) -> list[RowLengths]:
     """Rows of a dataset by their characters."""
     return [
         RowLengths(math.ceil(len(r.prompt) / CHARACTERS), math.ceil(len(r.completion) / CHARACTERS) + 1) for r in rows
+    ]
+
+
+def estimated_pairs(rows: Iterable[LabelledPair]) -> list[RowLengths]:
+    """Rows of a student that writes nothing, by their characters; three tokens frame a pair."""
+    return [
+        RowLengths(math.ceil((len(query_text(r.query, r.instruction)) + len(r.passage)) / CHARACTERS) + 3, 0)
+        for r in rows
     ]
 
 

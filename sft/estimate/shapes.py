@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 from distill.ray_cluster import Node, nodes, on_cluster
 from sft.scratch import ScratchSettings
 
+UNGATED = ("bert", "roberta", "xlm-roberta", "electra", "mpnet")  # whose feed-forward layers are two maps
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A decoder of the Qwen2, Qwen3 or Llama family; counts are parameters."""
+    """A decoder of the Qwen2, Qwen3 or Llama family, or an encoder of BERT's; counts are parameters."""
 
     family: str
     hidden: int
@@ -32,9 +34,11 @@ class Shape:
 
     @property
     def linears(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of a layer's linear maps: q, k, v, o, gate, up, down."""
+        """(inputs, outputs) of a layer's linear maps: q, k, v, o, gate, up, down; BERT's have no gate."""
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         h, f = self.hidden, self.ffn
+        if self.family in UNGATED:
+            return [(h, q), (h, kv), (h, kv), (q, h), (h, f), (f, h)]
         return [(h, q), (h, kv), (h, kv), (q, h), (h, f), (h, f), (f, h)]
 
     @property
@@ -131,6 +135,15 @@ def shape_of(base: str, scratch: ScratchSettings | None = None) -> Shape | None:
         )
     except (KeyError, ValueError, TypeError, OSError):
         return None
+
+
+def encoder_shape(base: str, scratch: ScratchSettings) -> Shape:
+    """The shape of an encoder's base, without a head of its vocabulary; of one that is not here BERT-base's."""
+    if base == "scratch":
+        s = scratch
+        return Shape("bert", s.width, s.layers, s.heads, s.heads, s.width // s.heads, s.ffn, s.vocab_size, True)
+    known = shape_of(base)
+    return replace(known, tied=True) if known else Shape("bert", 768, 12, 12, 12, 64, 3072, 30522, True)
 
 
 def device_of(told: str | None) -> Device:

@@ -1,8 +1,9 @@
-"""What a target is: how a student of it writes its answers. Subclassed by one class in each file of this folder."""
+"""What a target is: what its students learn, and who trains them. Each file of this folder has a subclass."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from reprlib import repr as short
 from typing import Literal, cast, get_args
 
@@ -17,22 +18,60 @@ MADE_UP = (  # two reasonings without a word in common, which each target is tri
 )
 
 
-class Target(ABC):
-    """What students of one kind are trained to write after the prompt's `<think>`.
-
-    `modes` are the ways in which such a student is evaluated, a system each.
-    """
+class AnyTarget(ABC):
+    """What is true of every target: `modes`, the ways in which its students are evaluated, a system each, and
+    `trainer`, the module whose `train(job, keep)` trains them (`sft.training_job`)."""
 
     modes: tuple[Mode, ...]
+    trainer: str
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if cls.__module__ == __name__:
+            return  # a base of targets
         modes: object = getattr(cls, "modes", ())
         if not isinstance(modes, tuple) or not modes or not set(modes) <= set(get_args(Mode)):
             is_there = (
                 f"{cls.__name__}.modes is {modes!r}" if hasattr(cls, "modes") else f"{cls.__name__} lacks `modes`"
             )
             raise TypeError(f'{is_there}; write a tuple of {", ".join(get_args(Mode))}, such as ("think",)')
+
+    @property
+    def mode(self) -> Mode:
+        """How its students judge held-out pairs, and traces for `self_filter`: thinking only where that is all."""
+        return "think" if self.modes == ("think",) else "direct"
+
+    @abstractmethod
+    def rows_with_reasoning(self) -> list[bool]:
+        """For each training row of a trace, whether the reasoning is in it."""
+
+
+class PairTarget(AnyTarget):
+    """A target whose students write nothing: they learn a score for query and passage, from `LabelledPair` rows.
+
+    Each such student has a base of its own, `StudentSettings.base`. `losses` are the names of `StudentSettings.loss`,
+    the default first; `training` is what its trainer does where the configuration says nothing, `scratch` what differs
+    for a base of random weights.
+    """
+
+    modes = ("direct",)
+    losses: tuple[str, ...]
+    training: Mapping[str, float]
+    scratch: Mapping[str, float]
+
+    def training_of(self, base: str | None) -> dict[str, float]:
+        """The defaults of a student that starts from `base`, None for scratch."""
+        return {**self.training, **(self.scratch if base in (None, "scratch") else {})}
+
+    def rows_with_reasoning(self) -> list[bool]:
+        """One row a pair, without its reasoning."""
+        return [False]
+
+
+class Target(AnyTarget):
+    """What students of one kind are trained to write after the prompt's `<think>`; their base is `sft.base`."""
+
+    trainer = "sft.train"
 
     @abstractmethod
     def completions(self, reasoning: str, grade: int, prompt: str) -> list[tuple[str, str]]:
@@ -71,11 +110,6 @@ class Target(ABC):
             self.checked(MADE_UP[0], grade, prompt)
         except PluginError as error:
             raise PluginError(f"{error}; seen with a made-up trace, before anything was run") from None
-
-    @property
-    def mode(self) -> Mode:
-        """How its students judge held-out pairs, and traces for `self_filter`: thinking only where that is all."""
-        return "think" if self.modes == ("think",) else "direct"
 
     def rows_with_reasoning(self) -> list[bool]:
         """For each training row of a trace, whether the reasoning is in it."""

@@ -13,7 +13,7 @@ from distill.cli import main
 from distill.prompts import completion
 from distill.records import Example
 from sft.settings import SftSettings
-from sft.targets import TARGETS, target_of
+from sft.targets import TARGETS, target_of, writing_target
 
 BRIEF = '''
 from sft.targets.base import Target
@@ -31,18 +31,25 @@ class Brief(Target):
 
 
 def test_the_built_in_ones() -> None:
-    assert TARGETS.names() == ("direct", "mixed", "think", "verdict_first")
+    assert TARGETS.names() == ("direct", "encoder", "mixed", "think", "verdict_first")
     modes = {name: target_of(name).modes for name in TARGETS.names()}
     assert modes == {
-        "direct": ("direct",), "mixed": ("think", "direct"), "think": ("think",), "verdict_first": ("direct",),
+        "direct": ("direct",), "encoder": ("direct",), "mixed": ("think", "direct"), "think": ("think",),
+        "verdict_first": ("direct",),
     }  # fmt: skip
     assert {name: target_of(name).mode for name in TARGETS.names()} == {
-        "direct": "direct", "mixed": "direct", "think": "think", "verdict_first": "direct",
+        "direct": "direct", "encoder": "direct", "mixed": "direct", "think": "think", "verdict_first": "direct",
     }  # fmt: skip
     rows = {name: target_of(name).rows_with_reasoning() for name in TARGETS.names()}
-    assert rows == {"direct": [False], "mixed": [True, False], "think": [True], "verdict_first": [True]}
-    assert target_of("think").completions("why", 1, "rank1") == [("think", completion("think", "why", 1))]
-    assert [kind for kind, _ in target_of("mixed").completions("why", 0, "rank1")] == ["think", "direct"]
+    assert rows == {
+        "direct": [False],
+        "encoder": [False],
+        "mixed": [True, False],
+        "think": [True],
+        "verdict_first": [True],
+    }
+    assert writing_target("think").completions("why", 1, "rank1") == [("think", completion("think", "why", 1))]
+    assert [kind for kind, _ in writing_target("mixed").completions("why", 0, "rank1")] == ["think", "direct"]
 
 
 @pytest.mark.parametrize(

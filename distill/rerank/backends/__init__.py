@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from distill.errors import InputError
 from distill.plugins import Kind, faulty, is_external, shown
 from distill.rerank.backends.base import Backend, EngineSettings
+from distill.rerank.student_format import is_encoder
 
 BACKENDS: Kind[Backend] = Kind(
     "backend",
@@ -20,12 +21,12 @@ BACKENDS: Kind[Backend] = Kind(
     relative_to="the working folder",
 )
 
-PREFERRED = ("transformers", "vllm", "openai")  # the order in which messages name them
+PREFERRED = ("transformers", "vllm", "openai", "encoder")  # the order in which messages name them
 
 
 def backend_of(model: str, name: str, settings: EngineSettings) -> Backend:
     """The engine of that name, started. Raises InputError as `backend_name` does, and where its package is missing."""
-    made = BACKENDS.load(backend_name(name, settings.base_url))
+    made = BACKENDS.load(backend_name(name, settings.base_url, model))
     backend: object = made.start(model, settings)
     if not isinstance(backend, Backend):
         raise InputError(f"{name}: `start` returned {shown(backend)}; return a {made.__name__}")
@@ -34,9 +35,13 @@ def backend_of(model: str, name: str, settings: EngineSettings) -> Backend:
     return backend
 
 
-def backend_name(name: str, base_url: str | None = None) -> str:
+def backend_name(name: str, base_url: str | None = None, model: str | None = None) -> str:
     """The name itself; of `auto` openai where a base_url is given, vllm where it is installed and there is a GPU, else
-    transformers. Raises InputError for an unknown name."""
+    transformers. A `model` that is a cross-encoder is read by `encoder` in place of transformers and vllm.
+
+    Raises InputError for an unknown name."""
+    if model is not None and name in ("auto", "transformers", "vllm") and not base_url and is_encoder(model):
+        return "encoder"
     if name == "auto":
         name = "openai" if base_url else "vllm" if find_spec("vllm") and _gpu() else "transformers"
     known = sorted(BACKENDS.names(), key=lambda backend: (*PREFERRED, backend).index(backend))

@@ -29,6 +29,7 @@ from distill.rerank.serve.page import page_with
 from distill.rerank.serve.schemas import Asked, ExplainRequest, QueryAndPassage, RerankBody, ScoreBody, TextsBody
 from distill.rerank.serve.settings import ServeSettings
 from distill.rerank.serve.students import Cut, Served, Students
+from distill.rerank.student_format import WRITES_NOTHING
 
 LOCAL = ["127.0.0.1", "localhost", "[::1]"]
 
@@ -73,6 +74,8 @@ def make_app(
         try:
             with students.named(asked.model) as student:
                 served = student.served
+                if explain and not served.writes:
+                    raise Refused(422, f"there is nothing to explain: {WRITES_NOTHING}")
                 if asked.mode not in (None, served.mode):
                     raise Refused(
                         422, f"mode {asked.mode!r} is not served here; this server answers in mode {served.mode!r}"

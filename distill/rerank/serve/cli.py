@@ -161,7 +161,7 @@ def _loaded(name: str, model: str, mode: Mode | None, engine: EngineOptions) -> 
         reranker.stream(),
         name,
         mode,
-        explain_plan=reranker.explain_plan(),
+        explain_plan=reranker.explain_plan() if reranker.backend.form.writes else None,
         fusion=calibration.fusion.get(reranker.curve) if calibration else None,
         cut=reranker.shortened,
         timed=reranker.timed_plans(),
@@ -169,6 +169,7 @@ def _loaded(name: str, model: str, mode: Mode | None, engine: EngineOptions) -> 
         calibrated=calibration is not None and reranker.curve in calibration.curves,
         close=reranker.close,
         example=example_of(model),
+        writes=reranker.backend.form.writes,
     )
 
 

@@ -36,7 +36,7 @@ class Served:
     margins are fused with first-stage scores, where that was chosen. `cut` shortens passages to a number of tokens, as
     `Reranker.shortened`; `timed` says how requests with a budget are judged, as `Reranker.timed_plans`; `context` is in
     tokens; `calibrated` says whether scores are; `close` gives the engine's memory back; `example` is
-    what the page is filled with."""
+    what the page is filled with; `writes` says whether it can give reasons."""
 
     engine: Engine
     name: str
@@ -49,6 +49,7 @@ class Served:
     calibrated: bool = False
     close: Callable[[], None] = _nothing
     example: Example = ANY
+    writes: bool = True
 
 
 class Student:

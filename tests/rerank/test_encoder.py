@@ -1,0 +1,95 @@
+"""Cross-encoders behind the one Reranker: the logit is the log-odds, read as sentence-transformers reads it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.errors import InputError
+from distill.prompts import query_text
+from distill.records import make_pair
+from distill.rerank import Reranker
+from distill.rerank.backends import backend_name
+from distill.rerank.jobs import Student, job_of
+from distill.rerank.scorer import Scorer
+from distill.rerank.student_format import is_encoder, usual_mode
+from sft.encoder_base import make_scratch_encoder
+from sft.scratch import ScratchSettings
+
+SHAPE = ScratchSettings(vocab_size=320, layers=1, width=64, heads=2, kv_heads=2, ffn=64, max_positions=64)
+TEXTS = [
+    "when does the ferry leave",
+    "the ferry to Visby leaves at nine [SEP] or [CLS] ten",
+    "bees find home by the sun",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of an untrained encoder, as a student's."""
+    folder = tmp_path_factory.mktemp("encoder")
+    make_scratch_encoder(TEXTS, SHAPE, str(folder))
+    (folder / "distill.json").write_text(json.dumps({"target": "encoder", "mode": "direct", "kind": "encoder"}))
+    return str(folder)
+
+
+def test_the_margin_is_the_logit_that_transformers_gives(encoder: str) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    pairs = [
+        make_pair(str(number), str(place), TEXTS[0], text, instruction)
+        for number, instruction in enumerate((None, "only in summer"))
+        for place, text in enumerate([*TEXTS, "nine " * number + "ten"])
+    ]
+    tokenizer: Any = AutoTokenizer.from_pretrained(encoder, split_special_tokens=True)
+    model = AutoModelForSequenceClassification.from_pretrained(encoder).eval()
+    found = Reranker(encoder).predict(pairs)
+    for pair, judgement in zip(pairs, found, strict=True):
+        inputs = tokenizer(query_text(pair.query, pair.instruction), pair.passage, return_tensors="pt")
+        assert inputs["input_ids"].flatten().tolist().count(tokenizer.sep_token_id) == 2  # a text's own is text
+        with torch.inference_mode():
+            logit = float(model(**inputs).logits)
+        assert judgement.margin == pytest.approx(logit, abs=1e-5)
+        assert judgement.score == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
+        assert (judgement.verdict, judgement.mode, judgement.reasoning) == (int(logit > 0), "direct", "")
+
+
+def test_a_long_passage_is_cut_to_the_positions_and_split_on_demand(encoder: str) -> None:
+    long = " ".join(TEXTS) * 4
+    cut, split = (Reranker(encoder, long=how).predict([(TEXTS[0], long)])[0] for how in ("cut", "split"))  # type: ignore[arg-type]
+    assert (cut.finish_reason, split.finish_reason) == ("cut", "split")
+    assert split.margin >= cut.margin
+    with pytest.raises(InputError, match="the student reads 64"):
+        Reranker(encoder, long="refuse").predict([(TEXTS[0], long)])
+
+
+@pytest.mark.parametrize("mode", ["think", "budget", "adaptive", "verdict_first"])
+def test_an_encoder_is_not_asked_to_reason(encoder: str, mode: Any) -> None:
+    with pytest.raises(InputError, match=f"mode {mode}: an encoder reads query and passage and writes nothing"):
+        Reranker(encoder, mode)
+    with pytest.raises(InputError, match="cannot reason; use mode direct"):
+        Reranker(encoder).explain(TEXTS[0], TEXTS[1])
+
+
+def test_which_engine_reads_an_encoder(encoder: str, tmp_path: Path) -> None:
+    assert usual_mode(encoder) == "direct"
+    assert {backend_name(name, model=encoder) for name in ("auto", "transformers", "vllm", "encoder")} == {"encoder"}
+    assert backend_name("auto", "http://127.0.0.1:1/v1", encoder) == "openai"
+    named = {"architectures": ["BertForSequenceClassification"], "model_type": "bert"}
+    for labels, known in ((1, True), (2, False)):  # of a cross-encoder from elsewhere, and a classifier
+        (tmp_path / "config.json").write_text(json.dumps({**named, "id2label": dict.fromkeys(range(labels), "x")}))
+        assert is_encoder(str(tmp_path)) is known
+    with pytest.raises(InputError, match="no trained language head"):
+        Reranker(str(tmp_path), "direct")
+
+
+def test_the_scorer_journals_an_encoder_as_any_student(encoder: str) -> None:
+    pairs = [make_pair("q", str(place), TEXTS[0], text) for place, text in enumerate(TEXTS)]
+    with Scorer() as scorer:
+        (judged,) = scorer.score([job_of("encoder", Student(encoder, "direct"), pairs)])
+    assert [row.margin for row in judged.found] == [row.margin for row in Reranker(encoder).predict(pairs)]
