@@ -120,7 +120,9 @@ def load_encoder(path: str, **arguments: Any) -> PreTrainedModel:
     return model
 
 
-def _loaded(auto: Any, kind: str, path: str, revision: str | None = None, **arguments: Any) -> tuple[Any, list[str]]:
+def _loaded(
+    auto: Any, kind: str, path: str, revision: str | None = None, **arguments: Any
+) -> tuple[PreTrainedModel, list[str]]:
     """(the model, names of the weights that are not in its checkpoint). Raises InputError where it does not load."""
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -138,7 +140,8 @@ def _loaded(auto: Any, kind: str, path: str, revision: str | None = None, **argu
         raise InputError(f"{path}: does not load as {kind} ({first_line(error)})") from None
     finally:
         logging.set_verbosity(level)
-    return loaded[0], sorted(loaded[1]["missing_keys"])
+    model: PreTrainedModel = loaded[0]
+    return model, sorted(loaded[1]["missing_keys"])
 
 
 def _check_whole(path: str, missing: list[str], remedy: str) -> None:

@@ -46,7 +46,7 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     torch.set_num_threads(job["threads"])
     settings = SftSettings.model_validate(job["settings"])
     model = load_encoder(job, settings)
-    limit = min(settings.max_length, model.max_seq_length)
+    limit = min(settings.max_length, model.max_seq_length or settings.max_length)
     bound = MAX_LENGTH if limit == settings.max_length else "the encoder's positions,"
     pairs, rejected = _fitting(model, job, limit, bound)
     say = event_writer(job.get("events"))

@@ -46,9 +46,10 @@ def cross_encoder(path: str, key: str = "") -> CrossEncoder:
 
     try:
         check_files(path)
-        return CrossEncoder(
+        model: CrossEncoder = CrossEncoder(
             path, num_labels=1, activation_fn=torch.nn.Identity(), processor_kwargs={"split_special_tokens": True}
         )
+        return model
     except (InputError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise ConfigError(f"{key}: {path} does not load as an encoder ({first_line(error)})") from None
 
@@ -71,8 +72,8 @@ def make_scratch_encoder(texts: Iterable[str], shape: ScratchSettings, folder: s
         pad_token_id=tokenizer.pad_token_id,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        num_labels=1,
     )
+    config.num_labels = 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(shape.seed)
         BertForSequenceClassification(config).save_pretrained(folder)

@@ -32,7 +32,7 @@ class TrainingJob(TypedDict):
     seed: int
     threads: int
     settings: JsonObject
-    student: NotRequired[JsonObject]
+    student: NotRequired[dict[str, Any]]
     base_hash: NotRequired[str]
     lengths: NotRequired[str]
     training: NotRequired[dict[str, Any]]

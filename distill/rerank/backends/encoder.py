@@ -37,7 +37,8 @@ class EncoderBackend(Backend):
     ) -> None:
         super().__init__(encoder_format(model))
         self.device = device_of(device)
-        self._model: Any = load_encoder(model, dtype=dtype_of(model, self.device.type, dtype)).to(self.device).eval()
+        loaded: Any = load_encoder(model, dtype=dtype_of(model, self.device.type, dtype))
+        self._model = loaded.to(self.device).eval()
         for name, module in self._model.named_children():
             if name != self._model.base_model_prefix:
                 module.float().register_forward_pre_hook(_as_float)
