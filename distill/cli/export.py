@@ -13,7 +13,8 @@ from distill.publish.formats import FORMATS
 from distill.rerank.exports import FORMATS as STUDENT_FORMATS
 from distill.tables import counted
 
-ALL = {**FORMATS, **STUDENT_FORMATS}
+MTEB = "mteb"
+OF_STUDENTS = (*STUDENT_FORMATS, MTEB)
 
 
 @click.command("export", cls=Command)
@@ -23,8 +24,9 @@ ALL = {**FORMATS, **STUDENT_FORMATS}
 @click.option(
     "--to",
     metavar="FORMAT",
-    type=click.Choice(list(ALL)),
-    help=f"of traces: {', '.join(FORMATS)} (default dataset); of a student: {', '.join(STUDENT_FORMATS)}",
+    type=click.Choice([*FORMATS, *OF_STUDENTS]),
+    help=f"of traces: {', '.join(FORMATS)} (default dataset); of a student: {', '.join(STUDENT_FORMATS)}; {MTEB}: "
+    "its evaluation, for mteb's leaderboard",
 )
 @click.option(
     "--model",
@@ -54,10 +56,14 @@ def export(
         hub.check_name(push_to_hub)
     elif public or dry_run:
         raise InputError("--public and --dry-run say how to push; name the dataset with --push-to-hub NAME")
-    of_a_student = model is not None or to in STUDENT_FORMATS or is_student(run)
+    of_a_student = model is not None or to in OF_STUDENTS or is_student(run)
     to = None if to == "dataset" else to
     if of_a_student and to in FORMATS:
-        raise InputError(f"--to {to} is a format of traces; of a student there are {', '.join(STUDENT_FORMATS)}")
+        raise InputError(f"--to {to} is a format of traces; of a student there are {', '.join(OF_STUDENTS)}")
+    if push_to_hub and to == MTEB:
+        raise InputError(
+            f"--to {MTEB} writes results, which go to mteb's leaderboard and not to the hub; see README.md"
+        )
     if of_a_student:
         name = f"model-{model or 'student'}" if to is None else f"{model or 'student'}-{to}"
         out = writes_to(out or run / "export" / name)
@@ -87,41 +93,54 @@ def export(
 
 
 def export_student(run: Path, student: str, to: str, out: Path) -> tuple[str, list[str]]:
-    """Write a student in a format other servers load, with its card; returns (its name, what to say of it).
+    """Write a student in a format other servers load, or its results for mteb; returns (its name, what to say of it).
 
     `out` is replaced at the end, by one rename, so what does not pass the check leaves an earlier export whole. Raises
     InputError for a student that the format cannot hold, or whose copy scores otherwise.
     """
-    from transformers.utils import logging
-
     from distill import store
     from distill.publish.export import check_room
-    from distill.publish.model import card, student_folder
-    from distill.rerank.exports import load
-    from distill.rerank.exports.base import student_of
-    from distill.rerank.exports.parity import check
+    from distill.publish.model import student_folder
 
-    folder = student_folder(run, student)
-    logging.disable_progress_bar()
     check_room(out)
-    format_ = load(to)
-    chosen = student_of(folder)
-    format_.check(chosen)
+    folder = student_folder(run, student)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         partial = Path(temporary) / out.name
         partial.mkdir()
-        format_.write(chosen, partial)
-        parity = check(chosen, format_, partial)
-        use = f"{format_.use(chosen)}\n\nChecked when it was made: {parity.text()}."
-        (partial / "README.md").write_text(card(folder, use, format_.library), encoding="utf-8")
+        if to == MTEB:
+            from distill.cli import mteb
+
+            result, shown = mteb.write(run, folder, partial)
+        else:
+            result, shown = _write_weights(folder, to, partial, out)
         made_from = (store.read_manifest(folder) or {}).get("fingerprint", "")
-        result = {"texts": parity.texts, "difference": parity.difference, "tolerance": parity.tolerance}
         store.write_manifest(partial, f"export:{to}", {"student": made_from}, {}, result)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
-    return folder.resolve().name, [parity.text(), format_.serve(chosen, out)]
+    return folder.resolve().name, shown
+
+
+def _write_weights(folder: Path, to: str, partial: Path, out: Path) -> tuple[dict[str, float], list[str]]:
+    """The student and its card in the format, checked; (what the check found, what to say of it)."""
+    from transformers.utils import logging
+
+    from distill.publish.model import card
+    from distill.rerank.exports import load
+    from distill.rerank.exports.base import student_of
+    from distill.rerank.exports.parity import check
+
+    logging.disable_progress_bar()
+    format_ = load(to)
+    chosen = student_of(folder)
+    format_.check(chosen)
+    format_.write(chosen, partial)
+    parity = check(chosen, format_, partial)
+    use = f"{format_.use(chosen)}\n\nChecked when it was made: {parity.text()}."
+    (partial / "README.md").write_text(card(folder, use, format_.library), encoding="utf-8")
+    found = {"texts": parity.texts, "difference": parity.difference, "tolerance": parity.tolerance}
+    return found, [parity.text(), format_.serve(chosen, out)]
 
 
 @click.command("push", cls=Command)
@@ -138,6 +157,8 @@ def push(folder: Path, name: str, public: bool, dry_run: bool) -> int:
 
     hub.check_name(name)
     made_by = str((store.read_manifest(folder) or {}).get("stage", ""))
+    if made_by == f"export:{MTEB}":
+        raise InputError(f"{folder}: holds results, which go to mteb's leaderboard; its README.md says how")
     if made_by.startswith("export:"):
         _push(folder, name, public, dry_run, "dataset" if made_by.removeprefix("export:") in FORMATS else "model")
     elif is_student(folder):

@@ -34,12 +34,17 @@ def read(name: str, split: str, subset: str = "default", missing: float = MISSIN
     What is measured follows the task's main score: paired accuracy, p-MRR, robustness@10, else the usual measures.
     Raises ConfigError where mteb is missing or knows no such task or split, DataError where the data cannot be had.
     """
+    return of_task(loaded_task(name), split, subset, missing)
+
+
+def loaded_task(name: str) -> Any:
+    """mteb's task with its data, from mteb's cache or the hub. Raises as `read`."""
     task = known_task(name)
     try:
         task.load_data()
     except Exception as error:  # whatever datasets, the hub or the network raise
         raise DataError(f"{name}: mteb could not load it ({type(error).__name__}: {str(error)[:200]})") from error
-    return of_task(task, split, subset, missing)
+    return task
 
 
 def known_task(name: str) -> Any:

@@ -6,10 +6,19 @@ instruction keeps the channel that the student's prompt has for it.
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 from distill.rerank.adapters import Judge, missing, pairs_of
+from distill.rerank.student_format import form_of
 from distill.texts import passage_text
+
+UNKNOWN = (
+    "release_date", "embed_dim", "license", "open_weights", "public_training_code", "public_training_data",
+    "training_datasets", "languages",
+)  # fmt: skip
+"""The fields of a `ModelMeta` that no student's folder fills."""
 
 
 class MtebReranker:
@@ -31,7 +40,7 @@ class MtebReranker:
 
             reranker = Reranker(model_name, device=device, **options)
         self.reranker = reranker
-        self._meta = meta_of(model_name, revision)
+        self.mteb_model_meta = meta_of(model_name, revision)  # `ModelMeta.load_model` puts its own here
 
     def predict(
         self,
@@ -54,11 +63,6 @@ class MtebReranker:
         rows = [(query, text, note) for (query, note), text in zip(queries, texts, strict=True)]
         return np.array([judgement.margin for judgement in self.reranker.predict(pairs_of(rows))])
 
-    @property
-    def mteb_model_meta(self) -> Any:
-        """mteb's record of the model."""
-        return self._meta
-
 
 def _passages(batch: Any) -> list[str]:
     """Title and text joined here: mteb, which joins them as well, leaves the white space between them as it was."""
@@ -74,27 +78,61 @@ def _notes(batch: Any) -> list[str | None]:
 
 
 def meta_of(model_name: str, revision: str | None = None) -> Any:
-    """mteb's `ModelMeta` of a student; what nobody knows of it is None. mteb wants ORGANISATION/NAME, so a folder's
-    name is given the organisation `local`."""
+    """mteb's `ModelMeta` of a student: of a folder also what its files say, None where nobody knows.
+
+    mteb wants ORGANISATION/NAME, so a folder's name is given the organisation `local`.
+    """
     try:
         from mteb.models import ModelMeta
     except ImportError as error:
         raise missing("mteb", error) from None
     parts = [part for part in model_name.rstrip("/").split("/") if part]
     hub = len(parts) == 2 and not model_name.startswith((".", "/"))
-    unknown: dict[str, Any] = dict.fromkeys(
-        (
-            "release_date", "n_parameters", "memory_usage_mb", "max_tokens", "embed_dim", "license", "open_weights",
-            "public_training_code", "public_training_data", "training_datasets", "languages",
-        )
-    )  # fmt: skip
     return ModelMeta(
-        **unknown,
+        **dict.fromkeys(UNKNOWN),
+        **_weights(Path(model_name)),
         loader=MtebReranker,
         name="/".join(parts) if hub else f"local/{parts[-1]}",
         revision=revision or "local",
-        framework=["PyTorch"],
+        framework=["PyTorch", "Transformers", "safetensors"],
         similarity_fn_name=None,
         use_instructions=True,
         model_type=["cross-encoder"],
     )
+
+
+def _weights(folder: Path) -> dict[str, Any]:
+    """How large a student's folder says that it is: parameters, MiB of weights, tokens of context; None if unsaid."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return dict.fromkeys(("n_parameters", "memory_usage_mb", "max_tokens"))
+    from safetensors import safe_open
+
+    parameters = 0
+    for file in files:
+        with safe_open(file, "pt") as weights:
+            parameters += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return {
+        "n_parameters": parameters,
+        "memory_usage_mb": round(sum(file.stat().st_size for file in files) / 2**20, 1),
+        "max_tokens": form_of(str(folder)).context,
+    }
+
+
+def load(
+    student: str,
+    name: str,
+    revision: str | None = None,
+    device: str | None = None,
+    *,
+    mode: str,
+    first_stage: str | None = None,
+    **options: Any,
+) -> MtebReranker:
+    """What the loader of an exported `model_meta.py` does: the student in a mode as evaluations name it (`budget:64`).
+
+    `first_stage` says whose lists are reranked and changes nothing; the others are the Reranker's own.
+    """
+    kind, _, tokens = mode.partition(":")
+    bound: dict[str, Any] = {"budget": int(tokens)} if tokens else {}
+    return MtebReranker(student, revision, device, mode=kind, **bound, **options)
