@@ -139,8 +139,8 @@ def _score(run: Path, entry: SetSettings, student: str, meta: Any, out: Path, ma
         made.tasks[entry.path] = loaded_task(entry.path)
     task = made.tasks[entry.path]
     own = mteb_results.has_own_lists(task, entry.split, entry.subset)
-    name = OWN_LISTS if own else f"{Path(entry.first_stage).stem}, depth {entry.depth}"
-    stage = meta_of(f"local/{Path(entry.first_stage).stem}", f"depth-{entry.depth}")
+    stage = meta_of(f"local/{_stage_name(entry)}", f"depth-{entry.depth}")
+    name = OWN_LISTS if own else f"{_stage_name(entry)}, depth {entry.depth}"
     predictions = None if own else out / "predictions" / stage.name.removeprefix("local/")
     lists = read_run(run / "evaluation" / f"{entry.name}.first_stage.trec")
     first = mteb_results.scores_of(task, entry.split, entry.subset, lists, stage, predictions)
@@ -153,6 +153,13 @@ def _score(run: Path, entry: SetSettings, student: str, meta: Any, out: Path, ma
         made.scored.append(Scored(entry, system, asked.mode, name, scores | ({} if own else before), first, seconds))
     left_out = read_as(SetDetail, store.read_json(run / "evaluation" / f"{entry.name}.json")).left_out
     made.missing += [f"set {entry.name}: {count:,} {what}" for what, count in left_out.items()]
+
+
+def _stage_name(entry: SetSettings) -> str:
+    """The first stage's name in results: bm25, a TREC run's, a retriever's, or hybrid- with a retriever's."""
+    if isinstance(entry.first_stage, str):
+        return Path(entry.first_stage).stem
+    return f"{'hybrid-' if entry.first_stage.hybrid else ''}{Path(entry.first_stage.model).name}"
 
 
 def _options(run: Path) -> dict[str, Any]:

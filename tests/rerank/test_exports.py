@@ -58,7 +58,10 @@ def test_a_classifier_has_the_students_margin(
     assert model.config.num_labels == 1 and model.score.weight.shape == (1, 128)
     query, passage = frames(student.form)
     fields = [
-        (query.replace("{query}", as_data(pair.query)), passage.replace("{passage}", as_data(pair.passage)))
+        (
+            query.replace("{query}", as_data(pair.query)).strip(),  # as Infinity does
+            passage.replace("{passage}", as_data(pair.passage)).strip(),
+        )
         for pair in pairs
     ]
     batch = tokenizer([one for one, _ in fields], [other for _, other in fields], padding=True, return_tensors="pt")

@@ -38,7 +38,7 @@ STAGES: dict[str, Rankings] = {
 }
 SETS = [
     {"name": "sci", "source": "mteb", "path": "SciFact", "depth": 3},
-    {"name": "sci-dense", "source": "mteb", "path": "SciFact", "first_stage": "runs/dense.trec", "depth": 3},
+    {"name": "sci-dense", "source": "mteb", "path": "SciFact", "first_stage": {"hybrid": "owner/dense"}, "depth": 3},
     {"name": "nev", "source": "mteb", "path": "NevIR"},
     {"name": "ms", "source": "mteb", "path": "MSMARCO", "depth": 3},
     {"name": "later", "source": "mteb", "path": "NFCorpus"},
@@ -113,16 +113,18 @@ def test_mteb_reads_the_results_back_and_gives_the_same_by_itself(run: Path, tmp
     results = {(row.experiment_name, task.task_name): task for row in found for task in row.task_results}
     assert set(results) == {
         (None, "SciFact"),
-        ("first_stage_dense, depth 3", "SciFact"),
+        ("first_stage_hybrid-dense, depth 3", "SciFact"),
         (None, "NevIR"),
         (None, "MSMARCO"),
     }
-    folders = {None: "bm25", "first_stage_dense, depth 3": "dense"}
+    folders = {None: "bm25", "first_stage_hybrid-dense, depth 3": "dense"}
     results.pop((None, "MSMARCO"))
     for (experiment, name), result in results.items():
         task = mteb.get_task(name)
         if name == "SciFact":
-            task.convert_to_reranking(out / "predictions" / folders[experiment], top_k=3)
+            task.convert_to_reranking(
+                out / "predictions" / folders[experiment].replace("dense", "hybrid-dense"), top_k=3
+            )
             assert result.evaluation_time == len([d for q in STAGES[folders[experiment]].values() for d in q]) / 2
         again = mteb.evaluate(model.load_model(), task, cache=None, show_progress_bar=False).task_results[0]
         mine, its = result.scores["test"][0], again.scores["test"][0]
@@ -146,7 +148,7 @@ def test_what_the_evaluation_cannot_fill_is_said(run: Path, tmp_path: Path, caps
     ):
         assert said in printed and f"- {said}" in readme.replace("\\_", "_")
     assert "training_datasets, languages" in readme
-    assert "| SciFact | test, default | direct | dense, depth 3 | ndcg_at_10 |" in readme.replace("\\_", "_")
+    assert "| SciFact | test, default | direct | hybrid-dense, depth 3 | ndcg_at_10 |" in readme.replace("\\_", "_")
     assert main(["push", str(out), "me/results"]) == 2
     assert "go to mteb's leaderboard" in capsys.readouterr().err
 

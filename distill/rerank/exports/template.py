@@ -120,9 +120,12 @@ _DATA = _macro(
 
 def frames(form: StudentFormat) -> tuple[str, str]:
     """What to send as query and as passage to a server that joins both without a template: `{query}` and `{passage}`
-    are the texts."""
+    are the texts.
+
+    Infinity strips each, so the query's part goes on up to the passage's field, and has no white space at its end.
+    """
     whole = student_prompt("{query}", "{passage}", None, form.prompt) + CLOSE
-    cut = whole.rindex("\n", 0, whole.index("{passage}")) + 1
+    cut = len(whole[: whole.index("{passage}")].rstrip(": "))
     return whole[:cut], whole[cut:]
 
 
