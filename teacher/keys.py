@@ -26,7 +26,9 @@ def key_of_command(command: str, name: str) -> SecretStr:
     """The key that a command prints. `name` is the setting's. Raises ConfigError, never with what it printed."""
     try:
         words = shlex.split(command)
-        done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_S, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=COMMAND_S, stdin=subprocess.DEVNULL
+        )
     except (ValueError, IndexError, OSError) as error:
         raise ConfigError(f"{name}: {command!r} cannot be run ({error})") from None
     except subprocess.TimeoutExpired:
@@ -51,15 +53,15 @@ class Keys:
         self._endpoints, self._say = endpoints, say
         self.current = [endpoint.secret(number) for number, endpoint in enumerate(endpoints)]
         self._accepted: set[str] = set()
-        self._gone: set[int] = set()
+        self.gone: dict[int, str] = {}  # endpoints without a key, and why
 
     def renewed(self, report: WorkerReport) -> dict[int, SecretStr | None]:
         """What a worker needs whose report says that keys were refused which had worked before."""
         self._accepted |= report.accepted
         for number, digest in report.expired.items():
-            if number not in self._gone and digest == digest_of(self.current[number].get_secret_value()):
+            if number not in self.gone and digest == digest_of(self.current[number].get_secret_value()):
                 self._renew(number, digest)
-        return {n: None if n in self._gone else self.current[n] for n in report.expired}
+        return {n: None if n in self.gone else self.current[n] for n in report.expired}
 
     def _renew(self, number: int, refused: str) -> None:
         endpoint, place = self._endpoints[number], f"teacher.endpoints.{number}"
@@ -70,7 +72,7 @@ class Keys:
             if digest_of(key.get_secret_value()) == refused:
                 raise ConfigError(f"{place}: api_key_command gives the same key again, which is refused")
         except ConfigError as error:
-            self._gone.add(number)
+            self.gone[number] = str(error)
             self._say(f"  {error}")
         else:
             self.current[number] = key

@@ -202,6 +202,8 @@ class Session:
                 self._stopped.add(number)
             self.faults.update(report.faults)
             self._receive(report)
+            if report.expired:
+                self.journal.tick(force=True)  # the command may take minutes
             if self._keys is not None and (report.expired or report.accepted):
                 self._renewed[number] = self._keys.renewed(report)
         self._hand(actors)  # before anything else: it tells the actor that its answers are journalled
@@ -314,9 +316,9 @@ class Session:
             raise self._stop or self.budgets.reached()
         for state in states:
             if len(state.dead) == state.endpoints:
-                raise Stopped(
-                    f"teacher: no endpoint is left ({'; '.join(state.dead.values())}); nothing is lost, run again"
-                )
+                gone = self._keys.gone if self._keys is not None else {}
+                reasons = "; ".join(why + (f": {gone[n]}" if n in gone else "") for n, why in state.dead.items())
+                raise Stopped(f"teacher: no endpoint is left ({reasons}); nothing is lost, run again")
             for number, why in state.dead.items():
                 if number not in self._warned:
                     self._warned.add(number)

@@ -34,6 +34,7 @@ LINGER_S, PATIENCE_S, GROUPS = 0.005, 0.5, 32  # a group: a 32nd of what may be 
 RAISES = 8  # so often in a row the code of an own source may raise, once it has answered
 LONGEST_BACKOFF_S = 60.0
 BACKOFF_S = {"disconnected": 0.1, "broken_off": 0.1, "malformed": 0.1, "deadline": 0.1}  # nobody asked us to slow down
+NO_OTHER_KEY = "its key was refused, and api_key_command gives no other"
 USUAL_BACKOFF_S = 0.25  # doubled at each try; an endpoint in real trouble rests as a whole (limits.py)
 
 
@@ -111,7 +112,7 @@ class Worker:
                 continue
             limits.without_key = False
             if key is None:
-                limits.dead = "its key was refused, and api_key_command gives no other"
+                limits.dead = NO_OTHER_KEY
             else:
                 client.renew(key.get_secret_value())
 
@@ -238,7 +239,7 @@ class Worker:
             if fault.kind == "unauthorized" and self._renews(client, limits):
                 limits.must_probe = True
             elif fault.action is Action.ENDPOINT:
-                limits.dead = explained(fault, client.model)
+                limits.dead = _why_disabled(client, fault)
             else:
                 limits.failed(time.monotonic())
         else:
@@ -261,7 +262,7 @@ class Worker:
             limits.unanswerable()
             self._fail(request, client, fault, prompt, completion, usd)
         elif fault.action is Action.ENDPOINT:
-            limits.dead = explained(fault, client.model)
+            limits.dead = _why_disabled(client, fault)
             request.attempts -= 1
             self._waiting.appendleft(request)
         elif fault.action is Action.THROTTLED:
@@ -331,6 +332,19 @@ class Worker:
         self._out.usd += entry.answer.cost_usd
         self._out.tokens += entry.answer.prompt_tokens + entry.answer.completion_tokens
         self._out.lines.append(encode(entry))
+
+
+def _why_disabled(client: Connection, fault: Fault) -> str:
+    """The fault that disables an endpoint, with the remedy; of a refused key with the name of its variable."""
+    if not isinstance(client, Client):
+        return explained(fault, client.model)
+    name = client.endpoint.api_key_env or client.endpoint.api_key_command or ""
+    if fault.kind == "unauthorized" and client.accepted and client.endpoint.api_key_env:
+        return (
+            f"{fault}; the key in {name} worked before and is refused now: put a valid one there and run the same "
+            "command again (api_key_command renews keys that expire)"
+        )
+    return explained(fault, client.model, name)
 
 
 def _check_reply(source: Connection, reply: object) -> None:

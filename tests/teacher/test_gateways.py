@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from distill.errors import ConfigError, Stopped
-from teacher.keys import Keys, digest_of
+from teacher.keys import Keys, digest_of, key_of_command
 from teacher.messages import WorkerReport
 from teacher.settings import TeacherSettings
 from teacher.stage import trace
@@ -125,14 +125,41 @@ def test_a_key_that_expires_is_had_again_at_a_401_and_only_then(
     assert capsys.readouterr().err.count("its key has expired") == 2
 
 
-def test_where_no_other_key_is_to_be_had_the_run_stops_with_all_it_has(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("print('key-1')", "gives the same key again, which is refused"),
+        ("print('key-1' if number == 1 else '')", "has to print the key and nothing else"),
+    ],
+)
+def test_where_no_other_key_is_to_be_had_the_run_stops_with_all_it_has(tmp_path: Path, text: str, said: str) -> None:
+    with gateway("key-", uses=5) as (url, handler):
+        chosen = settings(url, api_key_command=command(tmp_path, text))
+        with pytest.raises(Stopped, match=r"no endpoint is left \(its key was refused") as stopped:
+            trace(make_pairs(20), chosen, tmp_path / "traces", quiet=True)
+        assert said in str(stopped.value) and "\n" not in str(stopped.value) and stopped.value.exit_code == 3
+        assert calls(tmp_path) == 2
+        handler.uses = 10**9
+        again = settings(url, api_key_command=command(tmp_path, "print('key-9')"))
+        result = trace(make_pairs(20), again, tmp_path / "traces", quiet=True)
+    assert (result["answered"], result["asked_now"]) == (20, 16), "four answers were paid for, and kept"
+
+
+def test_a_key_of_the_environment_that_is_refused_later_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with gateway("key-", uses=5) as (url, _):
-        chosen = settings(url, api_key_command=command(tmp_path, "print('key-1')"))
-        with pytest.raises(Stopped, match=r"no endpoint is left \(its key was refused"):
-            trace(make_pairs(20), chosen, tmp_path / "traces", quiet=False)
-    assert "gives the same key again" in capsys.readouterr().err
+    monkeypatch.setenv("PLANTED", SECRET)
+    said = "the key in PLANTED worked before and is refused now: put a valid one there"
+    with gateway(uses=5) as (url, _), pytest.raises(Stopped, match=said):
+        trace(make_pairs(20), settings(url, api_key_env="PLANTED"), tmp_path / "traces", quiet=True)
+
+
+def test_workers_that_report_the_same_refused_key_share_one_renewal(tmp_path: Path) -> None:
+    endpoints = settings(ENDPOINT["base_url"], api_key_command=command(tmp_path)).endpoints
+    keys = Keys(endpoints, lambda text: None)
+    refused = WorkerReport(expired={0: digest_of("key-1")}, accepted={digest_of("key-1")})
+    given = [keys.renewed(refused)[0] for _ in range(3)]
+    assert [key and key.get_secret_value() for key in given] == ["key-2"] * 3 and calls(tmp_path) == 2
 
 
 @pytest.mark.parametrize(
@@ -167,11 +194,16 @@ def test_a_key_in_the_file_is_refused_and_not_repeated(endpoint: dict[str, Any],
     assert said in str(refused.value) and "xyz" not in str(refused.value)
 
 
-def test_a_command_that_gives_no_key_is_named_before_anything_is_sent(tmp_path: Path) -> None:
+def test_a_command_that_gives_no_key_is_named_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for text, said in (("print('a b')", "has to print the key and nothing else"), ("", "has to print"),
                        ("sys.exit(3)", "ended with status 3")):  # fmt: skip
         with pytest.raises(ConfigError, match=said) as refused:
             settings(ENDPOINT["base_url"], api_key_command=command(tmp_path, text)).endpoints[0].secret(0)
         assert "teacher.endpoints.0.api_key_command" in str(refused.value)
+    monkeypatch.setattr("teacher.keys.COMMAND_S", 0.2)
+    with pytest.raises(ConfigError, match=r"endpoints\.0: 'sleep 60' gave no key within 0\.2 s"):
+        key_of_command("sleep 60", "teacher.endpoints.0")
     with pytest.raises(ConfigError, match="cannot be run"):
         settings(ENDPOINT["base_url"], api_key_command="no-such-program").endpoints[0].secret(0)
