@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from distill.answers import JsonObject, JsonValue
+from distill.answers import JsonObject
 from distill.errors import ConfigError, DistillError, EndpointError, Stopped
 from distill.records import Request
 from distill.store import file_hash, read_json, write_json
@@ -199,7 +199,7 @@ class OpenAIBatches(BatchApi):
 
     def line(self, request: Request) -> JsonObject:
         """As the file's lines are: method, URL and body."""
-        return openai_line(request, self._endpoint.model, self._endpoint.extra_body)
+        return openai_line(request, self._endpoint.body(request.messages, request.sampling))
 
     def _create(self, client: openai.OpenAI, path: Path) -> BatchState:
         with open(path, "rb") as source:
@@ -226,11 +226,10 @@ class OpenAIBatches(BatchApi):
         return client.files.content(file).text
 
 
-def openai_line(request: Request, model: str, extra_body: JsonObject) -> JsonObject:
-    """A request as a line of OpenAI's batch files, which `vllm run-batch` reads as well."""
-    messages: JsonValue = [{**message} for message in request.messages]
-    body: JsonObject = {"model": model, "messages": messages, **request.sampling, **extra_body}
-    return {"custom_id": request.request_id, "method": "POST", "url": URL, "body": body}
+def openai_line(request: Request, body: JsonObject) -> JsonObject:
+    """A request as a line of OpenAI's batch files, which `vllm run-batch` reads as well; nothing in one is streamed."""
+    whole = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+    return {"custom_id": request.request_id, "method": "POST", "url": URL, "body": whole}
 
 
 def done_file(path: Path) -> Path:

@@ -126,7 +126,7 @@ class Client:
         import httpx2
         import openai
 
-        body = {"model": self.endpoint.model, "messages": messages, **sampling, **self.endpoint.extra_body}
+        body = self.endpoint.body(messages, sampling)
         request = httpx2.Request(
             "POST",
             self._url,

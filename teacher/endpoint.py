@@ -5,6 +5,7 @@ What is secret is the name of an environment variable, or a command that prints 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from distill.config import Settings, secret
 from teacher.keys import key_of_command
 from teacher.prices import Price
 
+OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 SECRET_NAMES = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "key", "apikey", "api_key")
 
 
@@ -96,6 +98,14 @@ class Endpoint(Settings):
     def host(self) -> str:
         """Host and port: where the passages go."""
         return urlsplit(self.base_url).netloc
+
+    def body(self, messages: Sequence[Mapping[str, str]], sampling: JsonObject) -> JsonObject:
+        """A request's body. OpenAI's own hosts call `max_tokens` `max_completion_tokens`, and refuse the older name for
+        models that think."""
+        body: JsonObject = {"model": self.model, "messages": [{**message} for message in messages], **sampling}
+        if "max_tokens" in body and self.host.endswith(OPENAI_HOSTS):
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return {**body, **self.extra_body}
 
     def secret(self, number: int) -> SecretStr:
         """The key from the environment or the command, "" where none is needed. Raises ConfigError that names it."""

@@ -68,6 +68,13 @@ def _qwen(wanted: Choice, most: int, model: str) -> JsonObject | None:
     return {"enable_thinking": True, "thinking_budget": wanted} if isinstance(wanted, int) else None
 
 
+def _alibaba(wanted: Choice, most: int, model: str) -> JsonObject | None:
+    """Qwen's open models think there in a stream alone: "enable_thinking must be … false for non-streaming calls"."""
+    fields = _qwen(wanted, most, model)
+    streamed: JsonObject = {"stream": True, "stream_options": {"include_usage": True}}
+    return fields if fields is None or wanted is False else {**fields, **streamed}
+
+
 def _openrouter(wanted: Choice, most: int, model: str) -> JsonObject | None:
     if isinstance(wanted, bool):
         return {"reasoning": {"enabled": True} if wanted else {"effort": "none"}}
@@ -116,9 +123,8 @@ FORMS = (
         _thinking,
         "on, off, low, medium or high",
     ),
-    HostForm(
-        "enable_thinking", ("aliyuncs.com", "siliconflow.com", "siliconflow.cn"), _qwen, "on, off or a number of tokens"
-    ),
+    HostForm("enable_thinking, in a stream", ("aliyuncs.com",), _alibaba, "on, off or a number of tokens"),
+    HostForm("enable_thinking", ("siliconflow.com", "siliconflow.cn"), _qwen, "on, off or a number of tokens"),
     HostForm("reasoning", ("openrouter.ai",), _openrouter),
     ANTHROPIC,
 )

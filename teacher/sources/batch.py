@@ -158,8 +158,10 @@ class BatchFiles:
         if self._api is not None:
             return self._api.line(request)
         if self._endpoint is not None:
-            return openai_line(request, self._endpoint.model, self._endpoint.extra_body)
-        return openai_line(request, self.settings.teacher_name, self.settings.server_body())
+            return openai_line(request, self._endpoint.body(request.messages, request.sampling))
+        messages: JsonValue = [{**message} for message in request.messages]
+        body: JsonObject = {"model": self.settings.teacher_name, "messages": messages, **request.sampling}
+        return openai_line(request, {**body, **self.settings.server_body()})
 
     def _within_budget(self, due: list[Request]) -> Iterator[Request]:
         """As many requests as the budget bears, at the price of full-length answers."""

@@ -25,12 +25,14 @@ HOSTS = {
     "azure": "https://mine.openai.azure.com/openai/v1",
     "deepseek": "https://api.deepseek.com",
     "qwen": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+    "siliconflow": "https://api.siliconflow.com/v1",
     "openrouter": "https://openrouter.ai/api/v1",
     "anthropic": "https://api.anthropic.com/v1",
     "server": "http://127.0.0.1:8000/v1",
     "lookalike": "https://api.openai.com.example.org/v1",
 }
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
+STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 THINKS = {"enable_thinking": True, "thinking": True}
 
 
@@ -60,7 +62,8 @@ def body(host: str, wanted: Any, **values: Any) -> dict[str, Any]:
         ("deepseek", "off", {"thinking": {"type": "disabled"}}),
         ("deepseek", "high", {"thinking": {"type": "enabled"}, "reasoning_effort": "high"}),
         ("qwen", "off", {"enable_thinking": False}),
-        ("qwen", 2000, {"enable_thinking": True, "thinking_budget": 2000}),
+        ("qwen", 2000, {"enable_thinking": True, "thinking_budget": 2000, **STREAM}),
+        ("siliconflow", 2000, {"enable_thinking": True, "thinking_budget": 2000}),
         ("openrouter", "on", {"reasoning": {"enabled": True}}),
         ("openrouter", "off", {"reasoning": {"effort": "none"}}),
         ("openrouter", 2000, {"reasoning": {"max_tokens": 2000}}),
@@ -79,6 +82,12 @@ def body(host: str, wanted: Any, **values: Any) -> dict[str, Any]:
 )
 def test_every_host_is_asked_in_its_own_words(host: str, wanted: Any, fields: dict[str, Any]) -> None:
     assert body(host, wanted) == fields
+
+
+def test_openais_own_hosts_get_the_name_that_they_take_for_max_tokens() -> None:
+    of = {host: settings(host, max_tokens=9).endpoints[0].body([], {"max_tokens": 9}) for host in HOSTS}
+    renamed = {host for host, body in of.items() if body.get("max_completion_tokens") == 9 and "max_tokens" not in body}
+    assert renamed == {"openai", "azure"} and of["lookalike"]["max_tokens"] == 9
 
 
 def test_extra_fields_are_joined_with_them_and_the_endpoints_own_come_last() -> None:
