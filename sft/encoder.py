@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from distill.prompts import query_text
 from distill.records import LabelledPair
-from distill.store import read_rows
+from distill.store import read_json, read_rows
 from sft.callbacks import ProgressCallback, event_writer
 from sft.encoder_base import load_encoder
-from sft.pair_training import TokenCount, arguments, counting, trained
-from sft.settings import SftSettings
-from sft.targets import pair_target
+from sft.encoder_rows import batch_of, labelled, loss_of, rows_for
+from sft.pair_training import TokenCount, arguments, counting, losses_of, optimizer_of, trained
+from sft.pair_validation import held_out
+from sft.settings import SftSettings, StudentSettings
 from sft.tokens import MAX_LENGTH, TOO_LONG
 from sft.train import note_left_out
 from sft.training_job import TrainingJob
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from sentence_transformers import CrossEncoder
 
 CHUNK = 1024  # pairs that are encoded together
@@ -48,21 +48,31 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     model = load_encoder(job, settings)
     limit = min(settings.max_length, model.max_seq_length or settings.max_length)
     bound = MAX_LENGTH if limit == settings.max_length else "the encoder's positions,"
-    pairs, rejected = _fitting(model, job, limit, bound)
+    own = StudentSettings.model_validate({"target": job["target"], **job.get("student", {})})
+    loss = own.loss or losses_of(job["target"])[0]
+    pairs, too_long = _fitting(model, job, limit, bound)
+    scores = read_json(job["scores"]) if "scores" in job else None
+    rows, without = labelled(pairs, own.labels or "verdict", settings.prompt, scores)
+    dataset, alone = rows_for(loss, rows, job["seed"])
+    rejected = [*too_long, *without, *alone]
     say = event_writer(job.get("events"))
-    left_out = note_left_out(job, say, rejected, len(pairs) + len(rejected), limit, bound)
-    relevant_share = sum(pair.relevant for pair in pairs) / max(1, len(pairs))
+    left_out = note_left_out(job, say, rejected, len(pairs) + len(too_long), limit, bound)
+    relevant_share = sum(row.log_odds > 0 for row in rows) / max(1, len(rows))
     progress = ProgressCallback(job, say, relevant_share, keep)
     tokens = TokenCount(model)
+    given = arguments(CrossEncoderTrainingArguments, settings, job, batch_of(loss))
     trainer = counting(CrossEncoderTrainer, lambda: tokens.real)(
         model=model,
-        args=arguments(CrossEncoderTrainingArguments, settings, job),
-        train_dataset=_rows(pairs),
-        loss=_loss(job, model),
+        args=given,
+        optimizers=(optimizer_of(settings, model[0].model, given), None),
+        train_dataset=dataset,
+        loss=loss_of(loss, model),
+        evaluator=held_out(job, settings.dev) if settings.dev is not None else None,
         callbacks=[progress],
     )
     counts = trained(trainer, job, settings, progress, tokens)
-    return {**counts, "examples": len(pairs), "rejected": len(rejected), "left_out": left_out}
+    examples = len(rows) - len(alone)
+    return {**counts, "examples": examples, "rejected": len(rejected), "left_out": left_out}
 
 
 def _fitting(
@@ -81,23 +91,3 @@ def _fitting(
             else:
                 pairs.append(pair)
     return pairs, rejected
-
-
-def _rows(pairs: list[LabelledPair]) -> Dataset:
-    from datasets import Dataset
-
-    return Dataset.from_dict(
-        {
-            "query": [query_text(pair.query, pair.instruction) for pair in pairs],
-            "passage": [pair.passage for pair in pairs],
-            "label": [float(pair.relevant) for pair in pairs],
-        }
-    )
-
-
-def _loss(job: TrainingJob, model: CrossEncoder) -> Any:
-    from sentence_transformers.cross_encoder import losses
-
-    target = pair_target(job["target"])
-    assert target is not None
-    return {"bce": losses.BinaryCrossEntropyLoss}[job.get("student", {}).get("loss") or target.losses[0]](model)

@@ -10,10 +10,11 @@ import json
 import random
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 from distill.errors import DataError
 from distill.prompts import PROMPT_NAME, is_relevant, student_prompt, trained_grade
@@ -29,17 +30,22 @@ Rows = Callable[[], Iterator[tuple[Pair, Trace]]]  # kept traces with their pair
 
 
 def write_examples(
-    folder: Path, kept: Rows, settings: SftSettings, seed: int
+    folder: Path,
+    kept: Rows,
+    settings: SftSettings,
+    seed: int,
+    answered: Callable[[], Iterable[Trace]] = tuple,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
     """Write every student's rows to `folder`/NAME, the held-out pairs (`sft.dev`) to `folder`/dev, and the lengths.
 
-    Returns (traces, {folder: rows}, {what was written: its hash}); `kept` are the traces of the training split.
+    Returns (traces, {folder: rows}, {what was written: its hash}); `kept` are the traces of the training split,
+    `answered` gives all traces, rejected ones too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prompt, weights = settings.prompt, settings.weights
     rows: dict[str, int] = {}
     hashes: dict[str, str] = {}
-    everything = None
+    everything, shares = None, dict[str, float]()
     if settings.dev is not None:
         everything = sum(1 for _ in kept())
         kept, held_out = hold_out(kept, settings.dev.pairs, seed, prompt)
@@ -51,7 +57,10 @@ def write_examples(
         if student.shuffle_traces:
             chosen = shuffled(chosen, seed)
         if pair_target(student.target) is not None:
-            written = write_rows(folder / student.name, labelled_pairs(chosen(), prompt), LabelledPair, presorted=True)
+            if student.labels == "share" and not shares:
+                shares = relevant_shares(answered(), prompt)
+            made_pairs = labelled_pairs(chosen(), prompt, shares if student.labels == "share" else {})
+            written = write_rows(folder / student.name, made_pairs, LabelledPair, presorted=True)
         else:
             by_verdict = (weights.not_relevant, weights.relevant)
             made = _in_order(examples(chosen(), student.target, prompt, by_verdict, weights.direct))
@@ -93,10 +102,22 @@ def examples(
             yield Example(trace.pair_id, text, answer, target=kind, weight=weight * share)
 
 
-def labelled_pairs(kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME) -> Iterator[LabelledPair]:
+def relevant_shares(answered: Iterable[Trace], prompt: str = PROMPT_NAME) -> dict[str, float]:
+    """{pair_id: the share of its readable answers that said relevant}."""
+    said: defaultdict[str, Counter[bool]] = defaultdict(Counter)
+    for trace in answered:
+        if trace.verdict is not None:
+            said[trace.pair_id][is_relevant(trace.verdict, prompt)] += 1
+    return {pair_id: counts[True] / counts.total() for pair_id, counts in said.items()}
+
+
+def labelled_pairs(
+    kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME, shares: Mapping[str, float] = MappingProxyType({})
+) -> Iterator[LabelledPair]:
     """One row a pair, in the traces' order, with the verdict that most of its traces teach; of equally many the lower.
 
-    Verdicts are those of `examples`; a pair whose traces have none is left out.
+    Verdicts are those of `examples`; a pair whose traces have none is left out. `shares` are `relevant_shares`; of a
+    pair whose label was changed the share is that of the label.
     """
     for _, rows in groupby(kept, key=lambda row: row[0].pair_id):
         of_pair = list(rows)
@@ -108,6 +129,8 @@ def labelled_pairs(kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME
         yield LabelledPair(
             pair.pair_id, pair.query_id, pair.doc_id, pair.query, pair.passage, pair.instruction,
             grade, is_relevant(grade, prompt), pair.source,
+            None if not shares else float(is_relevant(grade, prompt)) if pair.label_before is not None
+            else shares.get(pair.pair_id),
         )  # fmt: skip
 
 

@@ -17,11 +17,13 @@ class MuonAdamW(torch.optim.Optimizer):
     """Both optimizers' parameter groups, so that a scheduler reaches them all; state is kept and loaded for both."""
 
     def __init__(self, model: Any, lr: float, betas: tuple[float, float], eps: float, decay: float) -> None:
-        ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+        tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+        ends = [*tables, *filter(None, [model.get_output_embeddings()])]
         embeddings = {id(parameter) for end in ends for parameter in end.parameters()}
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        matrices = [p for p in trained if p.ndim == 2 and id(p) not in embeddings]
-        others = [p for p in trained if p.ndim != 2 or id(p) in embeddings]
+        matrices = [p for p in trained if p.ndim == 2 and len(p) > 1 and id(p) not in embeddings]
+        kept = set(map(id, matrices))
+        others = [p for p in trained if id(p) not in kept]
         super().__init__([*matrices, *others], {"lr": lr})
         self._parts = (
             torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),

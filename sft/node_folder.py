@@ -18,7 +18,7 @@ from sft.together import COMPLETE, barrier
 from sft.training_job import TrainingJob
 
 CHECKPOINTS = "checkpoints"
-READ = ("base", "examples", "dev", "lengths")  # of a job: what may lie with the driver
+READ = ("base", "examples", "dev", "lengths", "scores")  # of a job: what may lie with the driver
 STAYS = (FOLDER, CHECKPOINTS)  # on the node
 
 

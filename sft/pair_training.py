@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from sentence_transformers.base.training_args import BaseTrainingArguments
 
     from sft.callbacks import ProgressCallback
+    from sft.muon import MuonAdamW
 
 Arguments = TypeVar("Arguments", bound="BaseTrainingArguments")
 WATCHED = ("report_to", "logging_", "save_")  # of sft.training: how a training is watched, and not what comes of it
 
 
-def arguments(kind: type[Arguments], settings: SftSettings, job: TrainingJob) -> Arguments:
-    """The trainer's arguments: this package's defaults, the target's, what the student's `training` says.
+def arguments(kind: type[Arguments], settings: SftSettings, job: TrainingJob, defaults: dict[str, int]) -> Arguments:
+    """The trainer's arguments: this package's defaults, the target's, `defaults`, what the student's `training` says.
 
     Raises ConfigError for a missing tracker, TypeError for a name that only TRL knows.
     """
@@ -40,12 +41,28 @@ def arguments(kind: type[Arguments], settings: SftSettings, job: TrainingJob) ->
     target = pair_target(job["target"])
     assert target is not None
     given: dict[str, Any] = {**DEFAULTS, **({} if torch.cuda.is_available() else CPU_DEFAULTS)}
-    given |= target.training_of(job["base"])
+    given |= {**target.training_of(job["base"]), **defaults}
     given |= {name: value for name, value in settings.training.items() if name.startswith(WATCHED)}
     given |= job.get("student", {}).get("training") or {}
     check_reporters(given["report_to"])
     given = {"run_name": job["name"], **given, **dev_arguments(settings.dev)}
     return kind(output_dir=f"{job['out']}/checkpoints", seed=job["seed"], data_seed=job["seed"], **given)
+
+
+def optimizer_of(settings: SftSettings, model: Any, given: BaseTrainingArguments) -> MuonAdamW | None:
+    """Muon where `sft.optimizer` says so, None for the trainer's own."""
+    if settings.optimizer != "muon":
+        return None
+    from sft.muon import MuonAdamW
+
+    betas = (given.adam_beta1, given.adam_beta2)
+    return MuonAdamW(model, given.learning_rate, betas, given.adam_epsilon, given.weight_decay)
+
+
+def losses_of(name: str) -> tuple[str, ...]:
+    """The losses of a target whose students write nothing, the default first."""
+    target = pair_target(name)
+    return target.losses if target else ()
 
 
 class TokenCount:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -35,7 +35,13 @@ OWN = {
     "remove_unused_columns": "the rows are made here",
 }
 
-OF_PAIR_TARGETS = {"base", "loss", "training"}  # of StudentSettings: for students that write nothing
+OF_PAIR_TARGETS = {
+    "base",
+    "loss",
+    "labels",
+    "scores",
+    "training",
+}  # of StudentSettings: for students that write nothing
 _CHECKS: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -116,6 +122,14 @@ class WeightSettings(Settings):
     direct: float = Field(1.0, gt=0, description="of mixed's direct rows, against its think rows")
 
 
+class ScoresSettings(Settings):
+    """A cascade: another student of the run scores the pairs that this one learns from, once it is trained."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    student: str = Field(alias="from", description="the name of the student that scores, in its usual mode")
+
+
 class StudentSettings(Settings):
     """One student, where more than its target is to be said; a plain target name is short for `{target: NAME}`."""
 
@@ -128,7 +142,17 @@ class StudentSettings(Settings):
         "encoder of random weights; default: scratch. The others start from sft.base",
     )
     loss: str | None = Field(
-        None, description="of a student that writes nothing: bce (docs/encoders.md); default: the target's first"
+        None,
+        description="of a student that writes nothing: bce, mse, margin_mse or listwise of an encoder "
+        "(docs/encoders.md); default: bce",
+    )
+    labels: Literal["verdict", "grade", "share"] | None = Field(
+        None,
+        description="of an encoder: verdict (1 or 0), grade (over the highest), or share, that of the pair's answers "
+        "that said relevant (teacher.samples); default: verdict",
+    )
+    scores: ScoresSettings | None = Field(
+        None, description="of an encoder: labels are another student's log-odds; default: labels"
     )
     training: dict[str, Any] | None = Field(
         None,
@@ -174,6 +198,8 @@ class StudentSettings(Settings):
             return self
         if self.loss is not None and self.loss not in target.losses:
             raise ValueError(f"{self.name}: loss {self.loss!r} is none of {', '.join(target.losses)}")
+        if self.labels is not None and self.scores is not None:
+            raise ValueError(f"{self.name}: scores are labels; leave labels out, or scores")
         if self.shuffle_traces or self.time_of is not None:
             raise ValueError(f"{self.name}: shuffle_traces and time_of are for students that learn from reasoning")
         return self
@@ -247,6 +273,13 @@ class SftSettings(Settings):
                 raise ValueError(f"a student cannot be named {student.name!r}: its folder has another use")
             if names.count(student.name) > 1:
                 raise ValueError(f"two students are named {student.name!r}; give one a name of its own")
+            if student.scores is not None:
+                source = next((other for other in students if other.name == student.scores.student), None)
+                if source is None or source.scores is not None:
+                    raise ValueError(
+                        f"{student.name}: scores from {student.scores.student!r}: name a student of this list without "
+                        "scores of its own"
+                    )
             if student.time_of is not None and (student.time_of not in names or student.target not in names):
                 raise ValueError(
                     f"{student.name} has time_of: {student.time_of}, which needs students named "

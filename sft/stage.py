@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DistillError
-from distill.store import read_json, read_manifest, stage_fingerprint, write_json, write_manifest
+from distill.records import LabelledPair, Pair
+from distill.store import (
+    fingerprint,
+    read_json,
+    read_manifest,
+    read_rows,
+    stage_fingerprint,
+    write_json,
+    write_manifest,
+)
 from sft.examples import DEV, LENGTHS
 from sft.placement import on_this_machine, uses_ray
 from sft.processes import Notify, TrainingProcesses, Trainings
@@ -19,9 +28,13 @@ from sft.settings import SftSettings, StudentSettings
 from sft.targets import pair_target
 from sft.training_job import TrainingJob
 
+SCORES = "scores.json"  # in a student's folder: what another student gave its pairs
+Margins = Callable[[StudentSettings, Sequence[Pair]], list[float | None]]
+"""A trained student of the run and pairs in, its log-odds out, None for a pair that it cannot read."""
 # What decides how a student is trained, and not which one comes out.
 NOT_THE_STUDENTS = {"targets", "parallel", "assume", "ray"}
-ALL_STUDENTS = {"scratch", "max_length", "dev", "prompt"}  # what decides those that write nothing, with their own
+# What decides those that write nothing, with their own settings.
+ALL_STUDENTS = {"scratch", "max_length", "optimizer", "dev", "prompt"}
 
 
 def train_students(
@@ -35,14 +48,15 @@ def train_students(
     notify: Notify,
     base_hash: str = "",
     starts: Mapping[str, Start] | None = None,
+    margins: Margins | None = None,
 ) -> dict[str, Any]:
     """Train every student of the settings into `out`/NAME; returns {"students": {NAME: counts}}.
 
     `dataset`/NAME holds each student's examples, `data_hashes` their hashes; `texts` yields the training split's text
     (`texts_hash` is its hash), for the tokenizer of `base: scratch`. A student that is done and unchanged is not
     trained again; `base_hash` is that of a local base's files. `starts` are models that students of these names start
-    from, in place of `sft.base`. Raises what a training process raised, once the others
-    have ended.
+    from, in place of `sft.base`. `margins` lets a trained student score pairs, for those that learn from it. Raises
+    what a training process raised, once the others have ended.
     """
     stage = _Stage(settings, dataset, out, seed, data_hashes, texts_hash, base_hash, starts or {})
     due = any(stage.found(student) is None for student in settings.targets)
@@ -53,7 +67,7 @@ def train_students(
             trainings.warm()
         base = str(_scratch(settings, out, seed, texts_hash, texts)) if settings.base == "scratch" else settings.base
         for student in settings.targets:
-            if student.time_of is None:
+            if student.time_of is None and student.scores is None:
                 futures[student.name] = pool.submit(stage.train, student, base, trainings, {})
         for student in settings.targets:
             if student.time_of is not None:
@@ -63,6 +77,18 @@ def train_students(
                     continue  # raised below, as its own student's
                 steps = max(1, round(like["steps"] * long["seconds"] / like["seconds"]))
                 futures[student.name] = pool.submit(stage.train, student, base, trainings, {"max_steps": steps})
+        for student in settings.targets:
+            if student.scores is not None:
+                try:
+                    futures[student.scores.student].result()
+                except DistillError:
+                    continue  # raised below, as its own student's
+                try:
+                    scores = stage.scores(student, margins) if stage.found(student) is None else {}
+                except DistillError:
+                    wait(futures.values())
+                    raise
+                futures[student.name] = pool.submit(stage.train, student, base, trainings, {}, scores)
         wait(futures.values())  # one that fails does not end the others; an interrupt ends all
         results = {name: future.result() for name, future in futures.items()}
     return {"students": {student.name: results[student.name] for student in settings.targets}}
@@ -151,6 +177,9 @@ class _Stage:
             inputs["dev"] = self.data_hashes[DEV]
         if writes and self.settings.base == "scratch":
             inputs["texts"] = self.texts_hash
+        if student.scores is not None:
+            source = next(each for each in self.settings.targets if each.name == student.scores.student)
+            inputs["scores"] = fingerprint([stage_fingerprint("student", *self.key(source)), self._base_hash(source)])
         if not writes:
             shared = self.settings.model_dump(mode="json", include=ALL_STUDENTS)
             return inputs, {"target": student.target, "seed": self.seed, **shared, **student.own()}
@@ -180,6 +209,16 @@ class _Stage:
             return ""
         return start.files_hash if start else self.base_hash
 
+    def scores(self, student: StudentSettings, margins: Margins | None) -> dict[str, float | None]:
+        """{pair_id: the log-odds that the student named in `scores` gives}, None where it cannot read the pair."""
+        assert student.scores is not None and margins is not None
+        source = next(each for each in self.settings.targets if each.name == student.scores.student)
+        rows = [
+            Pair(row.pair_id, row.query_id, row.doc_id, row.query, row.passage, row.instruction)
+            for row in read_rows(self.dataset / student.name, LabelledPair)
+        ]
+        return dict(zip((row.pair_id for row in rows), margins(source, rows), strict=True))
+
     def _base(self, student: StudentSettings, base: str) -> str:
         """The folder or hub name that a student starts from, `base` that of those that write; or scratch."""
         if student.name in self.starts:
@@ -187,9 +226,14 @@ class _Stage:
         return base if pair_target(student.target) is None else student.base or "scratch"
 
     def train(
-        self, student: StudentSettings, base: str, trainings: Trainings, training: dict[str, Any]
+        self,
+        student: StudentSettings,
+        base: str,
+        trainings: Trainings,
+        training: dict[str, Any],
+        scores: dict[str, float | None] | None = None,
     ) -> dict[str, Any]:
-        """Train one student by itself, from its newest checkpoint where there is one."""
+        """Train one student by itself, from its newest checkpoint where there is one, on another's `scores`."""
         done = self.found(student)
         if done is not None:
             return done
@@ -220,6 +264,9 @@ class _Stage:
             "training": training,
             "fingerprint": fingerprint,
         }
+        if scores is not None:
+            job["scores"] = str(folder / SCORES)
+            write_json(folder / SCORES, scores)
         write_json(folder / "job.json", job)
         result = trainings.train(folder)
         write_manifest(folder, "student", inputs, kept, result)

@@ -6,6 +6,7 @@ is trained is what is scored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from distill.errors import DataError
 from distill.prompts import END_THINK, PROMPT_NAME, prompt_ids, verdict_ids
 from distill.records import Example
 
+CONTROL = "its text holds the control token"
 MANY_LEFT_OUT = 0.05  # of the rows: so many are a warning
 MAX_LENGTH = "sft.max_length"
 TOO_LONG = "tokens, more than {} {}"  # what bounds them, and how many
@@ -62,7 +64,7 @@ def encode(
             stray += [end] * (answer.count(end) - 1 if end in found else 0)
         if stray:
             name = tokenizer.convert_ids_to_tokens(stray[0])
-            bad.append((row.pair_id, f"its text holds the control token {name!r}"))
+            bad.append((row.pair_id, f"{CONTROL} {name!r}"))
         elif length > max_length:
             bad.append((row.pair_id, f"{length} {TOO_LONG.format(MAX_LENGTH, max_length)}"))
         else:
@@ -78,14 +80,16 @@ def left_out_text(
     `bound` is what allows `max_length` tokens."""
     if not left_out:
         return None
-    tokens = [
-        int(reason.partition(" ")[0]) for _, reason in left_out if reason.endswith(TOO_LONG.format(bound, max_length))
-    ]
+    too_long = TOO_LONG.format(bound, max_length)
+    tokens = [int(reason.partition(" ")[0]) for _, reason in left_out if reason.endswith(too_long)]
     reasons = []
     if tokens:
         reasons.append(f"{len(tokens):,} longer than {bound} {max_length} (up to {max(tokens):,} tokens)")
-    if len(tokens) < len(left_out):
-        reasons.append(f"{len(left_out) - len(tokens):,} with a control token in their text")
+    others = Counter(reason for _, reason in left_out if not reason.endswith(too_long))
+    control = sum(count for reason, count in others.items() if reason.startswith(CONTROL))
+    if control:
+        reasons.append(f"{control:,} with a control token in their text")
+    reasons += [f"{count:,} since {reason}" for reason, count in others.items() if not reason.startswith(CONTROL)]
     text = f"{len(left_out):,} of {rows:,} rows ({len(left_out) / rows:.1%}) are left out of the training: "
     text += " and ".join(reasons)
     if tokens and len(left_out) > MANY_LEFT_OUT * rows and bound == MAX_LENGTH:

@@ -19,7 +19,8 @@ class TrainingJob(TypedDict):
 
     `student` are its own settings (`StudentSettings`), where its target has any.
 
-    `dev` is the folder of the held-out pairs, `lengths` the file of the pairs' lengths, `settings` are those of `sft`,
+    `dev` is the folder of the held-out pairs, `lengths` the file of the pairs' lengths, `scores` that of another
+    student's log-odds, `settings` are those of `sft`,
     `training` is what goes on top of `sft.training`, and `events` the file that Ray's workers write their lines to.
     """
 
@@ -35,6 +36,7 @@ class TrainingJob(TypedDict):
     student: NotRequired[dict[str, Any]]
     base_hash: NotRequired[str]
     lengths: NotRequired[str]
+    scores: NotRequired[str]
     training: NotRequired[dict[str, Any]]
     fingerprint: NotRequired[str]
     events: NotRequired[str]

@@ -39,7 +39,9 @@ def _inputs(run: Run) -> Counts:
 
     card = {} if isinstance(run, Round) else {"card": store.fingerprint(provenance(run.folder))}
     targets = run.file_hashes(external_files([student.target for student in run.config.sft.targets], run.base))
-    return {**{name: run.data_hash(name) for name in ("pairs", "kept")}, **card, **targets}
+    shares = any(student.labels == "share" for student in run.config.sft.targets)
+    read = ("pairs", "kept", *(("traces",) if shares else ()))
+    return {**{name: run.data_hash(name) for name in read}, **card, **targets}
 
 
 def _make(run: Run) -> Counts:
@@ -55,7 +57,11 @@ def _make(run: Run) -> Counts:
         raise ConfigError(
             "filters: no trace was kept, so there is nothing to train on; see report.html for the reasons"
         )
-    traces, rows, hashes = write_examples(run.dataset, kept, run.config.sft, sft_seed(run))
+
+    def answered() -> Iterator[Trace]:
+        return store.read_rows(run.traces, Trace)
+
+    traces, rows, hashes = write_examples(run.dataset, kept, run.config.sft, sft_seed(run), answered)
     joined = hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
     published: dict[str, Json] = {}
     if not isinstance(run, Round):

@@ -40,6 +40,8 @@ LATER: dict[str, Json] = {
     "clicks": ClickSettings().model_dump(mode="json"),
     "base": None,
     "loss": None,
+    "labels": None,
+    "scores": None,
     "training": None,
 }
 LOADS = {"sft": "loading torch and TRL", "evaluate": "loading torch and the students"}  # stages silent for seconds

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill import store
-from distill.pipeline import refresh
+from distill.pipeline import refresh, scoring
 from distill.pipeline.dataset import sft_seed
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sources import base_of, sft_of
 from distill.pipeline.stage import Stage
-from distill.records import Example, LabelledPair
+from distill.records import Example, LabelledPair, Pair
 from distill.results import Counts, Json
-from sft.targets import pair_target
+from sft.settings import StudentSettings
+from sft.targets import pair_target, target_of
 
 if TYPE_CHECKING:
     from sft.stage import Start
+
+
+SCORES = "scores.jsonl"  # in students/: what students gave pairs that others learn from
 
 
 def _settings(run: Run) -> Json:
@@ -87,7 +93,22 @@ def _make(run: Run) -> Counts:
         run.log,
         _files_hash(run, base_of(run)),
         _starts(run),
+        partial(_margins, run),
     )
+
+
+def _margins(run: Run, student: StudentSettings, pairs: Sequence[Pair]) -> list[float | None]:
+    """A trained student's log-odds of pairs to train another on; what was judged before is in the journal."""
+    from distill.rerank.journal import Journal
+    from distill.rerank.scorer import Scorer
+
+    mode = target_of(student.target).mode
+    job = scoring.job_for(run, student.name, str(run.students / student.name), mode, pairs)
+    with Scorer(
+        Journal(run.students / SCORES, reasoning=False), scoring.shown(run, "pairs to train on", "sft")
+    ) as scorer:
+        (judged,) = scorer.score([replace(job, part=True)])
+    return [None if judgement is None else judgement.margin for judgement in judged.judgements]
 
 
 STAGE = Stage("sft", "students", ("dataset",), _settings, _inputs, _make)

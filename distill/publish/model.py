@@ -22,10 +22,27 @@ if TYPE_CHECKING:
 FILES = (
     "*.safetensors", "*.safetensors.index.json", "*.txt", "*.jinja", "*.model", "tokenizer*.json", "vocab.json",
     "config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json", "distill.json",
-    "calibration.json", "chat_template.json",
+    "calibration.json", "chat_template.json", "modules.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json",
 )  # fmt: skip
 NOT_THE_MODELS = {"stderr.txt"}
 MEASURES = ("nDCG@10", "RR@10", "verdict_accuracy", "ECE", "tokens_per_pair")
+ENCODER = (
+    "A cross-encoder that says of a passage whether it is relevant to a query: one logit, the log-odds, learnt from "
+    "the verdicts of a reasoning teacher.\n"
+)
+ENCODER_ASKED = """\
+An instruction follows the query after a space.
+
+```python
+from sentence_transformers import CrossEncoder
+
+CrossEncoder("THIS_FOLDER").predict([("query instruction", "passage")])  # log-odds
+```
+
+```bash
+distill rerank --model THIS_FOLDER --queries queries.jsonl --corpus corpus.jsonl --run first.trec --out reranked.trec
+```"""
 Results = Mapping[tuple[str, str], Mapping[str, float]]
 """{(set, system): {measure: value}}."""
 
@@ -87,24 +104,31 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
     made = (store.read_manifest(folder) or {}).get("result") or {}
     note = store.read_json(folder / "distill.json") or {}
     target, prompt = str(made.get("target") or note.get("target") or student), str(note.get("prompt", PROMPT_NAME))
+    encoder = note.get("kind") == "encoder"
+    if encoder and config:
+        own = next((each for each in sft.get("targets") or () if each.get("name") == student), {})
+        sft = {
+            "targets": [own],
+            "base": own.get("base") or "scratch",
+            "training": own.get("training"),
+            "seed": sft.get("seed"),
+        }
+        config = {**config, "sft": sft}
     base = str(sft.get("base", "unknown"))
     name = f"{config.get('name', run.name)}-{student}" if config else student
     results = _results(run, student)
     origin = markdown(
         ("what", "value"), [(key, words(value)) for key, value in _origin(config, run, base, target, made).items()]
     )
-    asked = (
-        f"No chat template. Prompt (`{prompt}`):\n\n```\n"
-        f"{student_prompt('{query} {instruction}', '{passage}', None, prompt)}\n```\n\n"
-        "```bash\ndistill rerank --model THIS_FOLDER --queries queries.jsonl --corpus corpus.jsonl --run first.trec "
-        "--out reranked.trec\n```"
-    )
+    asked = ENCODER_ASKED if encoder else _prompt_and_command(prompt)
     parts = [
         f"---\n{_header(base, dataset, name, results, library).to_yaml()}\n---\n",
         f"# {words(name)}\n",
-        "A pointwise reranker that says of a passage whether it is relevant to a query, in the format of "
-        "[Rank1](https://arxiv.org/abs/2502.18418): the score is P(true) / (P(true) + P(false)) after `</think>`. "
-        f"{_mode(target)}\n",
+        ENCODER
+        if encoder
+        else "A pointwise reranker that says of a passage whether it is relevant to a query, in the "
+        "format of [Rank1](https://arxiv.org/abs/2502.18418): the score is P(true) / (P(true) + P(false)) after "
+        f"`</think>`. {_mode(target)}\n",
         f"## How it is served\n\n{use}\n" if use else f"## How it is asked\n\n{asked}\n",
         f"## Where it comes from\n\n{origin}\n",
         f"## Results\n\n{_results_table(results, _intervals(run))}",
@@ -112,6 +136,15 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
         f"Made with rerank-distill {__version__}.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _prompt_and_command(prompt: str) -> str:
+    return (
+        f"No chat template. Prompt (`{prompt}`):\n\n```\n"
+        f"{student_prompt('{query} {instruction}', '{passage}', None, prompt)}\n```\n\n"
+        "```bash\ndistill rerank --model THIS_FOLDER --queries queries.jsonl --corpus corpus.jsonl --run first.trec "
+        "--out reranked.trec\n```"
+    )
 
 
 def _header(base: str, dataset: dict[str, Any], name: str, results: Results, library: str) -> ModelCardData:

@@ -93,3 +93,22 @@ def test_the_scorer_journals_an_encoder_as_any_student(encoder: str) -> None:
     with Scorer() as scorer:
         (judged,) = scorer.score([job_of("encoder", Student(encoder, "direct"), pairs)])
     assert [row.margin for row in judged.found] == [row.margin for row in Reranker(encoder).predict(pairs)]
+
+
+@pytest.mark.slow
+def test_exports_of_an_encoder_score_as_it_does(encoder: str, tmp_path: Path) -> None:
+    from distill.rerank import exports
+    from distill.rerank.exports.base import check_pairs, own_margins, student_of
+
+    student = student_of(Path(encoder))
+    pairs = check_pairs(student.form)
+    own = own_margins(student, pairs)
+    for name in ("cross-encoder", "onnx"):
+        made = exports.load(name)
+        made.check(student)
+        (tmp_path / name).mkdir()
+        made.write(student, tmp_path / name)
+        assert made.margins(student, tmp_path / name, pairs) == pytest.approx(own, abs=made.tolerance)
+    for name in ("seq-cls", "gguf"):
+        with pytest.raises(InputError, match="is a cross-encoder, which this format does not hold"):
+            exports.load(name).check(student)

@@ -41,7 +41,7 @@ def test_a_row_has_the_verdict_of_most_traces_and_the_label_where_it_was_changed
     ("student", "message"),
     [
         ({"target": "think", "base": "folder"}, "base: only for students that write nothing"),
-        ({"target": "encoder", "loss": "hinge"}, "loss 'hinge' is none of bce"),
+        ({"target": "encoder", "loss": "hinge"}, "loss 'hinge' is none of bce, mse"),
         ({"target": "encoder", "shuffle_traces": True}, "for students that learn from reasoning"),
         ({"target": "encoder", "training": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
     ],

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from distill.errors import InputError
 from distill.records import Pair, make_pair
+from distill.rerank.encoder_format import encoder_format
 from distill.rerank.reranker import Reranker
-from distill.rerank.student_format import StudentFormat, form_of, note_of
+from distill.rerank.student_format import StudentFormat, form_of, is_encoder, note_of
 
 TEXTS = 100
 BATCH = 8  # texts that are read back together
@@ -61,10 +62,16 @@ class Format(ABC):
     read_by: str
     library: str
     thinking = False  # whether a student that reasons before its verdict fits,
-    graded = False  # and one whose score is the mean of its grades
+    graded = False  # one whose score is the mean of its grades,
+    encoders = False  # and a cross-encoder, which writes nothing
 
     def check(self, student: ExportedStudent) -> None:
         """Raise InputError, with the nearest that works, for a thinking or graded student that it cannot hold."""
+        if not student.form.writes and not self.encoders:
+            raise InputError(
+                f"{student.folder}: is a cross-encoder, which this format does not hold; export it --to cross-encoder "
+                "or onnx, or give its folder to what loads classifiers of one logit"
+            )
         if student.target == "think" and not self.thinking:
             raise InputError(
                 f"{student.folder}: its target is think, so it reasons before the verdict, and this format reads the "
@@ -99,7 +106,8 @@ class Format(ABC):
 def student_of(folder: Path) -> ExportedStudent:
     """The student of a folder. Raises InputError as `form_of` does."""
     target = note_of(str(folder)).get("target")
-    return ExportedStudent(folder, form_of(str(folder)), str(target) if target else None)
+    form = encoder_format(str(folder)) if is_encoder(str(folder)) else form_of(str(folder))
+    return ExportedStudent(folder, form, str(target) if target else None)
 
 
 def check_pairs(form: StudentFormat) -> list[Pair]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from distill.errors import ConfigError
 from distill.records import Pair
+from distill.rerank.exports import encoders
 from distill.rerank.exports.base import ExportedStudent, Format
 from distill.rerank.exports.seq_cls import for_transformers_4
 from distill.rerank.exports.template import save_tokenizer, server_tokenizer
@@ -36,9 +37,12 @@ class CrossEncoder(Format):
 
     read_by = "sentence-transformers"
     library = "sentence-transformers"
+    encoders = True
 
     def write(self, student: ExportedStudent, out: Path) -> None:
         """Weights, configuration, tokenizer and sentence-transformers' own files."""
+        if not student.form.writes:
+            return encoders.copy(student, out)
         for path in {path for pattern in WEIGHTS for path in student.folder.glob(pattern)}:
             shutil.copy2(path, out / path.name)
         for_transformers_4(out / "config.json")
@@ -65,6 +69,8 @@ class CrossEncoder(Format):
             raise ConfigError(
                 "--to cross-encoder is checked with sentence-transformers; pip install 'sentence-transformers>=5.4'"
             ) from None
+        if not student.form.writes:
+            return encoders.predicted(out, pairs)
         model: Any = Loaded(str(out), model_kwargs={"dtype": "float32"}, local_files_only=True)
         by_instruction: defaultdict[str | None, list[int]] = defaultdict(list)
         for number, pair in enumerate(pairs):
@@ -83,6 +89,8 @@ class CrossEncoder(Format):
 
     def use(self, student: ExportedStudent) -> str:
         """How to use it."""
+        if not student.form.writes:
+            return encoders.USE
         return f"""\
 With [sentence-transformers](https://sbert.net) 5.4 or later, without remote code; an instruction is the `prompt`:
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import ConfigError, InputError
 from distill.records import Pair
+from distill.rerank.exports import encoders
 from distill.rerank.exports.base import BATCH, ExportedStudent, Format
 from distill.rerank.exports.template import rendered, save_tokenizer, server_tokenizer
 from distill.weights import load_causal_lm
@@ -35,6 +36,7 @@ class Onnx(Format):
     read_by = "onnxruntime"
     library = "onnx"
     graded = True
+    encoders = True
 
     def write(self, student: ExportedStudent, out: Path) -> None:
         """The graph, and a tokenizer with the prompt as its template.
@@ -47,30 +49,38 @@ class Onnx(Format):
             raise ConfigError(MISSING) from None
         import torch
 
-        model = load_causal_lm(str(student.folder), dtype="float32").eval()
-        size = sum(values.numel() * values.element_size() for values in model.parameters())
+        if student.form.writes:
+            graph, names = margin_of(load_causal_lm(str(student.folder), dtype="float32").eval(), student), NAMES
+        else:
+            graph, names = encoders.margin_of(student), encoders.inputs_of(student)
+        size = sum(values.numel() * values.element_size() for values in graph.parameters())
         example = torch.ones(2, 7, dtype=torch.long)
         mask = example.clone()
         mask[0, :3] = 0  # of a mask without padding, transformers makes a graph without a mask
         rows, positions = torch.export.Dim("rows", min=1), torch.export.Dim("positions", min=2)
+        each = {0: rows, 1: positions}
+        shapes = dict.fromkeys(names, each) if student.form.writes else (tuple(each for _ in names),)
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it reports each of its steps
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             try:
                 program = torch.onnx.export(
-                    margin_of(model, student).eval(),
-                    (example, mask),
+                    graph.eval(),
+                    (example, mask, torch.zeros_like(mask))[: len(names)],
                     dynamo=True,
-                    input_names=NAMES,
+                    input_names=names,
                     output_names=["margin"],
-                    dynamic_shapes={name: {0: rows, 1: positions} for name in NAMES},
+                    dynamic_shapes=shapes,
                     verbose=False,
                 )
             except torch.onnx.errors.OnnxExporterError as error:
                 raise InputError(f"{student.folder}: torch makes no ONNX graph of it ({error})") from None
         assert program is not None
         program.save(out / FILE, external_data=size > WHOLE)
-        save_tokenizer(server_tokenizer(student), out)
+        if student.form.writes:
+            save_tokenizer(server_tokenizer(student), out)
+        else:
+            student.form.tokenizer.save_pretrained(out)
 
     def margins(self, student: ExportedStudent, out: Path, pairs: Sequence[Pair]) -> list[float]:
         """By onnxruntime on the CPU."""
@@ -80,8 +90,10 @@ class Onnx(Format):
             raise ConfigError(MISSING) from None
         from transformers import AutoTokenizer
 
-        tokenizer: Any = AutoTokenizer.from_pretrained(out)
         session = onnxruntime.InferenceSession(out / FILE, providers=["CPUExecutionProvider"])
+        if not student.form.writes:
+            return encoders.run(session, out, pairs)
+        tokenizer: Any = AutoTokenizer.from_pretrained(out)
         texts = rendered(tokenizer, pairs)
         found: list[float] = []
         for start in range(0, len(texts), BATCH):
@@ -95,6 +107,8 @@ class Onnx(Format):
 
     def use(self, student: ExportedStudent) -> str:
         """How to use it."""
+        if not student.form.writes:
+            return encoders.USE_ONNX
         return """\
 With [onnxruntime](https://onnxruntime.ai):
 
