@@ -17,12 +17,15 @@ from distill.errors import ConfigError
 from distill.evaluation.settings import EvaluationSettings
 from distill.pairs.settings import PairSettings
 from distill.pairs.sources import SOURCES
+from distill.plugins import is_external
 from distill.prompts import PROMPT_NAME, PROMPTS
 from distill.publish.settings import DatasetSettings
 from distill.rerank.settings import ScoringSettings
+from distill.rerank.student_format import WRITES_NOTHING
 from distill.urls import is_storage
 from filters.settings import FilterSettings
 from sft.settings import SftSettings
+from sft.targets import pair_target
 from teacher.settings import TeacherSettings
 from teacher.source_settings import PathBeside
 
@@ -110,6 +113,14 @@ class RunConfig(Settings):
         if named.get("length", {}).get("max_length") and self.sft.base == "scratch":
             raise ValueError("filters.length.max_length needs the student's tokenizer, and base: scratch makes it "
                              "from what the filters keep; use max_tokens")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _who_can_reason(self) -> RunConfig:
+        for student in self.sft.targets:
+            asked = [mode for mode in self.evaluation.modes.get(student.name, []) if mode != "direct"]
+            if asked and not is_external(student.target) and pair_target(student.target) is not None:
+                raise ValueError(f"evaluation.modes.{student.name}: mode {asked[0]}: {WRITES_NOTHING}")
         return self
 
     @model_validator(mode="after")

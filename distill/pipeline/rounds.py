@@ -67,7 +67,8 @@ def _config(config: RunConfig, number: int) -> RunConfig:
 
 def first_student(targets: Sequence[StudentSettings]) -> StudentSettings:
     """The student of an earlier round: the first plain one that thinks, else the first plain one."""
-    plain = [s for s in targets if s.time_of is None and not s.shuffle_traces and len(target_of(s.target).modes) == 1]
+    alone = [s for s in targets if s.time_of is None and s.scores is None and not s.shuffle_traces]
+    plain = [student for student in alone if len(target_of(student.target).modes) == 1]
     thinking = [student for student in plain if target_of(student.target).mode == "think"]
     return next(iter([*thinking, *plain]), StudentSettings(target="think"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from distill.errors import DistillError
+from distill.pipeline.config import RunConfig
 from distill.pipeline.run import dump
 from distill.records import LabelledPair, Pair, Trace, make_pair
 from distill.store import read_json, write_rows
+from sft.check import check_encoders
+from sft.estimate.estimate import TrainingData, estimates
+from sft.estimate.shapes import device_of, encoder_shape, shape_of
 from sft.examples import labelled_pairs
 from sft.settings import SftSettings, StudentSettings
 from sft.training_job import TrainingJob, train
@@ -51,10 +57,46 @@ def test_what_does_not_suit_the_target_is_refused(student: dict[str, Any], messa
         SftSettings.model_validate({"targets": [student]})
 
 
+def test_a_configuration_that_asks_an_encoder_to_think_is_refused() -> None:
+    given = {
+        "name": "x", "pairs": {"source": "example"}, "sft": {"targets": ["encoder"]},
+        "evaluation": {"modes": {"encoder": ["direct", "think"]}},
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match="evaluation.modes.encoder: mode think: an encoder reads query"):
+        RunConfig.model_validate(given)
+
+
 def test_students_of_before_have_the_fingerprints_of_before() -> None:
     assert dump(StudentSettings(target="direct")).keys() == {
         "target", "name", "train_size", "shuffle_traces", "time_of",
     }  # fmt: skip
+
+
+def test_the_estimate_of_an_encoder_is_of_its_own_training_and_shape() -> None:
+    settings = SftSettings.model_validate({"targets": ["direct", "encoder"], "training": {"max_steps": 7}})
+    device, shape = device_of("H100-80GB"), shape_of("scratch")
+    assert shape is not None
+    direct, encoder = estimates(settings, TrainingData(1000, {}, "pairs"), shape, device)
+    assert (direct.steps, encoder.steps) == (7, math.ceil(1000 / 32 * 3))
+    of_bert = encoder_shape("a/name-of-the-hub", settings.scratch)
+    assert 105e6 < of_bert.parameters < 112e6  # BERT-base
+    assert 0 < encoder.peak_gib < 3
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"training": {"packing": True}}, "training.packing is a name of TRL's alone"),
+        ({"base": "./nowhere"}, "base of encoder: ./nowhere: no such folder"),
+        ({"base": "of_text"}, "of_text is a whisper, of which transformers makes no cross-encoder"),
+    ],
+)
+def test_what_would_end_its_training_is_found_before(student: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "of_text").mkdir()
+    (tmp_path / "of_text" / "config.json").write_text('{"model_type": "whisper"}')
+    settings = SftSettings.model_validate({"targets": [{"target": "encoder", **student}]})
+    with pytest.raises(DistillError, match=message):
+        check_encoders(settings, tmp_path, download=False)
 
 
 def job_in(out: Path, **training: Any) -> TrainingJob:
