@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -137,7 +137,7 @@ def loss_of(name: str, model: CrossEncoder) -> Any:
     """The loss of sentence-transformers of that name."""
     from sentence_transformers.cross_encoder import losses
 
-    kinds = {
+    kinds: dict[str, Callable[[CrossEncoder], Any]] = {
         "bce": losses.BinaryCrossEntropyLoss,
         "mse": losses.MSELoss,
         "margin_mse": losses.MarginMSELoss,

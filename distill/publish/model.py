@@ -106,7 +106,7 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
     target, prompt = str(made.get("target") or note.get("target") or student), str(note.get("prompt", PROMPT_NAME))
     encoder = note.get("kind") == "encoder"
     if encoder and config:
-        own = next((each for each in sft.get("targets") or () if each.get("name") == student), {})
+        own: dict[str, Any] = next((each for each in sft.get("targets") or () if each.get("name") == student), {})
         sft = {
             "targets": [own],
             "base": own.get("base") or "scratch",

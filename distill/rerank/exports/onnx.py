@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = "model.onnx"
 WHOLE = 1_900_000_000  # bytes of weights that fit into one file; ONNX ends at two gigabytes
-NAMES = ("input_ids", "attention_mask")
+NAMES: tuple[str, ...] = ("input_ids", "attention_mask")
 MISSING = "--to onnx needs the packages onnx, onnxscript and onnxruntime; pip install 'rerank-distill[onnx]'"
 
 
