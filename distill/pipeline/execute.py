@@ -25,9 +25,13 @@ def configured(config: Path, overrides: Sequence[str], out: Path | str | None, q
     """
     settings = configuration.load(RunConfig, config, overrides)
     if isinstance(out, str):
-        return _on_url(settings, out, config, quiet)
+        run = _on_url(settings, out, config, quiet)
+        run.overrides = tuple(overrides)
+        return run
     folder = out or Path("runs") / settings.name
-    return Run(settings, writes_to(folder.absolute() if on_cluster() else folder), config, quiet)
+    run = Run(settings, writes_to(folder.absolute() if on_cluster() else folder), config, quiet)
+    run.overrides = tuple(overrides)
+    return run
 
 
 def _on_url(settings: RunConfig, url: str, config: Path, quiet: bool) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -59,11 +60,13 @@ class Folder:
 
 
 class Run:
-    """One run on disk. `origin` is the configuration's file, to whose folder its paths are relative."""
+    """One run on disk. `origin` is the configuration's file, to whose folder its paths are relative; `overrides` are
+    the settings that the command added to it."""
 
     def __init__(self, config: RunConfig, folder: Path, origin: Path, quiet: bool = False) -> None:
         self.config, self.folder, self.origin, self.quiet = config, folder, origin, quiet
         self.base = origin.resolve().parent
+        self.overrides: tuple[str, ...] = ()
         self.retry_failed = False
         self.mirror: Mirror | None = None  # where --out is a URL; `folder` then is the copy on this machine
         self._progress = Progress()
@@ -107,7 +110,8 @@ class Run:
     def write_config(self) -> None:
         """Write the resolved configuration, as it is used."""
         values = self.config.model_dump(mode="json", exclude_none=True)
-        text = f"# Resolved from {self.origin.name}; {SECRETS}.\n" + yaml.safe_dump(values, sort_keys=False)
+        made_of = shlex.join(" ".join(word.split()) for word in (self.origin.name, *self.overrides))
+        text = f"# Resolved from {made_of}; {SECRETS}.\n" + yaml.safe_dump(values, sort_keys=False)
         path = self.folder / "config.yaml"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

@@ -71,7 +71,7 @@ class ViewerServer(ThreadingHTTPServer):
         self._hosts = {*(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")), *host_names}
         self._names = {name for name in host_names if ":" not in name}
         self.page = shell(name=traces.files.name).encode("utf-8")
-        of_server = {"reviewer": os.environ.get("USER", ""), "command": filter_command(decided.path.parent)}
+        of_server = {"reviewer": os.environ.get("USER", ""), "command": command(decided.path.parent)}
         self.index = json.dumps({**traces.index(), **of_server}, separators=(",", ":")).encode("utf-8")
 
     def serves(self, host: str) -> bool:
@@ -173,12 +173,11 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: the terminal belongs to the person who reviews."""
 
 
-def filter_command(run: Path) -> str:
-    """What carries decisions out; the file that the run was made from is known by its name alone."""
-    made_from = re.match(
-        r"# Resolved from ([^;\n]+);", (run / "config.yaml").read_text(encoding="utf-8", errors="replace")
-    )
-    return f"distill filter {shlex.quote(made_from[1]) if made_from else 'CONFIG'} --out {shlex.quote(str(run))}"
+def command(run: Path) -> str:
+    """What `distill filter` and `distill run` get to carry decisions out: the file that the run was made from, known by
+    its name alone, and the settings that its command added."""
+    made_of = re.match(r"# Resolved from (.+); keys are", (run / "config.yaml").read_text("utf-8", errors="replace"))
+    return f"{made_of[1] if made_of else 'CONFIG'} --out {shlex.quote(str(run))}"
 
 
 def _secret(run: Path) -> str:

@@ -16,9 +16,10 @@ from fabricate import fabricate
 
 from distill import store
 from distill.errors import DataError, InputError, RunFolderError
+from distill.pipeline.execute import configured
 from distill.records import Pair, Rejected, Trace
 from distill.report.adjudication import Adjudications, agreement
-from distill.report.server import ViewerServer, make_server
+from distill.report.server import ViewerServer, command, make_server
 from distill.report.traces import Traces
 from distill.report.viewer import write
 
@@ -264,3 +265,15 @@ def test_the_teachers_label_is_on_the_scale_of_its_prompt(tmp_path: Path) -> Non
     index = found.index()
     says = dict(zip(index["pair"], index["says"], strict=True))
     assert [says[row.pair_id] for row in rows] == [True, False, True]
+
+
+def test_the_command_after_a_review_repeats_the_settings_that_the_run_was_made_with(tmp_path: Path) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text('{"name": "my", "pairs": {"source": "beir", "path": "data"}, "teacher": {"source": "none"}}')
+    run = configured(config, ["name=other", "pairs.path=my; data"], tmp_path / "a run")
+    run.folder.mkdir()
+    run.write_config()
+    assert command(run.folder) == f"my.yaml name=other 'pairs.path=my; data' --out '{tmp_path}/a run'"
+    assert configured(run.folder / "config.yaml", [], None).config.name == "other"
+    (run.folder / "config.yaml").write_text("name: other\n", encoding="utf-8")
+    assert command(run.folder) == f"CONFIG --out '{tmp_path}/a run'"

@@ -53,7 +53,7 @@ async function undo() {
 async function finish() {
   const pairs = await source.agreement();
   const name = (text) => text || "(no name)";
-  const command = make("pre", { textContent: index.command ?? "distill filter CONFIG", tabIndex: 0 });
+  const command = (name) => make("pre", { textContent: `distill ${name} ${index.command ?? "CONFIG"}`, tabIndex: 0 });
   const left = disputed.reduce((n, one, row) => n + (one && !decided.has(idOf(row)) ? 1 : 0), 0);
   document.body.classList.add("reading");
   $("reading").replaceChildren(
@@ -61,7 +61,7 @@ async function finish() {
     make("p", { textContent: source.saves
       ? "The next filter does what you decided, before all other filters; undecided disputes stay as they are. Start it where the configuration is:"
       : "Download the decisions, put the file into the run folder as adjudication.jsonl, and start:" }),
-    command, make("p", { textContent: "Then distill run makes dataset, students and report anew." }),
+    command("filter"), make("p", { textContent: "Then dataset, students and report are made anew by:" }), command("run"),
     ...pairs.map(([a, b, n, kappa]) => make("p", { textContent: `${name(a)} and ${name(b)} decided ${n} of the same traces: Cohen's kappa ${kappa.toFixed(2)} (1 is full agreement, 0 is chance).` })));
 }
 
