@@ -37,6 +37,9 @@ class Rows(Generic[Row]):
     def __iter__(self) -> Iterator[Row]:
         return store.read_rows(self.folder, self.kind) if self.folder.is_dir() else iter(())
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} rows of {self.kind.__name__} in {self.folder}>"
+
     def __len__(self) -> int:
         import pyarrow.parquet as pq
 

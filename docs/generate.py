@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parent
 Schema = dict[str, Any]  # a JSON schema, or a part of one
 
 INTRODUCTION = """---
-search: {boost: 4}
+search: {boost: 2}
 ---
 
 # Configuration

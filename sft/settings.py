@@ -251,7 +251,10 @@ class SftSettings(Settings):
     parallel: int | None = Field(
         None, ge=1, description="students trained at the same time; default: cores on a CPU, 1 else"
     )
-    training: dict[str, Any] = Field(default_factory=dict, description="TRL's own SFTConfig names")
+    training: dict[str, Any] = Field(
+        default_factory=dict,
+        description="learning_rate, max_steps, per_device_train_batch_size and others, by TRL's names (SFTConfig)",
+    )
     weights: WeightSettings = Field(WeightSettings(), description="of the rows in the loss")
     dev: DevSettings | None = Field(
         None,

@@ -75,7 +75,8 @@ class TeacherSettings(Settings):
     )
     options: JsonObject = Field({}, description="settings of a source of one's own")
     endpoints: list[Endpoint] = Field(
-        [], description="source endpoints: the OpenAI-compatible URLs, all of the same teacher"
+        [],
+        description="source endpoints: one or several OpenAI-compatible URLs of the same teacher, asked side by side",
     )
     example: JsonObject = Field({}, description="source example: the embedded teacher's own settings")
     engine: EngineSettings | None = Field(None, description="source vllm: the engine of each worker; default: none")

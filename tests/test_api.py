@@ -59,6 +59,7 @@ def test_rows_are_those_of_the_files_in_each_form(
     rows = run.pairs.to_datasets()
     assert rows["pair_id"][:] == [pair.pair_id for pair in pairs] and rows.num_rows == len(pairs)
     assert run.metrics.counts("filter").kept == len(run.kept)
+    assert repr(run.kept) == f"<{len(run.kept)} rows of Trace in {run.folder / 'kept'}>"
     assert run.config["name"] == "tiny" and run.report == run.folder / "report.html"
 
 

@@ -120,7 +120,10 @@ def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Fla
     gpu = device_of(None).name != "cpu"
     answers = replace(_answers(given, gpu, questions), columns=named)
     if answers.teacher is None and not found.labels:
-        raise ConfigError(f"teacher labels trains from judgements, and {data} has none: name a teacher that is asked")
+        raise ConfigError(
+            f"teacher labels trains from judgements, and {data} has none; name their column (--columns label=NAME), or "
+            "a teacher that is asked"
+        )
     text = configuration(name, data, out, found, answers, gpu)
     writes_to(out.parent).mkdir(parents=True, exist_ok=True)  # paths are relative to it, so it has to be there
     check_sets(Run(config.validate(RunConfig, yaml.safe_load(text), out), out.parent / name, out))
@@ -153,7 +156,7 @@ def _look(
             if "columns." not in str(error):
                 raise
             text = str(error).replace("columns.passage=", "--columns passage=")
-            wanted = "label=NAME" if "columns.label" in text else "query=NAME,passage=NAME"
+            wanted = "label=NAME" if "columns.label" in text else "query=NAME,passage=NAME[,label=NAME]"
             if not tries_left:
                 raise DataError(text if "--columns" in text else f"{text}; --columns {wanted}") from None
             columns = _asked_columns(text, columns)

@@ -105,7 +105,7 @@ def teacher_session(run: Run, stage: AskingStage) -> Iterator[Asker]:
     from teacher.asker import asker
 
     refresh.take_answers(run)
-    account = partial(asker, stage=stage, notify=run.log, retry_failed=run.retry_failed)
+    account = partial(asker, stage=stage, notify=run.log, retry_failed=run.retry_failed, quiet=run.quiet)
     with teacher_running(run) as url, account(run.config.teacher, run.traces, base_url=url) as ask:
         yield ask
 

@@ -53,6 +53,7 @@ def _make(run: Run) -> Counts:
             notify=run.log,
             total=sum(by_split.get(split, 0) for split in run.config.pairs.ask) or None,
             retry_failed=run.retry_failed,
+            quiet=run.quiet,
         )
     count_when_written(run, result)
     return result

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import InputError
@@ -62,7 +63,7 @@ class Reranker:
 
     def __init__(
         self,
-        model: str | Backend,
+        model: str | Path | Backend,
         mode: Mode | None = None,
         backend: str = "auto",
         *,
@@ -84,6 +85,7 @@ class Reranker:
         api_key_env: str | None = None,
         engine: Mapping[str, Any] | None = None,
     ) -> None:
+        model = str(model) if isinstance(model, Path) else model
         mode = mode or (usual_mode(model) if isinstance(model, str) else "think")
         check_arguments(mode, long, samples, temperature, max_new_tokens, budget, batch)
         if loops not in LOOPS:
@@ -373,8 +375,6 @@ def text_of(document: Document) -> str:
 
 
 def _calibration(wanted: str | Calibration | None, model: str | Backend) -> Calibration | None:
-    from pathlib import Path
-
     from distill.rerank.calibration import FILE, Calibration, read
 
     if wanted is None or isinstance(wanted, Calibration):

@@ -191,7 +191,7 @@ def test_rerank_and_python_ask_with_the_same_text(tiny: Path, tmp_path: Path, mo
     assert texts(asked) == EXPECTED
 
     asked.clear()
-    reranker = Reranker(str(tiny), "direct")
+    reranker = Reranker(tiny, "direct")
     documents = [{"title": title, "text": text} for _, title, text in rows()]
     reranker.rank(QUERY, documents, INSTRUCTION)
     assert texts(asked) == EXPECTED
