@@ -120,6 +120,11 @@ class JournalIndex:
         return self._spent[None].usd
 
     @property
+    def unpriced_tokens(self) -> int:
+        """Tokens billed, of which nobody knows what they cost."""
+        return self._spent[None].unpriced_tokens
+
+    @property
     def spent_tokens(self) -> int:
         """Tokens billed, whoever asked."""
         return self._spent[None].tokens

@@ -89,6 +89,7 @@ class TeacherProgress:
             "tokens": session.index.spent_tokens,
             "tokens_per_s": round(session.tokens_now / seconds, 1),
             "cost_usd": round(session.index.spent_usd, 4),
+            "unpriced_tokens": session.index.unpriced_tokens,
             "seconds": round(seconds, 1),
             "seconds_left": None if left is None or rate == 0 else round(left / rate),
             "faults": dict(session.faults.most_common(5)),
@@ -116,7 +117,7 @@ def describe(event: Counts) -> str:
         f"answered {event['answered']:,}{of}",
         f"in flight {event['in_flight']:,}",
         f"{event['tokens_per_s']:,.0f} tokens/s" if event["in_flight"] else "– tokens/s",
-        f"{event['cost_usd']:,.2f} USD",
+        "cost not known" if event.get("unpriced_tokens") else f"{event['cost_usd']:,.2f} USD",
     ]
     if event["failed"]:
         parts.append(f"failed {event['failed']:,}")

@@ -18,6 +18,7 @@ from distill.cli.runs import _flat
 from distill.commands import EXAMPLES
 from distill.pipeline.config import RunConfig
 from distill.pipeline.run import Run
+from distill.report.files import RunFiles
 from distill.results import Counts
 from distill.stages import STAGES
 from teacher.settings import TeacherSettings
@@ -104,6 +105,18 @@ def test_a_stage_names_the_filters_that_rejected_and_the_preflights_tokens(
         shown = capsys.readouterr().err
         assert ("unusable tokens 200" in shown) == said and "preflight tokens 174" in shown
         assert "unusable tokens 174" not in shown
+
+
+def test_a_runs_cost_is_that_of_every_stage_that_asked_and_not_known_without_a_price(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "one")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["stages"]["pairs"] = {"cost_usd": 0.5}
+    metrics["holes"] = {name: {"asked": {"cost_usd": usd}} for name, usd in (("a", 0.7), ("b", 0.2))}  # of all so far
+    store.write_json(run / "metrics.json", metrics)
+    assert RunFiles(run).cost_usd == 1.5 + 0.5 + 0.7
+    metrics["stages"]["evaluate"] = {"unpriced_tokens": 9}
+    store.write_json(run / "metrics.json", metrics)
+    assert RunFiles(run).cost_usd is None and RunFiles(run).unpriced_tokens == 9
 
 
 def test_compare_shows_settings_and_tests_by_query(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

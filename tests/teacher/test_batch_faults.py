@@ -218,3 +218,22 @@ def test_the_upload_tells_an_empty_account_and_an_untrusted_certificate(
     told = pytest.raises(Stopped, match="no_credit: HTTP 402: Insufficient Balance; .*top it up")
     with answering(lambda _: balance, on_get=lambda: balance) as (url, _), told:
         trace(make_pairs(3), settings_for(Server(url), source="batch"), tmp_path / "two", quiet=True)
+
+
+def test_a_batch_whose_submission_got_no_answer_is_found_by_its_metadata(
+    api: tuple[type[Api], TeacherSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, settings = api
+    post = handler.do_POST
+
+    def breaks_off(self: Api) -> None:
+        """The first batch is made, and the connection ends."""
+        if self.path.endswith("/batches") and not self.batches:
+            monkeypatch.setattr(self, "_json", lambda value: None)
+            self.close_connection = True
+        post(self)
+
+    monkeypatch.setattr(handler, "do_POST", breaks_off)
+    counts = trace(make_pairs(4), settings, tmp_path, quiet=True)
+    assert (counts["answered"], len(handler.batches)) == (4, 2), "the second batch asks what expired in the first"
+    assert sorted(handler.asked.values()) == [1, 1, 2, 2]

@@ -20,6 +20,7 @@ from teacher.index import JournalIndex, unpriced
 from teacher.journal import Journal, encode
 from teacher.prices import LISTS, Price, price_text
 from teacher.progress import TeacherProgress
+from teacher.progress import describe as progress_line
 from tests.teacher.helpers import Server, make_pairs, settings_for
 
 NOBODY = Server("http://127.0.0.1:9/v1")
@@ -235,7 +236,7 @@ def test_on_a_terminal_a_bar_shows_how_it_stands(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    index = SimpleNamespace(spent_tokens=140_000, spent_usd=1.25)
+    index = SimpleNamespace(spent_tokens=140_000, spent_usd=1.25, unpriced_tokens=0)
     asking: Any = SimpleNamespace(
         known=100, answered_now=50, failed_now=3, in_flight=32, window=32, tokens_now=7000, index=index, faults={},
         started=None, verdicts=None, actors=SimpleNamespace(ready={0}),
@@ -250,3 +251,4 @@ def test_on_a_terminal_a_bar_shows_how_it_stands(monkeypatch: pytest.MonkeyPatch
     for part in ("answered 150/1,000", "in flight 32", "failed 3", "tokens/s", "1.25 USD", "s left", "rate_limited 7"):
         assert part in screen.getvalue()
     assert events[-1]["answered"] == 150 and events[-1]["cost_usd"] == 1.25
+    assert "cost not known" in progress_line({**events[-1], "unpriced_tokens": 7})
