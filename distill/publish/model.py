@@ -128,11 +128,11 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
         if encoder
         else "A pointwise reranker that says of a passage whether it is relevant to a query, in the "
         "format of [Rank1](https://arxiv.org/abs/2502.18418): the score is P(true) / (P(true) + P(false)) after "
-        f"`</think>`. {_mode(target)}\n",
+        f"`</think>`. {_mode(target, use is None)}\n",
         f"## How it is served\n\n{use}\n" if use else f"## How it is asked\n\n{asked}\n",
         f"## Where it comes from\n\n{origin}\n",
         f"## Results\n\n{_results_table(results, _intervals(run))}",
-        f"## Licence\n\n{_licence(dataset)}",
+        f"## Licence\n\n{_licence(dataset, _made_from(config, base))}",
         f"Made with rerank-distill {__version__}.",
     ]
     return "\n".join(parts) + "\n"
@@ -177,12 +177,17 @@ def _header(base: str, dataset: dict[str, Any], name: str, results: Results, lib
     )
 
 
-def _mode(target: str) -> str:
+def _mode(target: str, by_hand: bool) -> str:
+    """How it answers; `by_hand` where whoever serves it writes the prompt, which an export's template does itself."""
+    after = "`\\n</think>` after the prompt"
     said = {
         "think": "It reasons first.",
-        "direct": "It answers without reasoning: put `\\n</think>` after the prompt, and read the next token.",
-        "verdict_first": "It answers without reasoning (put `\\n</think>` after the prompt) and can give reasons then.",
-        "mixed": "It can reason first, or answer without reasoning when `\\n</think>` is put after the prompt.",
+        "direct": "It answers without reasoning" + (f": put {after}, and read the next token." if by_hand else "."),
+        "verdict_first": "It answers without reasoning"
+        + (f" (put {after}) and can give reasons then." if by_hand else ", before any reasons."),
+        "mixed": f"It can reason first, or answer without reasoning when {after.replace(' after', ' is put after')}."
+        if by_hand
+        else "It was trained with and without reasoning, and is read without here.",
     }
     return said.get(target, "")
 
@@ -190,15 +195,14 @@ def _mode(target: str) -> str:
 def _origin(config: dict[str, Any], run: Path, base: str, target: str, made: dict[str, Any]) -> dict[str, Any]:
     metrics = read_as(RunMetrics, store.read_json(run / "metrics.json"))
     kept, pairs = metrics.counts("filter").kept, metrics.counts("pairs").pairs
-    sft, teacher = config.get("sft") or {}, config.get("teacher") or {}
-    endpoints = teacher.get("endpoints") or [{}]
+    sft, made_from = config.get("sft") or {}, _made_from(config, base)
     lora = sft.get("lora")
     training = {key: value for key, value in (sft.get("training") or {}).items() if not isinstance(value, dict)}
     return {
         "base": "made from scratch" if base == "scratch" else f"{base} {sft.get('revision') or ''}".strip(),
         "pairs": _number(pairs),
-        "data": (config.get("pairs") or {}).get("path") or (config.get("pairs") or {}).get("source"),
-        "teacher": teacher.get("name") or endpoints[0].get("model") or teacher.get("source"),
+        "data": made_from.get("data", "unknown"),
+        "teacher": made_from.get("teacher", "unknown"),
         "traces kept": _number(kept),
         "target": target,
         "examples": _number(made.get("examples")),
@@ -258,8 +262,28 @@ def _measured(value: float | None, interval: Sequence[float] | None) -> str:
     return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"
 
 
-def _licence(dataset: dict[str, Any]) -> str:
-    said = [f"- {words(str(what))}: {words(str(terms))}" for what, terms in (dataset.get("licences") or {}).items()]
+def _made_from(config: dict[str, Any], base: str) -> dict[str, str]:
+    """Base, teacher and data by their names, of a run whose configuration is known."""
+    if not config:
+        return {}
+    pairs, teacher = config.get("pairs") or {}, config.get("teacher") or {}
+    endpoints = teacher.get("endpoints") or [{}]
+    return {
+        "base": "made from scratch" if base == "scratch" else base,
+        "teacher": str(teacher.get("name") or endpoints[0].get("model") or teacher.get("source") or "unknown"),
+        "data": str(pairs.get("path") or pairs.get("source") or "unknown"),
+    }
+
+
+def _licence(dataset: dict[str, Any], made_from: Mapping[str, str]) -> str:
+    """The student's licence, then those of what went in; where none was named, of base, teacher and data, that."""
+    licences = dataset.get("licences") or {}
+    said = [f"- {words(str(what))}: {words(str(terms))}" for what, terms in licences.items()]
+    if not said:
+        said = [
+            f"- {what} ({words(name)}): {'none needed' if name == 'made from scratch' else 'not named'}"
+            for what, name in made_from.items()
+        ]
     whole = dataset.get("licence")
     lines = [f"{words(str(whole))}." if whole else "None was named: ask whoever made it, and mind the base's own."]
     return "\n".join([*lines, *(["", "Of what went in:", "", *said] if said else [])]) + "\n"

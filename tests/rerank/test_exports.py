@@ -277,3 +277,17 @@ def test_the_docs_say_which_student_fits_which_format(students: Make) -> None:
         rows.append((name, *cells))
     table = markdown(("student", *(f"`{to}`" for to in FORMATS)), rows)
     assert table in (ROOT / "docs" / "use-your-student.md").read_text(), f"\n{table}"
+
+
+def test_the_docs_have_the_figures_that_were_measured() -> None:
+    """docs/use-your-student.md has the table of docs/benchmarks/exports.json, refusals with their reasons."""
+    table = load_file(ROOT / "benchmarks" / "exports" / "matrix.py").table()
+    assert table in (ROOT / "docs" / "use-your-student.md").read_text(), f"\n{table}"
+
+
+def test_the_docs_have_the_lines_that_serve(students: Make) -> None:
+    text = (ROOT / "docs" / "use-your-student.md").read_text()
+    student = student_of(students())
+    for to in ("seq-cls", "gguf"):
+        assert load(to).serve(student, "FOLDER").replace(str(student.form.context), "CONTEXT") in text
+    assert f"`{seq_cls.INFINITY.format('FOLDER')}`" in text

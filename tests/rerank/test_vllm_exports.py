@@ -73,7 +73,7 @@ def test_the_guides_client_orders_a_thinking_students_passages_as_our_server_doe
     (code,) = re.findall(
         r"^```python\n(import json\nimport math\n.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S
     )
-    assert len([line for line in code.splitlines() if line.strip()]) <= 45
+    assert len([line for line in code.splitlines() if line.strip()]) <= 30
     reranker = Reranker(str(ending), "think", "transformers", dtype="float32", max_new_tokens=BOUND, loops="run")
     passages = sorted({pair.passage for pair in few_pairs})
     with vllm_server(ending, tmp_path / "log.txt", "--max-model-len", "256") as url:

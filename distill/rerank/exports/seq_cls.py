@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distill.errors import InputError
 from distill.records import Pair
@@ -18,8 +18,8 @@ from distill.rerank.exports.template import frames, rendered, save_tokenizer, se
 from distill.store import read_json, write_json
 from distill.weights import load_causal_lm
 
-if TYPE_CHECKING:
-    pass
+INFINITY = "infinity_emb v2 --model-id {} --engine torch --dtype float32 --no-trust-remote-code"
+"""Serves the folder in Infinity (0.0.78), whose own dtype is 16 bits on a GPU."""
 
 
 class SeqCls(Format):
@@ -74,8 +74,12 @@ field `instruction` goes into the prompt); the score is P(true) / (P(true) + P(f
 {self.serve(student, "THIS_FOLDER")}
 ```
 
-With [Infinity](https://github.com/michaelfeil/infinity), `infinity_emb v2 --model-id THIS_FOLDER`, and any other server
-that joins query and passage without a template: send each in its frame, as JSON strings
+With [Infinity](https://github.com/michaelfeil/infinity), and any other server that joins query and passage without a
+template, send each in its frame (`"raw_scores": true` gives Infinity's log-odds):
+
+```bash
+{INFINITY.format("THIS_FOLDER")}
+```
 
 ```
 query     {json.dumps(query)}
