@@ -171,6 +171,22 @@ class Kind(Generic[T]):
         return cast(type[T], made)
 
 
+def load_function(word: str, name: str, folder: Path = Path()) -> FunctionType:
+    """The function of an external name `file.py:function`; `word` is what messages call one ("reward").
+
+    Raises PluginError for a missing file or function, and for a file that does not run.
+    """
+    path, function_name = external_file(name, folder), name.rpartition(":")[2]
+    if not path.is_file():
+        raise PluginError(f"{name}: no such file {path}; the path is relative to the configuration's folder")
+    members = vars(_run_file(name, path))
+    made = members.get(function_name)
+    if not isinstance(made, FunctionType):
+        known = ", ".join(key for key, each in members.items() if isinstance(each, FunctionType)) or "none"
+        raise PluginError(f"{name}: {path} has no function {function_name!r} for a {word}; it has {known}")
+    return made
+
+
 def is_external(name: str) -> bool:
     """Whether a name of the configuration is an external one's, `file.py:Class`."""
     return ".py:" in name

@@ -276,6 +276,32 @@ class Judgement:
     """`stop`: by itself; `length`, `budget`, `no_end`, `looped`: not so; `cut`, `split`: the passage was too long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """An answer that a student wrote while it was trained on its own answers, after SFT."""
+
+    step: int
+    """The step of the optimizer that learns from it."""
+    pair_id: str
+    """The pair that was answered."""
+    query_id: str
+    """Its query, whose rows come in one step."""
+    prompt: str
+    """What the student read."""
+    answer: str
+    """What it wrote after `<think>`."""
+    grade: int
+    """The verdict to learn: 1 relevant, 0 not, or a grade."""
+    verdict: int | None
+    """The verdict said; null where the answer is not well-formed."""
+    p_true: float | None
+    """The expected grade, 0 to 1, by the model's own probabilities right after `</think>`; null without one."""
+    tokens: int
+    """Tokens that it wrote."""
+    rewards: str
+    """JSON, {reward: value before its weight}; `{}` where the method has none."""
+
+
 class Ask(Protocol):
     """Ask the teacher, within the run's journal and budget; what was answered before is not asked again."""
 

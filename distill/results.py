@@ -209,6 +209,7 @@ class StudentCounts:
     steps: float | None = None
     seconds: float | None = None
     tokens: float | None = None
+    generated_tokens: float | None = None
     tokens_per_s: float | None = None
     real_share: float | None = None
     final_loss: float | None = None
@@ -218,6 +219,22 @@ class StudentCounts:
     rejected: int | None = None
     left_out: str = ""
     warnings: list[str] = field(default_factory=list)
+
+
+ROLLOUTS, AFTER = "rollouts", "after.json"  # of a student that was trained after SFT, in its folder
+
+
+@dataclass(frozen=True, slots=True)
+class AfterSft:
+    """after.json: how a student was trained on its own answers, its loss by step, and how many of the first and of the
+    last answers have a P(true) in each tenth of 0 to 1. `curve` has a step's means."""
+
+    method: str = ""
+    rewards: dict[str, float] = field(default_factory=dict)
+    curve: list[Json] = field(default_factory=list)
+    loss: list[Json] = field(default_factory=list)
+    p_true_first: list[int] = field(default_factory=list)
+    p_true_last: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ From Python: `distill.Run("runs/my").kept.to_pandas()` ([Python](python.md)).
 | `changed/` | [Pair](#pair), whose label a filter or a person has changed |
 | `dataset/STUDENT/` | [Example](#example) |
 | `evaluation/SET/SYSTEM/` | [Judgement](#judgement) |
+| `students/NAME/rollouts/` | [Rollout](#rollout), of a student trained [after SFT](../after-sft.md) |
 """
 
 
@@ -91,11 +92,11 @@ def configuration() -> str:
 
 def rows_page() -> str:
     """Columns, types and meanings of every row type."""
-    from distill.records import Example, Judgement, Pair, Rejected, Trace
+    from distill.records import Example, Judgement, Pair, Rejected, Rollout, Trace
     from distill.store import schema_of
 
     parts = [ROWS]
-    for kind in (Pair, Trace, Rejected, Example, Judgement):
+    for kind in (Pair, Trace, Rejected, Example, Judgement, Rollout):
         meanings = meanings_of(kind)
         own = [column for column in schema_of(kind) if column.name in meanings]
         lines = [f"| `{column.name}` | {column.type} | {meanings[column.name]} |" for column in own]
@@ -135,7 +136,7 @@ def tables() -> Iterator[tuple[str, Schema]]:
 def _tables(path: str, schema: Schema, models: Schema) -> Iterator[tuple[str, Schema]]:
     yield path, {**schema, "properties": schema.get("properties", {})}
     for key, entry in schema.get("properties", {}).items():
-        for name, suffix in _models(entry):
+        for name, suffix in dict(_models(entry)).items():  # once, where one entry stands for a list of it
             if models[name].get("properties"):
                 yield from _tables(f"{path}.{key}".lstrip(".") + suffix, models[name], models)
             else:  # a student: a target's name, or the settings

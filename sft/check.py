@@ -255,7 +255,7 @@ def check_disk(settings: SftSettings, folder: Path, done: int = 0) -> None:
         return
     device = device_of(settings.assume.device)
     count = side_by_side(settings, device)
-    students = len(settings.targets) - done
+    students = len(settings.students) - done
     at_a_time = 0 if settings.training.get("save_strategy") == "no" else min(count, students) * CHECKPOINTS
     needed = students * _student_bytes(settings, shape) + at_a_time * _state_bytes(settings, shape)
     free = shutil.disk_usage(existing(folder)).free

@@ -21,6 +21,7 @@ from distill.prompts import PROMPT_NAME, is_relevant, student_prompt, trained_gr
 from distill.records import Example, LabelledPair, Pair, Trace
 from distill.store import write_rows
 from distill.text_file import TextFile
+from sft.after.tasks import Task, tasks, with_privileged
 from sft.settings import SftSettings
 from sft.targets import pair_target, writing_target
 
@@ -64,8 +65,14 @@ def write_examples(
         else:
             by_verdict = (weights.not_relevant, weights.relevant)
             made = _in_order(examples(chosen(), student.target, prompt, by_verdict, weights.direct))
+            for then in student.then:
+                if then.privileged_share:
+                    made = with_privileged(made, chosen(), then.privileged_share, then.privileged, prompt, seed)
             written = write_rows(folder / student.name, made, Example, presorted=True)
         rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
+        for name in student.after:
+            written = write_rows(folder / name, tasks(chosen(), prompt), Task, presorted=True)
+            rows[name], hashes[name] = written["rows"], written["data_hash"]
     hashes["lengths"] = lengths_hash
     return everything or traces, rows, hashes
 

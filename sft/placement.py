@@ -37,7 +37,8 @@ def uses_ray(settings: SftSettings) -> bool:
 
 def on_this_machine(settings: SftSettings) -> Placement:
     """Students in processes: one at a time on a GPU, as many as there are cores on a CPU."""
-    return Placement(min(settings.parallel or (1 if _gpu() else cores()), len(settings.targets)))
+    most = max(len(settings.targets), len(settings.students) - len(settings.targets))  # the others come after these
+    return Placement(min(settings.parallel or (1 if _gpu() else cores()), most))
 
 
 def on_nodes(settings: SftSettings, there: Sequence[Node]) -> Placement:

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema
 from distill.config import Settings
 from distill.plugins import is_external
 from distill.prompts import PROMPT_NAME, PROMPTS
+from sft.after.settings import ThenSettings, one_or_more
 from sft.scratch import ScratchSettings
 from sft.targets import TARGETS, pair_target, writing_target
 from sft.trl_fields import TRL_FIELDS
@@ -166,6 +167,12 @@ class StudentSettings(Settings):
         None,
         description="train as long as that student did: the plain student's steps, scaled; default: off",
     )
+    then: list[ThenSettings] = Field(
+        [],
+        description="trainings on its own answers after SFT, each of which makes one more student NAME_METHOD "
+        "(docs/after-sft.md)",
+        json_schema_extra=one_or_more,
+    )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -180,8 +187,25 @@ class StudentSettings(Settings):
         if not isinstance(value, dict) or not isinstance(value.get("target"), str):
             return value
         target = value["target"]
+        if isinstance(value.get("then"), str | dict):
+            value = {**value, "then": [value["then"]]}
         known = is_external(target) or target in TARGETS.names()
         return {**value, "name": value.get("name") or (target.rpartition(":")[2].lower() if known else "")}
+
+    @property
+    def after(self) -> dict[str, ThenSettings]:
+        """{student: the training that makes it of this one, after SFT}."""
+        return {f"{self.name}_{then.name}": then for then in self.then}
+
+    @model_validator(mode="after")
+    def _reasons(self) -> StudentSettings:
+        silent = self.then and (pair_target(self.target) or "think" not in writing_target(self.target).modes)
+        if silent:
+            raise ValueError(
+                f"{self.name} answers without reasoning, so it has no answers to learn from: leave then out, or set "
+                "target: think"
+            )
+        return self
 
     @field_validator("target")
     @classmethod
@@ -270,12 +294,14 @@ class SftSettings(Settings):
     @field_validator("targets")
     @classmethod
     def _targets(cls, students: list[StudentSettings]) -> list[StudentSettings]:
-        names = [student.name for student in students]
+        later = [f"{student.name}_{then.name}" for student in students for then in student.then]
+        names = [*(student.name for student in students), *later]
+        for name in names:
+            if name in ("dev", "untrained"):
+                raise ValueError(f"a student cannot be named {name!r}: its folder has another use")
+            if names.count(name) > 1:
+                raise ValueError(f"two students are named {name!r}; give one a name of its own")
         for student in students:
-            if student.name in ("dev", "untrained"):
-                raise ValueError(f"a student cannot be named {student.name!r}: its folder has another use")
-            if names.count(student.name) > 1:
-                raise ValueError(f"two students are named {student.name!r}; give one a name of its own")
             if student.scores is not None:
                 source = next((other for other in students if other.name == student.scores.student), None)
                 if source is None or source.scores is not None:
@@ -291,6 +317,19 @@ class SftSettings(Settings):
             if student.time_of is not None and student.name in (student.time_of, student.target):
                 raise ValueError(f"{student.name} has time_of, so it needs a name of its own")
         return students
+
+    @property
+    def students(self) -> list[StudentSettings]:
+        """The students of `targets`, and after them those that come of each by `then`."""
+        later = (
+            student.model_copy(update={"name": name, "then": []}) for student in self.targets for name in student.after
+        )
+        return [*self.targets, *later]
+
+    @property
+    def rewards(self) -> list[str]:
+        """The names of all rewards of trainings after SFT."""
+        return [name for student in self.targets for then in student.then for name in then.reward]
 
     @model_validator(mode="after")
     def _own_targets(self) -> SftSettings:
@@ -319,6 +358,8 @@ class SftSettings(Settings):
             )
         if self.optimizer == "muon" and self.ray is not None and self.ray.shard:
             raise ValueError("optimizer muon needs whole matrices; leave it out, or ray.shard")
+        if self.ray is not None and any(student.then for student in self.targets):
+            raise ValueError("what then says trains in one process; leave sft.ray out, or then")
         if self.weights.relevant + self.weights.not_relevant == 0:
             raise ValueError("weights are all 0: nothing would be trained")
         return self

@@ -21,6 +21,7 @@ from distill.store import (
     write_json,
     write_manifest,
 )
+from sft.after import stage as after
 from sft.examples import DEV, LENGTHS
 from sft.placement import on_this_machine, uses_ray
 from sft.processes import Notify, TrainingProcesses, Trainings
@@ -59,7 +60,9 @@ def train_students(
     what a training process raised, once the others have ended.
     """
     stage = _Stage(settings, dataset, out, seed, data_hashes, texts_hash, base_hash, starts or {})
-    due = any(stage.found(student) is None for student in settings.targets)
+    due = any(stage.found(student) is None for student in settings.targets) or any(
+        found is None for found in after.found(stage).values()
+    )
     trainings = _trainings(settings, notify, on_ray=due and uses_ray(settings))
     futures: dict[str, Future[dict[str, Any]]] = {}
     with ThreadPoolExecutor(trainings.placement.at_a_time) as pool, trainings:
@@ -89,9 +92,10 @@ def train_students(
                     wait(futures.values())
                     raise
                 futures[student.name] = pool.submit(stage.train, student, base, trainings, {}, scores)
+        futures |= after.futures(stage, pool, trainings, futures)
         wait(futures.values())  # one that fails does not end the others; an interrupt ends all
         results = {name: future.result() for name, future in futures.items()}
-    return {"students": {student.name: results[student.name] for student in settings.targets}}
+    return {"students": {student.name: results[student.name] for student in settings.students}}
 
 
 def same_students(

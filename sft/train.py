@@ -210,9 +210,7 @@ def training_arguments(
         arguments["eval_packing"] = False
     if settings.ray is not None and settings.ray.shard:
         arguments |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}}
-    new, old = "activation_checkpointing", "gradient_checkpointing"  # transformers' name since 5.22, and before
-    if old in arguments and new in {field.name for field in fields(SFTConfig)}:
-        arguments.setdefault(new, arguments.pop(old))
+    arguments = renamed(arguments, SFTConfig)
     return SFTConfig(
         output_dir=str(out / "checkpoints"),
         max_length=settings.pack_length or settings.max_length,
@@ -221,6 +219,14 @@ def training_arguments(
         remove_unused_columns=True,
         **arguments,
     )
+
+
+def renamed(arguments: dict[str, Any], config: Any) -> dict[str, Any]:
+    """The arguments of one of TRL's configurations in the names of the transformers that is installed."""
+    new, old = "activation_checkpointing", "gradient_checkpointing"  # transformers' name since 5.22, and before
+    if old in arguments and new in {field.name for field in fields(config)}:
+        return {new: arguments[old], **{name: value for name, value in arguments.items() if name != old}}
+    return arguments
 
 
 def check_reporters(named: Any) -> None:

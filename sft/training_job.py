@@ -22,6 +22,7 @@ class TrainingJob(TypedDict):
     `dev` is the folder of the held-out pairs, `lengths` the file of the pairs' lengths, `scores` that of another
     student's log-odds, `settings` are those of `sft`,
     `training` is what goes on top of `sft.training`, and `events` the file that Ray's workers write their lines to.
+    A job with `then` trains after SFT (`sft.after.train`): its base is the SFT student, its rows are tasks.
     """
 
     name: str
@@ -40,6 +41,7 @@ class TrainingJob(TypedDict):
     training: NotRequired[dict[str, Any]]
     fingerprint: NotRequired[str]
     events: NotRequired[str]
+    then: NotRequired[JsonObject]
 
 
 def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[str, Any]:
@@ -47,5 +49,9 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
 
     `keep` is given each checkpoint once it is whole. Raises as that `train` does.
     """
+    if "then" in job:
+        from sft.after.train import train_after
+
+        return train_after(job)
     result: dict[str, Any] = importlib.import_module(target_of(job["target"]).trainer).train(job, keep)
     return result

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from distill.prompts import END_THINK, PROMPTS, prompt_ids, student_prompt, verdict_ids
+from distill.prompts import END_THINK, prompt_ids, student_prompt, verdict_ids
 from distill.records import Pair
 from distill.statistics.ndcg import ndcg
 from sft.settings import DevSettings
@@ -24,7 +24,6 @@ class ValidationSet:
             chosen = random.Random("dev").sample(chosen, settings.score)
         self.pairs = [pair for pair in chosen if pair.relevant is not None]
         self.tokenizer, self.settings, self.mode = tokenizer, settings, mode
-        self.top = len(PROMPTS[prompt].verdicts) - 1
         self.verdicts = verdict_ids(tokenizer, prompt)
         self.close = tokenizer.encode(f"\n{END_THINK}", add_special_tokens=False)
         end = tokenizer.encode(END_THINK, add_special_tokens=False)
@@ -59,7 +58,7 @@ class ValidationSet:
 
     def _reasoned(self, model: Any, prompts: list[list[int]]) -> tuple[list[list[int]], int]:
         """The prompts with what the model reasons, up to `</think>`; how many had to be closed by force."""
-        ids, mask = self._padded(model, prompts)
+        ids, mask = padded(model, prompts, self.tokenizer.pad_token_id)
         stop: dict[str, Any] = {}
         if self.end is None:
             stop = {"stop_strings": [END_THINK], "tokenizer": self.tokenizer}
@@ -88,26 +87,35 @@ class ValidationSet:
         return None
 
     def _scores(self, model: Any, rows: list[list[int]]) -> list[float]:
-        """The expected grade, from 0 to 1, by the probabilities of the verdicts at each row's end."""
-        import torch
+        return expected_grades(model, rows, self.verdicts, self.tokenizer.pad_token_id)
 
-        ids, mask = self._padded(model, rows)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        logits = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1, use_cache=False
-        ).logits[:, -1, self.verdicts]
-        shares = torch.softmax(logits.float(), dim=-1)
-        grades = torch.arange(len(self.verdicts), device=shares.device, dtype=shares.dtype) / self.top
-        return [float(score) for score in (shares * grades).sum(-1)]
 
-    def _padded(self, model: Any, rows: list[list[int]]) -> tuple[Any, Any]:
-        import torch
+def expected_grades(model: Any, rows: list[list[int]], verdicts: list[int], pad: int) -> list[float]:
+    """The expected grade, from 0 to 1, by the model's probabilities of the `verdicts` (token ids) at each row's end.
 
-        longest, pad = max(map(len, rows)), self.tokenizer.pad_token_id
-        device = next(model.parameters()).device
-        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-        return ids, mask
+    `rows` are token ids that end in `</think>`. To be called without gradients, the model in evaluation mode.
+    """
+    import torch
+
+    ids, mask = padded(model, rows, pad)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    logits = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1, use_cache=False
+    ).logits[:, -1, verdicts]
+    shares = torch.softmax(logits.float(), dim=-1)
+    grades = torch.arange(len(verdicts), device=shares.device, dtype=shares.dtype) / (len(verdicts) - 1)
+    return [float(score) for score in (shares * grades).sum(-1)]
+
+
+def padded(model: Any, rows: list[list[int]], pad: int) -> tuple[Any, Any]:
+    """Token ids and mask, padded on the left."""
+    import torch
+
+    longest = max(map(len, rows))
+    device = next(model.parameters()).device
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
 
 
 def measures(scores: Sequence[float], pairs: Sequence[Pair]) -> dict[str, float]:

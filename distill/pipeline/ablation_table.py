@@ -96,7 +96,7 @@ def _rows(variant: Variant, run: Run, reused: list[str]) -> list[AblationRow]:
     """One row a student, in the order of the configuration: what it was made from, its cost, its measures."""
     metrics = run.metrics()
     students, examples = metrics.counts("sft").students, metrics.counts("dataset").examples
-    targets = [student.name for student in run.config.sft.targets]
+    targets = [student.name for student in run.config.sft.students]
     systems = {name for measures in metrics.evaluation.values() for name in measures if name not in BASELINES}
     traces, usd, tokens = _asked(run)
     rows = []

@@ -149,6 +149,10 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
         yield Look("base model", partial(_check_base, run, network, bound))
         yield Look("encoders", bound(training.check_encoders, settings, run.base, network))
         where = partial(partial, cluster.on_a_node) if network and on_cluster() else bound
+        if any(then.teacher for student in settings.targets for then in student.then):
+            from sft.after.check import check_teachers
+
+            yield Look("teachers after SFT", bound(check_teachers, settings))
         yield Look("training", where(training.check_training, settings, run.config.seed, run.students))
         if network:
             yield Look("trackers", partial(training.check_trackers, settings))

@@ -91,6 +91,7 @@ def own_code(run: Run, stages: Collection[str]) -> list[Path]:
                 found += [path for path in files(name, thresholds, run.base) if not is_copy(path)]
     if "sft" in stages:
         found += external_files([student.target for student in run.config.sft.targets], Path())
+        found += external_files(run.config.sft.rewards, Path())
     if "evaluate" in stages:
         found += external_files([run.config.scoring.backend], Path())
     return [path.absolute() for path in dict.fromkeys(found)]

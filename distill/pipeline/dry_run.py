@@ -23,7 +23,7 @@ from distill.tables import counted
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
     from distill.pairs.pair_map import Pairs
-    from sft.estimate.estimate import TrainingData
+    from sft.estimate.estimate import TrainingData, TrainingEstimate
     from sft.settings import SftSettings
     from teacher.estimate import Estimate
 
@@ -277,6 +277,31 @@ class DryRun:
             memory = student.peak_gib
             rows.append(replace(row, host_gib=memory) if device.name == "cpu" else replace(row, gpu_gib=memory))
             problem = ""  # said once
+        return [*rows, *self._after(name, due, settings, students, within or self.run)]
+
+    def _after(
+        self, name: str, due: bool, settings: SftSettings, students: list[TrainingEstimate], run: Run
+    ) -> list[StagePlan]:
+        """The trainings on the students' own answers, after SFT."""
+        from sft.after.estimate import after_estimates
+        from sft.estimate.shapes import device_of, shape_of
+
+        device, shape = device_of(settings.assume.device), shape_of(settings.base, settings.scratch)
+        if shape is None:
+            return []
+        price = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
+        rows = []
+        for made in after_estimates(settings, students, shape, device, mean_tokens(run)):
+            seconds = None if made.hours is None else STARTING["sft"] + made.hours * 3600
+            row = StagePlan(
+                f"{name} {made.student}",
+                due,
+                f"{counted(made.steps, 'step')}, about {made.generated:,.0f} tokens written",
+                seconds,
+                None if made.hours is None else made.hours * price,
+                note=f"{made.method} on {device.name}, after SFT (estimated by FLOP)",
+            )
+            rows.append(replace(row, host_gib=made.gib) if device.name == "cpu" else replace(row, gpu_gib=made.gib))
         return rows
 
     def _evaluate(self, name: str, due: bool) -> list[StagePlan]:
@@ -287,7 +312,7 @@ class DryRun:
         sets = run.config.evaluation.sets
         if not sets:
             return [StagePlan(name, due, "nothing", 0.0, 0.0, note="evaluation.sets is empty: nothing is measured")]
-        modes = [mode for student in run.config.sft.targets for mode in modes_of(run, student).values()]
+        modes = [mode for student in run.config.sft.students for mode in modes_of(run, student).values()]
         queries = [evaluated_queries(run, entry) for entry in sets]
         if any(count is None for count in queries):
             return [

@@ -91,7 +91,7 @@ def _own_bounds(run: Run) -> int | None:
     """The bound on the reasoning of all students where none of them knows its own, as it was before any did."""
     from distill.rerank.student_format import MAX_REASONING, reasoning_bound
 
-    own = {reasoning_bound(str(run.students / student.name)) for student in run.config.sft.targets}
+    own = {reasoning_bound(str(run.students / student.name)) for student in run.config.sft.students}
     return MAX_REASONING if own == {MAX_REASONING} else None
 
 
@@ -119,7 +119,7 @@ def systems(run: Run) -> dict[str, tuple[str, str]]:
         found["untrained"] = (str(run.students / "untrained") if base == "scratch" else base, "direct")
     if before := refresh.earlier(run):
         found[refresh.SERVED] = refresh.served(run, before)[1:]
-    for student in run.config.sft.targets:
+    for student in run.config.sft.students:
         folder = str(run.students / student.name)
         found |= {system: (folder, mode) for system, mode in modes.modes_of(run, student).items()}
     return found

@@ -47,11 +47,11 @@ def all_modes(run: Run, student: StudentSettings) -> dict[str, str]:
 def check_systems(run: Run) -> None:
     """Raise ConfigError where `evaluation.systems` names no system, or adaptive without those that it is set up by."""
     only = run.config.evaluation.systems or ()
-    known = ["untrained", *(name for student in run.config.sft.targets for name in all_modes(run, student))]
+    known = ["untrained", *(name for student in run.config.sft.students for name in all_modes(run, student))]
     for name in only:
         if name not in known:
             raise ConfigError(f"evaluation.systems: {name!r} is none of {', '.join(known)}")
-    for student in run.config.sft.targets:
+    for student in run.config.sft.students:
         kept = set(modes_of(run, student).values())
         if "adaptive" in kept and not {"think", "direct"} <= kept:
             raise ConfigError(
@@ -82,7 +82,7 @@ def calibrate(
     from distill.rerank.fitting import from_judgements
 
     found: dict[str, Any] = {}
-    for student in run.config.sft.targets:
+    for student in run.config.sft.students:
         of = modes_of(run, student)
         mine = {mode: judged[system] for system, mode in of.items() if system in judged}
         if not mine:
@@ -109,7 +109,7 @@ def recheck(run: Run, scorer: Scorer, pairs: Sequence[Pair], qrels: Qrels, relev
 
     evaluation = run.config.evaluation
     jobs, meant = [], {}
-    for student in run.config.sft.targets:
+    for student in run.config.sft.students:
         folder = run.students / student.name
         for mode in modes_of(run, student).values() if (folder / FILE).exists() else ():
             for number, text in enumerate(evaluation.calibration_instructions):
@@ -140,7 +140,7 @@ def describe(
     from distill.statistics.reliability import quality, reliability
 
     found: dict[str, Any] = {}
-    for student in run.config.sft.targets:
+    for student in run.config.sft.students:
         of = {system: mode for system, mode in modes_of(run, student).items() if system in judged}
         path = run.students / student.name / FILE
         made = read(path) if path.exists() and run.config.evaluation.calibrate_on else None

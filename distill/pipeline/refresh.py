@@ -94,7 +94,7 @@ def _systems(run: Run) -> dict[str, tuple[str, str]]:
 
     return {
         system: (str(run.students / student.name), mode)
-        for student in run.config.sft.targets
+        for student in run.config.sft.students
         for system, mode in modes_of(run, student).items()
     }
 

@@ -55,7 +55,8 @@ def previous(run: Run) -> Round | None:
 def _config(config: RunConfig, number: int) -> RunConfig:
     """What the run's configuration means for an earlier round: one student, the first without self_filter."""
     filters = [entry for entry in config.filters.root if number > 1 or SELF_FILTER not in entry]
-    sft = config.sft.model_copy(update={"targets": [first_student(config.sft.targets)]})
+    student = first_student(config.sft.targets).model_copy(update={"then": []})
+    sft = config.sft.model_copy(update={"targets": [student]})
     changes = {
         "filters": FilterSettings.model_construct(root=filters),
         "sft": sft,

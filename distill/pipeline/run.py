@@ -44,6 +44,7 @@ LATER: dict[str, Json] = {
     "labels": None,
     "scores": None,
     "training": None,
+    "then": [],
 }
 LOADS = {"sft": "loading torch and TRL", "evaluate": "loading torch and the students"}  # stages silent for seconds
 SECRETS = "keys are named by their environment variable and never written"

@@ -14,8 +14,10 @@ from distill.pipeline.dataset import sft_seed
 from distill.pipeline.run import Run, dump
 from distill.pipeline.sources import base_of, sft_of
 from distill.pipeline.stage import Stage
+from distill.plugins import external_files
 from distill.records import Example, LabelledPair, Pair
 from distill.results import Counts, Json
+from sft.after.stage import teacher_files
 from sft.settings import StudentSettings
 from sft.targets import pair_target, target_of
 
@@ -34,7 +36,8 @@ def _inputs(run: Run) -> Counts:
     base = _files_hash(run, base_of(run))
     starts = {name: start.files_hash for name, start in _starts(run).items()}
     found: dict[str, Json] = {"dataset": run.data_hash("dataset"), **({"base": base} if base else {})}
-    return {**found, **({"starts": starts} if starts else {})}
+    after = run.file_hashes([*external_files(run.config.sft.rewards, Path()), *teacher_files(run.config.sft)])
+    return {**found, **({"starts": starts} if starts else {}), **after}
 
 
 def _starts(run: Run) -> Mapping[str, Start]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from distill import store
+from distill.records import Rollout
 from distill.report.files import RunFiles
 from distill.report.plots import curves as chart_of
 from distill.report.words import colours, compact, count, duration, measure, share
-from distill.results import StudentCounts
+from distill.results import AFTER, ROLLOUTS, AfterSft, StudentCounts, read_as
 
 CURVES = (
     ("loss", "Training loss"),
@@ -16,12 +20,19 @@ CURVES = (
     ("dev_auc", "AUC on held-out pairs"),
     ("dev_ndcg", "nDCG@10 on held-out pairs"),
     ("dev_accuracy", "Verdict accuracy on held-out pairs"),
+    ("after_loss", "After SFT: loss"),
+    ("well_formed", "After SFT: share of well-formed answers"),
+    ("right", "After SFT: share of right verdicts"),
+    ("answer_tokens", "After SFT: tokens an answer"),
 )
+SHOWN = 3  # of a training's last answers
+REWARD = "reward_"  # begins the name of a reward in log.jsonl; one's own have a curve too
 COLUMNS: tuple[tuple[str, Callable[[StudentCounts], float | None], Callable[[float | None], str]], ...] = (
     ("rows left out", lambda student: student.rejected, count),
     ("steps", lambda student: student.steps, count),
     ("time", lambda student: student.seconds, duration),
     ("tokens", lambda student: student.tokens, compact),
+    ("of them written", lambda student: student.generated_tokens, compact),
     ("tokens/s", lambda student: student.tokens_per_s, count),
     ("of positions real", lambda student: student.real_share, share),
     ("final loss", lambda student: student.final_loss, measure),
@@ -39,7 +50,8 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     if not names:
         return None
     paint = colours(names)
-    drawn = ((title, chart_of("step", lines[key], title, students=True)) for key, title in CURVES)
+    titles = dict(CURVES) | {key: f"After SFT: reward {key.removeprefix(REWARD)}" for key in lines if REWARD in key}
+    drawn = ((title, chart_of("step", lines[key], title, students=True)) for key, title in titles.items())
     columns = [column for column in COLUMNS if any(column[1](student) is not None for student in students.values())]
     return {
         "charts": [(title, chart) for title, chart in drawn if chart],
@@ -51,6 +63,27 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         "warnings": [(name, text) for name, student in students.items() for text in student.warnings],
         "left_out": [(name, student.left_out) for name, student in students.items() if student.left_out],
         "log_href": files.link("log.jsonl"),
+        "after": [shown for name in students if (shown := _after(files, name)) is not None],
+    }
+
+
+def _after(files: RunFiles, name: str) -> dict[str, Any] | None:
+    """P(true) at the verdict at the start and at the end of a training after SFT, and some of its last answers."""
+    made = read_as(AfterSft, store.read_json(files.run / "students" / name / AFTER))
+    if not made.method:
+        return None
+    bins = len(made.p_true_first)
+    spans = [f"{number / bins:.1f} to {(number + 1) / bins:.1f}" for number in range(bins)]
+    last = deque(files.rows(f"students/{name}/{ROLLOUTS}", Rollout), SHOWN)
+    return {
+        "name": name,
+        "method": made.method,
+        "histogram": list(zip(spans, made.p_true_first, made.p_true_last, strict=True)),
+        "answers": [
+            (row.step, row.prompt, row.answer, ", ".join(f"{k} {v:g}" for k, v in json.loads(row.rewards).items()))
+            for row in last
+        ],
+        "href": files.link("students", name, ROLLOUTS),
     }
 
 
@@ -63,6 +96,11 @@ def curves(files: RunFiles) -> dict[str, dict[str, list[tuple[float, float]]]]:
         step = event.get("step")
         if event.get("stage") != "sft" or not isinstance(name, str) or not isinstance(step, int | float):
             continue
+        if "well_formed" in event:  # another loss than SFT's
+            event = {**event, "after_loss": event.get("loss"), "loss": None}
+        for key in event:
+            if key.startswith(REWARD):
+                curves.setdefault(key, {})
         for key, series in curves.items():
             value = event.get(key)
             if not isinstance(value, int | float) or isinstance(value, bool):

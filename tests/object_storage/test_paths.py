@@ -28,6 +28,7 @@ NO_PATHS = (
     "evaluation.systems.*", "evaluation.calibrate_on", "evaluation.calibration_instructions.*", "scoring.base_url",
     "scoring.api_key_env", "scoring.engine.*", "pairs.example.*", "ablate.*", "sft.training.*", "sft.lora.*",
     "sft.targets.*.time_of", "sft.targets.*.loss", "sft.targets.*.training.*", "sft.targets.*.scores.from",
+    "sft.targets.*.then.*.reward.*",
     "sft.revision", "sft.assume.device",
     "pairs.instructions.lengths.*",
     "pairs.instructions.styles.*", "pairs.synthesize.kinds.*", "teacher.actor.resources.*",
@@ -36,7 +37,8 @@ NO_PATHS = (
 )  # fmt: skip
 PATHS = {  # what else may hold a path, a name of the hub, or a file of one's own
     "pairs.negatives.model", "pairs.negatives.mix.*.model", "teacher.engine.model", "teacher.tokenizer",
-    "teacher.batch.folder", "sft.base", "sft.targets.*.target", "sft.targets.*.base", "scoring.backend",
+    "teacher.batch.folder", "sft.base", "sft.targets.*.target", "sft.targets.*.base", "sft.targets.*.then.*.teacher",
+    "scoring.backend",
     "refresh.since", "evaluation.sets.*.first_stage.retriever", "evaluation.sets.*.first_stage.hybrid",
 }  # fmt: skip
 # Options and arguments of commands that hold no path.

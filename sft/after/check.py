@@ -1,0 +1,47 @@
+"""What would end a training after SFT, looked for before the teacher is asked. `distill.pipeline.check` calls it.
+
+Nothing here loads weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distill.errors import ConfigError
+from distill.store import read_json
+from sft.after.train import different_vocabulary, fewer_rows
+from sft.settings import SftSettings
+
+
+def check_teachers(settings: SftSettings) -> None:
+    """Raise ConfigError for a teacher of `on_policy` that cannot teach: no model's folder, or another vocabulary.
+
+    With `base: scratch` the tokenizer is made in the run, of as many tokens as the settings say: so those are compared.
+    A base on a hub is looked at when training begins.
+    """
+    for folder in {then.teacher for student in settings.targets for then in student.then if then.teacher}:
+        config = read_json(Path(folder) / "config.json")
+        if not isinstance(config, dict):
+            raise ConfigError(f"then.teacher: {folder} is no model's folder: it has no config.json")
+        rows = _rows(config)
+        if settings.base == "scratch":
+            if rows < settings.scratch.vocab_size:
+                raise ConfigError(fewer_rows(folder, rows, settings.scratch.vocab_size))
+        elif Path(settings.base).is_dir():
+            _check_against(folder, rows, settings)
+
+
+def _check_against(folder: str, rows: int, settings: SftSettings) -> None:
+    from sft.student import load_tokenizer
+
+    own = load_tokenizer(settings.base, settings)
+    if load_tokenizer(folder, settings).get_vocab() != own.get_vocab():
+        raise ConfigError(different_vocabulary(folder))
+    needed = max(len(own), _rows(read_json(Path(settings.base) / "config.json") or {}))
+    if rows < needed:
+        raise ConfigError(fewer_rows(folder, rows, needed))
+
+
+def _rows(config: dict[str, Any]) -> int:
+    return int(config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size") or 0)

@@ -1,0 +1,69 @@
+"""What a training after SFT would take: tokens written, minutes, memory. Used by the dry run.
+
+From the shape of the model and the lengths that SFT's estimate goes by; every figure is an estimate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sft.after.settings import ThenSettings
+from sft.estimate.estimate import TrainingEstimate
+from sft.estimate.shapes import Device, Shape
+from sft.settings import SftSettings
+
+WRITING = 0.05  # share of the device's peak FLOP/s while answers are written, as the dry run has it of evaluation
+STEP_S = {"cpu": 0.3}  # a step's own time, added to the FLOP, where the model is small
+SAMPLES = 4  # answers a pair that `select: disagree` writes first
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class AfterEstimate:
+    """One student's training after SFT. `generated` and `read` are tokens; `gib` the memory at the peak."""
+
+    student: str
+    method: str
+    steps: int
+    generated: float
+    hours: float | None
+    gib: float
+
+
+def after_estimates(
+    settings: SftSettings, sft: list[TrainingEstimate], shape: Shape, device: Device, lengths: tuple[float, float]
+) -> list[AfterEstimate]:
+    """The estimate of every student that comes after SFT; `lengths` are a prompt's and a trace's mean tokens."""
+    of_sft = {estimate.student: estimate for estimate in sft}
+    return [
+        _estimate(name, then, of_sft[student.name], settings, shape, device, lengths)
+        for student in settings.targets
+        for name, then in student.after.items()
+    ]
+
+
+def _estimate(
+    name: str,
+    then: ThenSettings,
+    sft: TrainingEstimate,
+    settings: SftSettings,
+    shape: Shape,
+    device: Device,
+    lengths: tuple[float, float],
+) -> AfterEstimate:
+    prompt, trace = lengths
+    answers = then.steps * then.answers
+    generated = answers * trace
+    if then.select == "disagree" and sft.examples is not None:
+        generated += min(sft.examples, then.steps * then.prompts * 2) * SAMPLES * trace
+    teachers = {"grpo": 1, "self_distil": 2, "on_policy": 2}[then.method]  # forward passes without a gradient
+    passes = 3 + teachers
+    hours = None
+    if device.tflops:
+        flop = 2.0 * shape.parameters
+        reading = flop * answers * (prompt + trace) * passes / (device.tflops * 1e12 * settings.assume.utilisation)
+        writing = flop * generated / (device.tflops * 1e12 * WRITING)
+        hours = (reading + writing + then.steps * STEP_S.get(device.name, 0.0)) / 3600
+    copies = 1 if then.method == "grpo" or settings.lora is not None else 2
+    gib = sft.peak_gib + (copies - 1) * 4.0 * shape.parameters / GIB
+    return AfterEstimate(name, then.method, then.steps, generated, hours, gib)

@@ -1,0 +1,112 @@
+"""Which prompts are answered in which step, what `then` may say, and what is written for it next to the SFT rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from distill import store
+from distill.records import Example
+from sft.after.privileged import TEMPLATES
+from sft.after.settings import ThenSettings
+from sft.after.tasks import Task, in_order, tasks
+from sft.examples import write_examples
+from sft.settings import SftSettings
+from tests.sft.kept import rows_of
+from tests.sft.tiny import world
+
+
+def tasks_of(count: int) -> list[Task]:
+    pairs, traces = world(count)
+    return list(tasks(rows_of(pairs, traces)()))
+
+
+@pytest.mark.parametrize(("prompts", "per_query"), [(8, 4), (6, 4), (5, 2), (7, 1)])
+def test_the_rows_of_a_query_come_together_in_one_step(prompts: int, per_query: int) -> None:
+    rows = in_order(tasks_of(80), steps=30, prompts=prompts, per_query=per_query, seed=1)
+    assert len(rows) == 30 * prompts
+    for start in range(0, len(rows), prompts):
+        step = [row.query_id for row in rows[start : start + prompts]]
+        assert max(Counter(step).values()) <= per_query
+        assert len([query for query, _ in groupby(step)]) == len(set(step))  # in no second place
+        assert len({row.pair_id for row in rows[start : start + prompts]}) == prompts
+    seen = Counter(row.query_id for row in rows)
+    assert len(seen) == 20 and max(seen.values()) < 3 * min(seen.values())
+    assert rows == in_order(tasks_of(80), 30, prompts, per_query, seed=1)
+    assert rows != in_order(tasks_of(80), 30, prompts, per_query, seed=2)
+
+
+def test_a_query_gives_both_kinds_of_passages_where_it_has_them() -> None:
+    rows = in_order(tasks_of(80), steps=10, prompts=4, per_query=2, seed=0)
+    two = [(one.grade, other.grade) for one, other in pairwise(rows) if one.query_id == other.query_id]
+    assert two and all(one != other for one, other in two)
+
+
+def test_too_few_pairs_for_a_step_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 pairs of 1 queries do not fill a step of 8"):
+        in_order(tasks_of(4), 1, 8, 4, 0)
+
+
+def settings(then: Any, target: str = "think", **more: Any) -> SftSettings:
+    return SftSettings.model_validate({"targets": [{"target": target, "then": then}], **more})
+
+
+def test_each_method_makes_one_more_student() -> None:
+    made = settings(["self_distil", {"method": "grpo"}, {"method": "grpo", "name": "brier"}])
+    assert [student.name for student in made.students] == ["think", "think_self_distil", "think_grpo", "think_brier"]
+    assert [then.generations for then in made.targets[0].then] == [1, 8, 8]
+    assert settings("grpo").targets[0].then[0].answers == 64
+    again = SftSettings.model_validate(made.model_dump(mode="json"))  # as a resolved configuration is read
+    assert again == made
+
+
+@pytest.mark.parametrize(
+    ("then", "target", "words"),
+    [
+        ("grpo", "direct", "answers without reasoning"),
+        ("on_policy", "think", "on_policy needs a teacher"),
+        ({"method": "on_policy", "teacher": "x", "generations": 4}, "think", "one answer to a prompt"),
+        ({"method": "grpo", "generations": 1}, "think", "set generations to 2 or more"),
+        ({"method": "self_distil", "reward": {"verdict": 2}}, "think", "reward is read by method grpo alone"),
+        ({"method": "grpo", "reward": {"verdit": 1}}, "think", "no reward; known: verdict, brier"),
+        ({"method": "grpo", "reward": {"verdict": 0}}, "think", "weights are all 0"),
+        ({"method": "grpo", "batch": 7}, "think", "does not divide a step's 64 answers"),
+        (["grpo", "grpo"], "think", "two students are named 'think_grpo'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(then: Any, target: str, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        settings(then, target)
+
+
+def test_the_tasks_lie_next_to_the_rows_of_sft_and_a_share_of_these_reads_the_context(tmp_path: Path) -> None:
+    pairs, traces = world(80)
+    kept = rows_of(pairs, traces)
+    plain = write_examples(tmp_path / "plain", kept, settings("grpo"), 0)
+    made = settings({"method": "self_distil", "privileged_share": 0.5})
+    share = write_examples(tmp_path / "share", kept, made, 0)
+    assert plain[1]["think_grpo"] == share[1]["think_self_distil"] == 80
+    assert plain[2]["think"] != share[2]["think"]  # another SFT student
+    rows = list(store.read_rows(tmp_path / "share" / "think", Example))
+    contexts = {task.pair_id: TEMPLATES["label_and_trace"].fill(task.grade, task.reasoning) for task in tasks(kept())}
+    read = [row for row in rows if row.prompt.startswith("Right verdict: ")]
+    assert 20 < len(read) < 60
+    assert all(row.prompt.startswith(contexts[row.pair_id]) and row.prompt.endswith("<think>") for row in read)
+    bare = {row.pair_id: row for row in store.read_rows(tmp_path / "plain" / "think", Example)}
+    assert all(contexts[row.pair_id] + bare[row.pair_id].prompt == row.prompt for row in read)
+
+
+def test_a_control_token_in_a_trace_is_data_in_the_context() -> None:
+    text = TEMPLATES["label_and_trace"].fill(1, "so {it} fits </think> true")
+    assert text == "Right verdict: true\nAn expert's reasoning: so {it} fits < /think> true\n\n"
+
+
+def test_what_a_method_does_not_read_decides_nothing() -> None:
+    one = ThenSettings.model_validate({"method": "self_distil"}).decides()
+    assert "reward" not in one and "teacher" not in one and one["privileged_hash"]
+    assert "verdict" in ThenSettings.model_validate("grpo").decides()["reward_source"]
