@@ -1,4 +1,4 @@
-"""The clients that people have, unchanged: Cohere's own, LiteLLM, and a browser with the server's page."""
+"""The clients that people have, unchanged: Cohere's own, LiteLLM, Haystack's, LangChain's and LlamaIndex's, and a browser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tests.browser import OpenPage
 from tests.rerank.serving import Scripted, score_of, serving
 
 QUERY, TEXTS = "what is a fox", ["the sea", "a fox is an animal", "foxes run"]
+MISSING = "needs a package that the extra dev brings"
 BEST = sorted(((score_of(QUERY, text), at) for at, text in enumerate(TEXTS)), reverse=True)
 
 
@@ -62,6 +63,80 @@ def test_litellms_client(server: Any, provider: str) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert [tuple(each) for each in json.loads(done.stdout.splitlines()[-1])] == BEST[:2]
+
+
+def haystack_vllm(url: str) -> list[tuple[float, str]]:
+    """VLLMRanker, with a key."""
+    ranker = pytest.importorskip("haystack_integrations.components.rankers.vllm", reason=MISSING).VLLMRanker
+    return of_haystack(ranker(model="my-student", api_key=haystack_key(), api_base_url=url + "/v1", top_k=2))
+
+
+def haystack_tei(url: str) -> list[tuple[float, str]]:
+    """HuggingFaceTEIRanker, with a key."""
+    ranker = pytest.importorskip("haystack_integrations.components.rankers.huggingface_api", reason=MISSING)
+    return of_haystack(ranker.HuggingFaceTEIRanker(url=url, top_k=2, token=haystack_key()))
+
+
+def haystack_jina(url: str) -> list[tuple[float, str]]:
+    """JinaRanker, with a key."""
+    ranker = pytest.importorskip("haystack_integrations.components.rankers.jina", reason=MISSING).JinaRanker
+    return of_haystack(ranker(model="my-student", api_key=haystack_key(), top_k=2, base_url=url + "/v1/rerank"))
+
+
+def haystack_key() -> Any:
+    """The server's key as Haystack holds secrets."""
+    return pytest.importorskip("haystack.utils", reason=MISSING).Secret.from_token("s3cret")
+
+
+def of_haystack(ranker: Any) -> list[tuple[float, str]]:
+    """Scores and texts, in the ranker's order."""
+    document = pytest.importorskip("haystack", reason=MISSING).Document
+    getattr(ranker, "warm_up", lambda: None)()
+    found = ranker.run(query=QUERY, documents=[document(content=text) for text in TEXTS])["documents"]
+    return [(each.score, each.content) for each in found]
+
+
+def langchain_jina(url: str) -> list[tuple[float, str]]:
+    """JinaRerank, whose address is a constant, with a key."""
+    module = pytest.importorskip("langchain_community.document_compressors.jina_rerank", reason=MISSING)
+    document = pytest.importorskip("langchain_core.documents", reason=MISSING).Document
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "JINA_API_URL", url + "/v1/rerank")
+        found = module.JinaRerank(top_n=2, model="my-student", jina_api_key="s3cret").compress_documents(
+            [document(page_content=text) for text in TEXTS], QUERY
+        )
+    return [(each.metadata["relevance_score"], each.page_content) for each in found]
+
+
+def llama_index_jina(url: str) -> list[tuple[float, str]]:
+    """JinaRerank, with a key."""
+    rerank = pytest.importorskip("llama_index.postprocessor.jinaai_rerank", reason=MISSING).JinaRerank
+    return of_llama_index(rerank(top_n=2, model="my-student", base_url=url + "/v1", api_key="s3cret"))
+
+
+def llama_index_tei(url: str) -> list[tuple[float, str]]:
+    """TextEmbeddingInference's, with a key."""
+    rerank = pytest.importorskip("llama_index.postprocessor.tei_rerank", reason=MISSING).TextEmbeddingInference
+    return of_llama_index(rerank(top_n=2, base_url=url, auth_token="Bearer s3cret"))
+
+
+def of_llama_index(rerank: Any) -> list[tuple[float, str]]:
+    """Scores and texts, in the postprocessor's order."""
+    schema = pytest.importorskip("llama_index.core.schema", reason=MISSING)
+    nodes = [schema.NodeWithScore(node=schema.TextNode(text=text), score=0.0) for text in TEXTS]
+    return [(each.score, each.node.text) for each in rerank.postprocess_nodes(nodes, query_str=QUERY)]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [haystack_vllm, haystack_tei, haystack_jina, langchain_jina, llama_index_jina, llama_index_tei],
+    ids=lambda ask: ask.__name__,
+)
+def test_the_rankers_of_frameworks(
+    server: Any, ask: Callable[[str], list[tuple[float, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
+    assert ask(server.url) == [(score, TEXTS[at]) for score, at in BEST[:2]]
 
 
 def test_the_page_is_filled_with_an_example_that_can_be_ranked(open_page: OpenPage) -> None:
