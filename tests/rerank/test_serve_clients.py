@@ -1,4 +1,4 @@
-"""The clients that people have, unchanged: Cohere's own, LiteLLM, Haystack's, LangChain's and LlamaIndex's, and a browser."""
+"""The clients that people have, unchanged: Cohere's, LiteLLM, Haystack's, LangChain's, LlamaIndex's, and a browser."""
 
 from __future__ import annotations
 

@@ -18,18 +18,16 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from distill import __version__
-from distill.errors import InputError
-from distill.records import Judgement, Pair, make_pair
-from distill.rerank.serve.answers import bare, explained, ranked, scored
-from distill.rerank.serve.engine_thread import RETRY_AFTER_S, Busy, EngineFailed
+from distill.rerank.serve import judge
+from distill.rerank.serve.answers import bare, scored
 from distill.rerank.serve.faults import Refused
 from distill.rerank.serve.http import Json, allowed, checked, read, request_id, unless_gone
 from distill.rerank.serve.meters import Meters
 from distill.rerank.serve.page import page_with
-from distill.rerank.serve.schemas import Asked, ExplainRequest, QueryAndPassage, RerankBody, ScoreBody, TextsBody
+from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankBody, ScoreBody, TextsBody
 from distill.rerank.serve.settings import ServeSettings
-from distill.rerank.serve.students import Cut, Served, Students
-from distill.rerank.student_format import WRITES_NOTHING
+from distill.rerank.serve.students import Served, Students
+from distill.rerank.serve.tracing import instrument
 
 LOCAL = ["127.0.0.1", "localhost", "[::1]"]
 
@@ -57,49 +55,22 @@ def make_app(
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
-    async def judged(
-        request: Request, asked: Asked, began: float, explain: bool = False
-    ) -> tuple[Served, list[Judgement]]:
+    async def judged(request: Request, asked: Asked, began: float, explain: bool = False) -> judge.Judged:
         """The student that a request is for, and its judgements. Raises Refused."""
-        pairs = asked.pairs()
-        if len(pairs) > settings.max_documents:
-            raise Refused(413, f"{len(pairs)} documents; at most {settings.max_documents} are taken here")
-        texts = {"document": [pair.passage for pair in pairs], "query": [pair.query for pair in pairs]}
-        for what, of_kind in {**texts, "instruction": [asked.instruction or ""]}.items():
-            longest = max(map(len, of_kind))
-            if longest > settings.max_characters:
-                limit = settings.max_characters
-                raise Refused(413, f"a {what} of {longest:,} characters; at most {limit:,} are taken here")
         client = request.client.host if request.client else ""
         try:
-            with students.named(asked.model) as student:
-                served = student.served
-                if explain and not served.writes:
-                    raise Refused(422, f"there is nothing to explain: {WRITES_NOTHING}")
-                if asked.mode not in (None, served.mode):
-                    raise Refused(
-                        422, f"mode {asked.mode!r} is not served here; this server answers in mode {served.mode!r}"
-                    )
-                rows = await _rows(asked, pairs, served.cut)
-                left = settings.timeout_s - (time.monotonic() - began)
-                work = student.judge(asked, rows, client, served.explain_plan if explain else None, began)
-                judgements: list[Judgement] = await unless_gone(request, work, left)
-        except (TimeoutError, ConnectionError) as error:
-            gone = isinstance(error, ConnectionError)
-            meters.given_up.labels("client gone" if gone else "deadline").inc()
-            if gone:
-                raise Refused(499, "the client is gone") from None
-            raise Refused(
-                504, f"not answered within {settings.timeout_s:g} s; send fewer or shorter documents"
-            ) from None
-        except Busy as error:
-            raise Refused(429, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
-        except EngineFailed as error:
-            raise Refused(503, str(error)) from None
-        except InputError as error:
-            raise Refused(422, str(error)) from None
-        meters.judged(judgements)
-        return served, judgements
+            found = await judge.judged(
+                students, settings, asked, began, client, explain, lambda work, left: unless_gone(request, work, left)
+            )
+        except ConnectionError:
+            meters.given_up.labels("client gone").inc()
+            raise Refused(499, "the client is gone") from None
+        except Refused as refused:
+            if refused.status == 504:
+                meters.given_up.labels("deadline").inc()
+            raise
+        meters.judged(found[1])
+        return found
 
     async def rerank(request: Request, version: int, began: float) -> Any:
         body = await read(request, settings)
@@ -107,17 +78,7 @@ def make_app(
             texts = checked(TextsBody, body)
             return bare(texts, (await judged(request, texts, began))[1])
         asked = checked(RerankBody, body)
-        served, judgements = await judged(request, asked, began)
-        return ranked(
-            asked,
-            judgements,
-            served.name,
-            version,
-            served.fusion,
-            calibrated=served.calibrated,
-            request_id=request_id(request),
-            warnings=_without_effect(asked, served),
-        )
+        return judge.rerank_answer(asked, await judged(request, asked, began), version, request_id(request))
 
     async def score(request: Request, began: float) -> Any:
         asked = checked(ScoreBody, await read(request, settings))
@@ -126,8 +87,7 @@ def make_app(
 
     async def explain(request: Request, began: float) -> Any:
         asked = checked(ExplainRequest, await read(request, settings))
-        served, (judgement,) = await judged(request, asked, began, explain=True)
-        return explained(asked, judgement, served.name)
+        return judge.explain_answer(asked, await judged(request, asked, began, explain=True))
 
     async def answered(request: Request, make: Callable[[float], Awaitable[Any]]) -> Response:
         began, path = time.monotonic(), request.url.path
@@ -203,6 +163,7 @@ def make_app(
         return HTMLResponse(page_with(students.first.served.example, nonce), headers=headers)
 
     app.state.students = students
+    instrument(app)
     return app
 
 
@@ -230,31 +191,3 @@ def _body(*models: type[Asked]) -> dict[str, Any]:
     schemas = [model.model_json_schema() for model in models]
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-async def _rows(asked: Asked, pairs: Sequence[QueryAndPassage], cut: Cut | None) -> list[Pair]:
-    """The pairs as the engine takes them, each query under a number of its own; cut where the request says so."""
-    numbers: dict[str, str] = {}
-    rows = [
-        make_pair(
-            numbers.setdefault(pair.query, str(len(numbers))), str(at), pair.query, pair.passage, asked.instruction
-        )
-        for at, pair in enumerate(pairs)
-    ]
-    if cut is None or not _cuts(asked):
-        return rows
-    whole = asked.truncate_prompt_tokens if (asked.truncate_prompt_tokens or 0) > 0 else None
-    return await asyncio.to_thread(cut, rows, asked.max_tokens_per_doc, whole)
-
-
-def _cuts(asked: Asked) -> list[str]:
-    """The keys by which a request has its documents cut."""
-    values = {"max_tokens_per_doc": asked.max_tokens_per_doc, "truncate_prompt_tokens": asked.truncate_prompt_tokens}
-    return [name for name, value in values.items() if value is not None]
-
-
-def _without_effect(asked: Asked, served: Served) -> list[str]:
-    """What a request asks for, and this student's engine cannot do."""
-    names = [] if served.cut is not None else _cuts(asked)
-    names += ["budget_ms"] if asked.budget_ms is not None and served.timed is None else []
-    return [f"{name} has no effect here" for name in names]

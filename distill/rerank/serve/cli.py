@@ -7,6 +7,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from distill.rerank.modes import Mode
+    from distill.rerank.serve.settings import ServeSettings
     from distill.rerank.serve.students import Served
 
 
@@ -59,6 +61,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
     metavar="MODE",
     help="think, direct, verdict_first, budget or adaptive (default: as each student was trained)",
 )
+@click.option("--mcp", is_flag=True, help="serve the tools rerank and explain of MCP on standard input and output")
 @click.option("--client-key-env", metavar="NAME", help="clients must send the key that this environment variable holds")
 @engine_options
 @click.argument("overrides", nargs=-1, metavar="[limit=value]...", help="such as max_documents=200 timeout_s=10")
@@ -68,6 +71,7 @@ def serve(
     host: str,
     port: int,
     mode: Mode | None,
+    mcp: bool,
     client_key_env: str | None,
     engine: EngineOptions,
     overrides: tuple[str, ...],
@@ -88,6 +92,9 @@ def serve(
         raise InputError(
             f"--host {host} can be reached by other machines; set a key and name its variable: --client-key-env"
         )
+    named = _named(models, name)
+    if mcp:
+        return _mcp(named, mode, engine, settings)
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401
@@ -96,7 +103,6 @@ def serve(
         raise InputError(f'serving needs {error.name}; pip install "rerank-distill[serve]"') from None
     from distill.rerank.serve.app import LOCAL, make_app
 
-    named = _named(models, name)
     students = [_loaded(named_as, model, mode, engine) for named_as, model in named.items()]
     app = make_app(
         students,
@@ -121,6 +127,20 @@ def serve(
         server.run()
     if not server.started:
         raise InputError(f"port {port} on {host} cannot be used; choose another with --port")
+    return 0
+
+
+def _mcp(named: dict[str, str], mode: Mode | None, engine: EngineOptions, settings: ServeSettings) -> int:
+    """Serve the students by the Model Context Protocol until standard input ends. Raises InputError without `mcp`."""
+    from distill.errors import InputError
+
+    if find_spec("mcp") is None:
+        raise InputError('--mcp needs the package mcp; pip install "rerank-distill[mcp]"')
+    from distill.rerank.serve.mcp import serve_mcp
+
+    students = [_loaded(named_as, model, mode, engine) for named_as, model in named.items()]
+    _settle()
+    serve_mcp(students, settings)
     return 0
 
 
