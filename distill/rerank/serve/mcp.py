@@ -59,7 +59,7 @@ def tools(students: Students, settings: ServeSettings) -> MCPServer:
         `results` holds `index` (into the documents given), `relevance_score` (0 to 1) and `mode` of each. `instruction`
         says who wants what, in addition to the query; `budget_ms` bounds the milliseconds that the answer may take.
         """
-        given = {"query": query, "documents": documents, "top_n": top_n, "instruction": instruction}
+        given: dict[str, Any] = {"query": query, "documents": documents, "top_n": top_n, "instruction": instruction}
         given |= {"budget_ms": budget_ms, "model": model, "return_documents": False}
         return rerank_answer(*await answer(RerankBody, given), version=2)
 
