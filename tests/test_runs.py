@@ -152,7 +152,16 @@ def test_the_finish_line_has_result_cost_and_next_commands(tmp_path: Path, capsy
     shown = capsys.readouterr().err
     assert "lifts nDCG@10 on test" in shown and "[" in shown and "cost 1.50 USD" in shown and "1 min 00 s" in shown
     assert f"open {folder}/report.html" in shown and "decide 1 dispute of" in shown
-    assert f"distill serve --model {folder}/students/think" in shown
+    assert f"distill serve --model {folder}/students/think --mode think   the student think over HTTP\n" in shown
+
+
+@pytest.mark.parametrize("gain", [-0.1, 0.0])
+def test_the_finish_line_recommends_no_student_that_the_report_would_not_ship(
+    gain: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = a_run(tmp_path / "one", gain)
+    finish(Run(RunConfig.model_construct(name="one"), folder, tmp_path / "one.yaml"))
+    assert "to try it; the report's advice: ship none of these students" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.0999, False), (0.1, True)])

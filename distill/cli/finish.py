@@ -13,6 +13,7 @@ def finish(run: Run) -> int:
 
     Returns the exit status: 0, but of a refresh what its verdict says (`refresh.EXIT`).
     """
+    from distill.report.choice import choice
     from distill.report.deploy import flags, served
     from distill.report.evaluated import evaluation_sets
     from distill.report.files import RunFiles
@@ -36,12 +37,14 @@ def finish(run: Run) -> int:
         steps.append((f"distill view {run.folder}", f"decide {counted(disputes, 'dispute')} of teacher and label"))
     main = main_set(sets)
     if main is not None:
-        student = served(files, main, main.students[0])
+        chosen = choice(files, main)
+        student = served(files, main, chosen.system or main.students[0])
         if student is not None:
             name, mode, budget = student
-            steps.append(
-                (f"distill serve --model {run.students / name} {flags(mode, budget)}", "the best student over HTTP")
-            )
+            what = f"the student {name} over HTTP"
+            if chosen.system is None:
+                what += f", to try it; the report's advice: {chosen.title[:1].lower()}{chosen.title[1:]}"
+            steps.append((f"distill serve --model {run.students / name} {flags(mode, budget)}", what))
     width = max(len(command) for command, _ in steps)
     for command, what in steps:
         run.say(f"  {command:<{width}}   {what}")

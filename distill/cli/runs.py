@@ -115,12 +115,18 @@ def _age(seconds: float) -> str:
 
 
 @click.command("compare", cls=Command)
-@click.argument("first", type=FILE, metavar="A", help="a run folder")
-@click.argument("second", type=FILE, metavar="B", help="another one")
-def compare(first: Path, second: Path) -> int:
-    """Two runs: the settings that differ, and their measures over the queries that both have, with a paired test."""
+@click.argument("first", type=FILE, metavar="A", help="a run folder, or the log of a shadow student")
+@click.argument("second", type=FILE, required=False, metavar="[B]", help="another run folder")
+def compare(first: Path, second: Path | None) -> int:
+    """Two runs: the settings that differ, and their measures over the queries that both have, with a paired test.
+
+    Of a log of `distill serve --shadow-log`: how far the two students agree on order and scores, and where not.
+    """
+    from distill.cli.shadow import compare_log
     from distill.config import resolved
 
+    if second is None:
+        return compare_log(first, console())
     configs = [resolved(folder) for folder in (first, second)]
     for folder, config in zip((first, second), configs, strict=True):
         if config is None:

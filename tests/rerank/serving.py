@@ -10,6 +10,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from distill.errors import InputError
@@ -94,12 +95,13 @@ def serving(
     cut: Any = None,
     timed: Any = None,
     others: Sequence[Served] = (),
+    shadow: tuple[Served, Path] | None = None,
 ) -> Iterator[Any]:
     """A uvicorn server on a free port; has `.url`, `.desk`, `.students` and, to stop it gracefully, `.should_exit`."""
     import uvicorn
 
     first = Served(engine, "my-student", "think", explain_plan, fusion, cut, timed)
-    app = make_app([first, *others], settings, api_key, LOCAL)
+    app = make_app([first, *others], settings, api_key, LOCAL, shadow)
     drain = int((settings or ServeSettings()).drain_s)
     config = uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=drain, backlog=2048)
     server: Any = uvicorn.Server(config)

@@ -11,10 +11,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.background import BackgroundTask
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from distill import __version__
@@ -26,6 +28,7 @@ from distill.rerank.serve.meters import Meters
 from distill.rerank.serve.page import page_with
 from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankBody, ScoreBody, TextsBody
 from distill.rerank.serve.settings import ServeSettings
+from distill.rerank.serve.shadow import Answered, Shadow
 from distill.rerank.serve.students import Served, Students
 from distill.rerank.serve.tracing import instrument
 
@@ -37,18 +40,31 @@ def make_app(
     settings: ServeSettings | None = None,
     api_key: str | None = None,
     hosts: list[str] | None = None,
+    shadow: tuple[Served, Path] | None = None,
 ) -> FastAPI:
     """The application; its `state.students` are `Students`. With `hosts`, requests to other names are refused, so that
-    no web page reaches a server on this machine under a name of its own (DNS rebinding)."""
+    no web page reaches a server on this machine under a name of its own (DNS rebinding). `shadow` is a second student,
+    which judges a share of the traffic once it is answered, and the log of what it found."""
     settings = settings or ServeSettings()
     students = Students([served] if isinstance(served, Served) else served, settings)
     meters = Meters(lambda: [student.thread for student in students])
+    second = shadow and Shadow(
+        shadow[0],
+        settings,
+        shadow[1],
+        lambda: students.waiting > 0,
+        lambda outcome: meters.shadow.labels(outcome).inc(),
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.loop = asyncio.get_running_loop()
         students.start()
+        if second is not None:
+            second.start()
         yield
+        if second is not None:
+            await second.stop()
         await asyncio.to_thread(students.stop)
 
     app = FastAPI(title="distill serve", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -70,6 +86,8 @@ def make_app(
                 meters.given_up.labels("deadline").inc()
             raise
         meters.judged(found[1])
+        if second is not None and not explain:
+            request.state.answered = Answered(asked, found, request_id(request))
         return found
 
     async def rerank(request: Request, version: int, began: float) -> Any:
@@ -94,6 +112,8 @@ def make_app(
         try:
             allowed(request, api_key)
             response: Response = Json(await make(began))
+            if second is not None and hasattr(request.state, "answered"):  # offered once the answer is sent
+                response.background = BackgroundTask(second.offer, request.state.answered)
             meters.seconds.labels(path).observe(time.monotonic() - began)
         except Refused as refused:
             content = {"message": refused.message, "detail": refused.message}
@@ -142,7 +162,7 @@ def make_app(
         alive, first = students.alive, students.first
         state: dict[str, Any] = {"status": "ok" if alive else "the engine has stopped", "model": first.served.name}
         state |= {"mode": first.served.mode} | ({"models": names} if len(names := students.names) > 1 else {})
-        state["waiting"] = sum(each.thread.waiting for each in students)
+        state["waiting"] = students.waiting
         state["running"] = sum(each.thread.running for each in students)
         return JSONResponse(state, 200 if alive else 503)
 

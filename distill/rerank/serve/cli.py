@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distill.commands import MODEL, Command
+from distill.commands import FILE, MODEL, Command
 from distill.errors import DistillError
 from distill.rerank.options import EngineOptions, engine_options, say
 
@@ -61,6 +61,13 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
     metavar="MODE",
     help="think, direct, verdict_first, budget or adaptive (default: as each student was trained)",
 )
+@click.option(
+    "--shadow",
+    type=NamedModel(),
+    metavar="[NAME=]M",
+    help="another student, which judges a share of the requests after their answers were sent, and only logs",
+)
+@click.option("--shadow-log", type=FILE, metavar="FILE", help="its log, which is added to; read by distill compare")
 @click.option("--mcp", is_flag=True, help="serve the tools rerank and explain of MCP on standard input and output")
 @click.option("--client-key-env", metavar="NAME", help="clients must send the key that this environment variable holds")
 @engine_options
@@ -71,6 +78,8 @@ def serve(
     host: str,
     port: int,
     mode: Mode | None,
+    shadow: tuple[str | None, str] | None,
+    shadow_log: Path | None,
     mcp: bool,
     client_key_env: str | None,
     engine: EngineOptions,
@@ -92,6 +101,8 @@ def serve(
         raise InputError(
             f"--host {host} can be reached by other machines; set a key and name its variable: --client-key-env"
         )
+    if (shadow is None) != (shadow_log is None) or (shadow and mcp):
+        raise InputError("--shadow and --shadow-log go together, over HTTP: name the student and its log")
     named = _named(models, name)
     if mcp:
         return _mcp(named, mode, engine, settings)
@@ -109,6 +120,7 @@ def serve(
         settings,
         api_key,
         LOCAL if host in LOOPBACK else None,
+        _shadow(shadow, shadow_log, engine) if shadow and shadow_log else None,
     )
     _settle()
     _reload_on_hangup(lambda: [_loaded(named_as, model, mode, engine) for named_as, model in named.items()], app)
@@ -142,6 +154,15 @@ def _mcp(named: dict[str, str], mode: Mode | None, engine: EngineOptions, settin
     _settle()
     serve_mcp(students, settings)
     return 0
+
+
+def _shadow(shadow: tuple[str | None, str], log: Path, engine: EngineOptions) -> tuple[Served, Path]:
+    """The second student, in the mode that it was trained for, and its log. Raises InputError where it has no log."""
+    from distill.rerank.serve.shadow import check_log
+
+    check_log(log)
+    named_as, model = shadow
+    return _loaded(named_as or model.rstrip("/").rpartition("/")[2], model, None, engine), log
 
 
 def _names(students: list[Served]) -> str:

@@ -45,7 +45,7 @@ async def judged(
                 raise Refused(
                     422, f"mode {asked.mode!r} is not served here; this server answers in mode {served.mode!r}"
                 )
-            rows = await _rows(asked, pairs, served.cut)
+            rows = await rows_of(asked, pairs, served.cut)
             left = settings.timeout_s - (monotonic() - began)
             with judging(served.name, len(rows), asked.budget_ms) as note:
                 work = student.judge(asked, rows, client, served.explain_plan if explain else None, began)
@@ -94,7 +94,7 @@ def _check_sizes(asked: Asked, pairs: Sequence[QueryAndPassage], settings: Serve
             raise Refused(413, f"a {what} of {longest:,} characters; at most {limit:,} are taken here")
 
 
-async def _rows(asked: Asked, pairs: Sequence[QueryAndPassage], cut: Cut | None) -> list[Pair]:
+async def rows_of(asked: Asked, pairs: Sequence[QueryAndPassage], cut: Cut | None) -> list[Pair]:
     """The pairs as the engine takes them, each query under a number of its own; cut where the request says so."""
     numbers: dict[str, str] = {}
     rows = [

@@ -32,6 +32,12 @@ class Meters:
         self.given_up = Counter(
             "distill_given_up", "Requests given up: client gone or deadline", ["why"], registry=self.registry
         )
+        self.shadow = Counter(
+            "distill_shadow_requests",
+            "Requests for the shadow student: judged, dropped where its queue was full, or failed",
+            ["outcome"],
+            registry=self.registry,
+        )
         Gauge("distill_waiting_pairs", "Pairs not judged yet", registry=self.registry).set_function(
             lambda: sum(thread.waiting for thread in threads())
         )

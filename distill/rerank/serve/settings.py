@@ -21,4 +21,7 @@ class ServeSettings(Settings):
         0.5, gt=0, le=1, description="of max_waiting that one address may hold while others wait too; more: 429"
     )
     timeout_s: float = Field(60.0, gt=0, description="from a request's arrival to its answer; later: 504")
+    shadow_share: float = Field(0.1, gt=0, le=1, description="of the requests, that a shadow student judges too")
+    shadow_waiting: int = Field(100, ge=1, description="requests that wait for the shadow; more are not judged by it")
+    shadow_texts: bool = Field(False, description="whether the shadow's log holds queries and documents")
     drain_s: float = Field(30.0, ge=0, description="how long open requests may take once the server has to stop")

@@ -103,6 +103,11 @@ class Students:
         return list(self._students)
 
     @property
+    def waiting(self) -> int:
+        """Pairs of all requests that are not answered yet."""
+        return sum(student.thread.waiting for student in self)
+
+    @property
     def alive(self) -> bool:
         """Whether all of them can judge."""
         return all(student.thread.alive for student in self)
