@@ -27,6 +27,7 @@ def show(name: str, run: Run, as_json: bool) -> int:
     from distill.ray_cluster import on_cluster
 
     stages = stages_of(run.config)
+    run.say("looking at the data, the base model and this machine ...")
     found = warnings(run, lambda: {stage for stage, due in plan(run, stages) if due and name in ("run", stage)})
     for warning in found:
         print(f"distill: warning: {warning}", file=sys.stderr)

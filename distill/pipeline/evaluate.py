@@ -161,6 +161,7 @@ def _evaluate_set(
     from distill.evaluation.evaluate import summarise
     from distill.evaluation.measures import student_intervals, student_measures
     from distill.rerank.fusion import fuse_all, margins_of
+    from distill.statistics.measures import relevant_measures
 
     started, seed = time.monotonic(), run.config.seed
     suite = suite_of(run, entry)
@@ -189,7 +190,8 @@ def _evaluate_set(
     rankings: dict[str, Rankings] = {"first_stage": of_first}
     for name in margins:
         rankings |= {name: margins[name]} | ({f"{name}.{FUSED}": fused[name]} if name in fused else {})
-    values = {name: suite.values(ranking, run.config.evaluation.measures) for name, ranking in rankings.items()}
+    measures = relevant_measures(run.config.evaluation.measures, relevant_from)
+    values = {name: suite.values(ranking, measures) for name, ranking in rankings.items()}
     result = summarise(values, seed)
     _write_files(run, entry, result, rankings)
     for name, judgements in judged.items():

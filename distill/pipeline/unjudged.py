@@ -47,6 +47,7 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, UnjudgedResult]:
     Writes evaluation/SET.holes.json and the judgements with the grades, SET.holes.qrels; metrics.json gets `holes`.
     """
     from distill.files.runs import read_run
+    from distill.statistics.measures import relevant_measures
 
     out, results = run.evaluation, dict[str, UnjudgedResult]()
     refused: list[str] = []
@@ -66,7 +67,8 @@ def of_run(run: Run, options: UnjudgedOptions) -> dict[str, UnjudgedResult]:
             refused.append(f"{entry.name}: {error}")
             run.say(refused[-1])
             continue
-        results[entry.name] = _judged(run, suite, qrels, runs, run.config.evaluation.measures, options, least)
+        measures = relevant_measures(run.config.evaluation.measures, least)
+        results[entry.name] = _judged(run, suite, qrels, runs, measures, options, least)
         _keep(out / f"{entry.name}.holes", results[entry.name])
     if refused and not results:
         raise DataError("; ".join(refused))

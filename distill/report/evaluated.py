@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
@@ -10,6 +11,7 @@ from distill import store
 from distill.report.files import RunFiles
 from distill.report.words import LOWER_IS_BETTER, safe_name
 from distill.results import BASELINES, Intervals, Measures, SetCounts, SetDetail, read_as
+from distill.statistics.measures import without_grade
 
 JUDGED_ONLY = "(judged_only=True)"
 OWN_MEASURE = ("pairwise_accuracy", "p-MRR", "robustness@10")  # what a set of several rankings a need is made for
@@ -76,7 +78,7 @@ class EvaluationSet:
     def primary(self) -> str | None:
         """The measure that the headline speaks of: the first that the configuration names, else nDCG@10."""
         known = {measure: None for values in self.measures.values() for measure in values}
-        wanted = [*OWN_MEASURE, *self.configured]
+        wanted = [*OWN_MEASURE, *_named(self.configured, known)]
         with_interval = [m for values in self.intervals.values() for m in values]
         return next((measure for measure in [*wanted, *with_interval, *known] if measure in known), None)
 
@@ -91,7 +93,7 @@ class EvaluationSet:
         queries = set(self.detail.queries)
         by_system = self.detail.per_query.values()
         known = {name: set(values) for measures in by_system for name, values in measures.items()}
-        wanted = [name for name in (self.primary, *self.configured) if name in known]
+        wanted = [name for name in (self.primary, *_named(self.configured, known)) if name in known]
         return next((name for name in wanted if name and known[name] <= queries), None)
 
     @cached_property
@@ -176,6 +178,12 @@ class EvaluationSet:
         first = ["first_stage"] if self.value("first_stage") is not None else []
         others = self.students[1:]
         return first + (["direct"] if "direct" in others else others[:1])
+
+
+def _named(configured: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The configured measures by the names that they have in this set: AP is AP(rel=2) where relevance begins at 2."""
+    known_as = {without_grade(name): name for name in known}
+    return [known_as.get(name, name) for name in configured]
 
 
 def evaluation_sets(files: RunFiles) -> list[EvaluationSet]:

@@ -129,6 +129,25 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
     return [_parse(name) for name in names]
 
 
+def relevant_measures(names: Sequence[str], relevant_from: int) -> list[str]:
+    """The measures with the grade that counts as relevant, where that is not 1: AP becomes AP(rel=2).
+
+    Those of gains (nDCG) and those that say their own grade stay as they are.
+    """
+    if relevant_from == 1:
+        return list(names)
+    measures = parse_measures(names)
+    return [
+        str(measure(rel=relevant_from)) if "rel" in measure.SUPPORTED_PARAMS and "rel" not in measure.params else name
+        for name, measure in zip(names, measures, strict=True)
+    ]
+
+
+def without_grade(name: str) -> str:
+    """A measure's name without the grade that counts as relevant: AP of AP(rel=2)."""
+    return re.sub(r",?rel=\d+", "", name).replace("(,", "(").replace("()", "")
+
+
 @cache
 def _parse(name: str) -> Measure:
     import ir_measures

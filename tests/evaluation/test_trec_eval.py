@@ -12,7 +12,7 @@ import pytest
 from distill.evaluation.evaluate import evaluate
 from distill.files.qrels import read_qrels
 from distill.files.runs import ranked, read_run, write_run
-from distill.statistics.measures import per_query
+from distill.statistics.measures import per_query, relevant_measures, without_grade
 
 pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval is not installed")
 Qrels = dict[str, dict[str, int]]
@@ -163,3 +163,23 @@ def against_mteb(metrics: Any, qrels: Qrels, run: Run) -> None:
     }  # fmt: skip
     for name, value in theirs.items():
         assert means[name] == pytest.approx(value, abs=1e-5), name  # mteb rounds to five places
+
+
+def test_measures_of_relevance_take_the_grade_from_which_a_run_counts_as_relevant() -> None:
+    names = ["nDCG@10", "AP", "RR@10", "P(judged_only=True)@5", "R(rel=3)@100", "Judged@10"]
+    graded = relevant_measures(names, 2)
+    assert graded == [
+        "nDCG@10",
+        "AP(rel=2)",
+        "RR(rel=2)@10",
+        "P(judged_only=True,rel=2)@5",
+        "R(rel=3)@100",
+        "Judged@10",
+    ]
+    assert relevant_measures(names, 1) == names
+    assert [without_grade(name) for name in graded[:4]] == names[:4] and without_grade(graded[4]) == "R@100"
+    qrels, run = {"q": {"a": 1, "b": 2, "c": 0, "d": 3}}, {"q": {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}}
+    binary = {"q": {doc: int(grade >= 2) for doc, grade in qrels["q"].items()}}
+    ours, theirs = per_query(qrels, run, graded[1:4]), per_query(binary, run, names[1:4])
+    assert [ours[name]["q"] for name in graded[1:4]] == [theirs[name]["q"] for name in names[1:4]]
+    assert ours["RR(rel=2)@10"]["q"] == 0.5

@@ -15,6 +15,8 @@ import pytest
 
 from distill import store
 from distill.cli import main
+from distill.report.build import build
+from distill.report.viewer import write
 from distill.stages import STAGES
 
 REUSED = ("traces", "students")
@@ -80,3 +82,11 @@ def test_a_student_of_another_seed_is_trained_again_and_the_others_are_not(run: 
     after = {name: (run / "students" / name / "result.json").stat().st_mtime_ns for name in before}
     assert after["direct"] == before["direct"] and after["think"] != before["think"]
     assert json.loads(job.read_text())["seed"] == 3
+
+
+def test_its_report_opens_though_nothing_of_it_is_made_again(run: Path) -> None:
+    page = build(run).read_text(encoding="utf-8")
+    for section in ("systems", "queries", "training", "funnel", "verdicts", "samples", "cost", "appendix"):
+        assert f'<section id="{section}">' in page, section
+    assert '<figcaption>nDCG@10</figcaption><svg class="drawn"' in page and "Ship" in page
+    assert write(run).stat().st_size > 10_000  # the traces in one page

@@ -184,3 +184,15 @@ def test_columns_of_zeros_are_left_out(tmp_path: Path) -> None:
 
 def test_commands_are_code_and_not_raw_back_ticks(tmp_path: Path) -> None:
     assert "`" not in page_of(made(tmp_path, think={"Judged@10": 0.5})).text
+
+
+def test_a_configured_measure_is_found_by_the_name_that_it_has_where_relevance_begins_at_2(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    metrics = store.read_json(run / "metrics.json")
+    for measures in metrics["evaluation"]["test"].values():
+        measures["AP(rel=2)"] = measures.pop("nDCG@10")
+    store.write_json(run / "metrics.json", metrics)
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    settings["evaluation"]["measures"] = ["AP", "RR@10"]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert main_of(run)[1].primary == "AP(rel=2)"
