@@ -1,4 +1,4 @@
-"""Wheel and source archive: what they hold, and the quickstart's configuration run from the wheel alone."""
+"""Wheel and source archive: what they hold, and the quickstart's configuration run from the installed wheel alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,12 +47,24 @@ def build(kind: str, source: Path, out: Path) -> Path:
     return out / done.stdout.split()[-1]
 
 
-def run(words: list[str], site: Path, folder: Path) -> str:
-    """What a command prints that imports the packages of `site` alone."""
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    done = subprocess.run([sys.executable, "-P", *words], cwd=folder, env=environment, capture_output=True, text=True)
+def run(command: list[str | Path], folder: Path) -> str:
+    """What a command prints, run in a folder without this environment's own paths."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def installed(wheel: Path, folder: Path) -> tuple[Path, Path]:
+    """(its commands, its packages) of a fresh environment into which pip has installed the wheel, and nothing else: the
+    packages that it needs are read from this environment, whose own install of the project is not."""
+    run([sys.executable, "-m", "venv", "--without-pip", folder], folder.parent)
+    commands = folder / "bin"
+    (site,) = folder.glob("lib/python*/site-packages")
+    pip = [sys.executable, "-m", "pip", "--python", commands / "python"]
+    run([*pip, "install", "-q", "--no-index", "--no-deps", wheel], folder.parent)
+    (site / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    return commands, site
 
 
 def files_of(root: Path) -> set[str]:
@@ -77,16 +89,15 @@ def test_the_wheel_of_the_source_archive_runs_the_quickstart_alone(tmp_path: Pat
     with tarfile.open(build("sdist", source, tmp_path / "sdist")) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
-    site = tmp_path / "site"
-    with zipfile.ZipFile(build("wheel", unpacked, tmp_path / "wheel")) as wheel:
-        wheel.extractall(site)
+    commands, site = installed(build("wheel", unpacked, tmp_path / "wheel"), tmp_path / "environment")
 
     assert files_of(site) == files_of(source) and {f"{name}/py.typed" for name in SOURCES[:4]} <= files_of(site)
     work = tmp_path / "work"
     work.mkdir()
-    origin = run(["-c", "import distill, teacher, filters, sft; print(distill.__file__, sft.__file__)"], site, work)
-    assert all(Path(path).is_relative_to(site) for path in origin.split())
-    assert "quickstart" in run(["-m", "distill.cli", "init", "--recipe", "list"], site, work)
-    run(["-m", "distill.cli", "init", "--recipe", "quickstart"], site, work)
-    run(["-m", "distill.cli", "run", "quickstart.yaml", *SMALL], site, work)
+    code = "import distill, teacher, filters, sft; print(distill.__file__, teacher.__file__, sft.__file__)"
+    assert all(Path(path).is_relative_to(site) for path in run([commands / "python", "-c", code], work).split())
+    assert distill.__version__ in run([commands / "distill", "--version"], work)
+    assert "quickstart" in run([commands / "distill", "init", "--recipe", "list"], work)
+    run([commands / "distill", "init", "--recipe", "quickstart"], work)
+    run([commands / "distill", "run", "quickstart.yaml", *SMALL], work)
     assert (work / "runs/quickstart/report.html").exists()

@@ -121,8 +121,8 @@ def _from_data(data: Path, name: str, out: Path, columns: str | None, given: Fla
     answers = replace(_answers(given, gpu, questions), columns=named)
     if answers.teacher is None and not found.labels:
         raise ConfigError(
-            f"teacher labels trains from judgements, and {data} has none; name their column (--columns label=NAME), or "
-            "a teacher that is asked"
+            f"teacher labels trains from judgements, and {data} has none: name a teacher that is asked, or the column "
+            "that holds them (--columns label=NAME)"
         )
     text = configuration(name, data, out, found, answers, gpu)
     writes_to(out.parent).mkdir(parents=True, exist_ok=True)  # paths are relative to it, so it has to be there
