@@ -4,7 +4,7 @@
 
 Needs the extras gguf, onnx and dense; llama.cpp too where LLAMA_PYTHON names a Python that has xllamacpp. The rows go
 into docs/benchmarks/exports.json, in the place of this student's earlier ones; tests/rerank/test_exports.py compares
-the table of docs/use-your-student.md with them.
+the table of docs/benchmarks/exports.md with them.
 """
 
 from __future__ import annotations

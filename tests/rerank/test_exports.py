@@ -280,9 +280,9 @@ def test_the_docs_say_which_student_fits_which_format(students: Make) -> None:
 
 
 def test_the_docs_have_the_figures_that_were_measured() -> None:
-    """docs/use-your-student.md has the table of docs/benchmarks/exports.json, refusals with their reasons."""
+    """docs/benchmarks/exports.md has the table of docs/benchmarks/exports.json, refusals with their reasons."""
     table = load_file(ROOT / "benchmarks" / "exports" / "matrix.py").table()
-    assert table in (ROOT / "docs" / "use-your-student.md").read_text(), f"\n{table}"
+    assert table in (ROOT / "docs" / "benchmarks" / "exports.md").read_text(), f"\n{table}"
 
 
 def test_the_docs_have_the_lines_that_serve(students: Make) -> None:
