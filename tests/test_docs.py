@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,11 @@ def test_a_broken_block_is_found(schema: Draft202012Validator, tmp_path: Path, b
     assert fault in found
     page.write_text(page.read_text().replace("```bash", "<!-- not run: takes an hour -->\n```bash"))
     assert (faults(page, False, schema) == []) == ("bash" in block)
+
+
+def test_every_page_that_llms_txt_names_is_there() -> None:
+    named = re.findall(r"\]\(([^)]+)\)", (DOCS / "llms.txt").read_text(encoding="utf-8"))
+    assert len(named) > 12 and [name for name in named if not (DOCS / name).is_file()] == []
 
 
 @pytest.mark.slow
