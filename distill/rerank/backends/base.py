@@ -85,6 +85,7 @@ class Backend(ABC):
 
     name: str
     form: StudentFormat
+    remote = False  # whether another process has the student, and is paid by the request
     by_query = False  # whether rows of one query should come one after another, to share their beginning
 
     def __init_subclass__(cls) -> None:

@@ -37,6 +37,7 @@ class OpenAIBackend(Backend):
     """A student behind HTTP. `batch` requests are in flight together; each is tried six times within `timeout_s`."""
 
     name = "openai"
+    remote = True
     by_query = True
 
     @classmethod

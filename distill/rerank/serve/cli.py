@@ -7,6 +7,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from distill.rerank.modes import Mode
+    from distill.rerank.reranker import Reranker
     from distill.rerank.serve.settings import ServeSettings
     from distill.rerank.serve.students import Served
 
@@ -38,6 +40,7 @@ class NamedModel(click.ParamType):
         return name or None, MODEL.convert(model, param, ctx)
 
 
+WARM_TOKENS = 4
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -198,6 +201,7 @@ def _loaded(name: str, model: str, mode: Mode | None, engine: EngineOptions) -> 
     mode = mode or usual_mode(model)
     reranker = engine.student(model, mode, calibration=own_calibration(model)).reranker()
     calibration = reranker.calibration
+    _warm(reranker)
     return Served(
         reranker.stream(),
         name,
@@ -212,6 +216,19 @@ def _loaded(name: str, model: str, mode: Mode | None, engine: EngineOptions) -> 
         example=example_of(model),
         writes=reranker.backend.form.writes,
     )
+
+
+def _warm(reranker: Reranker) -> None:
+    """Judge a pair by every plan of a request with a budget, so that the first one does not wait for what is made at
+    first use. Raises InputError where the student cannot judge it."""
+    from distill.records import make_pair
+
+    if reranker.backend.remote:
+        return
+    plans = reranker.timed_plans()
+    for plan in (plans.direct, plans.think):
+        if plan is not None:
+            reranker.judge([make_pair("0", "0", "a query", "a passage")], plan=replace(plan, limit=WARM_TOKENS))
 
 
 def _reload_on_hangup(load: Callable[[], list[Served]], app: FastAPI) -> None:

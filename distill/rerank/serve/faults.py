@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 TEXT = "a text is wanted"
 DOCUMENT = "a text or an object with text is wanted"
 NUMBER = "a number is wanted"
+WHOLE = "a whole number is wanted"
+SWITCH = "true or false is wanted"
 WANTED = {  # by field; in lists that of each item
     "query": TEXT,
     "instruction": TEXT,
@@ -26,9 +28,15 @@ WANTED = {  # by field; in lists that of each item
     "queries": TEXT,
     "first_stage_score": NUMBER,
     "score_threshold": NUMBER,
+    "budget_ms": NUMBER,
+    **dict.fromkeys(("top_n", "max_tokens_per_doc", "truncate_prompt_tokens"), WHOLE),
+    **dict.fromkeys(("return_documents", "return_reasoning", "raw_scores", "return_text"), SWITCH),
 }
 LISTS = ("documents", "texts")
-TYPES = ("string_type", "model_type", "model_attributes_type", "list_type", "float_type", "float_parsing", "int_type")
+TYPES = (
+    *("string_type", "model_type", "model_attributes_type", "list_type", "float_type", "float_parsing"),
+    *("int_type", "int_parsing", "int_from_float", "bool_type", "bool_parsing"),
+)
 SHOWN = 3
 
 

@@ -19,6 +19,7 @@ from time import time
 from distill.errors import DistillError, InputError
 from distill.records import Judgement, Pair
 from distill.rerank.options import say
+from distill.rerank.serve.answers import mode_of
 from distill.rerank.serve.engine_thread import EngineThread
 from distill.rerank.serve.judge import Judged, rows_of
 from distill.rerank.serve.schemas import Asked
@@ -114,10 +115,10 @@ class Shadow:
         texts = self._settings.shadow_texts
         documents = [
             ShadowDocument(
-                mode=ours.mode,
+                mode=mode_of(ours),
                 score=ours.score,
                 margin=ours.margin,
-                shadow_mode=theirs.mode,
+                shadow_mode=mode_of(theirs),
                 shadow_score=theirs.score,
                 shadow_margin=theirs.margin,
                 query=pair.query if texts else None,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distill.records import Judgement
+from distill.rerank.serve.answers import mode_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -51,7 +52,7 @@ def judging(model: str, documents: int, budget_ms: float | None) -> Iterator[Cal
         def note(judgements: Sequence[Judgement]) -> None:
             if span.is_recording():
                 span.set_attribute("distill.tokens", sum(judgement.tokens for judgement in judgements))
-                for mode, count in Counter(judgement.mode for judgement in judgements).items():
+                for mode, count in Counter(map(mode_of, judgements)).items():
                     span.set_attribute(f"distill.judged.{mode}", count)
 
         yield note
