@@ -17,6 +17,7 @@ from distill.report.words import clean
 
 MAX_TEXT = 200  # characters of a query or passage
 PORT = 8000
+WRITE_NOTHING = ("encoder",)
 MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
 
 
@@ -59,8 +60,15 @@ def served(files: RunFiles, each: EvaluationSet, system: str) -> tuple[str, str,
             known = asked[student].systems.get(name) if student in asked else None
             said = known.mode if known and known.mode else name.rpartition(".")[2]
             mode, _, budget = said.partition(":")
-            return student, mode if mode in MODES else "think", int(budget) if budget.isdigit() else None
+            return student, mode if mode in MODES else _usual(files, student), int(budget) if budget.isdigit() else None
     return None
+
+
+def _usual(files: RunFiles, student: str) -> str:
+    """The mode of a student whose name says none: `direct` of those that write nothing, else `think`."""
+    targets = [one if isinstance(one, dict) else {"target": one} for one in files.setting("sft", "targets") or []]
+    target = next((one["target"] for one in targets if student in (one.get("name"), one.get("target"))), "think")
+    return "direct" if target in WRITE_NOTHING else "think"
 
 
 def flags(mode: str, budget: int | None) -> str:
