@@ -16,7 +16,7 @@ import numpy as np
 
 from distill.report.choice import seconds as latency
 from distill.report.evaluated import EvaluationSet
-from distill.report.svg import GRID, LOSS, ON_PAGE, PAINT, WIN, inline, plain_text
+from distill.report.svg import LOSS, ON_PAGE, PAINT, SOFT, WIN, inline, plain_text
 from distill.report.words import colours, interval_text, measure, measure_label, system_label, usd
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 4.2, 3.0  # inches; 302 points, about a phone's width in pixels
 ROW = 0.27  # inches of a system in `whisker_figure`
 MAX_POINTS = 400
+LINE = 12.5  # points from a name on a chart to the next
 Series = dict[str, list[tuple[float, float]]]
 """{name: [(x, y)]}, in order of x."""
 
@@ -271,20 +272,28 @@ def _label(figure: Figure, axes: Axes, dots: dict[str, tuple[float, float]]) -> 
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()
-    taken = [text.get_window_extent() for text in axes.texts]
-    taken += [line.get_window_extent().padded(1) for line in axes.lines if line.get_marker() != "None"]
+    taken = [line.get_window_extent().padded(1) for line in axes.lines if line.get_marker() != "None"]
     point, area = figure.dpi / 72, axes.bbox
+    for level in axes.texts:  # of the first stage: at the right, else at the left, above its line, else below
+        for side, above in product(("right", "left"), ("bottom", "top")):
+            level.set(x=axes.get_xlim()[side == "right"], horizontalalignment=side, verticalalignment=above)
+            if not any(level.get_window_extent().overlaps(dot) for dot in taken):
+                break
+    taken += [level.get_window_extent() for level in axes.texts]
     for name, (x, y) in sorted(dots.items(), key=lambda item: -item[1][1]):
         text = axes.annotate(name, (x, y), xytext=(8, 0), textcoords="offset points", va="center")
         width, height = text.get_window_extent().size
+        text.remove()
         at_x, at_y = axes.transData.transform((x, y))
         for row, right in product(sorted(range(-12, 13), key=abs), (True, False)):
-            left, middle = at_x + (8 * point if right else -8 * point - width), at_y + row * 11 * point
+            left, middle = at_x + (8 * point if right else -8 * point - width), at_y + row * LINE * point
             box = Bbox.from_bounds(left, middle - height / 2, width, height)
             inside = area.x0 < box.x0 and box.x1 < area.x1 and area.y0 < box.y0 and box.y1 < area.y1
             if inside and not any(box.overlaps(other) for other in taken):
                 break
         taken.append(box)
-        text.set(position=(8 if right else -8, row * 11), horizontalalignment="left" if right else "right")
-        if abs(row) > 1:  # a line from a name that is not next to its dot
-            axes.plot([at_x, box.x0 if right else box.x1], [at_y, middle], color=GRID, linewidth=0.8, transform=None)
+        axes.annotate(
+            name, (x, y), xytext=(8 if right else -8, row * LINE), textcoords="offset points", va="center",
+            ha="left" if right else "right",
+            arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.5, "shrinkB": 4.0} if abs(row) > 1 else None,
+        )  # fmt: skip

@@ -22,6 +22,7 @@ MEANINGS = {
     "direct": "trained to answer without reasoning",
     "think": "trained to reason, then answer",
     "verdict_first": "trained to answer, then explain",
+    "encoder": "a cross-encoder, trained to score without writing",
 }
 LOWER_IS_BETTER = frozenset({"ECE", "Brier", "tokens_per_pair", "seconds", "cost_usd"})
 _COLOURS = {"first_stage": 0, "untrained": 1, "direct": 2, "think": 3}

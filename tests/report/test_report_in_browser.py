@@ -46,6 +46,7 @@ def test_no_text_of_a_chart_covers_another(open_page: OpenPage, tmp_path: Path) 
     systems = metrics["evaluation"]["test"]
     for number in range(8):  # eight systems of nearly the same quality and speed
         systems[f"think.budget_{2**number}"] = {**systems["think"], "nDCG@10": 0.5 + number / 1000}
+    systems["direct.fused"] = {**systems["direct"], "nDCG@10": systems["first_stage"]["nDCG@10"] + 0.01}
     store.write_json(run / "metrics.json", metrics)
     page = open_page(build(run).as_uri())
     assert page.evaluate("document.querySelectorAll('svg.drawn').length") >= 6
