@@ -17,7 +17,7 @@ from distill.rerank.student_format import WRITES_NOTHING
 from distill.weights import load_encoder
 
 # Tokens that are read together at most, padding included: on a CPU what a layer makes of more leaves its caches.
-TOGETHER = {"cpu": 4_096, "cuda": 131_072, "mps": 16_384}
+TOGETHER = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
 AHEAD = 1024  # rows that are held, so that those read together are of like length
 
 
@@ -75,14 +75,13 @@ class EncoderBackend(Backend):
         self._waiting, self._model = [], None
 
     def _taken(self) -> list[Task]:
-        first = self._waiting[0]
-        tasks: list[Task] = []
-        longest = 0
-        for task in sorted(self._waiting, key=lambda task: abs(len(task.ids) - len(first.ids)))[: self._batch]:
-            longest = max(longest, len(task.ids))
-            if tasks and longest * (len(tasks) + 1) > self._together:
-                break
-            tasks.append(task)
+        """The task that has waited longest and the longest of those that are no longer than it, so that little is
+        padded; longer ones wait for their turn."""
+        longest = len(self._waiting[0].ids)
+        count = max(1, min(self._batch, self._together // longest))
+        others = sorted(self._waiting[1:], key=lambda task: -len(task.ids))
+        start = next((at for at, task in enumerate(others) if len(task.ids) <= longest), len(others))
+        tasks = [self._waiting[0], *others[start : start + count - 1]]
         taken = set(map(id, tasks))
         self._waiting = [task for task in self._waiting if id(task) not in taken]
         return tasks
