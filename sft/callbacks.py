@@ -16,7 +16,7 @@ from distill.errors import DistillError
 from distill.store import filesystem
 from sft.together import COMPLETE, barrier
 from sft.training_job import TrainingJob
-from sft.validation import collapse
+from sft.validation import MEASURES, collapse
 
 WINDOW = 3  # logged losses that are averaged before they are compared
 
@@ -80,7 +80,8 @@ class ProgressCallback(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         """A line with the held-out measures, and a word where all scores are alike."""
-        measured = {key.removeprefix("eval_"): value for key, value in (metrics or {}).items()}
+        named = {key.removeprefix("eval_"): value for key, value in (metrics or {}).items()}
+        measured = {key: named[key] for key in MEASURES if key in named}
         self.curve.append({"step": state.global_step, **measured})
         self._line(state, {f"dev_{key}": round(value, 5) for key, value in measured.items()})
         warning = collapse(measured, self.relevant_share) if "spread" in measured else None

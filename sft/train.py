@@ -24,6 +24,7 @@ from sft.targets import target_of
 from sft.together import COMPLETE, is_first, of_all_workers
 from sft.tokens import MANY_LEFT_OUT, MAX_LENGTH, left_out_text
 from sft.training_job import TrainingJob
+from sft.validation import MEASURES
 
 if TYPE_CHECKING:
     from trl import SFTConfig
@@ -166,7 +167,7 @@ def dev_counts(dev: DevSettings | None, state: Any) -> dict[str, Any]:
     best = state.best_global_step
     chosen = next((entry for entry in measured if entry["step"] == best), measured[-1] if measured else {})
     return {
-        "dev": {key.removeprefix("eval_"): v for key, v in chosen.items() if key.startswith("eval_")},
+        "dev": {key: chosen[f"eval_{key}"] for key in MEASURES if f"eval_{key}" in chosen},
         "best_step": best,
     }
 

@@ -12,6 +12,7 @@ from distill.records import Pair
 from distill.statistics.ndcg import ndcg
 from sft.settings import DevSettings
 
+MEASURES = ("accuracy", "auc", "ndcg", "spread", "unfinished")  # what a look at held-out pairs may say
 ALIKE = 0.02  # scores whose middle nine tenths span less than this say the same of every pair
 
 

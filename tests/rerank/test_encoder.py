@@ -14,6 +14,8 @@ from distill.prompts import query_text
 from distill.records import make_pair
 from distill.rerank import Reranker
 from distill.rerank.backends import backend_name
+from distill.rerank.backends.base import EngineSettings
+from distill.rerank.backends.encoder import EncoderBackend
 from distill.rerank.jobs import Student, job_of
 from distill.rerank.scorer import Scorer
 from distill.rerank.student_format import is_encoder, usual_mode
@@ -59,6 +61,21 @@ def test_the_margin_is_the_logit_that_transformers_gives(encoder: str) -> None:
         assert (judgement.verdict, judgement.mode, judgement.reasoning) == (int(logit > 0), "direct", "")
 
 
+def test_rows_that_are_read_together_are_of_like_length_and_each_comes_once(encoder: str) -> None:
+    pairs = [make_pair("q", str(number), TEXTS[0], "nine " * (number % 23)) for number in range(80)]
+    backend = EncoderBackend.start(encoder, EngineSettings(batch=8, device="cpu"))
+    reranker = Reranker(backend, "direct", calibration=None)
+    together: list[list[int]] = []
+    read = backend._read
+    backend._read = lambda tasks: (together.append([len(task.ids) for task in tasks]), read(tasks))[1]  # type: ignore[method-assign,func-returns-value]
+    margins = [row.margin for row in reranker.predict(pairs)]
+    assert sum(map(len, together)) == 80 and max(map(len, together)) == 8
+    padded = sum(max(lengths) * len(lengths) for lengths in together)
+    assert padded < 1.15 * sum(map(sum, together))
+    alone = [Reranker(encoder, dtype="float32").predict([pair])[0].margin for pair in pairs[:23]]
+    assert margins[:23] == pytest.approx(alone, abs=1e-5)
+
+
 def test_a_long_passage_is_cut_to_the_positions_and_split_on_demand(encoder: str) -> None:
     long = " ".join(TEXTS) * 4
     cut, split = (Reranker(encoder, long=how).predict([(TEXTS[0], long)])[0] for how in ("cut", "split"))  # type: ignore[arg-type]
@@ -93,6 +110,25 @@ def test_the_scorer_journals_an_encoder_as_any_student(encoder: str) -> None:
     with Scorer() as scorer:
         (judged,) = scorer.score([job_of("encoder", Student(encoder, "direct"), pairs)])
     assert [row.margin for row in judged.found] == [row.margin for row in Reranker(encoder).predict(pairs)]
+
+
+def test_the_server_answers_by_an_encoder_and_has_no_reasons_to_give(encoder: str) -> None:
+    pytest.importorskip("fastapi", reason='the server needs the extra "serve"')
+    from distill.rerank.options import EngineOptions
+    from distill.rerank.serve.cli import _loaded
+    from tests.rerank.serving import Scripted, post, serving
+
+    options = EngineOptions("auto", None, None, "cpu", None, "float32", None, None, 256, "stop", "cut", (), None)
+    with serving(Scripted(), others=[_loaded("encoder", encoder, None, options)]) as server:
+        asked = {"query": TEXTS[0], "documents": TEXTS[1:], "model": "encoder"}
+        status, answer, _ = post(server.url + "/v1/rerank", asked)
+        assert status == 200
+        scores = {row["index"]: row["relevance_score"] for row in answer["results"]}
+        own = Reranker(encoder, device="cpu", dtype="float32").predict([(TEXTS[0], text) for text in TEXTS[1:]])
+        assert [scores[at] for at in range(2)] == pytest.approx([row.score for row in own], abs=1e-6)
+        body = {"query": TEXTS[0], "document": TEXTS[1], "model": "encoder"}
+        status, answer, _ = post(server.url + "/v1/explain", body)
+        assert status == 422 and "writes nothing" in answer["message"]
 
 
 @pytest.mark.slow
