@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from distill.errors import ConfigError
 from distill.records import Trace, make_request
 from distill.store import read_rows
 from teacher import reasoning
+from teacher.client import Client
+from teacher.endpoint import Endpoint
 from teacher.reasoning import HostForm, form_of
 from teacher.requests import Requests
 from teacher.settings import TeacherSettings
+from teacher.sources.base import Reply as Answered
 from teacher.stage import trace
 from tests.teacher.helpers import make_pairs
 from tests.teacher.http_servers import Reply, answering, completion
@@ -147,6 +151,27 @@ def test_without_them_requests_are_known_by_what_they_always_were_and_with_them_
     assert Requests(plain)("a question").request_id in ids
     one, other = (settings(host, reasoning="on") for host in ("server", "deepseek"))
     assert one.identity() == other.identity() and one.asked_as == other.asked_as, "whoever is asked"
+
+
+def test_what_thinks_in_a_stream_is_asked_for_one_and_read_with_its_tokens() -> None:
+    def streams(asked: dict[str, Any]) -> Reply:
+        deltas = [{"reasoning_content": "be"}, {"reasoning_content": "cause"}, {"content": "true"}]
+        chunks: list[dict[str, Any]] = [{"choices": [{"delta": delta}]} for delta in deltas]
+        chunks += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}]
+        chunks += [{"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}]
+        return 200, "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n", {}
+
+    async def ask(url: str) -> Answered:
+        client = Client(Endpoint(base_url=url, model="m", extra_body=body("qwen", "on")), "", 30, 1)
+        try:
+            return await client.ask([{"role": "user", "content": "?"}], {})
+        finally:
+            await client.close()
+
+    with answering(streams) as (url, asked):
+        reply = asyncio.run(ask(url))
+    assert asked[0]["stream"] is True and asked[0]["stream_options"] == {"include_usage": True}
+    assert (reply.reasoning, reply.content, reply.prompt_tokens, reply.completion_tokens) == ("because", "true", 7, 5)
 
 
 def thinks_when_asked(asked: dict[str, Any]) -> Reply:
