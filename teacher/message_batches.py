@@ -61,7 +61,7 @@ class MessageBatches(BatchApi):
             ids = {str(json.loads(line)["custom_id"]) for line in lines}
         others, since = known_batches(path.parent), state["since"] - _CLOCKS_DIFFER_S
         listed = client.get(_PATH, options=_options() | {"params": {"limit": 1000}}, cast_to=dict[str, Any])
-        for batch in listed["data"]:
+        for batch in listed.get("data") or ():
             created = datetime.fromisoformat(batch["created_at"]).timestamp()
             if created < since or batch["id"] in others or sum(batch["request_counts"].values()) != len(ids):
                 continue

@@ -254,7 +254,8 @@ class Worker:
         self._out.faults[fault.kind] += 1
         prompt, completion, usd = client.billed(fault, request.messages)
         if prompt and fault.action is not Action.ROW:
-            self._bill(request.request_id, fault.kind, Reply("", "", "error", prompt, completion, usd, 0.0, True))
+            lost = Reply("", "", "error", prompt, completion, usd, estimated=True, unpriced=_unpriced(client))
+            self._bill(request.request_id, fault.kind, lost)
         if fault.kind == "unauthorized" and self._renews(client, limits):
             request.attempts -= 1
             self._waiting.appendleft(request)
@@ -306,7 +307,8 @@ class Worker:
     def _fail(
         self, request: PendingRequest, client: Connection, fault: Fault, prompt: int, completion: int, usd: float
     ) -> None:
-        failed = Reply("", "", "error", prompt, completion, usd, estimated=bool(prompt))
+        unpriced = bool(prompt) and _unpriced(client)
+        failed = Reply("", "", "error", prompt, completion, usd, estimated=bool(prompt), unpriced=unpriced)
         answer = failed.answer(request.request_id, client.model, client.host, request.sampling)
         self._deliver(request, replace(answer, error=as_error(fault, request.attempts)))
 
@@ -345,6 +347,10 @@ def _why_disabled(client: Connection, fault: Fault) -> str:
             "command again (api_key_command renews keys that expire)"
         )
     return explained(fault, client.model, name)
+
+
+def _unpriced(client: Connection) -> bool:
+    return isinstance(client, Client) and client.endpoint.price is None
 
 
 def _check_reply(source: Connection, reply: object) -> None:

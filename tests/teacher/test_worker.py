@@ -30,7 +30,7 @@ def ask(
         requests = [make_request("t", [{"role": "user", "content": f"prompt {n}"}], {}) for n in range(count)]
         todo = [(r.request_id, r.messages, r.sampling, r.purpose) for r in requests]
         deliveries = [await desk.exchange(todo, usd)]
-        while desk.busy and (usd == float("inf") or deliveries[-1].in_flight):
+        while desk.busy and (usd == float("inf") or deliveries[-1].in_flight or deliveries[-1].lines):
             left = usd - sum(delivery.usd for delivery in deliveries)
             deliveries.append(await desk.exchange([], left))
         for client, _ in desk.places:
