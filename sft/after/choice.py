@@ -8,8 +8,8 @@ from typing import Any
 
 from distill.errors import DataError
 from distill.prompts import PROMPTS, prompt_ids
+from distill.rewards import verdict_of
 from distill.store import read_json, write_json
-from sft.after.rewards import verdict_of
 from sft.after.settings import ThenSettings
 from sft.after.tasks import Task
 

@@ -11,9 +11,9 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from distill import rewards
 from distill.config import Settings, resolve_path
 from distill.plugins import is_external, load_function
-from sft.after import rewards
 from sft.after.privileged import TEMPLATES
 
 GENERATIONS = {"self_distil": 1, "on_policy": 1, "grpo": 8}  # answers to a prompt in one step, where nothing is said

@@ -12,6 +12,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from distill import rewards
 from distill.errors import ConfigError, DataError, DistillError
 from distill.plugins import is_external, load_function, raised
 from distill.prompts import PROMPTS, prompt_ids
@@ -19,7 +20,6 @@ from distill.records import Rollout
 from distill.results import AFTER, AfterSft, as_json
 from distill.store import read_json, read_rows, write_json
 from distill.weights import bf16_pays, load_causal_lm
-from sft.after import rewards
 from sft.after.privileged import TEMPLATES
 from sft.after.progress import AfterProgress, WellFormed
 from sft.after.rollouts import Rollouts, histogram, means

@@ -17,7 +17,7 @@ from trl.experimental.sdft.sdft_trainer import DemonstrationTeacherContextBuilde
 
 from distill.prompts import END_THINK, prompt_ids, verdict_ids
 from distill.records import Rollout
-from sft.after.rewards import verdict_of
+from distill.rewards import verdict_of
 from sft.validation import expected_grades
 
 Row = dict[str, Any]  # of the data set, as TRL hands it on

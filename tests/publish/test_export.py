@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,8 @@ def test_the_dataset_loads_by_split_with_every_column(run: Path) -> None:
     [
         ("trl", "plain", {"prompt", "completion"}, 10),
         ("trl", "chat", {"prompt", "completion"}, 10),
+        ("trl-grpo", "prompts", {"prompt", "grade", "label", "words", "length_budget", "query_id"}, 10),
+        ("trl-distillation", "prompts", {"prompt"}, 10),
         ("llama-factory", None, {"conversations"}, 10),
         ("messages", None, {"messages", "pair_id", "label"}, 10),
         ("rank1", None, {"instruction", "input", "output"}, 10),
@@ -110,6 +114,26 @@ def test_trl_plain_and_chat(run: Path) -> None:
     joined = [row["prompt"][0]["content"] + "\n" + row["completion"][0]["content"] for row in chat]
     assert joined == [row["prompt"] + row["completion"] for row in plain]
     assert {(row["prompt"][0]["role"], row["completion"][0]["role"]) for row in chat} == {("user", "assistant")}
+
+
+def test_the_rewards_of_an_export_run_without_this_project(run: Path) -> None:
+    out = made(run, "trl-grpo")
+    rows = lines(out / "prompts" / "train.jsonl")
+    code = (
+        "import json, sys; sys.modules.update(distill=None, sft=None); import rewards\n"
+        "rows = json.load(sys.stdin); columns = {name: [row[name] for row in rows] for name in rows[0]}\n"
+        'answers = [f\'\\nso it is\\n</think>{row["words"][row["grade"]]}\' for row in rows]\n'
+        "ids = [[0] * 300 for _ in rows]\n"
+        "given = dict(columns, completions=answers, completion_ids=ids)\n"
+        "print(json.dumps([getattr(rewards, name)(**given) for name in ('verdict', 'length', 'form')]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=out, input=json.dumps(rows), capture_output=True, text=True, check=True
+    )
+    verdict, length, form = json.loads(done.stdout)
+    assert set(verdict) == set(form) == {1.0} and all(-1 < value < 0 for value in length)
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "`brier`, `pairwise`, `group_rank` are not in `grpo.yaml`" in card
 
 
 def check_llama_factory(folder: Path) -> dict[str, list[tuple[str, str]]]:

@@ -31,9 +31,9 @@ def model(run: Path, tmp_path: Path) -> str:
     return str(tmp_path / "model")
 
 
-def train(folder: Path, arguments: str) -> str:
-    """Run `trl sft` in the folder; returns what it printed."""
-    command = [str(Path(sys.executable).with_name("trl")), "sft", *arguments.split(), *QUICK.split()]
+def train(folder: Path, arguments: str, trainer: str = "sft") -> str:
+    """Run a trainer of `trl` in the folder; returns what it printed."""
+    command = [str(Path(sys.executable).with_name("trl")), trainer, *arguments.split(), *QUICK.split()]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(folder / ".c")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -46,6 +46,17 @@ def test_the_trl_export_trains_as_it_is(run: Path, model: str) -> None:
     said = train(folder, f"--config sft.yaml --model_name_or_path {model}")
     assert (folder / "student" / "model.safetensors").exists() and "'loss'" in said
     train(folder, f"--config sft.yaml --model_name_or_path {model} --dataset_name chat")
+
+
+@pytest.mark.slow
+def test_the_exports_for_after_sft_train_as_they_are(run: Path, model: str) -> None:
+    folder = Path(export(run, "trl-grpo", run / "grpo")["folder"])
+    short = f"--model_name_or_path {model} --max_completion_length 8"
+    said = train(folder, f"--config grpo.yaml {short} --num_generations 2", "grpo")
+    assert "rewards/verdict/mean" in said and (folder / "student" / "model.safetensors").exists()
+    folder = Path(export(run, "trl-distillation", run / "distillation")["folder"])
+    train(folder, f"--config distillation.yaml {short} --teacher_model_name_or_path {model}", "distillation")
+    assert (folder / "student" / "model.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from types import ModuleType
 FORMATS = {
     "dataset": "Parquet by split with every column (the default)",
     "trl": "prompt and completion for `trl sft --config`",
+    "trl-grpo": "prompts with their grades for `trl grpo --config`, and the rewards",
+    "trl-distillation": "prompts for `trl distillation --config`, with a teacher of yours",
     "llama-factory": "ShareGPT conversations and dataset_info.json",
     "messages": "chat messages with the reasoning in a field of its own",
     "rank1": "instruction, input, output, as Rank1's published training data",

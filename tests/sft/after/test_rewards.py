@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from distill import rewards
 from distill.errors import PluginError
-from sft.after import rewards
 from sft.after.train import reward_function
 from tests.docs_page import ROOT, blocks
 

@@ -1,4 +1,5 @@
-"""The rewards of `grpo`, a function each, in the form of TRL's reward functions. Used by `sft.after.train`.
+"""The rewards of `grpo`, a function each, in the form of TRL's reward functions. Used by `sft.after`, and written into
+the export `trl-grpo` as it is: so it imports nothing of this project.
 
 Each is called with one step's answers and returns a number for each. It may name any of these columns (lists of one
 entry an answer, a prompt's answers one after another, a query's prompts too) and takes the rest as `**columns`:
