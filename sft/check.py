@@ -79,10 +79,10 @@ def check_encoders(settings: SftSettings, folder: Path, download: bool = True) -
                 f"sft.targets: {student.name}: training.{unknown[0]} is a name of TRL's alone; leave it out"
             )
         if student.base not in (None, "scratch"):
-            _check_encoder_base(str(student.base), student.name, folder, download)
+            _check_encoder_base(str(student.base), student.name, folder, download, student.target == "encoder")
 
 
-def _check_encoder_base(base: str, name: str, folder: Path, download: bool) -> None:
+def _check_encoder_base(base: str, name: str, folder: Path, download: bool, encoder: bool) -> None:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
@@ -100,7 +100,7 @@ def _check_encoder_base(base: str, name: str, folder: Path, download: bool) -> N
         if not (download or local):
             return
         raise InputError(f"{key}: the configuration of {base!r} does not load ({first_line(error)})") from None
-    if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+    if encoder and config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         raise InputError(f"{key}: {base} is a {config.model_type}, of which transformers makes no cross-encoder")
 
 

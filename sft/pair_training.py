@@ -1,4 +1,5 @@
-"""What trainings through sentence-transformers share: arguments, rows, checkpoints, counts. Used by `sft.encoder`.
+"""What trainings through sentence-transformers share: arguments, rows, checkpoints, counts. Used by `sft.encoder`
+and `sft.retriever.train`.
 
 Loops, losses and collators are sentence-transformers' own. A killed training goes on from its newest whole checkpoint,
 as those of `sft.train` do.
@@ -80,9 +81,14 @@ class TokenCount:
 
 
 def trained(
-    trainer: Any, job: TrainingJob, settings: SftSettings, progress: ProgressCallback, tokens: TokenCount
+    trainer: Any,
+    job: TrainingJob,
+    settings: SftSettings,
+    progress: ProgressCallback,
+    tokens: TokenCount,
+    finish: Callable[[Any], None] = lambda model: None,
 ) -> dict[str, Any]:
-    """Train, save the student to its folder, and return the counts for metrics.json.
+    """Train, let `finish` have the model, save it to the student's folder, and return the counts for metrics.json.
 
     Raises DistillError where the loss stops being a number, InputError where a weight does.
     """
@@ -95,6 +101,8 @@ def trained(
     if not math.isfinite(outcome.training_loss):
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower its training.learning_rate")
     model = trainer.model
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    finish(model)
     check_finite(job["name"], model)
     if is_first():
         model.save_pretrained(str(out), create_model_card=False)
@@ -114,7 +122,7 @@ def trained(
         "real_share": round(tokens.real / max(1, tokens.positions), 4),
         "final_loss": losses[-1] if losses else outcome.training_loss,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "trainable": trainable,
         "resumed": checkpoint is not None,
         "warnings": progress.warnings,
         **dev_counts(settings.dev, trainer.state),

@@ -42,6 +42,7 @@ OF_PAIR_TARGETS = {
     "labels",
     "scores",
     "training",
+    "retriever",
 }  # of StudentSettings: for students that write nothing
 _CHECKS: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
@@ -59,6 +60,37 @@ class LoraSettings(Settings):
     bits: Literal[4] | None = Field(
         None, description="4: QLoRA, the base in NF4 (needs bitsandbytes); default: the base as it is"
     )
+
+
+class RetrieverSettings(Settings):
+    """How a student of `target: retriever` is trained: on which negatives, from which kind of base."""
+
+    negatives: int = Field(4, ge=0, description="passages that are not relevant, with each relevant one")
+    instruction_negatives: bool = Field(
+        True, description="whether those that an instruction turned not relevant are among them"
+    )
+    temperature: float = Field(0.05, gt=0, description="similarities are divided by it before the softmax")
+    cached: int | None = Field(
+        None, ge=1, description="texts in memory together, for large batches (GradCache); default: all"
+    )
+    pooling: Literal["mean", "cls", "lasttoken"] | None = Field(
+        None, description="default: the base's own; else mean for encoders, the last token for decoders"
+    )
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="of a query or a passage, in tokens; longer is cut; default: the base's own",
+    )
+    lora: LoraSettings | None = Field(
+        None, description="train an adapter and merge it; default: all weights are trained"
+    )
+
+    @field_validator("lora")
+    @classmethod
+    def _in_full(cls, lora: LoraSettings | None) -> LoraSettings | None:
+        if lora is not None and lora.bits is not None:
+            raise ValueError("bits: a retriever is not trained in four bits; leave it out")
+        return lora
 
 
 class AssumeSettings(Settings):
@@ -135,17 +167,18 @@ class StudentSettings(Settings):
     """One student, where more than its target is to be said; a plain target name is short for `{target: NAME}`."""
 
     target: str = Field(
-        description="think, direct, verdict_first, mixed, encoder, or one's own as FILE.py:Class (docs/targets.md)"
+        description="think, direct, verdict_first, mixed, encoder, retriever, or one's own as FILE.py:Class "
+        "(docs/targets.md)"
     )
     base: str | None = Field(
         None,
-        description="of a student that writes nothing (encoder): a hub name, a local folder, or 'scratch', a small "
-        "encoder of random weights; default: scratch. The others start from sft.base",
+        description="of a student that writes nothing (encoder, retriever): a hub name, a folder, or 'scratch', a "
+        "small encoder of random weights; default: scratch. The others start from sft.base",
     )
     loss: str | None = Field(
         None,
-        description="of a student that writes nothing: bce, mse, margin_mse or listwise of an encoder "
-        "(docs/encoders.md); default: bce",
+        description="of a student that writes nothing: bce, mse, margin_mse or listwise of an encoder, "
+        "infonce of a retriever (docs/encoders.md); default: bce, infonce",
     )
     labels: Literal["verdict", "grade", "share"] | None = Field(
         None,
@@ -159,6 +192,9 @@ class StudentSettings(Settings):
         None,
         description="of a student that writes nothing: names of transformers' TrainingArguments; default: "
         "docs/encoders.md. sft.training is for the others",
+    )
+    retriever: RetrieverSettings | None = Field(
+        None, description="of target retriever: its negatives, pooling, lengths; default: each key's own"
     )
     name: str = Field("", pattern=r"^[a-z0-9_]*$", description="its folder and its name in the report")
     train_size: int | None = Field(None, ge=1, description="at most so many pairs, drawn with the seed; default: all")
@@ -220,6 +256,10 @@ class StudentSettings(Settings):
             if given := self.own():
                 raise ValueError(f"{self.name}: {', '.join(given)}: only for students that write nothing, as encoder")
             return self
+        if self.retriever is not None and self.target != "retriever":
+            raise ValueError(f"{self.name}: retriever: only for target retriever")
+        if self.target == "retriever" and (self.labels is not None or self.scores is not None):
+            raise ValueError(f"{self.name}: labels and scores are of encoders; a retriever learns from verdicts")
         if self.loss is not None and self.loss not in target.losses:
             raise ValueError(f"{self.name}: loss {self.loss!r} is none of {', '.join(target.losses)}")
         if self.labels is not None and self.scores is not None:

@@ -49,13 +49,13 @@ def index(corpus: Path, model: str, out: Path) -> int:
 @click.option("--model", type=MODEL, metavar="MODEL", help="where the retriever is now (default: as it was indexed)")
 def search(index: Path, query: str, instruction: str | None, top: int, model: str | None) -> int:
     """Print the best passages of an index for a query, with their scores."""
-    from distill.retrieval.encoder import asked
+    from distill.prompts import query_text
     from distill.retrieval.index import DenseIndex
 
     found = DenseIndex(index)
     encoder = _encoder(model or found.name)
     found.check(encoder)
-    (ranked,) = found.top(encoder.queries([asked(query, instruction)]), top)
+    (ranked,) = found.top(encoder.queries([query_text(query, instruction)]), top)
     for rank, (doc, score) in enumerate(ranked, 1):
         text = " ".join(found.text(doc).split())
         print(f"{rank:3}  {score:7.4f}  {doc}  {text[:SHOWN]}{'...' if len(text) > SHOWN else ''}")

@@ -19,7 +19,8 @@ from distill.evaluation.suites.base import Suite
 from distill.files.gaps import Gaps
 from distill.files.runs import ranked
 from distill.files.sorted_runs import read_scores
-from distill.retrieval.encoder import Encoder, asked
+from distill.prompts import query_text
+from distill.retrieval.encoder import Encoder
 from distill.retrieval.fusion import reciprocal_ranks
 from distill.retrieval.index import DenseIndex
 from distill.texts import is_the_query
@@ -75,7 +76,7 @@ class Bm25Lists:
 
     def order(self, query: str, docs: Sequence[str]) -> Ranked:
         """Its list, ranked."""
-        scores = self._index.scores(asked(self._suite.queries[query], self._suite.instructions.get(query)))
+        scores = self._index.scores(query_text(self._suite.queries[query], self._suite.instructions.get(query)))
         return ranked({doc: float(scores[self._place[doc]]) for doc in docs})
 
 
@@ -96,7 +97,9 @@ class RetrieverLists:
 
     def _vectors(self, queries: Sequence[str]) -> np.ndarray:
         suite = self._suite
-        return self._encoder.queries([asked(suite.queries[query], suite.instructions.get(query)) for query in queries])
+        return self._encoder.queries(
+            [query_text(suite.queries[query], suite.instructions.get(query)) for query in queries]
+        )
 
 
 class HybridLists:

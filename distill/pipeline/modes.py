@@ -37,6 +37,8 @@ def all_modes(run: Run, student: StudentSettings) -> dict[str, str]:
     """{system: mode} of one student, whether `evaluation.systems` leaves it out or not."""
     from sft.targets import target_of
 
+    if not target_of(student.target).reranks:
+        return {}
     wanted = run.config.evaluation.modes.get(student.name)
     if wanted:
         return {f"{student.name}.{mode.replace(':', '_')}": mode for mode in wanted}

@@ -29,11 +29,6 @@ class TextEncoder(Protocol):
     def encode_document(self, texts: list[str]) -> np.ndarray: ...
 
 
-def asked(query: str, instruction: str | None) -> str:
-    """A query with its instruction as one text, as Promptriever has it (arXiv 2409.11136): for training and search."""
-    return f"{query} {instruction}" if instruction else query
-
-
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """Vectors whose dot product is the model's own similarity: of length 1 where that is the cosine.

@@ -24,6 +24,8 @@ class AnyTarget(ABC):
 
     modes: tuple[Mode, ...]
     trainer: str
+    reranks: bool = True
+    """Whether its students score the lists of a first stage, and so are systems; else they make such lists."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
