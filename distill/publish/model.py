@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 FILES = (
     "*.safetensors", "*.safetensors.index.json", "*.txt", "*.jinja", "*.model", "tokenizer*.json", "vocab.json",
     "config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json", "distill.json",
-    "calibration.json", "chat_template.json", "modules.json", "sentence_bert_config.json",
-    "config_sentence_transformers.json",
+    "calibration.json", "chat_template.json", "modules.json", "*sentence_*.json", "*_Pooling/*", "*_Normalize/*",
 )  # fmt: skip
 NOT_THE_MODELS = {"stderr.txt"}
 MEASURES = ("nDCG@10", "RR@10", "verdict_accuracy", "ECE", "tokens_per_pair")
@@ -73,7 +72,9 @@ def export_model(run: Path, student: str, out: Path) -> str:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for path in {path for pattern in FILES for path in folder.glob(pattern)} - {folder / n for n in NOT_THE_MODELS}:
-        shutil.copy2(path, out / path.name)
+        copy = out / path.relative_to(folder)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy2(path, copy)
     if not list(out.glob("*.safetensors")):
         raise InputError(f"{folder}: has no weights; train it again with `distill sft`")
     (out / "README.md").write_text(card(folder), encoding="utf-8")
@@ -104,8 +105,8 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
     made = (store.read_manifest(folder) or {}).get("result") or {}
     note = store.read_json(folder / "distill.json") or {}
     target, prompt = str(made.get("target") or note.get("target") or student), str(note.get("prompt", PROMPT_NAME))
-    encoder = note.get("kind") == "encoder"
-    if encoder and config:
+    kind = note.get("kind")
+    if kind is not None and config:
         own: dict[str, Any] = next((each for each in sft.get("targets") or () if each.get("name") == student), {})
         sft = {
             "targets": [own],
@@ -120,7 +121,10 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
     origin = markdown(
         ("what", "value"), [(key, words(value)) for key, value in _origin(config, run, base, target, made).items()]
     )
-    asked = ENCODER_ASKED if encoder else _prompt_and_command(prompt)
+    if kind == "retriever":
+        header = _header(base, dataset, name, results, "sentence-transformers", "sentence-similarity").to_yaml()
+        return _retrievers_card(header, name, origin, _licence(dataset))
+    asked = ENCODER_ASKED if kind == "encoder" else _prompt_and_command(prompt)
     parts = [
         f"---\n{_header(base, dataset, name, results, library).to_yaml()}\n---\n",
         f"# {words(name)}\n",
@@ -147,7 +151,47 @@ def _prompt_and_command(prompt: str) -> str:
     )
 
 
-def _header(base: str, dataset: dict[str, Any], name: str, results: Results, library: str) -> ModelCardData:
+def _retrievers_card(header: str, name: str, origin: str, licence: str) -> str:
+    """The card of a bi-encoder."""
+    return f"""---
+{header}
+---
+
+# {words(name)}
+
+A bi-encoder that follows instructions: query and passage get a vector each, and passages are ranked by the similarity
+of theirs to the query's. An instruction is part of the query's text, after it.
+
+## How it is asked
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("THIS_FOLDER")
+queries = model.encode_query(["opening hours of the museum, only on Mondays"])
+passages = model.encode_document(["The museum opens on Mondays from ten."])
+print(model.similarity(queries, passages))
+```
+
+## Where it comes from
+
+{origin}
+
+## Licence
+
+{licence}
+Made with rerank-distill {__version__}.
+"""
+
+
+def _header(
+    base: str,
+    dataset: dict[str, Any],
+    name: str,
+    results: Results,
+    library: str,
+    task: str = "text-ranking",
+) -> ModelCardData:
     """The card's metadata, by the hub's names, with the student's measures as its model index."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -167,7 +211,7 @@ def _header(base: str, dataset: dict[str, Any], name: str, results: Results, lib
     licence, licence_name = licence_of(dataset.get("licence"))
     return ModelCardData(
         library_name=library,
-        pipeline_tag="text-ranking",
+        pipeline_tag=task,
         base_model=base if base != "scratch" and not Path(base).exists() else None,
         license=licence,
         license_name=licence_name,

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from distill.prompts import query_text
+from distill.publish.model import export_model
 from distill.records import LabelledPair, make_pair
 from distill.store import read_json, write_rows
 from sft.retriever.rows import RetrieverRows
@@ -122,6 +123,11 @@ def test_a_killed_training_goes_on_and_the_folder_is_sentence_transformers_own(
     assert (whole["trainable"] < whole["parameters"]) == ("lora" in retriever)
     note = read_json(tmp_path / "whole/student/distill.json")
     assert note == {"prompt": "rank1", "target": "retriever", "mode": "direct", "kind": "retriever"}
+    export_model(tmp_path / "whole/student", "", tmp_path / "exported")
+    exported = SentenceTransformer(str(tmp_path / "exported")).encode(["tell me of w3", "this is on w3 and more"])
+    assert np.array_equal(exported, first)  # with its pooling
+    card = (tmp_path / "exported/README.md").read_text()
+    assert "encode_query" in card and "library_name: sentence-transformers" in card and "Rank1" not in card
 
 
 @pytest.mark.slow
