@@ -1,4 +1,4 @@
-"""Makes the table of docs/benchmarks/encoders.md: small students on real data, first stages and rerankers.
+"""Makes the table of docs/encoders.md: small students on real data, first stages and rerankers.
 
     python benchmarks/real/convert.py                        # the sets, once
     make real-base MODEL=minilm

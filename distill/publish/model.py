@@ -129,7 +129,7 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
         f"---\n{_header(base, dataset, name, results, library).to_yaml()}\n---\n",
         f"# {words(name)}\n",
         ENCODER
-        if encoder
+        if kind == "encoder"
         else "A pointwise reranker that says of a passage whether it is relevant to a query, in the "
         "format of [Rank1](https://arxiv.org/abs/2502.18418): the score is P(true) / (P(true) + P(false)) after "
         f"`</think>`. {_mode(target, use is None)}\n",

@@ -14,6 +14,7 @@ from distill.weights import check_files, check_finite
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling
+    from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from sft.settings import LoraSettings, RetrieverSettings
@@ -107,7 +108,7 @@ def load_weights(model: SentenceTransformer, checkpoint: Path) -> None:
     """Read a checkpoint's weights, those of an adapter too, into a model of the same layers."""
     from safetensors.torch import load_file
 
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for file in sorted(checkpoint.glob("model*.safetensors")):
         weights |= load_file(str(file))
     _transformer(model).load_state_dict(weights)

@@ -16,7 +16,7 @@ from distill.store import read_rows
 from distill.tables import counted_phrase
 from sft.callbacks import ProgressCallback, event_writer
 from sft.encoder_base import make_scratch_encoder
-from sft.pair_training import TokenCount, arguments, counting, trained
+from sft.pair_training import TokenCount, arguments, counting, optimizer_of, trained
 from sft.retriever.model import add_lora, load_retriever, load_weights, merge_lora
 from sft.retriever.rows import RetrieverRows, Row
 from sft.settings import RetrieverSettings, SftSettings
@@ -77,7 +77,7 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     dataset = dataset_of(rows, own.negatives)
     tokens = TokenCount(model)
     progress = ProgressCallback(job, say, 1.0, keep)
-    given = arguments(SentenceTransformerTrainingArguments, settings, job)
+    given = arguments(SentenceTransformerTrainingArguments, settings, job, {})
     given.batch_sampler = BatchSamplers.NO_DUPLICATES  # a passage twice in a batch would be its own negative
     given.prompts = _prompts(model, dataset)
 
@@ -85,7 +85,14 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
         def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # sentence-transformers' drops an adapter
             load_weights(self.model, Path(checkpoint_path))
 
-    trainer = Trainer(model=model, args=given, train_dataset=dataset, loss=loss_of(model, own), callbacks=[progress])
+    trainer = Trainer(
+        model=model,
+        args=given,
+        optimizers=(optimizer_of(settings, model.transformers_model, given) if own.lora is None else None, None),
+        train_dataset=dataset,
+        loss=loss_of(model, own),
+        callbacks=[progress],
+    )
     counts = trained(trainer, job, settings, progress, tokens, merge_lora if own.lora else lambda model: None)
     return {
         **counts,
@@ -136,7 +143,8 @@ def loss_of(model: SentenceTransformer, settings: RetrieverSettings) -> nn.Modul
 
 def _prompts(model: SentenceTransformer, dataset: Dataset) -> dict[str, str] | None:
     """The model's own prompts by column, so that it is trained as it is asked."""
-    query = model.prompts.get("query") or ""
-    passage = next((model.prompts[name] for name in ("document", "passage", "corpus") if model.prompts.get(name)), "")
-    named = {QUERY: query} | {name: passage for name in dataset.column_names if name != QUERY}
-    return named if query or passage else None
+    prompts = {name: text for name, text in model.prompts.items() if text}
+    passage = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
+    columns: list[str] = dataset.column_names
+    named = {name: prompts.get("query", "") if name == QUERY else passage for name in columns}
+    return named if any(named.values()) else None
