@@ -121,9 +121,9 @@ class Ranked:
             rankings.setdefault(query, {})[doc] = float(judgement.margin)
         return rankings
 
-    def systems(self, only: str | None) -> Iterator[tuple[str, Rankings]]:
+    def systems(self, only: list[str] | None) -> Iterator[tuple[str, Rankings]]:
         """Every system whose model is there."""
-        there = [name for name in NAMES if (self.models[name] / "modules.json").exists() and only in (None, name)]
+        there = [name for name in NAMES if (self.models[name] / "modules.json").exists() and (only is None or name in only)]
         encoder = only is None and (self.models["encoder"] / "config.json").exists()
         if self.reranked:
             path = self.data / self.name / "runs/BM25.top100.trec"
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "data/real", metavar="FOLDER")
     parser.add_argument("--base", type=Path, default=ROOT / "models/minilm", metavar="FOLDER")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/real-encoders", metavar="FOLDER")
-    parser.add_argument("--only", choices=NAMES, help="no training, and only this retriever next to BM25")
+    parser.add_argument("--only", nargs="+", choices=NAMES, help="no training, and only these next to BM25")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--depth", type=int, default=50, metavar="N", help="passages that the encoder reranks")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the figures as JSON")
