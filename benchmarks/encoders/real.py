@@ -123,7 +123,7 @@ class Ranked:
 
     def systems(self, only: list[str] | None) -> Iterator[tuple[str, Rankings]]:
         """Every system whose model is there."""
-        there = [name for name in NAMES if (self.models[name] / "modules.json").exists() and (only is None or name in only)]
+        there = [name for name in only or NAMES if (self.models[name] / "modules.json").exists()]
         encoder = only is None and (self.models["encoder"] / "config.json").exists()
         if self.reranked:
             path = self.data / self.name / "runs/BM25.top100.trec"

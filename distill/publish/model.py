@@ -123,7 +123,7 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
     )
     if kind == "retriever":
         header = _header(base, dataset, name, results, "sentence-transformers", "sentence-similarity").to_yaml()
-        return _retrievers_card(header, name, origin, _licence(dataset, made_from))
+        return _retrievers_card(header, name, origin, _licence(dataset, _made_from(config, base)))
     asked = ENCODER_ASKED if kind == "encoder" else _prompt_and_command(prompt)
     parts = [
         f"---\n{_header(base, dataset, name, results, library).to_yaml()}\n---\n",
