@@ -33,7 +33,7 @@ NO_PATHS = (
     "pairs.instructions.lengths.*",
     "pairs.instructions.styles.*", "pairs.synthesize.kinds.*", "teacher.actor.resources.*",
     "teacher.redact.regions.*", "teacher.redact.patterns.*", "refresh.served", "teacher.reasoning",
-    "teacher.extra_body.*", "teacher.prices.*",
+    "teacher.extra_body.*", "sft.targets.*.retriever.*", "teacher.prices.*",
 )  # fmt: skip
 PATHS = {  # what else may hold a path, a name of the hub, or a file of one's own
     "pairs.negatives.model", "pairs.negatives.mix.*.model", "teacher.engine.model", "teacher.tokenizer",
