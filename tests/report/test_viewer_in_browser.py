@@ -127,7 +127,10 @@ def test_disputes_are_reviewed_one_after_another_to_the_command(open_page: OpenP
                 seen.append(page.evaluate(reading))
             if number == 0:
                 page.click("#finish")  # before the last one: the command and what is left
-                until(page, f"document.querySelector('#reading').textContent.startsWith('{disputes - 1} disputes are')")
+                until(
+                    page, f"document.querySelector('#reading h2').textContent.startsWith('{disputes - 1} disputes are')"
+                )
+                assert page.evaluate("document.querySelectorAll('#reading .back').length") == 1  # for phones
                 assert page.evaluate("document.querySelector('#reading pre').textContent").startswith("distill filter")
                 page.keyboard.press("j")
                 page.keyboard.press("k")

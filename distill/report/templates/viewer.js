@@ -148,6 +148,12 @@ function marked(text, spans, name) {
   return make("p", { className: name, dir: "auto" }, ...parts, text.slice(at));
 }
 
+function backToList() {
+  const back = make("button", { type: "button", className: "back", textContent: "‹ List" });
+  back.addEventListener("click", leave);
+  return back;
+}
+
 function read(one) {
   const spans = evidence(one.reasoning, one.passage, one.query + " " + (one.instruction ?? ""));
   const mark = decided.get(one.pair_id + "." + one.sample);
@@ -167,12 +173,10 @@ function read(one) {
   const grades = [...Array(Math.max(1, ...known) + 1).keys()];
   const note = make("input", { id: "note", placeholder: "Note", value: mark?.note ?? "", maxLength: 2000, ariaLabel: "Note" });
   note.addEventListener("change", () => mark && decide(mark.action, mark.label, mark.unclear));
-  const back = make("button", { type: "button", className: "back", textContent: "‹ List" });
-  back.addEventListener("click", leave);
   const fact = (text) => make("span", { textContent: text });
   const origin = [one.label_origin, one.label_before === null ? "" : "was " + one.label_before].filter(Boolean).join(", ");
   $("reading").replaceChildren(...some([
-    back,
+    backToList(),
     make("h2", { textContent: one.query, dir: "auto" }),
     one.instruction && make("p", { className: "instruction", textContent: one.instruction, dir: "auto" }),
     make("p", { className: "meta" }, ...badges(one.row, mark), origin && fact(origin), fact(one.source)),

@@ -57,6 +57,7 @@ async function finish() {
   const left = disputed.reduce((n, one, row) => n + (one && !decided.has(idOf(row)) ? 1 : 0), 0);
   document.body.classList.add("reading");
   $("reading").replaceChildren(
+    backToList(),
     make("h2", { textContent: left ? `${left.toLocaleString("en")} disputes are undecided.` : "Every dispute is decided." }),
     make("p", { textContent: source.saves
       ? "The next filter does what you decided, before all other filters; undecided disputes stay as they are. Start it where the configuration is:"
