@@ -231,8 +231,8 @@ class AfterSft:
 
     method: str = ""
     rewards: dict[str, float] = field(default_factory=dict)
-    curve: list[Json] = field(default_factory=list)
-    loss: list[Json] = field(default_factory=list)
+    curve: list[dict[str, float | dict[str, float]]] = field(default_factory=list)
+    loss: list[list[float]] = field(default_factory=list)
     p_true_first: list[int] = field(default_factory=list)
     p_true_last: list[int] = field(default_factory=list)
 
