@@ -144,10 +144,12 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
         yield Look("teacher's files", run.config.teacher.made_source().check_files)
     if "sft" in stages:
         from sft import check as training
+        from sft.targets import pair_target
 
         settings = sft_of(run, made_alone=True)
         yield Look("base model", partial(_check_base, run, network, bound))
-        yield Look("encoders", bound(training.check_encoders, settings, run.base, network))
+        if any(pair_target(student.target) is not None for student in settings.targets):
+            yield Look("encoders", bound(training.check_encoders, settings, run.base, network))
         where = partial(partial, cluster.on_a_node) if network and on_cluster() else bound
         if any(then.teacher for student in settings.targets for then in student.then):
             from sft.after.check import check_teachers

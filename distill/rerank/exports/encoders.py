@@ -14,15 +14,21 @@ from distill.prompts import query_text
 from distill.records import Pair
 from distill.rerank.encoder_format import EncoderFormat
 from distill.rerank.exports.base import BATCH, ExportedStudent
+from distill.store import write_json
 from distill.weights import load_encoder
 
 if TYPE_CHECKING:
     import torch
 
-FILES = (
-    "*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*.json", "vocab.*", "special_tokens_map.json",
-    "*.model", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
-)  # fmt: skip
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")
+# sentence-transformers' own files. Without them it would give the sigmoid of the logit.
+MODULES = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}]
+TRANSFORMER = {
+    "transformer_task": "sequence-classification",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+    "module_output_name": "scores",
+}
+SETTINGS = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity"}
 USE = """\
 With [sentence-transformers](https://sbert.net); an instruction follows the query after a space:
 
@@ -56,9 +62,13 @@ def inputs_of(student: ExportedStudent) -> tuple[str, ...]:
 
 
 def copy(student: ExportedStudent, out: Path) -> None:
-    """The student's model as it is."""
-    for path in {path for pattern in FILES for path in student.folder.glob(pattern)}:
+    """Its weights as they are, its tokenizer, and sentence-transformers' files, by which it gives the logit."""
+    for path in {path for pattern in WEIGHTS for path in student.folder.glob(pattern)}:
         shutil.copy2(path, out / path.name)
+    student.form.tokenizer.save_pretrained(out)
+    write_json(out / "modules.json", MODULES)
+    write_json(out / "sentence_bert_config.json", TRANSFORMER)
+    write_json(out / "config_sentence_transformers.json", SETTINGS)
 
 
 def predicted(out: Path, pairs: Sequence[Pair]) -> list[float]:
