@@ -56,10 +56,10 @@ class SeqCls(Format):
         return found
 
     def serve(self, student: ExportedStudent, folder: Path | str) -> str:
-        """The line that serves the folder in vLLM."""
+        """The line that serves the folder in vLLM, which would round weights of 32 bits to 16 by itself."""
         return (
             f"vllm serve {folder} --runner pooling --chat-template {folder}/chat_template.jinja "
-            f"--max-model-len {student.form.context}"
+            f"--max-model-len {student.form.context} --dtype float32"
         )
 
     def use(self, student: ExportedStudent) -> str:
