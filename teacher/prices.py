@@ -68,7 +68,7 @@ LISTS = (
         "gpt-6.1-sol": (2.00, 0.10, 10.00),
         "gpt-6.1-terra": (1.00, 0.05, 5.00),
         "gpt-6-luna": (0.10, 0.01, 0.50),
-    }),
+    }, "as reports quote that page"),
 )
 # fmt: on
 _DATED = re.compile(r"-(?:\d{8}|\d{4}-\d\d-\d\d)$")  # claude-haiku-4-5-20251001
