@@ -25,7 +25,7 @@ THEN: list[dict[str, Any]] = [
     {**GRPO, "name": "grpo_verdict", "reward": {"verdict": 1, "form": 0.1}},
     {**GRPO, "name": "grpo_brier", "reward": {"verdict": 1, "brier": 1, "form": 0.1}},
 ]
-MEASURES = {"nDCG@10": "nDCG@10", "ECE": "ece", "tokens a pair": "tokens_per_pair"}
+MEASURES = {"nDCG@10": "nDCG@10", "ECE": "ECE", "tokens a pair": "tokens_per_pair"}
 
 
 def run(folder: Path, seed: int, then: list[dict[str, Any]], steps: int | None = None) -> None:
