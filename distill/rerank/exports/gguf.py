@@ -40,7 +40,7 @@ class Gguf(Format):
 
     def __init__(self, bits: Literal["F16", "Q8_0"]) -> None:
         self.bits = bits
-        self.tolerance = {"F16": 1e-2, "Q8_0": 0.3}[bits]
+        self.tolerance = {"F16": 1e-2, "Q8_0": 0.5}[bits]  # measured: docs/benchmarks/exports.md
 
     def write(self, student: ExportedStudent, out: Path) -> None:
         """Weights, vocabulary and settings.
