@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "then-grpo.yaml"
-GRPO = {"method": "grpo", "steps": 40, "prompts": 8, "generations": 4, "learning_rate": 3e-4}
+GRPO = {"method": "grpo", "steps": 40, "prompts": 8, "generations": 4, "learning_rate": 1e-4}
 THEN: list[dict[str, Any]] = [
     {"method": "self_distil", "steps": 80, "prompts": 16, "learning_rate": 3e-4, "privileged_share": 0.15},
     {**GRPO, "name": "grpo_verdict", "reward": {"verdict": 1, "form": 0.1}},
