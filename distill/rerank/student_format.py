@@ -301,6 +301,18 @@ def is_encoder(path: str) -> bool:
     return family in MODEL_FOR_MASKED_LM_MAPPING_NAMES  # a direct student's classifier reads a prompt
 
 
+def refuse_retriever(path: str) -> None:
+    """Raises InputError where the folder holds a retriever, a student of that target or any bi-encoder of
+    sentence-transformers: it has a vector for a text, and a language model's head would score pairs by chance."""
+    modules = Path(path) / "modules.json"
+    pooled = modules.is_file() and '_Pooling"' in modules.read_text(encoding="utf-8")
+    if note_of(path).get("kind") == "retriever" or pooled:
+        raise InputError(
+            f"{path}: is a retriever, which finds passages and cannot score a pair; give it as first_stage: "
+            "{retriever: …} of an evaluation set, or to `distill index` (docs/encoders.md)"
+        )
+
+
 def usual_mode(path: str) -> Literal["think", "direct"]:
     """The mode that the student was trained for, by the note in its folder; `think` where nothing is noted."""
     note = note_of(path)

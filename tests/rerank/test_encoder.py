@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from distill.rerank import Reranker
 from distill.rerank.backends import backend_name
 from distill.rerank.backends.base import EngineSettings
 from distill.rerank.backends.encoder import EncoderBackend
+from distill.rerank.exports.base import student_of
 from distill.rerank.jobs import Student, job_of
 from distill.rerank.scorer import Scorer
 from distill.rerank.student_format import is_encoder, usual_mode
@@ -23,6 +25,7 @@ from sft.encoder_base import make_scratch_encoder
 from sft.scratch import ScratchSettings
 
 SHAPE = ScratchSettings(vocab_size=320, layers=1, width=64, heads=2, kv_heads=2, ffn=64, max_positions=64)
+POOLED = [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
 TEXTS = [
     "when does the ferry leave",
     "the ferry to Visby leaves at nine [SEP] or [CLS] ten",
@@ -148,3 +151,17 @@ def test_exports_of_an_encoder_score_as_it_does(encoder: str, tmp_path: Path) ->
     for name in ("seq-cls", "gguf"):
         with pytest.raises(InputError, match="is a cross-encoder, which this format does not hold"):
             exports.load(name).check(student)
+
+
+@pytest.mark.parametrize(
+    "files", [("distill.json", {"kind": "retriever"}), ("modules.json", POOLED)], ids=["student", "bi-encoder"]
+)
+def test_a_retriever_is_refused_where_pairs_are_scored_and_exported(tmp_path: Path, files: tuple[str, Any]) -> None:
+    """Its weights may have a language model's head, which would answer."""
+    name, content = files
+    (tmp_path / name).write_text(json.dumps(content))
+    for asked in (partial(backend_name, "auto", None), partial(backend_name, "transformers", None)):
+        with pytest.raises(InputError, match="is a retriever, which finds passages"):
+            asked(str(tmp_path))
+    with pytest.raises(InputError, match="is a retriever, which finds passages"):
+        student_of(tmp_path)

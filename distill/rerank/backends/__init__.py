@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from distill.errors import InputError
 from distill.plugins import Kind, faulty, is_external, shown
 from distill.rerank.backends.base import Backend, EngineSettings
-from distill.rerank.student_format import is_encoder
+from distill.rerank.student_format import is_encoder, refuse_retriever
 
 BACKENDS: Kind[Backend] = Kind(
     "backend",
@@ -39,9 +39,11 @@ def backend_name(name: str, base_url: str | None = None, model: str | None = Non
     """The name itself; of `auto` openai where a base_url is given, vllm where it is installed and there is a GPU, else
     transformers. A `model` that is a cross-encoder is read by `encoder` in place of transformers and vllm.
 
-    Raises InputError for an unknown name."""
-    if model is not None and name in ("auto", "transformers", "vllm") and not base_url and is_encoder(model):
-        return "encoder"
+    Raises InputError for an unknown name, and for a model that is a retriever."""
+    if model is not None and name in ("auto", "transformers", "vllm", "encoder") and not base_url:
+        refuse_retriever(model)
+        if is_encoder(model):
+            return "encoder"
     if name == "auto":
         name = "openai" if base_url else "vllm" if find_spec("vllm") and _gpu() else "transformers"
     known = sorted(BACKENDS.names(), key=lambda backend: (*PREFERRED, backend).index(backend))

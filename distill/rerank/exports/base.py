@@ -11,7 +11,7 @@ from distill.errors import InputError
 from distill.records import Pair, make_pair
 from distill.rerank.encoder_format import encoder_format
 from distill.rerank.reranker import Reranker
-from distill.rerank.student_format import StudentFormat, form_of, is_encoder, note_of
+from distill.rerank.student_format import StudentFormat, form_of, is_encoder, note_of, refuse_retriever
 
 TEXTS = 100
 BATCH = 8  # texts that are read back together
@@ -104,7 +104,8 @@ class Format(ABC):
 
 
 def student_of(folder: Path) -> ExportedStudent:
-    """The student of a folder. Raises InputError as `form_of` does."""
+    """The student of a folder. Raises InputError as `form_of` does, and for a retriever."""
+    refuse_retriever(str(folder))
     target = note_of(str(folder)).get("target")
     form = encoder_format(str(folder)) if is_encoder(str(folder)) else form_of(str(folder))
     return ExportedStudent(folder, form, str(target) if target else None)

@@ -27,9 +27,7 @@ def chosen(folder: Path) -> tuple[list[Task], list[Task], int]:
     return rows, *choice.disagreeing(model, tokenizer, rows, THEN, PROMPT_NAME, 4, 0, folder)
 
 
-def test_pairs_whose_samples_differ_are_kept_and_sampled_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_whose_samples_differ_are_kept_and_sampled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # a student of random weights gives no verdict, so the parity of an answer's length is taken for one
     monkeypatch.setattr(choice, "verdict_of", lambda text, words: len(text) % 2)
     rows, kept, tokens = chosen(tmp_path)
