@@ -178,7 +178,7 @@ def test_a_path_is_relative_to_the_configuration_and_the_fingerprint_is_the_cont
         config = load(RunConfig, folder / "own.yaml", ["sft.base=tiny.gguf"])
         run = Run(config, folder / "run", folder / "own.yaml")
         assert base_of(run) == str(folder / "tiny-gguf")
-        return sft._base_hash(run)
+        return sft._files_hash(run, base_of(run))
 
     write(tmp_path / "tiny.gguf")
     first = hash_of(tmp_path)

@@ -103,7 +103,7 @@ def test_every_format_loads_by_its_card(run: Path, to: str, config: str | None, 
 
 def test_the_command_line_and_the_formats_name_the_same() -> None:
     (to,) = (option for option in export_command.params if option.name == "to")
-    assert isinstance(to.type, click.Choice) and (*FORMATS, *STUDENT_FORMATS) == tuple(to.type.choices)
+    assert isinstance(to.type, click.Choice) and (*FORMATS, *STUDENT_FORMATS, "mteb") == tuple(to.type.choices)
 
 
 def test_trl_plain_and_chat(run: Path) -> None:

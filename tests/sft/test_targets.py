@@ -31,14 +31,15 @@ class Brief(Target):
 
 
 def test_the_built_in_ones() -> None:
-    assert TARGETS.names() == ("direct", "encoder", "mixed", "think", "verdict_first")
+    assert TARGETS.names() == ("direct", "encoder", "mixed", "retriever", "think", "verdict_first")
     modes = {name: target_of(name).modes for name in TARGETS.names()}
     assert modes == {
-        "direct": ("direct",), "encoder": ("direct",), "mixed": ("think", "direct"), "think": ("think",),
-        "verdict_first": ("direct",),
+        "direct": ("direct",), "encoder": ("direct",), "mixed": ("think", "direct"),
+        "retriever": ("direct",), "think": ("think",), "verdict_first": ("direct",),
     }  # fmt: skip
     assert {name: target_of(name).mode for name in TARGETS.names()} == {
-        "direct": "direct", "encoder": "direct", "mixed": "direct", "think": "think", "verdict_first": "direct",
+        "direct": "direct", "encoder": "direct", "mixed": "direct", "retriever": "direct", "think": "think",
+        "verdict_first": "direct",
     }  # fmt: skip
     rows = {name: target_of(name).rows_with_reasoning() for name in TARGETS.names()}
     assert rows == {
