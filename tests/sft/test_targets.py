@@ -46,6 +46,7 @@ def test_the_built_in_ones() -> None:
         "direct": [False],
         "encoder": [False],
         "mixed": [True, False],
+        "retriever": [False],
         "think": [True],
         "verdict_first": [True],
     }
