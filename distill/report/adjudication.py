@@ -73,8 +73,8 @@ def _key(decision: Decision) -> tuple[str, int, str]:
     return decision["pair_id"], decision["sample"], decision.get("reviewer", "")
 
 
-def agreement(decisions: Iterable[Decision]) -> list[tuple[str, str, int, float]]:
-    """(reviewer, reviewer, traces that both decided, Cohen's kappa) of each two reviewers who share a trace."""
+def agreement(decisions: Iterable[Decision]) -> list[tuple[str, str, int, int, float]]:
+    """(reviewer, reviewer, traces that both decided, of these alike, Cohen's kappa) of each two who share a trace."""
     by_reviewer: dict[str, dict[tuple[str, int], str]] = {}
     for one in decisions:
         answer = "unclear" if one.get("unclear") else f"{one['action']} {one.get('label', '')}"
@@ -83,7 +83,8 @@ def agreement(decisions: Iterable[Decision]) -> list[tuple[str, str, int, float]
     for (name, ours), (other, theirs) in combinations(sorted(by_reviewer.items()), 2):
         if shared := sorted(ours.keys() & theirs.keys()):
             kappa = cohen_kappa([ours[key] for key in shared], [theirs[key] for key in shared])
-            pairs.append((name, other, len(shared), round(kappa, 3)))
+            alike = sum(ours[key] == theirs[key] for key in shared)
+            pairs.append((name, other, len(shared), alike, round(kappa, 3)))
     return pairs
 
 

@@ -72,6 +72,7 @@ class ViewerServer(ThreadingHTTPServer):
         self._names = {name for name in host_names if ":" not in name}
         self.page = shell(name=traces.files.name).encode("utf-8")
         of_server = {"reviewer": os.environ.get("USER", ""), "command": command(decided.path.parent)}
+        of_server["copy"] = str((decided.path.parent / "config.yaml").resolve())
         self.index = json.dumps({**traces.index(), **of_server}, separators=(",", ":")).encode("utf-8")
 
     def serves(self, host: str) -> bool:

@@ -219,7 +219,7 @@ def test_agreement_of_two_reviewers_is_of_the_traces_that_both_decided() -> None
         ]
 
     # Alike in 3 of 4; chance: reject 1/2 x 1/4, label 1/2 x 1/2, unclear 0 x 1/4: (3/4 - 3/8) / (1 - 3/8) = 0.6
-    assert agreement([*say("Bo", "rullr"), *say("Ada", "rrll")]) == [("Ada", "Bo", 4, 0.6)]
+    assert agreement([*say("Bo", "rullr"), *say("Ada", "rrll")]) == [("Ada", "Bo", 4, 3, 0.6)]
     assert agreement(say("Ada", "rrll")) == []
 
 

@@ -153,9 +153,11 @@ def test_disputes_are_reviewed_one_after_another_to_the_command(open_page: OpenP
         for one in decided[:2]:  # another reviewer agrees
             server.decided.change({**one, "reviewer": "Bo"})
         page.keyboard.press("s")
-        until(
-            page, "document.querySelector('#reading').textContent.includes('Ada and Bo decided 2 of the same traces')"
-        )
+        together = "Ada and Bo decided 2 of the same traces, 2 of them alike"
+        until(page, f"document.querySelector('#reading').textContent.includes('{together}')")
+        page.fill("#reviewer", "Cid")
+        page.evaluate("document.activeElement.blur()")
+        until(page, f"{reading} === {json.dumps(seen[0])}")  # another reviewer begins at the first dispute
     finally:
         server.shutdown()
         thread.join()

@@ -297,7 +297,8 @@ $("reviewer").addEventListener("change", () => {
   try { localStorage.setItem("reviewer", $("reviewer").value.trim()); } catch { /* it is asked again next time */ }
   take();
   refresh(true);
-  if (current >= 0) choose(current, false);
+  const first = entries.find((entry) => entry >= 0 && disputed[entry] && !decided.has(idOf(entry))) ?? current;  // a second reviewer's
+  if (first >= 0) choose(first, document.body.classList.contains("reading"));
 });
 addEventListener("popstate", follow);
 addEventListener("resize", drawList);

@@ -54,16 +54,23 @@ async function finish() {
   const pairs = await source.agreement();
   const name = (text) => text || "(no name)";
   const command = (name) => make("pre", { textContent: `distill ${name} ${index.command ?? "CONFIG"}`, tabIndex: 0 });
+  const mine = $("reviewer").value.trim(), by = mine ? " by " + mine : "";
   const left = disputed.reduce((n, one, row) => n + (one && !decided.has(idOf(row)) ? 1 : 0), 0);
   document.body.classList.add("reading");
-  $("reading").replaceChildren(
+  $("reading").replaceChildren(...[
     backToList(),
-    make("h2", { textContent: left ? `${left.toLocaleString("en")} disputes are undecided.` : "Every dispute is decided." }),
+    make("h2", { textContent: left ? `${left.toLocaleString("en")} disputes are undecided${by}.` : `Every dispute is decided${by}.` }),
     make("p", { textContent: source.saves
       ? "The next filter does what you decided, before all other filters; undecided disputes stay as they are. Start it where the configuration is:"
       : "Download the decisions, put the file into the run folder as adjudication.jsonl, and start:" }),
-    command("filter"), make("p", { textContent: "Then dataset, students and report are made anew by:" }), command("run"),
-    ...pairs.map(([a, b, n, kappa]) => make("p", { textContent: `${name(a)} and ${name(b)} decided ${n} of the same traces: Cohen's kappa ${kappa.toFixed(2)} (1 is full agreement, 0 is chance).` })));
+    command("filter"),
+    index.copy ? make("p", { textContent: `Where that file is not at hand, ${index.copy} is the run's own copy; relative paths in it are as they were written.` }) : null,
+    make("p", { textContent: "Then dataset, students and report are made anew by:" }), command("run"),
+    ...pairs.map(([a, b, n, alike, kappa]) => make("p", { textContent:
+      `${name(a)} and ${name(b)} decided ${n} of the same traces, ${alike} of them alike: Cohen's kappa ${kappa.toFixed(2)} ` +
+      `(1 is full agreement, 0 is what chance gives${n < 20 ? "; of so few traces it says little" : ""}). ` +
+      (alike < n ? "Where they differ, the later decision counts." : "") })),
+  ].filter(Boolean));
 }
 
 // The decisions that this reviewer sees: the own ones, and those without a name. Another reviewer's stay unseen.
@@ -74,6 +81,6 @@ function take() {
   const done = disputed.reduce((n, one, row) => n + (one && decided.has(idOf(row)) ? 1 : 0), 0);
   $("count").hidden = $("finish").hidden = !of;
   Object.assign($("done"), { max: Math.max(1, of), value: done });
-  $("count").querySelector("span").textContent = `${done.toLocaleString("en")} of ${of.toLocaleString("en")} disputes decided`;
+  $("count").querySelector("span").textContent = `${done.toLocaleString("en")} of ${of.toLocaleString("en")} disputes decided${mine ? " by " + mine : ""}`;
   $("download").hidden = source.saves || !decided.size;
 }
