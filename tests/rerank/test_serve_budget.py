@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 pytest.importorskip("fastapi", reason='the server needs the extra "serve"')
 
-from distill.records import Pair, make_pair
+from distill.records import Judgement, Pair, make_pair
 from distill.rerank.calibration import Calibration, Curve
 from distill.rerank.modes import JudgementPlan, TimedPlans, Window
 from distill.rerank.reranker import Reranker
+from distill.rerank.serve import timed
+from distill.rerank.serve.engine_thread import EngineThread
 from distill.rerank.serve.settings import ServeSettings
 from distill.rerank.serve.timed import Pace
 from tests.rerank.serving import Scripted, post, score_of, serving, until
@@ -226,3 +229,50 @@ def test_a_busy_server_lowers_the_mode_before_it_refuses() -> None:
             thread.join()
             assert answers[0][0] == 200
     assert engine.plans == [None, plans.direct, plans.direct]
+
+
+class LateEngine:
+    """Judges what it is asked within half of the time it is given, and goes on `late` seconds after the end of it."""
+
+    def __init__(self) -> None:
+        self.now, self.late = 100.0, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def judge_until(
+        self, pairs: Sequence[Pair], client: str, plan: Any, seconds: float
+    ) -> list[Judgement | None]:
+        if seconds <= 0:
+            return [None] * len(pairs)
+        self.now += seconds + self.late
+        return [Judgement("0", pair.doc_id, 0.5, 0.0, 1, "", "direct", 1, "stop") for pair in pairs]
+
+
+def test_one_late_moment_does_not_leave_later_requests_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, pace = LateEngine(), Pace()
+    monkeypatch.setattr(timed, "time", engine)
+    pairs = [make_pair("0", str(n), "red fox", text) for n, text in enumerate(TEXTS)]
+
+    def ask(late: float) -> set[str]:
+        engine.late = late
+        judged = timed.judged_within(cast(EngineThread, engine), PLANS, pairs, "me", engine.now + 0.3, pace)
+        return {judgement.mode for judgement in asyncio.run(judged)}
+
+    usual = pace.reserve_s
+    ask(2.0)
+    assert pace.reserve_s > 0.3, "longer than the whole budget"
+    assert [ask(0.001) for _ in range(60)] == [{"direct"}] * 60
+    assert pace.reserve_s < 2 * usual
+
+
+def test_a_request_that_comes_too_late_to_be_read_does_not_count_as_a_late_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, pace = LateEngine(), Pace()
+    monkeypatch.setattr(timed, "time", engine)
+    usual = pace.reserve_s
+    for _ in range(50):
+        judged = timed.judged_within(cast(EngineThread, engine), PLANS, [], "me", engine.now - 5.0, pace)
+        assert asyncio.run(judged) == []
+    assert pace.reserve_s <= usual

@@ -59,7 +59,9 @@ async def judged_within(
     direct score is unsure are thought about, the best-ranked first, and in time that is left the others, where nobody
     has chosen what is unsure. Raises Busy, EngineFailed and InputError, as `judge` does.
     """
-    stop = end - pace.reserve_s
+    begin = time.monotonic()
+    # However late the last ones were, half of the time is used, so that a late moment passes.
+    stop = end - min(pace.reserve_s, max(0.0, end - begin) / 2)
     judged = await thread.judge_until(pairs, client, plans.direct, stop - time.monotonic())
     margins = [judgement.margin for judgement in judged if judgement is not None]
     if plans.think is not None and len(margins) == len(pairs):
@@ -79,7 +81,7 @@ async def judged_within(
             for at, judgement in zip(chosen, thought, strict=True):
                 judged[at] = judgement or judged[at]
     if (now := time.monotonic()) > stop:
-        pace.woke(now - stop)
+        pace.woke(now - max(stop, begin))
     return [
         judgement or Judgement(pair.query_id, pair.doc_id, 0.0, LEAST, None, "", UNJUDGED, 0, UNJUDGED)
         for pair, judgement in zip(pairs, judged, strict=True)
