@@ -126,6 +126,18 @@ def test_a_dry_run_of_labels_keeps_all_pairs(tmp_path: Path, capsys: pytest.Capt
     assert "nobody is asked: the pairs' labels are the answers" in shown
 
 
+def test_a_dry_run_of_the_examples_pairs_and_a_teacher_with_a_price_does_not_say_that_it_is_free(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = {"base_url": "http://127.0.0.1:9/v1", "model": "r1", "price": {"input": 1.0, "output": 2.0}}
+    place = tmp_path / "priced.yaml"
+    place.write_text(yaml.safe_dump({**CONFIG, "teacher": {"source": "endpoints", "endpoints": [endpoint]}}))
+    main(["trace", str(place), "--out", str(tmp_path / "run"), "--dry-run"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "costs nothing" not in shown
+    assert "no estimate before the example's pairs are made; `distill pairs` makes them" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -76,7 +76,9 @@ def asking_estimate(run: Run, pairs: Iterable[Pair] | None = None) -> Estimate |
     if store.read_manifest(run.pairs) is not None:
         return estimate(_asked(run), run.config.teacher, run.traces, refresh.journal(run))
     if run.config.pairs.source == "example":
-        return "the embedded example costs nothing"
+        if run.config.teacher.source == "example":
+            return "the embedded example costs nothing"
+        return "no estimate before the example's pairs are made; `distill pairs` makes them"
     if pairs is None:
         return "no estimate before the teacher has written the queries; `distill pairs` has it write them"
     asked = (pair for pair in pairs if pair.split in run.config.pairs.ask)
