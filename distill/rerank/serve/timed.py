@@ -61,7 +61,8 @@ async def judged_within(
     """
     begin = time.monotonic()
     # However late the last ones were, half of the time is used, so that a late moment passes.
-    stop = end - min(pace.reserve_s, max(0.0, end - begin) / 2)
+    half = max(0.0, end - begin) / 2
+    stop = end - min(pace.reserve_s, half)
     judged = await thread.judge_until(pairs, client, plans.direct, stop - time.monotonic())
     margins = [judgement.margin for judgement in judged if judgement is not None]
     if plans.think is not None and len(margins) == len(pairs):
@@ -77,11 +78,13 @@ async def judged_within(
                 thought = await thread.judge_until([pairs[at] for at in chosen], client, plans.think, stop - began)
             except Busy:  # then what was judged directly is the answer
                 break
-            pace.thought(time.monotonic() - began, any(thought))
+            pace.thought(min(time.monotonic(), stop) - began, any(thought))
             for at, judgement in zip(chosen, thought, strict=True):
                 judged[at] = judgement or judged[at]
     if (now := time.monotonic()) > stop:
         pace.woke(now - max(stop, begin))
+    elif pace.reserve_s > half:  # all was done before its end, which a late server does not do for long
+        pace.woke(0.0)
     return [
         judgement or Judgement(pair.query_id, pair.doc_id, 0.0, LEAST, None, "", UNJUDGED, 0, UNJUDGED)
         for pair, judgement in zip(pairs, judged, strict=True)
