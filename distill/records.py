@@ -27,6 +27,9 @@ def digest(*parts: str | None) -> str:
     return hashlib.sha256(encoded).hexdigest()[:32]
 
 
+UNJUDGED = "unjudged"  # the mode of a judgement that a server had no time for
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A query (with its instruction, if any) and a passage, with what is known about their relevance."""

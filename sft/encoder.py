@@ -19,7 +19,8 @@ from sft.encoder_base import load_encoder
 from sft.encoder_rows import batch_of, labelled, loss_of, rows_for
 from sft.pair_training import TokenCount, arguments, counting, losses_of, optimizer_of, trained
 from sft.pair_validation import held_out
-from sft.settings import SftSettings, StudentSettings
+from sft.settings import SftSettings
+from sft.student_settings import StudentSettings
 from sft.tokens import MAX_LENGTH, TOO_LONG
 from sft.train import note_left_out
 from sft.training_job import TrainingJob

@@ -25,7 +25,8 @@ from sft.after import stage as after
 from sft.examples import DEV, LENGTHS
 from sft.placement import on_this_machine, uses_ray
 from sft.processes import Notify, TrainingProcesses, Trainings
-from sft.settings import SftSettings, StudentSettings
+from sft.settings import SftSettings
+from sft.student_settings import StudentSettings
 from sft.targets import pair_target
 from sft.training_job import TrainingJob
 

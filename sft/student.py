@@ -10,7 +10,8 @@ from distill.errors import ConfigError, DistillError, InputError, first_line
 from distill.prompts import PROMPTS, control_tokens
 from distill.store import write_json
 from distill.weights import check_files, load_causal_lm
-from sft.settings import LoraSettings, SftSettings
+from sft.settings import SftSettings
+from sft.student_settings import LoraSettings
 
 
 def make_scratch(settings: SftSettings, texts: Iterable[str], seed: int, folder: Path) -> None:

@@ -69,8 +69,8 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
     from trl import SFTConfig, SFTTrainer
 
     from sft.scratch import train_tokenizer
-    from sft.settings import LoraSettings
     from sft.student import lora_config
+    from sft.student_settings import LoraSettings
     from sft.trainer import StudentTrainer
 
     disable_progress_bars()

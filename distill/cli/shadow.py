@@ -24,6 +24,8 @@ def compare_log(log: Path, console: Console) -> int:
 
     if log.is_dir():
         raise DataError(f"{log}: is a folder; give two run folders, or the log of a shadow student")
+    if not log.exists():
+        raise DataError(f"{log}: no such file; `distill serve --shadow NAME=FOLDER --shadow-log {log}` writes one")
     found = summaries(list(read_log(log)))
     if not found:
         raise DataError(f"{log}: holds no judged request yet")

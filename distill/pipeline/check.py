@@ -22,7 +22,7 @@ from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
 from distill.pipeline.sets import suite_of
 from distill.pipeline.sources import collection_of, data_folder, settings_of, sft_of, source_of
-from distill.plugins import class_and_place
+from distill.plugins import class_and_place, is_external
 from distill.processes import die_with_parent
 from distill.ray_cluster import on_cluster
 from distill.tables import counted
@@ -151,6 +151,10 @@ def _of_stages(run: Run, stages: Collection[str], network: bool) -> Iterator[Loo
         if any(pair_target(student.target) is not None for student in settings.targets):
             yield Look("encoders", bound(training.check_encoders, settings, run.base, network))
         where = partial(partial, cluster.on_a_node) if network and on_cluster() else bound
+        if any(is_external(name) for name in settings.rewards):
+            from sft.after.check import try_rewards
+
+            yield Look("rewards", bound(try_rewards, settings))
         if any(then.teacher for student in settings.targets for then in student.then):
             from sft.after.check import check_teachers
 

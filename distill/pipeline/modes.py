@@ -18,7 +18,7 @@ from distill.files.qrels import Qrels
 from distill.pipeline import scoring
 from distill.pipeline.run import Run
 from distill.records import Judgement, Pair
-from sft.settings import StudentSettings
+from sft.student_settings import StudentSettings
 
 if TYPE_CHECKING:
     from distill.rerank.fusion import Fusion

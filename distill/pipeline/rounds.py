@@ -19,7 +19,7 @@ from distill.pipeline.run import Run
 from distill.publish.settings import DatasetSettings
 from distill.records import Judgement, Pair
 from filters.settings import FilterSettings
-from sft.settings import StudentSettings
+from sft.student_settings import StudentSettings
 from sft.targets import target_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from distill.plugins import external_files
 from distill.records import Example, LabelledPair, Pair
 from distill.results import Counts, Json
 from sft.after.stage import teacher_files
-from sft.settings import StudentSettings
+from sft.student_settings import StudentSettings
 from sft.targets import pair_target, target_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError
+from distill.plugins import is_external
+from distill.prompts import PROMPTS
 from distill.store import read_json
-from sft.after.train import different_vocabulary, fewer_rows
+from sft.after.train import different_vocabulary, fewer_rows, reward_function
 from sft.settings import SftSettings
 
 
@@ -30,6 +32,20 @@ def check_teachers(settings: SftSettings) -> None:
                 raise ConfigError(fewer_rows(folder, rows, settings.scratch.vocab_size))
         elif Path(settings.base).is_dir():
             _check_against(folder, rows, settings)
+
+
+def try_rewards(settings: SftSettings) -> None:
+    """Call each reward of one's own on two made-up answers, a whole one and one that was cut, with every column that
+    `distill.rewards` names. Raises PluginError for what it raises, or returns wrongly."""
+    words = list(PROMPTS[settings.prompt].verdicts)
+    columns: dict[str, list[Any]] = {
+        "prompts": ["Query: a\n<think>"] * 2, "completions": [f"\nIt fits.\n</think>{words[-1]}", "\nIt"],
+        "completion_ids": [[1, 2, 3], [1]], "pair_id": ["1", "2"], "query_id": ["1", "1"], "query": ["a", "a"],
+        "passage": ["b", "c"], "instruction": [None, None], "grade": [len(words) - 1, 0], "label": [1.0, 0.0],
+        "words": [words] * 2, "length_budget": [100] * 2, "p_true": [0.9, None],
+    }  # fmt: skip
+    for name in filter(is_external, settings.rewards):
+        reward_function(name)(**columns)
 
 
 def _check_against(folder: str, rows: int, settings: SftSettings) -> None:

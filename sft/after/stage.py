@@ -24,7 +24,8 @@ from distill.store import (
     write_manifest,
 )
 from sft.after.settings import ThenSettings
-from sft.settings import SftSettings, StudentSettings
+from sft.settings import SftSettings
+from sft.student_settings import StudentSettings
 from sft.training_job import TrainingJob
 
 if TYPE_CHECKING:

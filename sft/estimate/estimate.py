@@ -19,7 +19,8 @@ from sft.estimate import training_memory
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, encoder_shape, known_models, shape_of
 from sft.placement import on_nodes
-from sft.settings import SftSettings, StudentSettings
+from sft.settings import SftSettings
+from sft.student_settings import StudentSettings
 from sft.targets import pair_target, target_of
 
 # TRL's own defaults, where the configuration says nothing (trl 1.16).

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from sft.settings import LoraSettings, RetrieverSettings
+    from sft.student_settings import LoraSettings, RetrieverSettings
 
 PROMPTS = {"query": "query: ", "document": "passage: "}  # of decoders, as RepLLaMA and Promptriever have them
 LONGEST = 512  # tokens of a text where the base does not say

@@ -19,7 +19,8 @@ from sft.encoder_base import make_scratch_encoder
 from sft.pair_training import TokenCount, arguments, counting, optimizer_of, trained
 from sft.retriever.model import add_lora, load_retriever, load_weights, merge_lora
 from sft.retriever.rows import RetrieverRows, Row
-from sft.settings import RetrieverSettings, SftSettings
+from sft.settings import SftSettings
+from sft.student_settings import RetrieverSettings
 from sft.training_job import TrainingJob
 
 if TYPE_CHECKING:

@@ -133,6 +133,7 @@ def test_what_is_no_log_is_said(log: Path, tmp_path: Path, capsys: pytest.Captur
         (log, "line 1: no row of a shadow log"),
         (tmp_path, "is a folder"),
         (empty, "no judged request"),
+        (tmp_path / "nolog", "nolog: no such file; `distill serve --shadow"),
     ):
         assert main(["compare", str(path)]) == 2
         assert said in capsys.readouterr().err

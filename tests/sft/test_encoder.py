@@ -19,8 +19,10 @@ from sft.check import check_encoders
 from sft.estimate.estimate import TrainingData, estimates
 from sft.estimate.shapes import device_of, encoder_shape, shape_of
 from sft.examples import labelled_pairs
-from sft.settings import SftSettings, StudentSettings
+from sft.settings import SftSettings
+from sft.student_settings import StudentSettings
 from sft.training_job import TrainingJob, train
+from tests.sft.killed import interrupted
 
 SCRATCH = {"vocab_size": 400, "layers": 1, "width": 64, "heads": 2, "kv_heads": 2, "ffn": 64, "max_positions": 64}
 
@@ -135,17 +137,7 @@ def test_a_killed_training_goes_on_and_the_folder_is_sentence_transformers_own(
         (tmp_path / name).mkdir()
     whole = train(job_in(tmp_path / "whole"))
     job = job_in(tmp_path / "killed", save_steps=3)
-    steps = {"left": 5}
-
-    def dies(*_: Any) -> None:
-        steps["left"] -= 1
-        if not steps["left"]:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("sft.callbacks.ProgressCallback.on_step_begin", lambda *_, **__: dies(), raising=False)
-        with pytest.raises(KeyboardInterrupt):
-            train(job)
+    interrupted(monkeypatch, train, job)
     assert (tmp_path / "killed" / "student" / "checkpoints" / "checkpoint-3" / "complete").is_file()
     again = train(job)
     assert (whole["resumed"], again["resumed"]) == (False, True)

@@ -16,6 +16,7 @@ from distill.store import read_json, write_rows
 from sft.retriever.rows import RetrieverRows
 from sft.settings import SftSettings
 from sft.training_job import TrainingJob, train
+from tests.sft.killed import interrupted
 
 SCRATCH = {"vocab_size": 400, "layers": 1, "width": 64, "heads": 2, "kv_heads": 2, "ffn": 64, "max_positions": 64}
 
@@ -101,17 +102,7 @@ def test_a_killed_training_goes_on_and_the_folder_is_sentence_transformers_own(
 
     whole = train(job_in(tmp_path / "whole", retriever=retriever))
     job = job_in(tmp_path / "killed", retriever=retriever, save_steps=3)
-    steps = {"left": 5}
-
-    def dies(*_: Any) -> None:
-        steps["left"] -= 1
-        if not steps["left"]:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("sft.callbacks.ProgressCallback.on_step_begin", lambda *_, **__: dies(), raising=False)
-        with pytest.raises(KeyboardInterrupt):
-            train(job)
+    interrupted(monkeypatch, train, job)
     assert (tmp_path / "killed/student/checkpoints/checkpoint-3/complete").is_file()
     again = train(job)
     assert (whole["resumed"], again["resumed"]) == (False, True)

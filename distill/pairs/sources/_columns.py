@@ -24,7 +24,10 @@ USUAL: dict[str, tuple[str, ...]] = {
 }
 # Where there is none of those: names of exports of search logs, and of ESCI.
 ALSO: dict[str, tuple[str, ...]] = {
-    "query": ("search_term", "search_terms", "search_query", "search_phrase", "query_string", "keyword", "top_queries"),
+    "query": (
+        "search", "search_term", "search_terms", "search_query", "search_phrase", "query_string", "keyword",
+        "top_queries",
+    ),
     "passage": (
         "passage_text", "document_text", "doc_text", "content", "snippet", "description", "abstract", "product_title",
     ),

@@ -7,10 +7,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from distill.records import Judgement
+from distill.records import UNJUDGED, Judgement
 from distill.rerank.fusion import Fusion, fuse
 from distill.rerank.serve.schemas import Asked, ExplainRequest, RerankBody, TextsBody
-from distill.rerank.serve.timed import UNJUDGED
 
 
 def ranked(

@@ -13,10 +13,10 @@ from statistics import fmean
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill.errors import DataError
+from distill.records import UNJUDGED
 
 RELEVANT = 0.5  # a score from which on a document counts as relevant
 SHOWN = 5  # disagreements
-UNJUDGED = "unjudged"
 
 
 class ShadowDocument(BaseModel):

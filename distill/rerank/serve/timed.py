@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from distill.records import Judgement, Pair
+from distill.records import UNJUDGED, Judgement, Pair
 from distill.rerank.modes import TimedPlans, think_about
 from distill.rerank.serve.engine_thread import Busy, EngineThread
 
 WRITE_S = 0.005  # of a budget, to write the answer
-UNJUDGED = "unjudged"  # the mode of what was not judged in time
 LEAST = -1_000.0  # its log-odds: below all that were judged
 
 

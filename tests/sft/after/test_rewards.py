@@ -9,7 +9,9 @@ import pytest
 
 from distill import rewards
 from distill.errors import PluginError
+from sft.after.check import try_rewards
 from sft.after.train import reward_function
+from sft.settings import SftSettings
 from tests.docs_page import ROOT, blocks
 
 WORDS = [" false", " true"]
@@ -95,3 +97,20 @@ def test_ones_own_reward_is_a_function_of_a_file(tmp_path: Path) -> None:
         reward_function(f"{path}:broken")(**given)
     with pytest.raises(PluginError, match="has no function 'missing' for a reward; it has short_queries"):
         reward_function(f"{path}:missing")
+
+
+def test_ones_own_rewards_are_tried_before_anything_is_paid(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "def all_columns(completions, completion_ids, prompts, pair_id, query_id, query, passage, instruction, grade,\n"
+        "                label, words, length_budget, p_true, **columns):\n    return [1.0 for _ in completions]\n"
+        "def broken(completions, **columns):\n    return [verdct(text) for text in completions]\n"
+    )
+
+    def settings(function: str) -> SftSettings:
+        then = {"method": "grpo", "reward": {f"{path}:{function}": 1.0, "form": 1.0}}
+        return SftSettings.model_validate({"targets": [{"target": "think", "then": then}]})
+
+    try_rewards(settings("all_columns"))
+    with pytest.raises(PluginError, match=r"own\.py, line 5 raised NameError"):
+        try_rewards(settings("broken"))
