@@ -66,7 +66,7 @@ def encoder_format(path: str) -> EncoderFormat:
         close=[],
         end=None,
         stops=frozenset(),
-        context=min(held - offset, tokenizer.model_max_length) + 1,  # where others have the position of their verdict
+        context=min(held - offset, tokenizer.model_max_length),
         bound=1,
         typed=typed,
     )

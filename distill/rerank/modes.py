@@ -55,7 +55,10 @@ class JudgementPlan:
     part_of: str = ""
 
     def room(self, form: StudentFormat) -> int:
-        """The tokens that a prompt has to leave free: for the reasoning, the forced close and the verdict."""
+        """The tokens that a prompt has to leave free: for the reasoning, the forced close and the verdict; none where
+        the student writes nothing."""
+        if not form.writes:
+            return 0
         without_reasoning = self.mode == "direct" or (self.mode == "verdict_first" and not self.explanations)
         return len(form.close) + (1 if without_reasoning else self.limit + 1)
 

@@ -84,6 +84,12 @@ def test_a_long_passage_is_cut_to_the_positions_and_split_on_demand(encoder: str
     cut, split = (Reranker(encoder, long=how).predict([(TEXTS[0], long)])[0] for how in ("cut", "split"))  # type: ignore[arg-type]
     assert (cut.finish_reason, split.finish_reason) == ("cut", "split")
     assert split.margin >= cut.margin
+    reranker = Reranker(encoder)
+    assert reranker.context == SHAPE.max_positions
+    words = [" ".join(["nine"] * count) for count in range(70)]
+    rows = reranker.backend.form.encoded([(TEXTS[0], text, None) for text in words])
+    whole = next(text for text, row in zip(words, rows, strict=True) if len(row) == SHAPE.max_positions)
+    assert reranker.predict([(TEXTS[0], whole)])[0].finish_reason == "stop"  # every position is read
     with pytest.raises(InputError, match="the student reads 64"):
         Reranker(encoder, long="refuse").predict([(TEXTS[0], long)])
 

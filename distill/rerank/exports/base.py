@@ -124,7 +124,8 @@ def check_pairs(form: StudentFormat) -> list[Pair]:
         note = f"Only {number}, no {awkward}" if number % 4 == 3 else None
         made.append(make_pair(str(number), "0", query, passage, note))
     rows = [prompt.rows[0] for prompt in form.prompts(made, -(10**9))]
-    fitting = [pair for pair, row in zip(made, rows, strict=True) if len(row) + len(form.close) < form.context]
+    suffix = len(form.close) + form.writes
+    fitting = [pair for pair, row in zip(made, rows, strict=True) if len(row) + suffix <= form.context]
     if not fitting:
         raise InputError(f"its context of {form.context} tokens holds none of the texts of the check")
     return fitting[:TEXTS]
