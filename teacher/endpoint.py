@@ -57,7 +57,7 @@ class Endpoint(Settings):
         None, description="the environment variable that holds the key; default: no key is sent"
     )
     price: Price | None = Field(
-        None, description="by which spending is counted; default: unknown, and no budget in dollars is possible"
+        None, description="by which spending is counted; default: by teacher.prices, or docs/teacher.md, else unknown"
     )
     api_key_command: str | None = Field(
         None,

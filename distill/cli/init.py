@@ -207,23 +207,22 @@ def _answers(given: Flags, gpu: bool, questions: Questions) -> Answers:
         needed.append("teacher-model")
     questions.refuse_unasked(needed)
     word = questions.answer(given.teacher, "Teacher (deepseek, ollama, a URL, or labels: nobody is asked)", "deepseek")
-    teacher = known = _teacher_of(word)
+    teacher = _teacher_of(word)
     if teacher is None and given.model is not None:
         raise ConfigError("--teacher-model is of a teacher that is asked; leave it out with --teacher labels")
     if teacher is not None:
         if given.model is None and not teacher.model and not questions.asks:
             raise ConfigError("--teacher-model NAME is needed with a URL: the model that the endpoint serves")
         teacher = replace(teacher, model=questions.answer(given.model, "Its model", teacher.model or None) or "")
-        if known and not _is_url(word) and known.model != teacher.model and teacher.api_key_env:
-            teacher = replace(teacher, price=None)  # known of the preset's model alone
+        teacher = replace(teacher, price=teacher.price or _listed_price(teacher))
     default = "Qwen/Qwen2.5-1.5B" if gpu else "Qwen/Qwen2.5-0.5B"
     base = questions.answer(given.base, "Base of the students (a folder or hub name)", default)
     budget = 0.0
     if teacher and teacher.price is not None and any(teacher.price):
         budget = questions.answer(given.budget, "Budget in USD (0: none)", 20.0)
     elif given.budget:
-        raise ConfigError("--budget needs the teacher's price, which is known of deepseek's default model alone; "
-                          "add price and budget_usd to the file")  # fmt: skip
+        raise ConfigError("--budget needs the teacher's price, which is in no list of docs/teacher.md; add price and "
+                          "budget_usd to the file")  # fmt: skip
     return Answers({}, teacher, base, budget or None)
 
 
@@ -243,6 +242,17 @@ def _teacher_of(word: str) -> Teacher | None:
             f"--teacher {word}: is none of {', '.join(TEACHERS)}, and no URL such as http://127.0.0.1:8000/v1"
         )
     return Teacher(word, "", None, (0, 0, 0)) if is_local(word) else Teacher(word, "", "TEACHER_API_KEY")
+
+
+def _listed_price(teacher: Teacher) -> tuple[float, float, float] | None:
+    """What the lists of `teacher.prices` say of its model at its host."""
+    from teacher.endpoint import Endpoint
+    from teacher.prices import price_of
+
+    price = price_of(Endpoint(base_url=teacher.base_url, model=teacher.model), {})
+    if price is None:
+        return None
+    return price.input, price.input if price.cached_input is None else price.cached_input, price.output
 
 
 def _description(data: Path, found: DataFound) -> list[str]:

@@ -20,16 +20,20 @@ EVALUATED = 200  # queries of the evaluation set, at most
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """An endpoint; `price` is (input, cached input, output) in dollars per million tokens, None where unknown."""
+    """An endpoint; `price` is (input, cached input, output) in dollars per million tokens, None where unknown.
+
+    `reasoning` says that its host is asked to think: there one model does both.
+    """
 
     base_url: str
     model: str
     api_key_env: str | None = None
     price: tuple[float, float, float] | None = None
+    reasoning: bool = False
 
 
-TEACHERS: dict[str, Teacher | None] = {  # names that --teacher knows; the prices as of November 2026
-    "deepseek": Teacher("https://api.deepseek.com/v1", "deepseek-reasoner", "DEEPSEEK_API_KEY", (0.55, 0.14, 2.19)),
+TEACHERS: dict[str, Teacher | None] = {  # names that --teacher knows
+    "deepseek": Teacher("https://api.deepseek.com/v1", "deepseek-flash", "DEEPSEEK_API_KEY", reasoning=True),
     "ollama": Teacher("http://127.0.0.1:11434/v1", "deepseek-r1:8b", None, (0, 0, 0)),
     "labels": None,  # nobody is asked
 }
@@ -128,11 +132,13 @@ def _teacher(teacher: Teacher | None, budget: float | None) -> list[str]:
     else:
         given, cached, written = teacher.price
         lines[-1] += f",\n       price: {{input: {given:g}, cached_input: {cached:g}, output: {written:g}}}}}"
-        lines[-1] += "   # dollars per million tokens" if written else ""
+        lines[-1] += "   # dollars per million tokens; check the provider's page" if written else ""
     if not key:
         lines.append(
             "    # if the server asks for a key: add api_key_env: NAME, its environment variable, to the braces"
         )
+    if teacher.reasoning:
+        lines.append("  reasoning: on                         # the model can answer without thinking, too")
     lines.append("  max_tokens: 4096                      # reasoning and answer together")
     if budget is not None:
         lines.append(f"  budget_usd: {budget:g}                        # asking stops there; nothing is lost")
