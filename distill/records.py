@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from distill.answers import JsonObject
 from distill.answers.finish import FinishReason
+from distill.answers.logprobs import WordLogprobs
 from distill.texts import clean_text
 
 SCHEMA_VERSION = 2
@@ -132,7 +133,8 @@ class Answer:
     not report. `finish_reason` is one word for all servers (`distill.answers.finish`); `unknown_finish` the server's
     own, where nobody here knows it. `model`, `host` and `sampling` say who was asked, where and how; never a key.
     `cached_tokens` are those of the prompt that have a price of their own, `reasoning_tokens` are of the completion.
-    `unpriced` says that nobody knows what it cost; `cost_usd` is then 0.
+    `unpriced` says that nobody knows what it cost; `cost_usd` is then 0. `words` are the log-probabilities of words
+    that may be the verdict, None where the server gave none; `p_relevant` is of imported answers that say it.
     """
 
     request_id: str
@@ -152,6 +154,8 @@ class Answer:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     unpriced: bool = False
+    words: list[WordLogprobs] | None = None
+    p_relevant: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +209,8 @@ class Trace:
     """Why there is no answer, as `kind: message`; null where there is one."""
     estimated: bool = False
     """Whether the tokens are an estimate, since the server reported none."""
+    p_relevant: float | None = None
+    """The probability, by the teacher's own log-probabilities, that the passage is relevant; null where unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib import metadata
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 MANIFEST = "manifest.json"
 SHARD_ROWS = 50_000
+LATER_COLUMNS = frozenset({"p_relevant"})  # numbers that files of older runs lack; null there
 BATCH_ROWS = 8192  # read, or turned into Arrow, together
 PACKAGES = ("rerank-distill", "pyarrow", "datasets", "torch", "transformers", "trl", "peft", "ray", "openai", "vllm")
 
@@ -166,7 +167,10 @@ def read_joined(pairs: str | Path, traces: str | Path, changed: Mapping[str, Pai
 
 
 def _batches(folder: str | Path, row_type: type) -> Iterator[pa.RecordBatch]:
-    """The rows of a folder's Parquet files in batches that are not empty, the columns in the order of the fields."""
+    """The rows of a folder's Parquet files in batches that are not empty, the columns in the order of the fields.
+
+    A later column, which older files lack, has its default: null.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -176,16 +180,38 @@ def _batches(folder: str | Path, row_type: type) -> Iterator[pa.RecordBatch]:
         with fs.open(path, "rb") as source:
             try:
                 parquet = pq.ParquetFile(source)
-                missing = set(names) - set(parquet.schema_arrow.names)
+                there = set(parquet.schema_arrow.names)
+                missing = set(names) - there - LATER_COLUMNS
                 if missing:
                     raise DataError(
                         f"{path}: no column {sorted(missing)[0]!r}; it was not written as {row_type.__name__} rows"
                     )
-                for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=names):
+                columns = [name for name in names if name in there]
+                for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                     if batch.num_rows:
-                        yield batch.select(names)
+                        yield complete(pa.Table.from_batches([batch]), names).to_batches()[0]
             except pa.ArrowException as error:
                 raise DataError(f"{path}: not a readable Parquet file ({error})") from None
+
+
+def read_table(source: Any, columns: Sequence[str], where: Any = None) -> pa.Table:
+    """These columns of a Parquet file, a path or an open file; those that older files lack are null. `where` is an
+    Arrow expression of columns that every file has."""
+    import pyarrow.parquet as pq
+
+    there = pq.ParquetFile(source).schema_arrow.names
+    asked = [name for name in columns if name in there or name not in LATER_COLUMNS]
+    return complete(pq.read_table(source, columns=asked, filters=where), columns)
+
+
+def complete(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The table with these columns in their order; those that older files lack are null."""
+    import pyarrow as pa
+
+    for name in columns:
+        if name in LATER_COLUMNS and name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, pa.float64()))
+    return table.select(list(columns))
 
 
 def _rows(batch: pa.RecordBatch, row_type: type[Row]) -> Iterator[Row]:

@@ -51,7 +51,9 @@ def as_traced(answer: Answer, elicit: Elicit, prompt: str = PROMPT_NAME) -> Answ
         return answer
     explanation, content = split_written(answer.content, prompt)
     thought = "\n\n".join(part for part in (answer.reasoning, explanation) if part)
-    return replace(answer, reasoning=thought, content=content)
+    begin = answer.content.rfind(content)
+    words = answer.words and [word._replace(at=word.at - begin) for word in answer.words if word.at >= begin]
+    return replace(answer, reasoning=thought, content=content, words=words)
 
 
 def _explanation(text: str) -> str:

@@ -187,4 +187,5 @@ def read_body(raw: bytes, messages: list[dict[str, str]], latency_s: float) -> R
         said_usd=usage.cost_usd,
         unknown_finish=completion.unknown_finish,
         reasoning_tokens=usage.reasoning_tokens,
+        words=completion.words,
     )

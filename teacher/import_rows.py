@@ -34,6 +34,7 @@ KNOWN: dict[str, tuple[str, ...]] = {  # what a column is called where `columns`
     "verdict": ("verdict",),
     "finish_reason": ("finish_reason",),
     "model": ("model",),
+    "p_relevant": ("p_relevant",),
 }
 _WORDS = {
     "yes": "true",
@@ -64,6 +65,7 @@ class ImportedRow:
     model: str | None = None
     refused: str | None = None
     ids: tuple[str, str] | None = None
+    p_relevant: float | None = None
 
 
 def text_key(text: str) -> str:
@@ -145,7 +147,21 @@ def _read(where: str, row: JsonObject, raw: JsonObject, columns: dict[str, str],
     refused = None if reasoning or content else "holds neither reasoning nor an answer"
     finish, model = _text(row["finish_reason"]) or None, _text(row["model"]) or None
     ids = (query_id, doc_id) if query_id and doc_id else None
-    return ImportedRow(where, keys, text, reasoning, content, finish, model, refused, ids)
+    sure = _probability(where, row["p_relevant"])
+    return ImportedRow(where, keys, text, reasoning, content, finish, model, refused, ids, sure)
+
+
+def _probability(where: str, value: JsonValue) -> float | None:
+    """A probability, None where it is missing. Raises DataError for anything else."""
+    if is_missing(value):
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise DataError(f"{where}: p_relevant is {value!r}; it is a probability from 0 to 1, or nothing")
+    return number
 
 
 def _need_columns(where: str, raw: JsonObject, columns: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 from distill.answers import JsonObject
 from distill.answers.finish import finish_of
+from distill.answers.logprobs import WordLogprobs
 from distill.records import Answer, JournalEntry
 from distill.urls import is_url
 from teacher.journal_objects import JournalObjects
@@ -56,6 +57,8 @@ def encode(entry: JournalEntry) -> bytes:
             "finish_reason": answer.finish_reason,
             "latency_s": round(answer.latency_s, 3),
         }
+        if answer.words is not None:
+            line["words"] = [[word.at, word.token, word.logprob, {**word.top}] for word in answer.words]
     line["prompt_tokens"] = answer.prompt_tokens
     line["completion_tokens"] = answer.completion_tokens
     for name, tokens in (("cached_tokens", answer.cached_tokens), ("reasoning_tokens", answer.reasoning_tokens)):
@@ -110,6 +113,7 @@ def decode(raw: bytes) -> JournalEntry | None:
         line.get("cached_tokens", 0),
         line.get("reasoning_tokens", 0),
         line.get("unpriced", False),
+        None if (words := line.get("words")) is None else [WordLogprobs(*word) for word in words],
     )
     bill = line.get("kind", "bill") if "bill" in line else None
     stage, purpose = line.get("stage", "trace"), line.get("purpose", "trace")

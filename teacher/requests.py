@@ -11,8 +11,11 @@ from dataclasses import replace
 from distill.answers import JsonValue
 from distill.prompts import teacher_prompt
 from distill.records import Pair, Request, make_request
+from teacher.logprobs import ASKED
 from teacher.redact import RedactSettings, mask
 from teacher.settings import TeacherSettings
+
+TRACE = "trace"  # the purpose of answers that have a verdict to be sure of
 
 
 class Requests:
@@ -22,10 +25,12 @@ class Requests:
         self._settings, self._asked_as = settings, settings.asked_as
 
     def __call__(
-        self, content: str, sample: int = 0, purpose: str = "trace", sampling: Mapping[str, JsonValue] | None = None
+        self, content: str, sample: int = 0, purpose: str = TRACE, sampling: Mapping[str, JsonValue] | None = None
     ) -> Request:
         """The request; `sampling` goes on top of the settings' own, `purpose` is a word for the journal."""
         sampled, redact = self._settings.sampling(sample), self._settings.redact
+        if purpose != TRACE:
+            sampled = {name: value for name, value in sampled.items() if name not in ASKED}
         if sampling:
             sampled |= sampling
         if redact is None:

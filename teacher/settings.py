@@ -18,6 +18,7 @@ from distill.config import Settings
 from distill.plugins import external_hash, is_external
 from distill.prompts import PROMPT_NAME, PROMPTS, Elicit, elicit_hash, teacher_prompt
 from teacher.endpoint import Endpoint
+from teacher.logprobs import ASKED, check_logprobs
 from teacher.prices import Price, price_of
 from teacher.reasoning import ANTHROPIC, SERVER, Reasoning, as_said, check_bodies, complete, in_words_of, merged
 from teacher.redact import RedactSettings, mask
@@ -111,6 +112,11 @@ class TeacherSettings(Settings):
     redact: RedactSettings | None = Field(
         None, description="what is masked before a text is sent (docs/redact.md); default: nothing"
     )
+    logprobs: bool = Field(
+        False,
+        description="ask for the tokens' log-probabilities, and keep that of the verdict as a trace's p_relevant; asks "
+        "anew where it was off",
+    )
     require_reasoning: bool = Field(True, description="stop when the first answers hold no reasoning at all")
     require_verdict: bool = Field(True, description="stop when the first 50 answers hold no readable verdict")
 
@@ -146,8 +152,11 @@ class TeacherSettings(Settings):
     def _possible(self) -> TeacherSettings:
         source = self.made_source()
         source.check()
-        if unsent := self.body_identity().keys() - source.sends:
+        wanted = {*self.body_identity(), *(["logprobs"] if self.logprobs else [])}
+        if unsent := wanted - source.sends:
             raise ValueError(f"{min(unsent)}: source {self.source} sends no requests that could have it")
+        if self.logprobs:
+            check_logprobs(self.endpoints, self.source == "batch" and self.batch.api == "anthropic")
         check_bodies(self.endpoints, self.extra_body)
         asked_at = self.asked_at(self.endpoints)
         if len({endpoint.model for endpoint in self.endpoints}) > 1 and self.name is None:
@@ -225,13 +234,14 @@ class TeacherSettings(Settings):
         return self.samples if isinstance(self.samples, Samples) else Samples(first=self.samples)
 
     def sampling(self, sample: int) -> JsonObject:
-        """The sampling settings of a pair's sample number `sample`, as they go into the request and its id."""
+        """What is asked of a pair's sample number `sample` besides its messages, as it goes into the request and its
+        id: the sampling settings, and log-probabilities where they are wanted."""
         settings: JsonObject = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         if self.top_p is not None:
             settings["top_p"] = self.top_p
         if self.seed is not None:
             settings["seed"] = self.seed + sample
-        return settings
+        return {**settings, **ASKED} if self.logprobs else settings
 
     def identity(self) -> JsonObject:
         """What decides which answers there are; a change here asks anew, any other change asks nothing."""

@@ -13,6 +13,8 @@ from distill.errors import RunFolderError
 from distill.prompts import elicit_hash, is_relevant, teacher_prompt
 from distill.records import Answer, Pair, Request, Trace, restored
 from distill.store import write_rows
+from distill.tables import counted
+from distill.verdict_probability import p_relevant
 from distill.verdicts import parse_verdict
 from distill.written import as_traced
 from teacher.agreement import LabelAgreement
@@ -28,6 +30,7 @@ from teacher.tokens import Counting
 from teacher.verdict_watch import VerdictWatch
 
 NOT_ASKED = "not_asked"
+KNOWN, NO_LOGPROBS, NO_PLACE = "known", "without log-probabilities", "whose word is not among them"
 _UPLOAD = "/runtime_resources/working_dir_files/"
 
 
@@ -66,6 +69,8 @@ def trace(
             plan.finished(request_id)
         rows = TraceCounts(settings)
         written = write_rows(folder, rows.traces(session.index.expected()), Trace, presorted=True)
+        if text := rows.unsaid():
+            session.say(text)
         spent = session.index.spent(TRACE)
         asked = {
             "asked_now": session.asked_now,
@@ -203,8 +208,9 @@ class TraceCounts:
 
     def __init__(self, settings: TeacherSettings) -> None:
         self._name, self._prompt, self._elicit = settings.teacher_name, settings.prompt, settings.elicit
-        self._body = settings.body_identity()
+        self._body, self._logprobs = settings.body_identity(), settings.logprobs
         self._kinds: Counter[str] = Counter()
+        self._known: Counter[str] = Counter()  # of the readable answers, those whose verdict's probability is known
         self._sums: Counter[str] = Counter()
 
     def traces(self, expected: Iterable[Due]) -> Iterator[Trace]:
@@ -223,15 +229,23 @@ class TraceCounts:
             {"samples_due": 1, kind: 1, "prompt_tokens": answer.prompt_tokens}
             | {"completion_tokens": answer.completion_tokens, "estimated": int(answer.estimated)}
         )
+        verdict = probability = None
         if answer.error is None:
             answer = as_traced(answer, self._elicit, self._prompt)
+            verdict = parse_verdict(answer.content, self._prompt)
+        if verdict is not None:
+            probability = answer.p_relevant
+            if probability is None:
+                probability = p_relevant(answer.content, answer.words or (), self._prompt)
+            unknown = NO_LOGPROBS if answer.words is None else NO_PLACE
+            self._known[unknown if probability is None else KNOWN] += 1
         return Trace(
             pair_id,
             sample,
             answer.request_id,
             restored(answer.reasoning, restores or {}),
             restored(answer.content, restores or {}),
-            None if answer.error is not None else parse_verdict(answer.content, self._prompt),
+            verdict,
             answer.finish_reason,
             answer.prompt_tokens,
             answer.completion_tokens,
@@ -240,7 +254,17 @@ class TraceCounts:
             self._teacher(answer),
             answer.error,
             answer.estimated,
+            probability,
         )
+
+    def unsaid(self) -> str | None:
+        """What to say of readable verdicts whose probability was asked for and is not known; None where all are."""
+        unknown = self._known.total() - self._known[KNOWN]
+        if not self._logprobs or not unknown:
+            return None
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self._known.most_common() if reason != KNOWN)
+        of = counted(self._known.total(), "readable verdict")
+        return f"  teacher.logprobs: {unknown:,} of {of} have no probability ({reasons}); their p_relevant is null"
 
     def _teacher(self, answer: Answer) -> str:
         """Who was asked and how, as JSON; {} but for the prompt where nobody was."""
@@ -255,4 +279,8 @@ class TraceCounts:
     def counts(self) -> JsonObject:
         """What metrics.json says of the stage."""
         names = ("samples_due", "answered", "failed", NOT_ASKED, "prompt_tokens", "completion_tokens", "estimated")
-        return {**{name: self._sums[name] for name in names}, "failures": dict(self._kinds.most_common())}
+        counts: JsonObject = {name: self._sums[name] for name in names}
+        counts["failures"] = dict(self._kinds.most_common())
+        if self._logprobs or self._known[KNOWN]:
+            counts["verdict_probabilities"] = dict(self._known.most_common())
+        return counts

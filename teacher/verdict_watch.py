@@ -1,6 +1,7 @@
 """Counts the answers without a readable verdict while the teacher is asked. For the session of stage `trace`.
 
-Of a teacher that is asked to explain (`teacher.elicit: written`), also those with an explanation.
+Of a teacher that is asked to explain (`teacher.elicit: written`), also those with an explanation; of one whose
+log-probabilities are asked for (`teacher.logprobs`), also whether any came.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from teacher.faults import shorten
 from teacher.settings import TeacherSettings
 
 ENOUGH_TO_STOP, EXAMPLES, LONGEST = 50, 3, 160
+ENOUGH_TO_SAY = 20
 
 
 class VerdictWatch:
@@ -22,6 +24,7 @@ class VerdictWatch:
         self._prompt, self._required = settings.prompt, settings.require_verdict
         self._elicit = settings.elicit
         self._explain = settings.elicit == "written" and settings.require_reasoning
+        self._logprobs = settings.logprobs
         self.readable = self.unreadable = self.cut = self.explained = 0
         self.examples: list[str] = []
 
@@ -43,6 +46,12 @@ class VerdictWatch:
         self.explained += bool(answer.reasoning)
         if parse_verdict(answer.content, self._prompt) is not None:
             self.readable += 1
+            self._logprobs = self._logprobs and answer.words is None
+            if self._logprobs and self.readable == ENOUGH_TO_SAY:
+                return (
+                    f"  teacher.logprobs: none of the first {ENOUGH_TO_SAY} readable answers came with "
+                    "log-probabilities; the server gives none, or none for this model: their p_relevant will be null"
+                )
             return None
         self.unreadable += 1
         self.cut += answer.finish_reason == "length"

@@ -13,6 +13,7 @@ from typing import Final
 
 from distill.answers import JsonObject, JsonValue
 from distill.answers.finish import FinishReason, finish_of
+from distill.answers.logprobs import WordLogprobs, read_logprobs, word_logprobs
 from distill.answers.message import read_message
 
 
@@ -29,7 +30,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A chat completion, understood. `unknown_finish` is the server's word for the end where nobody here knows it."""
+    """A chat completion, understood. `unknown_finish` is the server's word for the end where nobody here knows it;
+    `words` are the log-probabilities of words that may be the verdict, None where the server gave none."""
 
     reasoning: str
     content: str
@@ -37,6 +39,7 @@ class Completion:
     unknown_finish: str | None = None
     usage: Usage | None = None
     model: str | None = None
+    words: list[WordLogprobs] | None = None
 
 
 class NotACompletion(ValueError):
@@ -71,8 +74,15 @@ def read_completion(raw: bytes) -> Completion:
     if not message and word is None:
         raise _error_of(body) or NotACompletion("a choice without a message")
     model = body.get("model")
+    logprobs = choice.get("logprobs")
     return Completion(
-        reasoning, content, finish, unknown, read_usage(body.get("usage")), model if isinstance(model, str) else None
+        reasoning,
+        content,
+        finish,
+        unknown,
+        read_usage(body.get("usage")),
+        model if isinstance(model, str) else None,
+        word_logprobs(read_logprobs(logprobs), content) if logprobs else None,
     )
 
 
@@ -190,11 +200,24 @@ def _joined(events: list[JsonObject], ended: bool) -> JsonObject:
                 message[key] = [*earlier, *value]
             elif value is not None:
                 message[key] = value
+        logprobs = _joined_lists(choice.get("logprobs"), part.get("logprobs"))
         choice |= {key: value for key, value in part.items() if value is not None and key not in ("delta", "message")}
+        choice |= {"logprobs": logprobs} if logprobs else {}
         whole |= {key: value for key, value in event.items() if value is not None and key != "choices"}
     if not ended and choice.get("finish_reason") is None and not whole.get("error"):
         raise NotACompletion("the stream ends before its answer does")
     return {**whole, "choices": [{**choice, "message": message}]}
+
+
+def _joined_lists(earlier: JsonValue, later: JsonValue) -> JsonValue:
+    """The lists of both objects, joined by their names: of `logprobs`, each chunk has those of its own tokens."""
+    if not isinstance(earlier, dict) or not isinstance(later, dict):
+        return later or earlier
+    joined = dict(earlier)
+    for name, value in later.items():
+        mine = joined.get(name)
+        joined[name] = [*mine, *value] if isinstance(mine, list) and isinstance(value, list) else value or mine
+    return joined
 
 
 _STATUS_WORDS: Final = (

@@ -183,6 +183,7 @@ COLUMNS = {
     "prompt, completion": "the text that a thinking student reads and writes, byte for byte",
     "source, split, language": "where the pair comes from, such as qrels or bm25 with its rank",
     "teacher, finish_reason, prompt_tokens, completion_tokens": "the model, how its answer ended, tokens as billed",
+    "p_relevant": "the probability of relevant by the teacher's own log-probabilities, null where they are not known",
 }
 
 JUDGED_COLUMNS = {
@@ -191,4 +192,5 @@ JUDGED_COLUMNS = {
     "verdict": "what is trained: 1 true, 0 false; of a graded prompt the grade",
     "prompt, completion": "the text that a student without reasoning reads and writes, byte for byte",
     "teacher, finish_reason, prompt_tokens, completion_tokens": "always `labels`, `stop`, 0 and 0: no model was asked",
+    "p_relevant": "always null",
 }

@@ -23,7 +23,7 @@ HUB_SPLITS = {"dev": "validation", "val": "validation", "valid": "validation"}
 class KeptRow:
     """One row a kept trace. `verdict` is what is trained (1 relevant, 0 not; a graded teacher's grade); `prompt` and
     `completion` are the `think` student's, byte for byte (the `direct` one's where the label is the answer); the tokens
-    are the teacher's, as billed."""
+    are the teacher's, as billed; `p_relevant` is the probability that it gave its verdict, where that is known."""
 
     pair_id: str
     sample: int
@@ -48,6 +48,7 @@ class KeptRow:
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    p_relevant: float | None = None
 
 
 def trained_verdict(pair: Pair, trace: Trace) -> int | None:
@@ -139,6 +140,7 @@ def row_of(pair: Pair, trace: Trace, verdict: int) -> KeptRow:
         finish_reason=trace.finish_reason,
         prompt_tokens=trace.prompt_tokens,
         completion_tokens=trace.completion_tokens,
+        p_relevant=trace.p_relevant,
     )
 
 

@@ -129,11 +129,10 @@ class RunFiles:
     def tables(self, folder: str, columns: list[str], where: Any = None) -> Iterator[pa.Table]:
         """The folder's shards as Arrow tables; one that cannot be read is left out. `where` is an Arrow expression."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         for shard in sorted((self.run / folder).glob("*.parquet")):
             try:
-                yield pq.read_table(shard, columns=columns, filters=where)
+                yield store.read_table(shard, columns, where)
             except (pa.ArrowException, OSError):
                 continue
 
@@ -148,8 +147,10 @@ class RunFiles:
         names = store.schema_of(row_type).names
         for shard in sorted((self.run / folder).glob("*.parquet")):
             try:
-                for batch in pq.ParquetFile(shard).iter_batches(batch_size=8192, columns=names):
-                    for row in pa.Table.from_batches([batch]).filter(where).to_pylist():
+                file = pq.ParquetFile(shard)
+                columns = [name for name in names if name in file.schema_arrow.names]
+                for batch in file.iter_batches(batch_size=8192, columns=columns):
+                    for row in store.complete(pa.Table.from_batches([batch]).filter(where), names).to_pylist():
                         yield row_type(**row)
             except (pa.ArrowException, OSError):
                 continue

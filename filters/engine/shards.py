@@ -99,11 +99,9 @@ def parquet_files(folder: str) -> list[tuple[str, int]]:
 
 def read(path: str, columns: Sequence[str]) -> pa.Table:
     """The columns of a Parquet file."""
-    import pyarrow.parquet as pq
-
     fs, inner = store.filesystem(path)
     with fs.open(inner, "rb") as source:
-        return pq.read_table(source, columns=list(columns))
+        return store.read_table(source, columns)
 
 
 def read_traces(shard: Shard) -> pa.Table:

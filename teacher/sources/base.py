@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from distill.answers import JsonObject
 from distill.answers.finish import FinishReason
+from distill.answers.logprobs import WordLogprobs
 from distill.plugins import is_external, is_own
 from distill.records import Answer, Pair, Request
 from teacher.limits import EndpointLimits
@@ -38,7 +39,8 @@ class Reply:
 
     `unknown_finish` is the server's word for the end where it is unknown (`distill.answers.finish`); `said_usd` is the
     cost where the server says it; `reasoning_tokens`, of the completion's, also where the reasoning is not shown;
-    `unpriced` says that nobody knows what it cost, and `cost_usd` is 0.
+    `unpriced` says that nobody knows what it cost, and `cost_usd` is 0; `words` are the log-probabilities of words of
+    the content that may be the verdict (`distill.answers.logprobs.word_logprobs`), None where there are none.
     """
 
     reasoning: str
@@ -54,6 +56,7 @@ class Reply:
     unknown_finish: str | None = None
     reasoning_tokens: int = 0
     unpriced: bool = False
+    words: list[WordLogprobs] | None = None
 
     def bill(self, price: Price | None, share: float = 1.0) -> None:
         """Set what it cost: by the price, else as the server says, else it is `unpriced`."""
@@ -92,6 +95,7 @@ class Reply:
             self.cached_tokens,
             self.reasoning_tokens,
             self.unpriced,
+            self.words,
         )
 
 

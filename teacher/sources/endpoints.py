@@ -18,7 +18,7 @@ class Endpoints(TeacherSource):
     """One or more endpoints; a request goes to whichever has most capacity left."""
 
     priced: ClassVar[bool] = True
-    sends: ClassVar[frozenset[str]] = frozenset({"reasoning", "extra_body"})
+    sends: ClassVar[frozenset[str]] = frozenset({"reasoning", "extra_body", "logprobs"})
 
     def check(self) -> None:
         """Raise ValueError where no endpoint is named."""

@@ -97,7 +97,7 @@ class Import(TeacherSource):
                     self.notes.append(f"{row.where}: {row.refused}")
                 self._refused[row.refused] += 1
                 continue
-            answer = json.dumps([row.reasoning, row.content, row.finish_reason, row.model, row.ids])
+            answer = json.dumps([row.reasoning, row.content, row.finish_reason, row.model, row.ids, row.p_relevant])
             yield row.keys[0], row.keys[1] if len(row.keys) > 1 else None, answer
 
     def _of_pair(self, pair: Pair, base: sqlite3.Connection) -> Iterator[tuple[Pair, int, Answer | None]]:
@@ -114,7 +114,7 @@ class Import(TeacherSource):
             base.execute("UPDATE trace SET used=? WHERE rowid=? AND used<>1", (TAKEN if taken else BEYOND, number))
             if not taken:
                 continue
-            reasoning, answer, finish, model, ids = json.loads(text)
+            reasoning, answer, finish, model, ids, sure = json.loads(text)
             if ids is not None and ids != [pair.query_id, pair.doc_id]:
                 self._first_other = self._first_other or (number, pair)
                 self._other_ids += 1
@@ -133,6 +133,7 @@ class Import(TeacherSource):
                     model=model,
                     estimated=True,
                     unknown_finish=unknown,
+                    p_relevant=sure,
                 ),
             )
 

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar
 from uuid import uuid4
 
 from pydantic import SecretStr
 
-from distill.answers import JsonObject
+from distill.answers import JsonObject, JsonValue
 from distill.answers.finish import finish_of
+from distill.answers.logprobs import TokenLogprobs, read_logprobs, word_logprobs
 from distill.answers.text import split_text
 from distill.errors import ConfigError
 from distill.prompts import THINK
 from teacher.endpoint import Endpoint
 from teacher.faults import Action, Fault, shorten
 from teacher.limits import EndpointLimits
+from teacher.logprobs import ASKED, TOP
 from teacher.sources.base import ActorNeeds, Connection, Reply, WorkerSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from vllm.outputs import CompletionOutput
     from vllm.v1.engine.async_llm import AsyncLLM
 
 
@@ -34,7 +37,7 @@ class VLLM(WorkerSource):
     """`teacher.engine` names the model and vLLM's arguments. Each worker owns an engine."""
 
     _engine: AsyncLLM
-    sends: ClassVar[frozenset[str]] = frozenset({"reasoning"})
+    sends: ClassVar[frozenset[str]] = frozenset({"reasoning", "logprobs"})
 
     @property
     def default_name(self) -> str:
@@ -92,7 +95,10 @@ class VLLM(WorkerSource):
         text = self._prompt(messages)
         prompt = self._tokens.encode(text, add_special_tokens=False)
         started, last = time.perf_counter(), None
-        params = SamplingParams(**sampling, skip_special_tokens=False)  # or a special </think> would vanish
+        wanted = {name: value for name, value in sampling.items() if name not in ASKED}
+        if sampling.get("logprobs"):
+            wanted["logprobs"] = TOP
+        params = SamplingParams(**wanted, skip_special_tokens=False)  # or a special </think> would vanish
         try:
             async with asyncio.timeout(self.deadline_s):
                 async for output in self._engine.generate({"prompt_token_ids": prompt}, params, request_id=uuid4().hex):
@@ -108,7 +114,8 @@ class VLLM(WorkerSource):
         finish, unknown = finish_of(output.finish_reason)
         seconds = time.perf_counter() - started
         counts = len(prompt), len(output.token_ids)
-        return Reply(reasoning, content, finish, *counts, 0.0, seconds, False, unknown_finish=unknown)
+        words = word_logprobs(_logprobs(output), content) if sampling.get("logprobs") else None
+        return Reply(reasoning, content, finish, *counts, 0.0, seconds, False, unknown_finish=unknown, words=words)
 
     async def close(self) -> None:
         """End the engine."""
@@ -126,3 +133,13 @@ class VLLM(WorkerSource):
             wanted = self.settings.reasoning
             return str(template() if wanted is None else template(enable_thinking=wanted, thinking=wanted))
         return "\n".join(message["content"] for message in messages) + "\n"
+
+
+def _logprobs(output: CompletionOutput) -> Iterator[tuple[bytes, TokenLogprobs]]:
+    """The log-probabilities of an engine's output, as its server would give them."""
+    entries: list[JsonValue] = []
+    for token, found in zip(output.token_ids, output.logprobs or [], strict=False):
+        top: list[JsonValue] = [{"token": each.decoded_token, "logprob": each.logprob} for each in found.values()]
+        own = found[token]
+        entries.append({"token": own.decoded_token or "", "logprob": own.logprob, "top_logprobs": top})
+    return read_logprobs({"content": entries})

@@ -145,3 +145,14 @@ def test_a_request_is_the_same_wherever_it_is_asked_and_differs_by_sampling_and_
         make_request("r1", messages, {"temperature": 0.6}, sample=1),
     ]
     assert one.request_id not in {other.request_id for other in others}
+
+
+def test_traces_of_before_a_column_have_it_empty(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    store.write_rows(tmp_path, [trace("a")], Trace)
+    (file,) = tmp_path.glob("*.parquet")
+    pq.write_table(pq.read_table(file).drop_columns(["p_relevant"]), file)
+    assert [row.p_relevant for row in store.read_rows(tmp_path, Trace)] == [None]
+    table = store.read_table(file, ["pair_id", "p_relevant"])
+    assert table.column_names == ["pair_id", "p_relevant"] and table["p_relevant"].null_count == 1

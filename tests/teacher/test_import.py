@@ -206,3 +206,15 @@ def test_gzipped_files_arrays_and_instructions(tmp_path: Path) -> None:
     counts = trace(pairs, TeacherSettings.model_validate(values), tmp_path / "traces", quiet=True)
     assert counts["import_matched"] == counts["import_rows"] == 4
     assert all(row.error is None for row in read_rows(tmp_path / "traces", Trace))
+
+
+def test_a_probability_may_come_with_a_row(tmp_path: Path) -> None:
+    rows = [
+        by_text(pair) | {"p_relevant": value}
+        for pair, value in zip(PAIRS, (0, "0.25", None, 1.0, "", 0.5), strict=True)
+    ]
+    assert [row.p_relevant for row in run(tmp_path, rows)] == [0.0, 0.25, None, 1.0, None, 0.5]
+    named = [by_text(pair) | {"sure": 0.5} for pair in PAIRS]
+    assert {row.p_relevant for row in run(tmp_path, named, import_={"columns": {"p_relevant": "sure"}})} == {0.5}
+    with pytest.raises(DataError, match=r"given\.jsonl:1: p_relevant is 3; it is a probability from 0 to 1"):
+        run(tmp_path, [by_text(PAIRS[0]) | {"p_relevant": 3}])

@@ -170,10 +170,11 @@ def test_an_engines_answers_are_read_as_any_others(
 
     async def generate(prompt: dict[str, list[int]], params: object, request_id: str) -> AsyncIterator[Any]:
         for text in (written[:3], written):  # the output grows
-            output = SimpleNamespace(text=text, finish_reason=finish, token_ids=[1, 2])
+            likely = {token: SimpleNamespace(decoded_token=of, logprob=-token) for token, of in ((1, "tr"), (2, "ue"))}
+            output = SimpleNamespace(text=text, finish_reason=finish, token_ids=[1, 2], logprobs=[likely, likely])
             yield SimpleNamespace(outputs=[output], prompt=prompt)
 
-    settings = TeacherSettings.model_validate({"source": "vllm", "engine": {"model": "m"}})
+    settings = TeacherSettings.model_validate({"source": "vllm", "engine": {"model": "m"}, "logprobs": True})
     source = settings.made_source()
     source.__dict__["_engine"] = SimpleNamespace(generate=generate)
     source.__dict__["_tokens"] = SimpleNamespace(
@@ -181,7 +182,9 @@ def test_an_engines_answers_are_read_as_any_others(
         apply_chat_template=lambda messages, **_: f"{messages[0]['content']}\n{template}",
         encode=lambda text, **_: [0] * len(text),
     )
-    reply = asyncio.run(source.ask([{"role": "user", "content": "q"}], {"max_tokens": 9}))  # type: ignore[attr-defined]
+    sampling = {"max_tokens": 9, "logprobs": True, "top_logprobs": 5}
+    reply = asyncio.run(source.ask([{"role": "user", "content": "q"}], sampling))  # type: ignore[attr-defined]
     assert (reply.reasoning, reply.content, reply.finish_reason, reply.unknown_finish) == expected
     assert (reply.prompt_tokens, reply.completion_tokens) == (2 + len(template), 2)
-    assert made == {"max_tokens": 9, "skip_special_tokens": False}
+    assert made == {"max_tokens": 9, "logprobs": 5, "skip_special_tokens": False}
+    assert reply.words == ([(0, "tr", -1.0, {"tr": -1.0, "ue": -2.0})] if reply.content else None)
