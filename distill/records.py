@@ -246,7 +246,8 @@ class LabelledPair:
     """One training row of a student that writes nothing: a pair with what its kept traces say of it.
 
     `grade` is the verdict to learn, on the prompt's scale; `relevant` whether it counts as relevant. `share` is the
-    share of the pair's readable answers, rejected ones too, that said relevant; None where it was not asked for.
+    soft label where the student's `labels` ask for one: the share of the pair's readable answers, rejected ones too,
+    that said relevant, or the mean `p_relevant` of its kept traces; None where there is none.
     """
 
     pair_id: str

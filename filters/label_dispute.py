@@ -24,6 +24,7 @@ class LabelDispute(GroupFilter):
     `label_before` (rlhn: +0.7 to 1.4 nDCG over dropping); `review` writes them to `disputes.csv` and an HTML sheet and
     rejects them until `decisions` (that CSV, filled in) says accept, reject or relabel, or the trace viewer's decisions
     do (`filters.engine.adjudicated`).
+    With `sure`, a sample whose probability is known (`teacher.logprobs`) is against the label only from so sure on.
     `origins` limits it: `[assumed]` disputes mined negatives only and never a person's judgement.
     """
 
@@ -33,6 +34,12 @@ class LabelDispute(GroupFilter):
     samples: int = Field(1, ge=1, description="so many samples must agree against the label, and none with it")
     origins: list[str] = Field(
         ["judged", "assumed"], description="only labels of these origins are disputed, such as assumed: mined negatives"
+    )
+    sure: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="the least probability of a verdict against the label, where it is known; 0: any will do",
     )
     decisions: str | None = Field(None, description="CSV with the columns pair_id and decision; default: none are read")
 
@@ -75,9 +82,14 @@ class LabelDispute(GroupFilter):
     def _disputed(self, pair: Pair, traces: list[Trace]) -> bool:
         if pair.label is None or pair.label_origin not in self.origins:
             return False
-        verdicts = [says_relevant(trace) for trace in traces if trace.verdict is not None]
-        against = sum(relevant != pair.relevant for relevant in verdicts)
-        return against >= self.samples and against == len(verdicts)
+        readable = [trace for trace in traces if trace.verdict is not None]
+        against = sum(says_relevant(trace) != pair.relevant and self._sure(trace) for trace in readable)
+        return against >= self.samples and against == len(readable)
+
+    def _sure(self, trace: Trace) -> bool:
+        if trace.p_relevant is None:
+            return True
+        return (trace.p_relevant if says_relevant(trace) else 1 - trace.p_relevant) >= self.sure
 
     def _outcome(self, pair: Pair, trace: Trace, decision: str, samples: int) -> str | Pair | None:
         label = "relevant" if pair.relevant else "not relevant"

@@ -28,6 +28,8 @@ TRIPLES = 4  # of a passage with others of its query, drawn with the seed
 SURE = 4.0  # log-odds of a label of 1: a probability of .982, which a logit can be
 PASS = 32  # pairs of lists that go through the model together
 ROWS = {"margin_mse": 16, "listwise": 4}  # of a batch, where the configuration says nothing: each has several passages
+UNREAD, UNSCORED = "it has no answer that can be read", "the student that scores cannot read it"
+WITHOUT = {"p_relevant": "the teacher gave no probability with its verdict"}
 ALONE = "its query has no other passage to be compared with"
 
 
@@ -47,15 +49,14 @@ def labelled(
 ) -> tuple[list[Labelled], list[tuple[str, str]]]:
     """(the pairs with their labels, [(pair_id, reason)] of those without one).
 
-    `labels` is verdict, grade or share; with `scores`, log-odds by pair, a label is that of another student.
+    `labels` is verdict, grade, share or p_relevant; with `scores`, log-odds by pair, a label is another student's.
     """
     rows, without = [], []
     top = len(PROMPTS[prompt].verdicts) - 1
     for pair in pairs:
         given = _label(pair, labels, top) if scores is None else scores.get(pair.pair_id)
         if given is None:
-            reason = "it has no answer that can be read" if scores is None else "the student that scores cannot read it"
-            without.append((pair.pair_id, reason))
+            without.append((pair.pair_id, WITHOUT.get(labels, UNREAD) if scores is None else UNSCORED))
             continue
         probability = given if scores is None else 1 / (1 + math.exp(-max(-700.0, given)))
         log_odds = _log_odds(given) if scores is None else given
@@ -67,7 +68,7 @@ def labelled(
 def _label(pair: LabelledPair, labels: str, top: int) -> float | None:
     if labels == "grade":
         return pair.grade / top
-    if labels == "share":
+    if labels in ("share", "p_relevant"):
         return pair.share
     return float(pair.relevant)
 

@@ -58,9 +58,12 @@ def write_examples(
         if student.shuffle_traces:
             chosen = shuffled(chosen, seed)
         if pair_target(student.target) is not None:
-            if student.labels == "share" and not shares:
-                shares = relevant_shares(answered(), prompt)
-            made_pairs = labelled_pairs(chosen(), prompt, shares if student.labels == "share" else {})
+            soft: Mapping[str, float] = {}
+            if student.labels == "share":
+                shares = soft = shares or relevant_shares(answered(), prompt)
+            elif student.labels == "p_relevant":
+                soft = mean_probabilities(chosen(), student.name)
+            made_pairs = labelled_pairs(chosen(), prompt, soft)
             written = write_rows(folder / student.name, made_pairs, LabelledPair, presorted=True)
         else:
             by_verdict = (weights.not_relevant, weights.relevant)
@@ -118,13 +121,27 @@ def relevant_shares(answered: Iterable[Trace], prompt: str = PROMPT_NAME) -> dic
     return {pair_id: counts[True] / counts.total() for pair_id, counts in said.items()}
 
 
+def mean_probabilities(kept: Iterable[tuple[Pair, Trace]], student: str) -> dict[str, float]:
+    """{pair_id: the mean `p_relevant` of its kept traces that have one}. Raises DataError where none has."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for _, trace in kept:
+        if trace.p_relevant is not None:
+            found[trace.pair_id].append(trace.p_relevant)
+    if not found:
+        raise DataError(
+            f"sft.targets: {student}: labels: p_relevant, and no kept trace has one; the teacher's server gives no "
+            "log-probabilities, or none were imported: set labels: share (with teacher.samples) or verdict"
+        )
+    return {pair_id: sum(values) / len(values) for pair_id, values in found.items()}
+
+
 def labelled_pairs(
     kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME, shares: Mapping[str, float] = MappingProxyType({})
 ) -> Iterator[LabelledPair]:
     """One row a pair, in the traces' order, with the verdict that most of its traces teach; of equally many the lower.
 
-    Verdicts are those of `examples`; a pair whose traces have none is left out. `shares` are `relevant_shares`; of a
-    pair whose label was changed the share is that of the label.
+    Verdicts are those of `examples`; a pair whose traces have none is left out. `shares` are `relevant_shares` or
+    `mean_probabilities`; of a pair whose label was changed the share is that of the label.
     """
     for _, rows in groupby(kept, key=lambda row: row[0].pair_id):
         of_pair = list(rows)

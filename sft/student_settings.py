@@ -88,10 +88,10 @@ class StudentSettings(Settings):
         description="of a student that writes nothing: bce, mse, margin_mse or listwise of an encoder, "
         "infonce of a retriever (docs/encoders.md); default: bce, infonce",
     )
-    labels: Literal["verdict", "grade", "share"] | None = Field(
+    labels: Literal["verdict", "grade", "share", "p_relevant"] | None = Field(
         None,
-        description="of an encoder: verdict (1 or 0), grade (over the highest), or share, that of the pair's answers "
-        "that said relevant (teacher.samples); default: verdict",
+        description="of an encoder: verdict (1 or 0), grade (over the highest), share, that of the pair's answers that "
+        "said relevant (teacher.samples), or p_relevant, the teacher's own (teacher.logprobs); default: verdict",
     )
     scores: ScoresSettings | None = Field(
         None, description="of an encoder: labels are another student's log-odds; default: labels"

@@ -124,6 +124,15 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _who_is_sure(self) -> RunConfig:
+        asks = self.teacher.asks and not is_external(self.teacher.source) and not self.teacher.logprobs
+        for student in self.sft.targets:
+            if student.labels == "p_relevant" and (asks or self.teacher.source in ("none", "labels")):
+                raise ValueError(f"sft.targets: {student.name}: labels: p_relevant needs teacher.logprobs: true, or "
+                                 "imported traces that have it")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _one_student_to_serve(self) -> RunConfig:
         if self.refresh is not None and self.ablate:
             raise ValueError("refresh compares one new student with the served one; leave ablate out")

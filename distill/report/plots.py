@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from operator import mul as multiply
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -95,15 +95,16 @@ def quality_and_cost(each: EvaluationSet) -> Markup | None:
         return inline(figure, f"{each.primary} against the time of a query")
 
 
-def histogram(series: dict[str, NDArray[np.int32]], x_label: str, y_label: str) -> Markup | None:
-    """How many values of each series are how large; the largest hundredth is put into the last bar."""
+def histogram(series: dict[str, NDArray[Any]], x_label: str, y_label: str, most: float | None = None) -> Markup | None:
+    """How many values of each series are how large, from 0 to `most`; by default the largest hundredth is put into the
+    last bar."""
     values = np.sort(np.concatenate(list(series.values())))
     if not len(values) or values[-1] == values[0]:
         return None
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    highest = int(values[min(len(values) - 1, int(len(values) * 0.99))] or values[-1])
+    highest = most or int(values[min(len(values) - 1, int(len(values) * 0.99))] or values[-1])
     with rc_context(ON_PAGE):
         figure = Figure(figsize=(WIDTH, HEIGHT * 0.8), layout="constrained")
         axes = figure.subplots()

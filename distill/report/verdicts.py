@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,10 @@ from distill.prompts import is_relevant, prompt_of
 from distill.report.files import RunFiles
 from distill.report.plots import histogram
 from distill.report.words import count, percent
+from distill.statistics.reliability import quality
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LABELS = ("relevant", "not relevant", "no label")
 VERDICTS = ("relevant", "not relevant", "no verdict")
@@ -44,6 +49,32 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         if compared
         else "",
         "lengths": histogram(lengths(files), "tokens a trace", "traces"),
+        "sure": sureness(files),
+    }
+
+
+def sureness(files: RunFiles) -> dict[str, Any]:
+    """How sure the teacher was (`p_relevant`): a chart by label, and its calibration against the labels; {} where no
+    trace says it."""
+    found: dict[str, list[NDArray[np.float64]]] = {label: [np.empty(0)] for label in LABELS}
+    for joined in _joined(files, ["p_relevant"]):
+        known = joined.filter(joined["p_relevant"].is_valid())
+        values = known["p_relevant"].to_numpy()
+        label, least = known["label"].fill_null(-1).to_numpy(), known["relevant_from"].fill_null(1).to_numpy()
+        for name, rows in zip(LABELS, (label >= least, (label >= 0) & (label < least), label < 0), strict=True):
+            found[name].append(values[rows])
+    series = {name: np.concatenate(parts) for name, parts in found.items()}
+    scores, labels = (
+        [*series[LABELS[0]], *series[LABELS[1]]],
+        [1] * len(series[LABELS[0]]) + [0] * len(series[LABELS[1]]),
+    )
+    some = {name: values for name, values in series.items() if len(values)}
+    if not some:
+        return {}
+    ece = f"Against the labels of {count(len(labels))} traces, its ECE is {quality(scores, labels)['ECE']:.3f}"
+    return {
+        "chart": histogram(some, "teacher's probability of relevant", "traces", most=1.0),
+        "calibrated": ece if labels else "",
     }
 
 
@@ -57,26 +88,31 @@ def matrix(files: RunFiles) -> Counter[tuple[str, str]]:
 
     A shard of traces is held at a time, and of the pairs, which are sorted, those between its first and last.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     counted: Counter[tuple[str, str]] = Counter()
     columns = ["label", "relevant_from", "verdict", "teacher"]
-    for asked in files.tables("traces", ["pair_id", "verdict", "teacher"], pc.field("error").is_null()):
-        if not asked.num_rows:
-            continue
-        ends = pc.min_max(asked["pair_id"]).as_py()
-        within = (pc.field("pair_id") >= ends["min"]) & (pc.field("pair_id") <= ends["max"])
-        pairs = list(files.tables("pairs", ["pair_id", "label", "relevant_from"], within))
-        if not pairs:
-            continue
-        joined = asked.join(pa.concat_tables(pairs), "pair_id", join_type="inner").select(columns)
+    for joined in _joined(files, ["verdict", "teacher"]):
         for row in joined.group_by(columns).aggregate([([], "count_all")]).to_pylist():
             label, least, verdict = row["label"], row["relevant_from"] or 1, row["verdict"]
             says = None if verdict is None else is_relevant(verdict, prompt_of(row["teacher"]))
             of_label = LABELS[2] if label is None else LABELS[label < least]
             counted[of_label, VERDICTS[2] if says is None else VERDICTS[not says]] += row["count_all"]
     return counted
+
+
+def _joined(files: RunFiles, columns: list[str]) -> Iterator[pa.Table]:
+    """These columns of the answered traces, a shard at a time, with their pairs' `label` and `relevant_from`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for asked in files.tables("traces", ["pair_id", *columns], pc.field("error").is_null()):
+        if not asked.num_rows:
+            continue
+        ends = pc.min_max(asked["pair_id"]).as_py()
+        within = (pc.field("pair_id") >= ends["min"]) & (pc.field("pair_id") <= ends["max"])
+        pairs = list(files.tables("pairs", ["pair_id", "label", "relevant_from"], within))
+        if pairs:
+            joined = asked.join(pa.concat_tables(pairs), "pair_id", join_type="inner")
+            yield joined.select([*columns, "label", "relevant_from"])
 
 
 def lengths(files: RunFiles) -> dict[str, NDArray[np.int32]]:

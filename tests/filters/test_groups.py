@@ -81,6 +81,15 @@ def test_disputes_are_dropped_where_all_samples_oppose_the_label() -> None:
     assert sifted(rows, [{"label_dispute": {"origins": ["judged"]}}]).rejected == []  # type: ignore[arg-type]
 
 
+def test_an_unsure_verdict_disputes_no_label_where_that_is_asked() -> None:
+    one = pair(1, label=0)
+    unsure = [(one, trace(one, n, p_relevant=sure)) for n, sure in enumerate((0.99, 0.6))]
+    assert len(sifted(unsure, ["label_dispute"]).rejected) == 2
+    assert sifted(unsure, [{"label_dispute": {"sure": 0.9}}]).rejected == []
+    known = [(one, trace(one, n, p_relevant=sure)) for n, sure in enumerate((0.99, None))]
+    assert len(sifted(known, [{"label_dispute": {"sure": 0.9}}]).rejected) == 2  # nothing is known of the second
+
+
 def test_relabelled_pairs_remember_their_label_and_pass_the_label_filter() -> None:
     rows = disputed()
     found = sifted(rows, [{"label_dispute": {"policy": "relabel"}}, "verdict_matches_label"])  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from distill.report.deploy import section, served
 from distill.report.evaluated import evaluation_sets
 from distill.report.files import RunFiles
 from distill.report.reasons import ReasonCounts
-from distill.report.verdicts import lengths, matrix
+from distill.report.verdicts import lengths, matrix, sureness
 
 
 def test_the_matrix_counts_every_answered_trace_against_its_label(tmp_path: Path) -> None:
@@ -34,6 +34,19 @@ def test_the_matrix_counts_every_answered_trace_against_its_label(tmp_path: Path
     assert {verdict for _, verdict in matrix(RunFiles(run))} == {"not relevant"}
     text = page_of(run).text
     assert "Teacher against labels" in text and "tokens a trace" in text
+
+
+def test_how_sure_the_teacher_is_is_shown_where_it_says_so(tmp_path: Path) -> None:
+    run = fabricate(tmp_path, upto="filter")
+    assert sureness(RunFiles(run)) == {} and "How sure the teacher is" not in page_of(run).text
+    labels = {pair.pair_id: pair.label for pair in store.read_rows(run / "pairs", Pair)}
+    traces = list(store.read_rows(run / "traces", Trace))
+    sure = [replace(trace, p_relevant=0.8 if labels[trace.pair_id] else 0.1) for trace in traces]
+    store.write_rows(run / "traces", sure, Trace)
+    shares = [0.2 if labels[trace.pair_id] else 0.1 for trace in traces if trace.error is None]
+    expected = f"Against the labels of {len(shares)} traces, its ECE is {sum(shares) / len(shares):.3f}"
+    assert sureness(RunFiles(run))["calibrated"] == expected
+    assert "How sure the teacher is" in (text := page_of(run).text) and expected in text
 
 
 def test_reasons_are_counted_in_bounded_memory_and_in_few_groups() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from distill.errors import DataError
+from distill.pipeline.config import RunConfig
 from distill.records import LabelledPair, Trace, make_pair
 from sft.encoder_rows import ALONE, LONGEST, SURE, labelled, loss_of, rows_for
-from sft.examples import labelled_pairs, relevant_shares
+from sft.examples import labelled_pairs, mean_probabilities, relevant_shares
 from sft.settings import SftSettings
 from sft.stage import _Stage
 
@@ -55,6 +57,45 @@ def test_the_share_is_of_all_readable_answers_and_a_changed_label_counts_instead
     rows = list(labelled_pairs([(pair, answered[0]), (changed, answered[-1])], shares=shares))
     assert [each.share for each in rows] == [0.75, 0.0]
     assert [each.share for each in labelled_pairs([(pair, answered[0])])] == [None]
+
+
+def test_the_teachers_probability_is_the_mean_of_the_kept_traces_that_have_one() -> None:
+    pairs = [make_pair("q", str(place), "ferry", f"at {place}", label=1) for place in range(3)]
+
+    def trace(of: Any, sample: int, sure: float | None) -> Trace:
+        return Trace(of.pair_id, sample, "r", "why", "", 1, "stop", 1, 1, 0.0, 0.0, "t", p_relevant=sure)
+
+    kept = [(pairs[0], trace(pairs[0], n, sure)) for n, sure in enumerate((0.9, None, 0.7))]
+    kept += [(pairs[1], trace(pairs[1], 0, None)), (pairs[2], trace(pairs[2], 0, 0.99999))]
+    means = mean_probabilities(kept, "encoder")
+    assert means == {pairs[0].pair_id: pytest.approx(0.8), pairs[2].pair_id: 0.99999}
+    rows, without = labelled(labelled_pairs(kept, shares=means), "p_relevant", "rank1")
+    assert [row.probability for row in rows] == [pytest.approx(0.8), 0.99999]
+    assert [row.log_odds for row in rows] == [pytest.approx(math.log(4)), SURE]
+    assert without == [(pairs[1].pair_id, "the teacher gave no probability with its verdict")]
+    with pytest.raises(DataError, match="encoder: labels: p_relevant, and no kept trace has one"):
+        mean_probabilities(kept[3:4], "encoder")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "possible"),
+    [
+        ({"endpoints": [{"base_url": "http://127.0.0.1:1/v1", "model": "m"}]}, False),
+        ({"endpoints": [{"base_url": "http://127.0.0.1:1/v1", "model": "m"}], "logprobs": True}, True),
+        ({"source": "import", "import": {"path": "t.jsonl"}}, True),
+        ({"source": "labels"}, False),
+    ],
+)
+def test_a_teacher_that_gives_no_probability_is_refused_before_it_is_asked(
+    teacher: dict[str, Any], possible: bool
+) -> None:
+    sft = {"base": "scratch", "targets": [{"target": "encoder", "labels": "p_relevant"}]}
+    values = {"name": "x", "pairs": {"source": "example"}, "teacher": teacher, "sft": sft}
+    if possible:
+        RunConfig.model_validate(values)
+        return
+    with pytest.raises(ValidationError, match="encoder: labels: p_relevant needs teacher.logprobs: true"):
+        RunConfig.model_validate(values)
 
 
 def test_rows_are_in_the_form_of_the_loss() -> None:
