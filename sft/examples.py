@@ -21,7 +21,7 @@ from distill.prompts import PROMPT_NAME, is_relevant, student_prompt, trained_gr
 from distill.records import Example, LabelledPair, Pair, Trace
 from distill.store import write_rows
 from distill.text_file import TextFile
-from sft.after.tasks import Task, tasks, with_privileged
+from sft.after.tasks import Task, labelled_tasks, tasks, with_privileged
 from sft.settings import SftSettings
 from sft.targets import pair_target, writing_target
 
@@ -36,20 +36,22 @@ def write_examples(
     settings: SftSettings,
     seed: int,
     answered: Callable[[], Iterable[Trace]] = tuple,
+    pairs: Callable[[], Iterable[Pair]] = tuple,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
     """Write every student's rows to `folder`/NAME, the held-out pairs (`sft.dev`) to `folder`/dev, and the lengths.
 
     Returns (traces, {folder: rows}, {what was written: its hash}); `kept` are the traces of the training split,
-    `answered` gives all traces, rejected ones too.
+    `answered` gives all traces, rejected ones too, `pairs` all pairs of the training split, by pair_id.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prompt, weights = settings.prompt, settings.weights
     rows: dict[str, int] = {}
     hashes: dict[str, str] = {}
-    everything, shares = None, dict[str, float]()
+    everything, shares, held_queries = None, dict[str, float](), frozenset[str]()
     if settings.dev is not None:
         everything = sum(1 for _ in kept())
         kept, held_out = hold_out(kept, settings.dev.pairs, seed, prompt)
+        held_queries = frozenset(pair.query_id for pair in held_out)
         written = write_rows(folder / DEV, held_out, Pair)
         rows[DEV], hashes[DEV] = written["rows"], written["data_hash"]
     traces, lengths_hash = write_lengths(folder / LENGTHS, kept(), prompt)
@@ -73,8 +75,12 @@ def write_examples(
                     made = with_privileged(made, chosen(), then.privileged_share, then.privileged, prompt, seed)
             written = write_rows(folder / student.name, made, Example, presorted=True)
         rows[student.name], hashes[student.name] = written["rows"], written["data_hash"]
-        for name in student.after:
-            written = write_rows(folder / name, tasks(chosen(), prompt), Task, presorted=True)
+        for name, then in student.after.items():
+            to_answer = tasks(chosen(), prompt)
+            if then.pairs == "labelled":
+                others = (pair for pair in pairs() if pair.query_id not in held_queries)
+                to_answer = labelled_tasks(others, chosen(), prompt)
+            written = write_rows(folder / name, to_answer, Task, presorted=True)
             rows[name], hashes[name] = written["rows"], written["data_hash"]
     hashes["lengths"] = lengths_hash
     return everything or traces, rows, hashes

@@ -1,74 +1,115 @@
-"""The table of docs/after-sft.md: SFT, SFT continued for the same time, and what comes after it, over seeds.
+"""The table of docs/after-sft.md: SFT on few traces, SFT continued for as long, and what comes after SFT, by seed.
 
-    python benchmarks/after/table.py --seeds 3 --out runs/after
+    taskset -c 0 python benchmarks/after/table.py --seeds 3 --out runs/after
 
-Every seed is two runs of the embedded example: one with all methods from the same SFT student, and one whose SFT takes
-as many more steps as the slowest method took time. What is done is not made again; `--read` makes no run.
-`on_policy` is in the table where `--teacher` names a larger model of the same vocabulary (configs/then-on-policy.yaml).
+Every seed is a world of its own, 1,800 queries. The student's SFT has 600 of its 15,000 traces, what comes after
+SFT has every labelled pair. SFT on 1,200 and on 2,400 traces shows what more traces would buy; the last is also the
+teacher of `on_policy`. SFT continued starts from the SFT student, on the same 600 traces, and takes as many steps as
+the slowest method took time. What is done is not made again; `--read` makes no run, and takes what is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
+from distill.evaluation.seeds import details
+from distill.example.instructed import write_instructed
+from distill.statistics.significance import interval, resampled_means
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "then-grpo.yaml"
-GRPO = {"method": "grpo", "steps": 40, "prompts": 8, "generations": 4, "learning_rate": 1e-4}
+QUERIES = "pairs.example.queries={train: 1800, dev: 10, test: 100}"
+STEPS = 900  # of SFT
+STUDENT, SIZES = "t600", {"t600": 600, "t1200": 1200, "t2400": 2400}
+GRPO = {"method": "grpo", "steps": 40, "prompts": 8, "generations": 8, "learning_rate": 3e-4, "select": "disagree"}
 THEN: list[dict[str, Any]] = [
-    {"method": "self_distil", "steps": 80, "prompts": 16, "learning_rate": 3e-4, "privileged_share": 0.15},
+    {"method": "on_policy", "steps": 60, "prompts": 64, "learning_rate": 1e-3},
     {**GRPO, "name": "grpo_verdict", "reward": {"verdict": 1, "form": 0.1}},
     {**GRPO, "name": "grpo_brier", "reward": {"verdict": 1, "brier": 1, "form": 0.1}},
+    {"method": "self_distil", "steps": 60, "prompts": 16, "learning_rate": 3e-4, "privileged": "label"},
 ]
+CONTROL = "SFT continued"
 MEASURES = {"nDCG@10": "nDCG@10", "ECE": "ECE", "tokens a pair": "tokens_per_pair"}
+Row = dict[str, float]
 
 
-def run(folder: Path, seed: int, then: list[dict[str, Any]], steps: int | None = None) -> None:
+def run(folder: Path, seed: int, targets: list[dict[str, Any]], instructed: Path, *changes: str) -> None:
     """Make one run, or bring it up to date."""
-    targets = json.dumps([{"target": "think", "then": then}])
-    changes = ["name=" + folder.name, f"seed={seed}", f"sft.targets={targets}"]
-    changes += [f"sft.training.max_steps={steps}"] if steps else []
-    subprocess.run(
-        [sys.executable, "-m", "distill.cli", "run", str(CONFIG), *changes, "--out", str(folder)], check=True
-    )
+    of_set = {"name": "instructed", "source": "beir", "kind": "followir", "path": str(instructed), "split": "test"}
+    of_test = {"name": "test", "source": "example", "split": "test", "first_stage": "bm25", "depth": 20}
+    told = [f"seed={seed}", QUERIES, f"sft.targets={json.dumps(targets)}"]
+    told += [f"evaluation.sets={json.dumps([of_test, of_set])}", *changes]
+    subprocess.run([sys.executable, "-m", "distill.cli", "run", str(CONFIG), *told, "--out", str(folder)], check=True)
 
 
-def rows(folder: Path, prefix: str = "") -> dict[str, dict[str, float]]:
-    """{student: measures on the test set, tokens written in training, minutes} of one run."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    found = {}
-    for name, counts in metrics["stages"]["sft"]["students"].items():
-        measured = metrics["evaluation"]["test"][name]
-        found[prefix + name] = {
-            **{title: measured[key] for title, key in MEASURES.items()},
-            "tokens written": counts.get("generated_tokens", 0),
-            "minutes": counts["seconds"] / 60,
-        }
-    return found
+def make(one: Path, control: Path, seed: int, instructed: Path) -> None:
+    """The runs of a seed: the students of SFT, what comes after them, and the control."""
+    sizes = [{"target": "think", "name": name, "train_size": size} for name, size in SIZES.items()]
+    steps = f"sft.training.max_steps={STEPS}"
+    if not (one / "students" / "t2400" / "model.safetensors").exists():
+        run(one, seed, sizes, instructed, steps)
+    teacher = {"teacher": str((one / "students" / "t2400").resolve())}
+    then = [{**entry, "pairs": "labelled", **(teacher if entry["method"] == "on_policy" else {})} for entry in THEN]
+    run(one, seed, [{**sizes[0], "then": then}, *sizes[1:]], instructed, steps)
+    if not control.exists():
+        shutil.copytree(one, control, ignore=shutil.ignore_patterns("students", "evaluation", "report*"))
+    base = f"sft.base={(one / 'students' / STUDENT).resolve()}"
+    run(control, seed, sizes[:1], instructed, base, f"sft.training.max_steps={longer(one)}")
 
 
 def longer(folder: Path) -> int:
-    """Steps of SFT that take the time of SFT and of the slowest method after it."""
+    """Steps of SFT in the time of the slowest method after it."""
     students = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["stages"]["sft"]["students"]
-    sft = students["think"]
-    slowest = max(counts["seconds"] for name, counts in students.items() if name != "think")
-    return round(sft["steps"] * (1 + slowest / sft["seconds"]))
+    slowest = max(counts["seconds"] for name, counts in students.items() if name.startswith(f"{STUDENT}_"))
+    return round(students[STUDENT]["steps"] * slowest / students[STUDENT]["seconds"])
 
 
-def table(seeds: list[dict[str, dict[str, float]]]) -> str:
-    """Means over the seeds, with the lowest and the highest nDCG@10."""
-    titles = [*MEASURES, "tokens written", "minutes"]
-    lines = [f"| student | {' | '.join(titles)} | nDCG@10 by seed |", "|---" * (len(titles) + 2) + "|"]
+def rows(folder: Path) -> Iterator[tuple[str, Row]]:
+    """(student, measures on the test set, tokens written in training, minutes) of one run."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for name, counts in metrics["stages"]["sft"]["students"].items():
+        measured, instructed = (metrics["evaluation"].get(key, {}).get(name, {}) for key in ("test", "instructed"))
+        yield (
+            name,
+            {
+                **{title: measured[key] for title, key in MEASURES.items()},
+                "p-MRR": instructed.get("p-MRR", float("nan")),
+                "tokens written": counts.get("generated_tokens", 0),
+                "minutes": counts["seconds"] / 60,
+            },
+        )
+
+
+def of_queries(one: Path, control: Path) -> dict[str, dict[str, float]]:
+    """{student: {query: nDCG@10}} of one seed."""
+    found = {name: dict(by["nDCG@10"]) for name, by in details(one)["test"].items() if "nDCG@10" in by}
+    if control.exists():
+        found[CONTROL] = dict(details(control)["test"][STUDENT]["nDCG@10"])
+    return found
+
+
+def table(seeds: list[dict[str, Row]], queries: list[dict[str, dict[str, float]]]) -> str:
+    """Means over the seeds; the difference to the control with its interval, paired over the queries of all seeds."""
+    titles = ["nDCG@10", "p-MRR", "ECE", "tokens a pair", "tokens written", "minutes"]
+    against = CONTROL if CONTROL in queries[0] else STUDENT
+    lines = [f"| student | {' | '.join(titles)} | nDCG@10 less that of {against} |", "|---" * (len(titles) + 2) + "|"]
     for name in seeds[0]:
         means = [fmean(seed[name][title] for seed in seeds) for title in titles]
         shown = " | ".join(f"{value:,.0f}" if value >= 100 else f"{value:.3f}" for value in means)
-        by_seed = ", ".join(f"{seed[name]['nDCG@10']:.3f}" for seed in seeds)
-        lines.append(f"| {name} | {shown} | {by_seed} |")
+        apart = [seed[name][unit] - seed[against][unit] for seed in queries for unit in seed[against]]
+        low, high = interval(resampled_means(np.array(apart)[:, None], 0)[:, 0])
+        less = f"{fmean(apart):+.3f} [{low:+.3f}, {high:+.3f}]" if name != against else ""
+        lines.append(f"| {name} | {shown} | {less} |")
     return "\n".join(lines)
 
 
@@ -77,21 +118,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/after"))
-    parser.add_argument("--teacher", type=Path, help="a model for on_policy")
     parser.add_argument("--read", action="store_true", help="make no run, read those that are there")
     given = parser.parse_args()
-    then = list(THEN)
-    if given.teacher:
-        on_policy = {"method": "on_policy", "steps": 80, "prompts": 16, "learning_rate": 3e-4}
-        then.append({**on_policy, "teacher": str(given.teacher.resolve())})
-    found = []
+    instructed = (given.out / "instructed").resolve()
+    if not instructed.exists():
+        write_instructed(instructed)
+    found, queries = [], []
     for seed in range(given.seeds):
-        one, control = given.out / f"seed{seed}", given.out / f"seed{seed}-longer"
+        one, control = given.out / f"seed{seed}", given.out / f"seed{seed}-continued"
         if not given.read:
-            run(one, seed, then)
-            run(control, seed, [], longer(one))
-        found.append(rows(one) | (rows(control, "longer ") if control.exists() else {}))
-    print(table(found))
+            make(one, control, seed, instructed)
+        continued = [(CONTROL, row) for _, row in rows(control)] if control.exists() else []
+        found.append(dict([*rows(one), *continued]))
+        queries.append(of_queries(one, control))
+    print(table(found, queries))
 
 
 if __name__ == "__main__":

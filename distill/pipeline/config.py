@@ -113,6 +113,10 @@ class RunConfig(Settings):
         if named.get("length", {}).get("max_length") and self.sft.base == "scratch":
             raise ValueError("filters.length.max_length needs the student's tokenizer, and base: scratch makes it "
                              "from what the filters keep; use max_tokens")  # fmt: skip
+        beyond = any(then.pairs == "labelled" for student in self.sft.targets for then in student.then)
+        if beyond and "decontaminate" in named:
+            raise ValueError("filters.decontaminate sees traces alone, and then.pairs: labelled also takes pairs "
+                             "without one; set pairs.clean.decontaminate, which sees every pair")  # fmt: skip
         return self
 
     @model_validator(mode="after")

@@ -61,7 +61,11 @@ def _make(run: Run) -> Counts:
     def answered() -> Iterator[Trace]:
         return store.read_rows(run.traces, Trace)
 
-    traces, rows, hashes = write_examples(run.dataset, kept, run.config.sft, sft_seed(run), answered)
+    def pairs() -> Iterator[Pair]:
+        rows = (changed.get(pair.pair_id, pair) for pair in store.read_rows(run.pairs, Pair))
+        return (pair for pair in rows if pair.split == "train")
+
+    traces, rows, hashes = write_examples(run.dataset, kept, run.config.sft, sft_seed(run), answered, pairs)
     joined = hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
     published: dict[str, Json] = {}
     if not isinstance(run, Round):

@@ -293,13 +293,15 @@ class DryRun:
         rows = []
         for made in after_estimates(settings, students, shape, device, mean_tokens(run)):
             seconds = None if made.hours is None else STARTING["sft"] + made.hours * 3600
+            paid = ", ".join(f"{key.rpartition('/')[2]} {weight:g}" for key, weight in made.rewards.items())
+            method = f"{made.method} ({paid})" if paid else made.method
             row = StagePlan(
                 f"{name} {made.student}",
                 due,
-                f"{counted(made.steps, 'step')}, about {made.generated:,.0f} tokens written",
+                f"{method}, {counted(made.steps, 'step')}, about {made.generated:,.0f} tokens written",
                 seconds,
                 None if made.hours is None else made.hours * price,
-                note=f"{made.method} on {device.name}, after SFT (estimated by FLOP)",
+                note=f"on {device.name}, after SFT (estimated by FLOP)",
             )
             rows.append(replace(row, host_gib=made.gib) if device.name == "cpu" else replace(row, gpu_gib=made.gib))
         return rows

@@ -45,6 +45,7 @@ LATER: dict[str, Json] = {
     "scores": None,
     "training": None,
     "then": [],
+    "pairs": "kept",
     "retriever": None,
 }
 LOADS = {"sft": "loading torch and TRL", "evaluate": "loading torch and the students"}  # stages silent for seconds

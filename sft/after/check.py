@@ -19,19 +19,15 @@ from sft.settings import SftSettings
 def check_teachers(settings: SftSettings) -> None:
     """Raise ConfigError for a teacher of `on_policy` that cannot teach: no model's folder, or another vocabulary.
 
-    With `base: scratch` the tokenizer is made in the run, of as many tokens as the settings say: so those are compared.
-    A base on a hub is looked at when training begins.
+    With `base: scratch` the tokenizer is made in the run, of at most as many tokens as the settings say: such a
+    student, and a base on a hub, are compared when training begins.
     """
     for folder in {then.teacher for student in settings.targets for then in student.then if then.teacher}:
         config = read_json(Path(folder) / "config.json")
         if not isinstance(config, dict):
             raise ConfigError(f"then.teacher: {folder} is no model's folder: it has no config.json")
-        rows = _rows(config)
-        if settings.base == "scratch":
-            if rows < settings.scratch.vocab_size:
-                raise ConfigError(fewer_rows(folder, rows, settings.scratch.vocab_size))
-        elif Path(settings.base).is_dir():
-            _check_against(folder, rows, settings)
+        if settings.base != "scratch" and Path(settings.base).is_dir():
+            _check_against(folder, _rows(config), settings)
 
 
 def try_rewards(settings: SftSettings) -> None:

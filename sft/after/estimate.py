@@ -5,6 +5,7 @@ From the shape of the model and the lengths that SFT's estimate goes by; every f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sft.after.settings import ThenSettings
@@ -20,10 +21,11 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class AfterEstimate:
-    """One student's training after SFT. `generated` and `read` are tokens; `gib` the memory at the peak."""
+    """One student's training after SFT. `generated` are tokens, `rewards` of grpo, `gib` the memory at the peak."""
 
     student: str
     method: str
+    rewards: dict[str, float]
     steps: int
     generated: float
     hours: float | None
@@ -54,8 +56,9 @@ def _estimate(
     prompt, trace = lengths
     answers = then.steps * then.answers
     generated = answers * trace
-    if then.select == "disagree" and sft.examples is not None:
-        generated += min(sft.examples, then.steps * then.prompts * 2) * SAMPLES * trace
+    if then.select == "disagree" and (sft.examples is not None or then.pairs == "labelled"):
+        there = math.inf if then.pairs == "labelled" else sft.examples or 0
+        generated += min(there, then.steps * then.prompts * 2) * SAMPLES * trace
     teachers = {"grpo": 1, "self_distil": 2, "on_policy": 2}[then.method]  # forward passes without a gradient
     passes = 3 + teachers
     hours = None
@@ -66,4 +69,5 @@ def _estimate(
         hours = (reading + writing + then.steps * STEP_S.get(device.name, 0.0)) / 3600
     copies = 1 if then.method == "grpo" or settings.lora is not None else 2
     gib = sft.peak_gib + (copies - 1) * 4.0 * shape.parameters / GIB
-    return AfterEstimate(name, then.method, then.steps, generated, hours, gib)
+    rewards = then.reward if then.method == "grpo" else {}
+    return AfterEstimate(name, then.method, rewards, then.steps, generated, hours, gib)

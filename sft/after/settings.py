@@ -42,6 +42,11 @@ class ThenSettings(Settings):
     prompts: int = Field(8, ge=1, description="pairs that are answered in a step")
     per_query: int = Field(4, ge=1, description="of these at most so many of one query, which come in one step")
     generations: int = Field(0, ge=0, description="answers to each prompt in a step; default: 8 for grpo, else 1")
+    pairs: Literal["kept", "labelled"] = Field(
+        "kept",
+        description="kept: those that SFT learns from; labelled: beyond these every pair of the training split with a "
+        "label, also without a kept trace or outside train_size",
+    )
     batch: int | None = Field(
         None, ge=1, description="answers that go through the model together in training; default: all of a step"
     )
@@ -131,6 +136,8 @@ class ThenSettings(Settings):
         for key, method in ONLY.items():
             if self.method != method and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} is read by method {method} alone; leave it out, or set method: {method}")
+        if self.pairs == "labelled" and self.method == "self_distil" and self.privileged != "label":
+            raise ValueError("pairs labelled have no trace to read: set privileged: label, or leave pairs out")
         if self.method == "on_policy" and self.teacher is None:
             raise ValueError("on_policy needs a teacher: the folder of a model with the student's vocabulary")
         if self.method == "on_policy" and self.generations != 1:
@@ -148,9 +155,10 @@ class ThenSettings(Settings):
         return self.prompts * self.generations
 
     def decides(self) -> dict[str, Any]:
-        """What decides which student comes out, for its fingerprint; the template by its text's hash."""
+        """What decides which student comes out, for its fingerprint; the template by its text's hash. `pairs` is not
+        among it: the tasks that it gives are."""
         values = self.model_dump(
-            mode="json", exclude={"name", "batch"} | {k for k, m in ONLY.items() if m != self.method}
+            mode="json", exclude={"name", "batch", "pairs"} | {k for k, m in ONLY.items() if m != self.method}
         )
         if self.method == "self_distil":
             values["privileged_hash"] = TEMPLATES[self.privileged].hash

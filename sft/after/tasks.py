@@ -1,4 +1,4 @@
-"""The prompts that a student answers after SFT, one row a kept trace, and the order in which they are answered.
+"""The prompts that a student answers after SFT, one row a pair, and the order in which they are answered.
 
 Written by `sft.examples` next to the SFT rows, read by `sft.after.train`.
 """
@@ -18,7 +18,8 @@ from sft.after.privileged import TEMPLATES
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A pair to answer: what the student reads (`prompt`), and what it does not: the grade and the kept reasoning."""
+    """A pair to answer: what the student reads (`prompt`), and what it does not: the grade and the kept reasoning,
+    "" where no trace of the pair is kept."""
 
     pair_id: str
     query_id: str
@@ -42,6 +43,26 @@ def tasks(kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME) -> Iter
         yield Task(
             pair.pair_id, pair.query_id, pair.query, pair.passage, pair.instruction, text, grade, trace.reasoning
         )
+
+
+def labelled_tasks(
+    pairs: Iterable[Pair], kept: Iterable[tuple[Pair, Trace]], prompt: str = PROMPT_NAME
+) -> Iterator[Task]:
+    """The tasks of the kept traces, and one of every other pair with a label, both sorted by pair_id.
+
+    On a graded scale a label without a trace is the highest grade or the lowest. A mined negative that is suspected to
+    be relevant has no label that one could be paid for.
+    """
+    of_kept = tasks(kept, prompt)
+    ahead = next(of_kept, None)
+    for pair in pairs:
+        grade = trained_grade(None, pair.relevant, prompt)
+        if ahead is not None and ahead.pair_id == pair.pair_id:
+            yield ahead
+            ahead = next(of_kept, None)
+        elif grade is not None and pair.suspected is None:
+            text = student_prompt(pair.query, pair.passage, pair.instruction, prompt)
+            yield Task(pair.pair_id, pair.query_id, pair.query, pair.passage, pair.instruction, text, grade, "")
 
 
 def with_privileged(

@@ -171,9 +171,8 @@ def _data(tokenizer: Any, rows: Sequence[Task], then: ThenSettings, prompt: str)
     from datasets import Dataset
 
     words = list(PROMPTS[prompt].verdicts)
-    budget = then.length_budget or round(
-        statistics.fmean(len(ids) for ids in tokenizer([row.reasoning for row in rows])["input_ids"]) + 4
-    )
+    traces = [row.reasoning for row in rows if row.reasoning] or [""]
+    budget = then.length_budget or round(statistics.fmean(len(ids) for ids in tokenizer(traces)["input_ids"]) + 4)
     columns: dict[str, list[Any]] = {
         name: [getattr(row, name) for row in rows]
         for name in ("prompt", "pair_id", "query_id", "query", "passage", "instruction", "grade")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from distill import store
-from distill.records import Example
+from distill.records import Example, Pair
 from sft.after.privileged import TEMPLATES
 from sft.after.settings import ThenSettings
 from sft.after.tasks import Task, in_order, tasks
@@ -99,6 +100,37 @@ def test_the_tasks_lie_next_to_the_rows_of_sft_and_a_share_of_these_reads_the_co
     assert all(row.prompt.startswith(contexts[row.pair_id]) and row.prompt.endswith("<think>") for row in read)
     bare = {row.pair_id: row for row in store.read_rows(tmp_path / "plain" / "think", Example)}
     assert all(contexts[row.pair_id] + bare[row.pair_id].prompt == row.prompt for row in read)
+
+
+def test_labelled_pairs_are_answered_beyond_the_traces_that_sft_learns_from(tmp_path: Path) -> None:
+    pairs, traces = world(80)
+    everyone = sorted(pairs.values(), key=lambda pair: pair.pair_id)
+    traces = [trace for trace in traces if trace.pair_id != everyone[0].pair_id]  # never asked, or rejected
+    bare, doubtful = replace(everyone[1], label=None), replace(everyone[2], suspected="looks relevant")
+    known = [everyone[0], bare, doubtful, *everyone[3:]]
+    pairs = {pair.pair_id: pair for pair in known}
+    without = {"targets": [{"target": "think", "train_size": 20, "then": {"method": "grpo", "pairs": "labelled"}}]}
+    made = SftSettings.model_validate({**without, "dev": {"pairs": 8}})
+    _, rows, _ = write_examples(tmp_path, rows_of(pairs, traces), made, 0, pairs=lambda: known)
+    learnt = {row.pair_id for row in store.read_rows(tmp_path / "think", Example)}
+    held_out = {pair.query_id for pair in store.read_rows(tmp_path / "dev", Pair)}
+    found = {task.pair_id: task for task in store.read_rows(tmp_path / "think_grpo", Task)}
+    assert len(learnt) == 20 and held_out and rows["think_grpo"] == len(found)
+    expected = {p.pair_id for p in known if p.query_id not in held_out and p is not bare and p is not doubtful}
+    assert set(found) == expected | learnt
+    assert all(task.grade == pairs[name].label for name, task in found.items() if name in expected)
+    assert {name for name, task in found.items() if task.reasoning} == learnt
+
+
+def test_a_training_in_several_processes_is_refused() -> None:
+    with pytest.raises(ValidationError, match="trains in one process; leave sft.ray out"):
+        settings("grpo", ray={})
+
+
+def test_without_a_trace_only_the_label_can_be_read() -> None:
+    with pytest.raises(ValidationError, match="set privileged: label"):
+        settings({"method": "self_distil", "pairs": "labelled"})
+    assert settings({"method": "self_distil", "pairs": "labelled", "privileged": "label"})
 
 
 def test_a_control_token_in_a_trace_is_data_in_the_context() -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ from distill import store
 from distill.errors import ConfigError
 from distill.prompts import prompt_ids
 from distill.records import Rollout
+from sft.after.check import check_teachers
 from sft.after.progress import WellFormed
 from sft.after.rollouts import Rollouts, StepMeans
 from sft.after.settings import ThenSettings
@@ -20,6 +26,7 @@ from sft.after.tasks import Task, tasks
 from sft.after.train import same_vocabulary, train_after
 from sft.settings import SftSettings
 from sft.student import load_base, load_tokenizer
+from sft.together import COMPLETE
 from tests.sft.kept import rows_of
 from tests.sft.tiny import base_folder, weights, world
 
@@ -107,6 +114,45 @@ def test_a_killed_training_goes_on_to_the_same_student(
     assert summary[0] == summary[1] and len(summary[0]["curve"]) == STEPS
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", list(THEN))
+def test_a_training_that_is_killed_by_the_system_goes_on_to_the_same_student(
+    tmp_path: Path, base: Path, method: str
+) -> None:
+    steps = 60
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = job_of(tmp_path / "whole", base, method, steps=steps)
+    killed = job_of(tmp_path / "killed", base, method, steps=steps)
+    train_after(whole)  # type: ignore[arg-type]
+    store.write_json(tmp_path / "job.json", killed)
+    checkpoints = Path(killed["out"]) / "checkpoints"
+    first = training_process(tmp_path / "job.json")
+    until = time.monotonic() + 120
+    while not list(checkpoints.glob(f"checkpoint-{steps // 5}/{COMPLETE}")) and time.monotonic() < until:
+        assert first.poll() is None, "ended before it could be killed"
+        time.sleep(0.002)
+    first.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    second = training_process(tmp_path / "job.json")
+    assert second.wait(120) == 0
+    result = json.loads((Path(killed["out"]) / "result.json").read_text())
+    assert (result["resumed"], result["steps"]) == (True, steps)
+    one, other = weights(Path(whole["out"])), weights(Path(killed["out"]))
+    assert all(bool((one[name] == other[name]).all()) for name in one)
+    assert rollouts(whole["out"]) == rollouts(killed["out"])
+
+
+def training_process(job: Path) -> subprocess.Popen[str]:
+    """The process that a run starts for a training, its job named to it."""
+    command = [sys.executable, "-m", "sft.training_process", str(os.getpid())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stdin is not None
+    process.stdin.write(f"{job}\n")
+    process.stdin.close()
+    return process
+
+
 def test_the_student_reads_its_own_prompt_and_the_teaching_side_all_of_its_own(
     tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,3 +226,13 @@ def test_a_teacher_of_another_vocabulary_is_refused_and_one_with_padding_is_fitt
     student, _ = load_base(str(base), settings)
     teacher = same_vocabulary(str(tmp_path / "teacher"), student, tokenizer, settings)
     assert teacher.config.vocab_size == student.config.vocab_size
+
+
+def test_a_teacher_with_as_few_tokens_as_a_small_world_gives_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 773}')  # scratch.vocab_size 1024 is a bound
+    then = {"method": "on_policy", "teacher": str(tmp_path)}
+    given = {"targets": [{"target": "think", "then": then}]}
+    check_teachers(SftSettings.model_validate({"base": "scratch", **given}))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ConfigError, match=r"no model's folder"):
+        check_teachers(SftSettings.model_validate({"base": "scratch", **given}))
