@@ -18,7 +18,7 @@ from sft.callbacks import ProgressCallback, event_writer
 from sft.encoder_base import load_encoder
 from sft.encoder_rows import batch_of, labelled, loss_of, rows_for
 from sft.pair_training import TokenCount, arguments, counting, losses_of, optimizer_of, trained
-from sft.pair_validation import held_out
+from sft.pair_validation import held_out, probabilities
 from sft.settings import SftSettings
 from sft.student_settings import StudentSettings
 from sft.tokens import MAX_LENGTH, TOO_LONG
@@ -68,7 +68,7 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
         optimizers=(optimizer_of(settings, model[0].model, given), None),
         train_dataset=dataset,
         loss=loss_of(loss, model),
-        evaluator=held_out(job, settings.dev) if settings.dev is not None else None,
+        evaluator=held_out(job, settings.dev, probabilities) if settings.dev is not None else None,
         callbacks=[progress],
     )
     counts = trained(trainer, job, settings, progress, tokens)

@@ -143,9 +143,9 @@ class SftSettings(Settings):
         for student in students:
             if student.scores is not None:
                 source = next((other for other in students if other.name == student.scores.student), None)
-                if source is None or source.scores is not None:
+                if source is None or source.scores is not None or source.target == "retriever":
                     raise ValueError(
-                        f"{student.name}: scores from {student.scores.student!r}: name a student of this list without "
+                        f"{student.name}: scores from {student.scores.student!r}: name a reranker of this list without "
                         "scores of its own"
                     )
             if student.time_of is not None and (student.time_of not in names or student.target not in names):
@@ -156,6 +156,15 @@ class SftSettings(Settings):
             if student.time_of is not None and student.name in (student.time_of, student.target):
                 raise ValueError(f"{student.name} has time_of, so it needs a name of its own")
         return students
+
+    @model_validator(mode="after")
+    def _dev_of_retrievers(self) -> SftSettings:
+        """A similarity has no threshold, so a retriever has no accuracy."""
+        if self.dev is not None and self.dev.best_by == "accuracy":
+            for student in self.targets:
+                if student.target == "retriever":
+                    raise ValueError(f"dev.best_by: accuracy: {student.name} gives no verdicts; set auc or ndcg")
+        return self
 
     @property
     def students(self) -> list[StudentSettings]:

@@ -86,7 +86,7 @@ class StudentSettings(Settings):
     loss: str | None = Field(
         None,
         description="of a student that writes nothing: bce, mse, margin_mse or listwise of an encoder, "
-        "infonce of a retriever (docs/encoders.md); default: bce, infonce",
+        "infonce or margin_mse of a retriever (docs/encoders.md); default: bce, infonce",
     )
     labels: Literal["verdict", "grade", "share", "p_relevant"] | None = Field(
         None,
@@ -94,7 +94,9 @@ class StudentSettings(Settings):
         "said relevant (teacher.samples), or p_relevant, the teacher's own (teacher.logprobs); default: verdict",
     )
     scores: ScoresSettings | None = Field(
-        None, description="of an encoder: labels are another student's log-odds; default: labels"
+        None,
+        description="of an encoder, or a retriever with margin_mse: labels are another student's log-odds; "
+        "default: labels",
     )
     training: dict[str, Any] | None = Field(
         None,
@@ -166,15 +168,32 @@ class StudentSettings(Settings):
             return self
         if self.retriever is not None and self.target != "retriever":
             raise ValueError(f"{self.name}: retriever: only for target retriever")
-        if self.target == "retriever" and (self.labels is not None or self.scores is not None):
-            raise ValueError(f"{self.name}: labels and scores are of encoders; a retriever learns from verdicts")
+        if self.target == "retriever" and self.labels is not None:
+            raise ValueError(f"{self.name}: labels are of encoders; a retriever learns from verdicts, or from scores")
         if self.loss is not None and self.loss not in target.losses:
             raise ValueError(f"{self.name}: loss {self.loss!r} is none of {', '.join(target.losses)}")
+        if self.target == "retriever":
+            self._scores_and_loss()
         if self.labels is not None and self.scores is not None:
             raise ValueError(f"{self.name}: scores are labels; leave labels out, or scores")
         if self.shuffle_traces or self.time_of is not None:
             raise ValueError(f"{self.name}: shuffle_traces and time_of are for students that learn from reasoning")
         return self
+
+    def _scores_and_loss(self) -> None:
+        """A retriever learns from another student's scores by margin_mse alone, which learns from no labels."""
+        if self.loss == "margin_mse" and self.scores is None:
+            raise ValueError(
+                f"{self.name}: loss margin_mse learns from a reranker's scores: set scores: {{from: STUDENT}}, or "
+                "leave loss out"
+            )
+        if self.scores is not None and self.loss != "margin_mse":
+            raise ValueError(
+                f"{self.name}: a retriever learns from scores by loss: margin_mse; set it, or leave scores out"
+            )
+        given = self.retriever.model_fields_set if self.retriever is not None and self.scores is not None else set()
+        if unused := sorted(given & {"negatives", "instruction_negatives", "cached"}):
+            raise ValueError(f"{self.name}: retriever: {', '.join(unused)}: of infonce alone; not with margin_mse")
 
     @field_validator("training")
     @classmethod

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import DataError
 from distill.records import LabelledPair
-from distill.store import read_rows
+from distill.store import read_json, read_rows
 from distill.tables import counted_phrase
 from sft.callbacks import ProgressCallback, event_writer
 from sft.encoder_base import make_scratch_encoder
+from sft.encoder_rows import labelled, rows_for
 from sft.pair_training import TokenCount, arguments, counting, optimizer_of, trained
+from sft.pair_validation import held_out, similarities
 from sft.retriever.model import add_lora, load_retriever, load_weights, merge_lora
 from sft.retriever.rows import RetrieverRows, Row
 from sft.settings import SftSettings
@@ -34,8 +37,7 @@ QUERY, POSITIVE, NEGATIVE = "query", "positive", "negative"
 def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[str, Any]:
     """Train the job's bi-encoder into `job["out"]`; returns what goes into metrics.json. See `sft.training_job`.
 
-    Held-out pairs (`sft.dev`) are kept out of the rows and not measured. Raises DataError where fewer than two queries
-    have a relevant passage, and as `sft.pair_training.trained` does.
+    Raises DataError where there are fewer than two rows to learn from, and as `sft.pair_training.trained` does.
     """
     import torch
     from datasets import disable_progress_bars
@@ -48,20 +50,11 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     torch.set_num_threads(job["threads"])
-    settings = SftSettings.model_validate(job["settings"]).model_copy(update={"dev": None})
+    settings = SftSettings.model_validate(job["settings"])
     own = RetrieverSettings.model_validate(job.get("student", {}).get("retriever") or {})
-    made = RetrieverRows(
-        read_rows(job["examples"], LabelledPair), own.negatives, job["seed"], own.instruction_negatives
-    )
-    rows = list(made)
-    if len(rows) < 2:
-        few = counted_phrase(len(rows), "queries with a relevant passage")
-        raise DataError(f"{job['examples']}: {few}; {job['name']} needs 2 or more to be trained")
-    left_out = (
-        counted_phrase(made.without_positive, "queries without a relevant passage") if made.without_positive else ""
-    )
+    made = _scored(job, settings) if "scores" in job else _judged(job, own)
     say = event_writer(job.get("events"))
-    if left_out:
+    if left_out := made.counts["left_out"]:
         say(
             {
                 "stage": "sft",
@@ -75,11 +68,12 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     model = _model(job, settings, own)
     if own.lora is not None:
         add_lora(model, own.lora)
-    dataset = dataset_of(rows, own.negatives)
+    dataset = made.dataset
     tokens = TokenCount(model)
     progress = ProgressCallback(job, say, 1.0, keep)
     given = arguments(SentenceTransformerTrainingArguments, settings, job, {})
-    given.batch_sampler = BatchSamplers.NO_DUPLICATES  # a passage twice in a batch would be its own negative
+    if "scores" not in job:
+        given.batch_sampler = BatchSamplers.NO_DUPLICATES  # a passage twice in a batch would be its own negative
     given.prompts = _prompts(model, dataset)
 
     class Trainer(counting(SentenceTransformerTrainer, lambda: tokens.real)):  # type: ignore[misc]
@@ -91,19 +85,56 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
         args=given,
         optimizers=(optimizer_of(settings, model.transformers_model, given) if own.lora is None else None, None),
         train_dataset=dataset,
-        loss=loss_of(model, own),
+        loss=margin_loss_of(model, own) if "scores" in job else loss_of(model, own),
+        evaluator=held_out(job, settings.dev, similarities) if settings.dev is not None else None,
         callbacks=[progress],
     )
     counts = trained(trainer, job, settings, progress, tokens, merge_lora if own.lora else lambda model: None)
-    return {
-        **counts,
-        "examples": len(rows),
+    return {**counts, "examples": len(dataset), **made.counts}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows that a loss reads, and what metrics.json says of them."""
+
+    dataset: Dataset
+    counts: dict[str, Any]
+
+
+def _judged(job: TrainingJob, own: RetrieverSettings) -> _Rows:
+    """The rows of `infonce`: relevant passages with others that are not. Raises DataError for fewer than two."""
+    made = RetrieverRows(
+        read_rows(job["examples"], LabelledPair), own.negatives, job["seed"], own.instruction_negatives
+    )
+    rows = list(made)
+    if len(rows) < 2:
+        few = counted_phrase(len(rows), "queries with a relevant passage")
+        raise DataError(f"{job['examples']}: {few}; {job['name']} needs 2 or more to be trained")
+    dataset, without = dataset_of(rows, own.negatives), made.without_positive
+    counts = {
         "rejected": 0,
-        "left_out": left_out,
+        "left_out": counted_phrase(without, "queries without a relevant passage") if without else "",
         "negatives": len(dataset.column_names) - 2,
         "instruction_negatives": sum(row.of_instruction for row in rows),
         "drawn_negatives": sum(row.drawn for row in rows),
     }
+    return _Rows(dataset, counts)
+
+
+def _scored(job: TrainingJob, settings: SftSettings) -> _Rows:
+    """The rows of `margin_mse`: two passages of a query, and by how much the reranker's log-odds of them differ.
+
+    They are an encoder's rows of that loss (`sft.encoder_rows`). Raises DataError for fewer than two.
+    """
+    pairs = read_rows(job["examples"], LabelledPair)
+    rows, without = labelled(pairs, "verdict", settings.prompt, read_json(job["scores"]) or {})
+    dataset, alone = rows_for("margin_mse", rows, job["seed"])
+    if len(dataset) < 2:
+        few = counted_phrase(len(dataset), "pairs of passages of one query that have scores")
+        raise DataError(f"{job['examples']}: {few}; {job['name']} needs 2 or more to be trained")
+    rejected = [*without, *alone]
+    left_out = f"{counted_phrase(len(rejected), 'pairs')}: {rejected[0][1]}" if rejected else ""
+    return _Rows(dataset, {"rejected": len(rejected), "left_out": left_out})
 
 
 def _model(job: TrainingJob, settings: SftSettings, own: RetrieverSettings) -> SentenceTransformer:
@@ -142,10 +173,21 @@ def loss_of(model: SentenceTransformer, settings: RetrieverSettings) -> nn.Modul
     return losses.MultipleNegativesRankingLoss(model, scale, similarity)
 
 
+def margin_loss_of(model: SentenceTransformer, settings: RetrieverSettings) -> nn.Module:
+    """MarginMSE of the similarity divided by the temperature: a cosine's margin is 2 at most, that of log-odds not."""
+    from sentence_transformers.sentence_transformer import losses
+    from torch import Tensor
+
+    def similarity(one: Tensor, other: Tensor) -> Tensor:
+        return model.similarity_pairwise(one, other) / settings.temperature  # type: ignore[no-any-return, unused-ignore]
+
+    return losses.MarginMSELoss(model, similarity)
+
+
 def _prompts(model: SentenceTransformer, dataset: Dataset) -> dict[str, str] | None:
     """The model's own prompts by column, so that it is trained as it is asked."""
     prompts = {name: text for name, text in model.prompts.items() if text}
     passage = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
     columns: list[str] = dataset.column_names
-    named = {name: prompts.get("query", "") if name == QUERY else passage for name in columns}
+    named = {name: prompts.get("query", "") if name == QUERY else passage for name in columns if name != "label"}
     return named if any(named.values()) else None

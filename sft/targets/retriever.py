@@ -12,7 +12,7 @@ class Retriever(PairTarget):
     """
 
     trainer = "sft.retriever.train"
-    losses = ("infonce",)
+    losses = ("infonce", "margin_mse")
     training = {"learning_rate": 2e-5, "per_device_train_batch_size": 32, "num_train_epochs": 1.0}
     scratch = {"learning_rate": 1e-3}
     reranks = False

@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from distill.prompts import query_text
 from distill.publish.model import export_model
-from distill.records import LabelledPair, make_pair
-from distill.store import read_json, write_rows
+from distill.records import LabelledPair, Pair, make_pair
+from distill.store import read_json, read_rows, write_json, write_rows
+from sft.pair_validation import similarities
 from sft.retriever.rows import RetrieverRows
-from sft.settings import SftSettings
+from sft.settings import DevSettings, SftSettings
 from sft.training_job import TrainingJob, train
+from sft.validation import measures
 from tests.sft.killed import interrupted
 
 SCRATCH = {"vocab_size": 400, "layers": 1, "width": 64, "heads": 2, "kv_heads": 2, "ffn": 64, "max_positions": 64}
@@ -62,6 +64,12 @@ def test_without_instruction_negatives_they_are_left_out() -> None:
         ({"target": "encoder", "retriever": {}}, "retriever: only for target retriever"),
         ({"target": "think", "retriever": {}}, "only for students that write nothing"),
         ({"target": "retriever", "retriever": {"lora": {"bits": 4}}}, "not trained in four bits"),
+        ({"target": "retriever", "loss": "margin_mse"}, "loss margin_mse learns from a reranker's scores: set scores"),
+        ({"target": "retriever", "scores": {"from": "direct"}}, "learns from scores by loss: margin_mse; set it"),
+        (
+            {"target": "retriever", "loss": "margin_mse", "scores": {"from": "x"}, "retriever": {"negatives": 2}},
+            "retriever: negatives: of infonce alone",
+        ),
     ],
 )
 def test_what_does_not_suit_the_target_is_refused(student: dict[str, Any], message: str) -> None:
@@ -119,6 +127,49 @@ def test_a_killed_training_goes_on_and_the_folder_is_sentence_transformers_own(
     assert np.array_equal(exported, first)  # with its pooling
     card = (tmp_path / "exported/README.md").read_text()
     assert "encode_query" in card and "library_name: sentence-transformers" in card and "Rank1" not in card
+
+
+def test_a_retriever_scores_nothing_and_is_not_chosen_by_accuracy() -> None:
+    with pytest.raises(ValidationError, match="name a reranker of this list"):
+        SftSettings.model_validate({"targets": ["retriever", {"target": "encoder", "scores": {"from": "retriever"}}]})
+    with pytest.raises(ValidationError, match="dev.best_by: accuracy: retriever gives no verdicts"):
+        SftSettings.model_validate({"targets": ["direct", "retriever"], "dev": {"best_by": "accuracy"}})
+
+
+@pytest.mark.slow
+def test_margin_mse_learns_the_differences_that_a_reranker_sees(tmp_path: Path) -> None:
+    """Scores are the reverse of the labels, and similarities follow the scores; pairs without one are left out."""
+    from sentence_transformers import SentenceTransformer
+
+    job = job_in(tmp_path / "scored", retriever={"temperature": 0.1}, max_steps=60, learning_rate=3e-3)
+    del job["student"]["retriever"]["negatives"]
+    words = ((f"tell me of w{number}", place) for number in range(48) for place in range(2))
+    rows = [row(query, f"{('open', 'shut')[place]} all of day {query[-2:]}", 1 - place) for query, place in words]
+    write_rows(tmp_path / "scored/rows", rows, LabelledPair)
+    write_json(tmp_path / "scores", {pair.pair_id: -3.0 if pair.relevant else 3.0 for pair in rows[:-2]})
+    result = train({**job, "scores": str(tmp_path / "scores")})
+    assert (result["examples"], result["rejected"]) == (47, 2) and "cannot read it" in result["left_out"]
+    model = SentenceTransformer(str(tmp_path / "scored/student"))
+    similarity = similarities(model, [(pair.query, pair.passage) for pair in rows[:-2]], 32)
+    margins = [one - other for one, other in zip(similarity[::2], similarity[1::2], strict=True)]
+    assert sum(margin < 0 for margin in margins) > 0.9 * len(margins)
+
+
+@pytest.mark.slow
+def test_held_out_queries_choose_the_checkpoint(tmp_path: Path) -> None:
+    """Of steps 3, 6 and 8 the best by AUC is kept, and its weights are those that the measure was of."""
+    from sentence_transformers import SentenceTransformer
+
+    job = job_in(tmp_path / "dev", learning_rate=3e-3)
+    job["settings"]["dev"] = DevSettings(pairs=96, every=0.34).model_dump(mode="json")
+    rows = list(read_rows(job["examples"], LabelledPair))
+    pairs = [make_pair(p.query_id, p.doc_id, p.query, p.passage, label=int(p.relevant)) for p in rows]
+    write_rows(tmp_path / "held", pairs, Pair)
+    result = train({**job, "dev": str(tmp_path / "held")})
+    assert result["best_step"] in (3, 6, 8) and set(result["dev"]) == {"auc", "ndcg", "spread"}
+    model = SentenceTransformer(str(tmp_path / "dev/student"))
+    scores = similarities(model, [(pair.query, pair.passage) for pair in pairs], 32)
+    assert measures(scores, pairs)["auc"] == pytest.approx(result["dev"]["auc"], abs=1e-3)
 
 
 @pytest.mark.slow
