@@ -179,6 +179,13 @@ def calibrated(judgement: Judgement, calibration: Calibration | None, curve: str
     return replace(judgement, score=calibration.score(curve, raw), margin=calibration.margin(curve, raw))
 
 
+def without(calibration: Calibration, mode: str) -> None:
+    """Forget all that was fitted for a mode."""
+    for kept in (calibration.curves, calibration.points, calibration.fusion):
+        kept.pop(mode, None)
+    calibration.checks[:] = [each for each in calibration.checks if each["mode"] != mode]
+
+
 def check(
     calibration: Calibration, mode: str, template: str, margins: Sequence[float], labels: Sequence[int]
 ) -> dict[str, Any]:

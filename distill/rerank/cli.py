@@ -12,7 +12,9 @@ from distill.rerank.options import (
     MODES,
     EngineOptions,
     InputOptions,
+    check_first,
     engine_options,
+    first_option,
     input_options,
     journal_option,
     say,
@@ -40,6 +42,7 @@ FAULTS = {
     "--judgements", type=FILE, metavar="DIR", help="Parquet with reasoning and scores (default: OUT.judgements)"
 )
 @click.option("--mode", type=click.Choice(MODES), help="how the student is asked (default: as it was trained)")
+@first_option
 @engine_options
 @click.option(
     "--samples", type=int, default=1, metavar="N", help="sampled traces for a pair, scores averaged (default 1)"
@@ -62,6 +65,7 @@ def rerank(
     out: Path,
     judgements: Path | None,
     mode: Mode | None,
+    first: str | None,
     engine: EngineOptions,
     samples: int,
     temperature: float,
@@ -87,6 +91,7 @@ def rerank(
     writes_to(out.parent)
     total, blocks = inputs.blocks()
     mode = mode or usual_mode(inputs.model)
+    check_first(first, inputs.model, (mode,))
     student = engine.student(
         inputs.model,
         mode,
@@ -94,8 +99,10 @@ def rerank(
         samples=samples,
         temperature=temperature,
         explanations=explanations,
+        first=first,
     ).resolved()
     curves = read(Path(student.calibration)) if student.calibration else None
+    asked_first = _asked_first(student, curves) if mode == "adaptive" else None
     threshold = _threshold(student, curves, threshold, precision, recall)
     fused = _fuse(student, curves, inputs.run) if fuse else None
     made_from = {
@@ -115,8 +122,10 @@ def rerank(
         "instruction": instruction,
         **_dtype(student),
         **({} if engine.loops == "stop" else {"loops": engine.loops}),
+        **({"first": asked_first} if asked_first else {}),
     }
-    say(f"{inputs.model}: mode {mode}, backend {BACKENDS.load(student.backend).name}")
+    asked = f"mode {mode} after {first}" if first else f"mode {mode}"
+    say(f"{inputs.model}: {asked}, backend {BACKENDS.load(student.backend).name}")
     with store.lease(folder):
         instructed = lambda: (with_instruction(block, instruction) for block in blocks())  # noqa: E731
         counts = rerank_run(student, instructed, total, out, folder, made_from, threshold, say, fused, journal)
@@ -138,6 +147,7 @@ def rerank(
 )
 @click.option("--relevant-from", type=int, default=1, metavar="G", help="the lowest relevant grade (default 1)")
 @click.option("--mode", cls=Several, type=click.Choice(MODES), help="one or several (default: as it was trained)")
+@first_option
 @click.option(
     "--method", type=click.Choice(("temperature", "platt", "isotonic")), default="platt", help="default platt"
 )
@@ -155,6 +165,7 @@ def calibrate(
     qrels: Path,
     relevant_from: int,
     mode: tuple[Mode, ...],
+    first: str | None,
     method: Method,
     instruction: tuple[str, ...],
     out: Path | None,
@@ -166,14 +177,15 @@ def calibrate(
     from distill.files.qrels import read_qrels
     from distill.inputs import is_copy
     from distill.rerank.calibration import FILE as NAME
-    from distill.rerank.calibration import write
+    from distill.rerank.calibration import without, write
     from distill.rerank.fitting import fitted
-    from distill.rerank.jobs import with_instruction
+    from distill.rerank.jobs import first_identity, with_instruction
     from distill.rerank.judging import judging
     from distill.rerank.student_format import usual_mode
 
     if out is None and is_copy(inputs.model):
         raise InputError("--model is a URL, where no calibration is written; name --out FILE")
+    check_first(first, inputs.model, mode)
     out = out or Path(inputs.model) / NAME
     writes_to(out.parent)
     if out.is_dir():
@@ -183,7 +195,8 @@ def calibrate(
     judged = read_qrels(qrels)
     pairs = inputs.judged_pairs(judged, qrels)
     kept = journal or out.with_name(f"{out.name}.journal")
-    with judging(engine.student(inputs.model, "think"), kept, say) as judge:
+    student = engine.student(inputs.model, "think", first=first)
+    with judging(student, kept, say) as judge:
         calibration = fitted(
             judge,
             pairs,
@@ -196,11 +209,37 @@ def calibrate(
             budget=engine.budget,
             say=say,
         )
+    if student.first is not None:  # the direct answers are another student's, and of no use to this one's mode direct
+        without(calibration, "direct")
+        calibration.made_from["first"] = first_identity(student.first)
     write(out, calibration)
     if journal is None:
         kept.unlink(missing_ok=True)
     print(out)
     return 0
+
+
+def _asked_first(student: Student, calibration: Calibration | None) -> dict[str, str] | None:
+    """Who answers first in mode adaptive, None where it is the student itself.
+
+    Raises InputError where the calibration is of another: the scores of two students are on one scale by it alone.
+    """
+    from distill.errors import InputError
+    from distill.rerank.jobs import first_identity
+
+    of = calibration.made_from.get("first") if calibration and calibration.window else None
+    if student.first is None:
+        if of:
+            raise InputError(f"{student.model}: calibrated with --first {of['model']}; name it, or calibrate anew")
+        return None
+    asked = first_identity(student.first)
+    if not of or of["weights"] != asked["weights"]:
+        made = f"it was with {of['model']}, or other weights of it" if of else "it was not"
+        raise InputError(
+            f"--first {student.first.model}: {student.model} has to be calibrated with it ({made}): `distill calibrate "
+            "--mode adaptive --first` puts both students' scores on one scale, and chooses where to think"
+        )
+    return asked
 
 
 def _fuse(student: Student, calibration: Calibration | None, run: Path) -> Fuse:

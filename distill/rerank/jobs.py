@@ -33,7 +33,10 @@ Weights = str | Mapping[str, str | list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """A student and how it is asked; a worker makes a `Reranker` of it. `mode` may name its bound, as `budget:64`."""
+    """A student and how it is asked; a worker makes a `Reranker` of it. `mode` may name its bound, as `budget:64`.
+
+    `first` gives the direct answers of mode adaptive in its place: an encoder, or another student of mode direct.
+    """
 
     model: str
     mode: str = "think"
@@ -48,6 +51,7 @@ class Student:
     prompt: str | None = None
     calibration: str | None = None
     device: str | None = None
+    first: Student | None = None
 
     @property
     def loads(self) -> tuple[str, ...]:
@@ -77,7 +81,8 @@ class Student:
             dtype = cast("Dtype", dtype_of(self.model, "cuda" if remote else device_of(self.device).type, dtype))
         bound = self.max_new_tokens or reasoning_bound(self.model)
         scoring = self.scoring.model_copy(update={"backend": backend, "dtype": dtype})
-        return replace(self, max_new_tokens=bound, scoring=scoring)
+        first = self.first.resolved() if self.first else None
+        return replace(self, max_new_tokens=bound, scoring=scoring, first=first)
 
     def start(self) -> Backend:
         """Its engine, ready for tasks. Raises InputError where it cannot be run."""
@@ -164,9 +169,13 @@ class Job:
     progress: Progress | None = None
 
     def asked(self, mode: str, places: Sequence[int]) -> Job:
-        """The same student asked in another mode, uncalibrated, about the pairs at these places."""
-        student = replace(self.student, mode=mode, calibration=None)
+        """The same student asked in another mode, uncalibrated, about the pairs at these places; the student that is
+        asked first, where that is another, in mode direct."""
         pairs = [self.pairs[at] for at in places]
+        if mode == "direct" and self.student.first is not None:
+            first = self.student.first
+            return job_of(self.name, first, pairs, weights_by_hash(first.model), part=True)
+        student = replace(self.student, mode=mode, calibration=None, first=None)
         return Job(self.name, student, pairs, student.identity(self.weights), self.weights, part=True)
 
 
@@ -201,6 +210,11 @@ def backend_identity(scoring: ScoringSettings) -> str | dict[str, str]:
     if not is_external(name):
         return backend_name(name, scoring.base_url)
     return {"class": Path(name).name, "sha256": external_hash(name, Path())}
+
+
+def first_identity(first: Student) -> dict[str, str]:
+    """By what a calibration knows the student that mode adaptive asks first: its name, and a hash of its files."""
+    return {"model": first.model, "weights": store.fingerprint(weights_by_hash(first.model))[:32]}
 
 
 def own_calibration(model: str) -> str | None:

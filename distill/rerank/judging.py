@@ -25,6 +25,7 @@ def judging(student: Student, journal: Path | None, say: Callable[[str], None]) 
     Where `journal` is named, judgements are kept there, and those that are there already are not made again.
     """
     weights = weights_by_hash(student.model)
+    first = student.first
     said: set[str] = set()
 
     def notify(progress: Progress) -> None:
@@ -36,7 +37,11 @@ def judging(student: Student, journal: Path | None, say: Callable[[str], None]) 
     with Scorer(Journal(journal) if journal else None, notify) as scorer:
 
         def judge(pairs: Sequence[Pair], mode: str) -> list[Judgement]:
-            (judged,) = scorer.score([job_of(mode, replace(student, mode=mode), pairs, weights)])
+            if mode == "direct" and first is not None:
+                job = job_of(mode, first, pairs, weights_by_hash(first.model))
+            else:
+                job = job_of(mode, replace(student, mode=mode, first=None), pairs, weights)
+            (judged,) = scorer.score([job])
             if not said.issuperset(judged.failed):
                 say(f"warning: {failed_text(judged.failed)}")
                 said.update(judged.failed)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from distill.rerank.student_format import Long
 
 MODES = ("think", "direct", "verdict_first", "budget", "adaptive")
+# Of the student that mode adaptive asks first: wherever the other one runs, it runs here, by the weights' own backend.
+LOCAL: dict[str, Any] = {
+    "backend": "auto", "base_url": None, "api_key_env": None, "engine": (), "prompt": None, "max_new_tokens": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,12 @@ class EngineOptions:
         samples: int = 1,
         temperature: float = 0.6,
         explanations: bool = False,
+        first: str | None = None,
     ) -> Student:
-        """The student, asked so; nothing is loaded yet. Raises InputError for settings that cannot be."""
+        """The student, asked so, `first` before it in mode adaptive; nothing is loaded yet.
+
+        Raises InputError for settings that cannot be.
+        """
         from distill.config import apply_overrides
         from distill.rerank.backends import backend_name
         from distill.rerank.jobs import Student
@@ -84,6 +92,7 @@ class EngineOptions:
             prompt=self.prompt,
             calibration=calibration,
             device=self.device,
+            first=replace(self, **LOCAL).student(first, "direct") if first else None,
         )
 
 
@@ -236,6 +245,29 @@ input_options = collected(
         help=f"of the run's queries and passages, the share that may have no text (default {MISSING:g})",
     ),
 )
+
+first_option = click.option(
+    "--first",
+    type=MODEL,
+    metavar="MODEL",
+    help="mode adaptive: a student that judges all pairs first, as an encoder; the other thinks where it is unsure",
+)
+
+
+def check_first(first: str | None, model: str, modes: Container[str]) -> None:
+    """Raise InputError where --first is given without mode adaptive, with mode direct, or to one that cannot think."""
+    from distill.errors import InputError
+    from distill.rerank.student_format import WRITES_NOTHING, is_encoder
+
+    if first is None:
+        return
+    if "adaptive" not in modes:
+        raise InputError("--first is for --mode adaptive: the student that answers before the other thinks")
+    if "direct" in modes:
+        raise InputError("--first answers in place of mode direct; leave --mode direct out, or calibrate it by itself")
+    if is_encoder(model):
+        raise InputError(f"{model}: mode adaptive: {WRITES_NOTHING}")
+
 
 journal_option = click.option(
     "--journal",

@@ -101,6 +101,11 @@ class Reranker:
         self.mode, self.long = mode, long
         self.curve = f"budget:{budget}" if mode == "budget" else mode  # by which its calibration is named
         self.calibration = _calibration(calibration, model)
+        if mode == "adaptive" and self.calibration and (first := self.calibration.made_from.get("first")):
+            raise InputError(
+                f"{self.name}: its mode adaptive was calibrated with {first['model']} asked first, which only `distill "
+                "rerank --first` does; calibrate it anew without --first"
+            )
         bound = budget if mode == "budget" else max_new_tokens or self.backend.form.bound
         limit = min(bound, self.backend.form.context // 2)
         chosen = window or (self.calibration.window if self.calibration else None)

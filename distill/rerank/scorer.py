@@ -340,7 +340,8 @@ class Scorer:
 
 def check_students(jobs: Iterable[Job]) -> None:
     """Raise InputError for a student whose folder cannot judge, before the first pair is judged."""
-    for student in {job.student.model: job.student for job in jobs}.values():
+    students = [student for job in jobs for student in (job.student, job.student.first) if student is not None]
+    for student in {student.model: student for student in students}.values():
         check_files(student.model, weights=student.backend != "openai")
 
 

@@ -19,10 +19,15 @@ from distill import store
 from distill.cli import main
 from distill.errors import InputError
 from distill.records import Judgement, as_dict, make_pair
+from distill.rerank.calibration import Curve
 from distill.rerank.jobs import Student, job_of
 from distill.rerank.reranker import Reranker
 from distill.rerank.scorer import Scorer
+from sft.encoder_base import make_scratch_encoder
+from sft.scratch import ScratchSettings
 from tests.rerank.test_scorer import COUNTING
+
+ENCODER = ScratchSettings(vocab_size=320, layers=1, width=64, heads=2, kv_heads=2, ffn=64, max_positions=64)
 
 
 @pytest.fixture
@@ -210,6 +215,52 @@ def test_a_journal_is_shared_by_calibrate_and_rerank(
         assert main(arguments("rerank", copy, data, *more, *asked)) == 0
         assert len(judgements(data / f"{mode}.judgements")) == 30 and (data / "j").exists()
     assert len((data / "counted.txt").read_text().split()) == 60, "a copy of the folder is the same student"
+
+
+def test_an_encoder_answers_first_and_the_student_thinks_where_it_is_unsure(
+    tiny: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    student, encoder = shutil.copytree(tiny, tmp_path / "student"), tmp_path / "encoder"
+    make_scratch_encoder([f"red fox {n} a lazy dog sleeps" for n in range(9)], ENCODER, str(encoder))
+    (encoder / "distill.json").write_text(json.dumps({"target": "encoder", "mode": "direct", "kind": "encoder"}))
+    bound = ["--mode", "adaptive", "--max-new-tokens", "8", "--first", str(encoder)]
+    out = ["--out", str(data / "out.trec")]
+    assert main(arguments("rerank", student, data, *bound, *out)) == 2
+    assert "has to be calibrated with it (it was not): `distill calibrate --mode adaptive" in capsys.readouterr().err
+    assert main(arguments("calibrate", student, data, "--qrels", str(data / "qrels.txt"), *bound)) == 0
+    saved = json.loads((student / "calibration.json").read_text())
+    assert set(saved["curves"]) == {"think", "adaptive.direct", "adaptive.think"}
+    saved["window"] = {"low": None, "high": None, "top": 2}
+    (student / "calibration.json").write_text(json.dumps(saved))
+    assert main(arguments("rerank", student, data, *bound, *out)) == 0
+    assert f"mode adaptive after {encoder}" in (said := capsys.readouterr().err) and "thought 12" in said
+    found = judgements(data / "out.trec.judgements")
+    alone = data / "alone.trec"
+    assert main(arguments("rerank", encoder, data, "--out", str(alone))) == 0
+    curve = Curve(**saved["curves"]["adaptive.direct"])
+    first = judgements(data / "alone.trec.judgements")
+    sure = {key: row for key, row in found.items() if row.mode == "adaptive.direct"}
+    assert len(found) == 30 and len(sure) == 18
+    assert all(row.margin == pytest.approx(curve.log_odds(first[key].margin), abs=1e-6) for key, row in sure.items())
+    for query in {query for query, _ in found}:  # the two that the encoder puts first are thought about
+        order = sorted((key for key in first if key[0] == query), key=lambda key: -first[key].margin)
+        assert {key for key in order if found[key].mode == "adaptive.think"} == set(order[:2])
+    # a calibration of two students is refused for one, and with other weights
+    assert main(arguments("rerank", student, data, *bound[:4], *out)) == 2
+    assert f"calibrated with --first {encoder}; name it, or calibrate anew" in capsys.readouterr().err
+    with pytest.raises(InputError, match="which only `distill rerank --first` does"):
+        Reranker(str(student), "adaptive")
+    named = {"target": "encoder", "mode": "direct", "kind": "encoder", "again": 1}
+    (encoder / "distill.json").write_text(json.dumps(named))
+    assert main(arguments("rerank", student, data, *bound, *out)) == 2
+    assert "or other weights of it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["think", "direct"])
+def test_a_first_student_goes_with_mode_adaptive_alone(tiny: Path, data: Path, capsys: Any, mode: str) -> None:
+    more = ["--mode", mode, "--first", str(tiny), "--out", str(data / "out.trec")]
+    assert main(arguments("rerank", tiny, data, *more)) == 2
+    assert "--first is for --mode adaptive" in capsys.readouterr().err
 
 
 def test_adaptive_without_a_window_says_so(tiny: Path, data: Path, capsys: Any) -> None:
