@@ -28,18 +28,17 @@ from distill.texts import passage_text
 
 
 def pairs_of(folder: Path, count: int) -> list[Pair]:
-    """The first pairs that the folder's qrels judge."""
+    """The first pairs that the folder's test qrels judge."""
     queries, corpus = (
         {row["_id"]: row for row in map(json.loads, (folder / name).read_text(encoding="utf-8").splitlines())}
         for name in ("queries.jsonl", "corpus.jsonl")
     )
     pairs: list[Pair] = []
-    for file in sorted((folder / "qrels").glob("*.tsv")):
-        for line in file.read_text(encoding="utf-8").splitlines()[1:]:
-            query, doc, _ = line.split("\t")
-            asked, text = queries[query], corpus[doc]
-            passage = passage_text(text.get("title"), text["text"])
-            pairs.append(make_pair(query, doc, asked["text"], passage, asked.get("instruction")))
+    for line in (folder / "qrels/test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        query, doc, _ = line.split("\t")
+        asked, text = queries[query], corpus[doc]
+        passage = passage_text(text.get("title"), text["text"])
+        pairs.append(make_pair(query, doc, asked["text"], passage, asked.get("instruction")))
     return pairs[:count]
 
 

@@ -75,6 +75,21 @@ def test_a_wide_student_takes_bfloat16_where_the_cpu_is_fast_at_it(
     assert loading.dtype_of(str(tmp_path), "cuda") == "bfloat16"
 
 
+@pytest.mark.parametrize(("flag", "seconds", "fast"), [(True, 0.5, True), (True, 2.0, False), (False, 0.5, False)])
+def test_bfloat16_is_fast_where_the_cpu_has_it_and_a_layer_is_faster_in_it(
+    monkeypatch: pytest.MonkeyPatch, flag: bool, seconds: float, fast: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": flag}, raising=False)
+    monkeypatch.setattr(weights, "layer_seconds", lambda dtype: seconds if dtype == torch.bfloat16 else 1.0)
+    assert weights._fast_bf16.__wrapped__() is fast
+
+
+def test_timing_a_layer_leaves_random_numbers_as_they_are() -> None:
+    before = torch.random.get_rng_state()
+    assert weights.layer_seconds(torch.float32) > 0
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
 def test_an_unknown_precision_is_refused(tiny: Path) -> None:
     with pytest.raises(InputError, match="dtype 'float15' is none of auto, float32, bfloat16, float16"):
         Reranker(str(tiny), "direct", "transformers", device="cpu", dtype="float15")
