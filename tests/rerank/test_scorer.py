@@ -19,6 +19,7 @@ import pytest
 
 from distill.cli import main
 from distill.errors import RunFolderError, Stopped
+from distill.files.runs import read_run
 from distill.records import Pair, make_pair
 from distill.rerank import files
 from distill.rerank.calibration import Calibration, Curve, write
@@ -240,11 +241,14 @@ def test_blocks_give_what_one_block_gives(
     tiny: Path, counted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(rerank(tiny, tmp_path, 9, 4)) == 0
-    whole = (tmp_path / "out.trec").read_text()
+    whole = read_run(tmp_path / "out.trec")
     (tmp_path / "blocks").mkdir()
     monkeypatch.setattr(files, "BLOCK", 10)
     assert main(rerank(tiny, tmp_path / "blocks", 9, 4)) == 0
-    assert (tmp_path / "blocks" / "out.trec").read_text() == whole
+    blocks = read_run(tmp_path / "blocks" / "out.trec")
+    assert blocks.keys() == whole.keys()
+    for query, scores in whole.items():  # a batch of other texts rounds otherwise, on some processors
+        assert blocks[query] == pytest.approx(scores, abs=1e-4)
     assert not list((tmp_path / "blocks").glob("out.trec.journal*"))
 
 
