@@ -22,15 +22,23 @@ from typing import Any
 import yaml
 
 from distill.evaluation.evaluate import Values, summarise
+from distill.evaluation.first_stage import RetrieverLists, of_lists
 from distill.evaluation.seeds import details
+from distill.evaluation.settings import SetSettings
+from distill.evaluation.suites import read
 from distill.evaluation.tables import markdown_table
 from distill.example.instructed import write_instructed
+from distill.pairs.collection import gather
+from distill.pairs.sources.beir import Beir
 from distill.results import ByUnit
+from distill.retrieval.encoder import load_encoder
+from distill.retrieval.index import build
 from distill.store import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
+FIRST = "first_stage"
 OUT = Path(__file__).with_name("example.json")
-LONG = {"max_steps": 900, "learning_rate": 3e-3, "warmup_steps": 0.1, "adam_beta2": 0.98, "weight_decay": 0.01}
+LONG = {"max_steps": 900, "learning_rate": 1e-3, "warmup_steps": 0.1}
 SHORT = {"learning_rate": 1e-3, "num_train_epochs": 6, "per_device_train_batch_size": 32, "save_strategy": "no"}
 FROM_THINK = {"scores": {"from": "think"}, "training": LONG}
 ENCODERS: list[Any] = [
@@ -44,35 +52,22 @@ ENCODERS: list[Any] = [
 ]
 
 
-def _retriever(name: str, epochs: int = 6, **settings: Any) -> dict[str, Any]:
+def _retriever(name: str, **settings: Any) -> dict[str, Any]:
     own = {"negatives": 3, "max_length": 96, **settings}
-    return {
-        "target": "retriever", "name": name, "base": "scratch", "retriever": own,
-        "training": {**SHORT, "num_train_epochs": epochs},
-    }  # fmt: skip
+    return {"target": "retriever", "name": name, "base": "scratch", "retriever": own, "training": SHORT}
 
 
 RETRIEVERS: list[dict[str, Any]] = [
     _retriever("without", instruction_negatives=False),
     _retriever("with_negatives"),
-    _retriever("without_long", 18, instruction_negatives=False),
-    _retriever("with_long", 18),
-    _retriever("with_long_hot", 18, temperature=0.2),
-    _retriever("with_long_seven", 18, negatives=7),
 ]
-MARGIN: dict[str, Any] = {
-    "target": "retriever", "name": "margin_mse", "base": "scratch", "loss": "margin_mse",
-    "scores": {"from": "encoder"}, "retriever": {"max_length": 96, "temperature": 0.1},
-    "training": {**SHORT, "num_train_epochs": 3},
-}  # fmt: skip
-RERANKER = {"target": "encoder", "training": LONG}
 
 
-def run(config: str, out: Path, seed: int, **settings: Any) -> Path:
-    """A run of this configuration with these settings, gone on with; its folder."""
+def run(stage: str, config: str, out: Path, seed: int, **settings: Any) -> Path:
+    """A run up to this stage of this configuration with these settings, gone on with; its folder."""
     given = [f"{key.replace('__', '.')}={yaml.safe_dump(value, default_flow_style=True, width=100_000).strip()}"
              for key, value in settings.items()]  # fmt: skip
-    command = [sys.executable, "-m", "distill.cli", "run", str(ROOT / "configs" / config), f"sft.seed={seed}", *given]
+    command = [sys.executable, "-m", "distill.cli", stage, str(ROOT / "configs" / config), f"sft.seed={seed}", *given]
     status = subprocess.run([*command, "--out", str(out)], cwd=ROOT, env={**os.environ}).returncode
     if status:
         sys.exit(status)
@@ -82,24 +77,25 @@ def run(config: str, out: Path, seed: int, **settings: Any) -> Path:
 def encoders(runs: Path, seed: int) -> Path:
     """The students of ENCODERS behind BM25."""
     return run(
-        "encoder.yaml", runs / f"encoder{seed}", seed, sft__targets=ENCODERS, sft__training__max_steps=900,
+        "run", "encoder.yaml", runs / f"encoder{seed}", seed, sft__targets=ENCODERS, sft__training__max_steps=900,
         pairs__example__queries={"train": 1800, "dev": 40, "test": 100}, evaluation__max_new_tokens=100,
     )  # fmt: skip
 
 
-def retrievers(runs: Path, seed: int, instructed: Path) -> Path:
-    """The retrievers, each as the first stage of both sets, and the encoder behind it."""
-    students = [*RETRIEVERS, RERANKER, MARGIN]
-    sets: list[dict[str, Any]] = []
-    for name in (str(student["name"]) for student in students if "name" in student):
-        first = {"first_stage": {"retriever": name}}
-        sets.append({"name": f"test_{name}", "source": "example", "split": "test", **first, "depth": 20})
-        sets.append({"name": f"instructed_{name}", "source": "beir", "kind": "followir", "path": str(instructed),
-                     "split": "test", **first})  # fmt: skip
-    return run(
-        "retriever.yaml", runs / f"retriever{seed}", seed, sft__targets=students, evaluation__sets=sets,
-        evaluation__systems=["encoder"],
-    )  # fmt: skip
+def retrievers(runs: Path, seed: int, instructed: Path) -> dict[str, ByUnit]:
+    """{retriever: {FIRST: what FollowIR's measures say of its own lists}}, with its index below --runs."""
+    folder = run("sft", "retriever.yaml", runs / f"retriever{seed}", seed, sft__targets=RETRIEVERS)
+    suite = read("followir", instructed, "test", lambda: gather(Beir(instructed), "test", 0.01))
+    assert suite.extra is not None
+    entry = SetSettings(name="instructed", kind="followir", path=str(instructed), depth=10)
+    measured: dict[str, ByUnit] = {}
+    for student in RETRIEVERS:
+        name = str(student["name"])
+        encoder = load_encoder(str(folder / "students" / name))
+        index = build(runs / f"index{seed}" / name, encoder, suite.passages)
+        lists = of_lists(suite, entry, RetrieverLists(suite, index, encoder, name))
+        measured[name] = {FIRST: suite.extra({query: dict(ranked) for query, ranked in lists.items()})}
+    return measured
 
 
 def mean_of(runs: Iterable[ByUnit], system: str) -> dict[str, dict[str, float]]:
@@ -153,17 +149,10 @@ def main() -> None:
         instructed = runs / "instructed"
         if not (instructed / "top_ranked.jsonl").exists():
             write_instructed(instructed, queries=200)
-        folders = [details(retrievers(runs, seed, instructed)) for seed in given.seeds]
-        for kind in ("test", "instructed"):
-            names = [name for name in folders[0] if name.startswith(f"{kind}_")]
-            values, by_seed = {}, {}
-            for name in names:
-                sets = [folder[name] for folder in folders]
-                for system in sets[0]:
-                    behind = "" if system == "first_stage" else f", then {system}"
-                    values[name.removeprefix(f"{kind}_") + behind] = mean_of(sets, system)
-                    by_seed[name.removeprefix(f"{kind}_") + behind] = [means(each[system]) for each in sets]
-            found[f"retrievers, {kind}"] = {"seeds": given.seeds, **figures(values, "without", by_seed)}
+        folders = [retrievers(runs, seed, instructed) for seed in given.seeds]
+        systems = {name: mean_of([seed[name] for seed in folders], FIRST) for name in folders[0]}
+        by_seed = {name: [means(seed[name][FIRST]) for seed in folders] for name in systems}
+        found["retrievers"] = {"seeds": given.seeds, **figures(systems, "without", by_seed)}
     if given.write:
         write_json(OUT, found)
 
