@@ -61,7 +61,10 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     relevant_share = sum(row.log_odds > 0 for row in rows) / max(1, len(rows))
     progress = ProgressCallback(job, say, relevant_share, keep)
     tokens = TokenCount(model)
-    given = arguments(CrossEncoderTrainingArguments, settings, job, batch_of(loss))
+    # Of several workers DDP looks for unused parameters in what a CrossEncoder returns, does not see its tensors there,
+    # and takes all for unused; there are none.
+    defaults = {**batch_of(loss), "ddp_find_unused_parameters": False}
+    given = arguments(CrossEncoderTrainingArguments, settings, job, defaults)
     trainer = counting(CrossEncoderTrainer, lambda: tokens.real)(
         model=model,
         args=given,

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distill.errors import DistillError
+from distill.errors import DataError, DistillError
 from distill.store import write_json
+from distill.tables import counted
 from distill.weights import check_finite
 from sft.settings import SftSettings
 from sft.targets import pair_target, target_of
@@ -90,7 +91,8 @@ def trained(
 ) -> dict[str, Any]:
     """Train, let `finish` have the model, save it to the student's folder, and return the counts for metrics.json.
 
-    Raises DistillError where the loss stops being a number, InputError where a weight does.
+    Raises DistillError where the loss stops being a number, InputError where a weight does, DataError where the rows
+    do not make one batch (a retriever's has no text twice).
     """
     from transformers import PrinterCallback
 
@@ -98,6 +100,12 @@ def trained(
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(out / "checkpoints")
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if not trainer.state.global_step:
+        raise DataError(
+            f"{job['name']}: its {counted(len(trainer.train_dataset), 'row')} make no batch of "
+            f"{trainer.args.per_device_train_batch_size} (a retriever's has no passage twice); lower "
+            "training.per_device_train_batch_size, or give it more queries and passages"
+        )
     if not math.isfinite(outcome.training_loss):
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower its training.learning_rate")
     model = trainer.model

@@ -14,6 +14,8 @@ import pytest
 
 from distill.errors import InputError
 from sft.ray_train import train_on_ray
+from sft.settings import RaySettings
+from tests.sft import test_encoder, test_retriever
 from tests.sft.tiny import apart, base_folder, job_of, weights
 
 pytestmark = pytest.mark.slow
@@ -88,6 +90,24 @@ def test_one_worker_trains_the_student_that_a_process_trains(base: Path, tmp_pat
         weights(tmp_path / "ray" / "students" / "think"),
     )
     assert all(process[name].equal(tensor) for name, tensor in worker.items()) and set(process) == set(worker)
+
+
+@pytest.mark.parametrize("target", ["encoder", "retriever"])
+def test_one_worker_trains_the_student_that_writes_nothing_too(target: str, tmp_path: Path) -> None:
+    from sft.training_job import train
+
+    module = {"encoder": test_encoder, "retriever": test_retriever}[target]
+    jobs = {}
+    for place in ("process", "ray"):
+        if target == "encoder":
+            (tmp_path / place).mkdir()
+        jobs[place] = module.job_in(tmp_path / place)
+    jobs["ray"]["settings"]["ray"] = RaySettings(workers=1).model_dump(mode="json")
+    assert train(jobs["process"])["steps"] == train_on_ray(jobs["ray"])["steps"] == 8
+    process, worker = (weights(tmp_path / place / "student") for place in jobs)
+    assert set(process) == set(worker)
+    for name, tensor in worker.items():  # Adam makes steps of 1e-3 of gradients that only rounding tells from 0
+        assert float((tensor - process[name]).abs().max()) < 1e-3, name
 
 
 def splitting_worker(job: dict[str, Any]) -> None:

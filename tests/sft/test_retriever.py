@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from distill.errors import DataError
 from distill.prompts import query_text
 from distill.publish.model import export_model
 from distill.records import LabelledPair, Pair, make_pair
@@ -99,6 +100,22 @@ def job_in(out: Path, base: str = "scratch", retriever: dict[str, Any] | None = 
             },
         },
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_rows_that_make_no_batch_are_refused(tmp_path: Path) -> None:
+    """All passages are of four texts, and a batch holds no text twice: the student would be as it was before.
+
+    Of several workers sentence-transformers drops incomplete batches by itself.
+    """
+    from sft.training_job import train
+
+    job = job_in(tmp_path / "same", retriever={"negatives": 4}, dataloader_drop_last=True)
+    rows = [row(f"tell me of w{n}", f"this is on {place}", place % 2) for n in range(10) for place in range(4)]
+    write_rows(tmp_path / "same" / "others", rows, LabelledPair)
+    with pytest.raises(DataError, match="rows make no batch of 8"):
+        train({**job, "examples": str(tmp_path / "same" / "others")})
+    assert not list(Path(job["out"]).glob("*.safetensors"))
 
 
 @pytest.mark.slow
