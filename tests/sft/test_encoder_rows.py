@@ -118,7 +118,7 @@ def test_rows_are_in_the_form_of_the_loss() -> None:
 @pytest.mark.parametrize(
     ("students", "message"),
     [
-        ([{"target": "encoder", "scores": {"from": "think"}}], "name a student of this list"),
+        ([{"target": "encoder", "scores": {"from": "think"}}], "name a reranker of this list"),
         (["think", {"target": "encoder", "scores": {"from": "think"}, "labels": "share"}], "leave labels out"),
         (["think", {"target": "direct", "scores": {"from": "think"}}], "only for students that write nothing"),
         (
