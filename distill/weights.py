@@ -219,7 +219,7 @@ def check_head(path: str, config: PretrainedConfig) -> None:
     if encoder:
         raise InputError(
             f"{path}: is an encoder ({config.model_type}), which reads to both sides and writes nothing; "
-            "name a causal language model"
+            "name a causal language model, or make it the base of a student of target encoder or retriever"
         )
 
 
