@@ -12,6 +12,8 @@ from distill.cli import main
 from distill.config import load
 from distill.errors import ConfigError
 from distill.pipeline.config import RunConfig
+from distill.pipeline.evaluate import systems
+from distill.pipeline.run import Run
 from distill.report.evaluated import evaluation_sets
 from distill.report.files import RunFiles
 
@@ -76,3 +78,16 @@ def test_modes_are_calibrated_on_one_set_and_shown_of_another(tmp_path: Path) ->
 def test_modes_that_cannot_be_are_refused(given: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         load(RunConfig, TINY, [given])
+
+
+@pytest.mark.parametrize(
+    ("given", "judged"),
+    [
+        (["sft.targets=[direct, encoder]"], {"untrained", "direct", "encoder"}),
+        (["sft.targets=[encoder]"], {"encoder"}),
+        (["sft.targets=[encoder]", "evaluation.systems=[untrained, encoder]"], {"untrained", "encoder"}),
+        (["sft.targets=[retriever]"], {"untrained"}),  # something has to be judged
+    ],
+)
+def test_the_untrained_model_is_judged_where_students_write(given: list[str], judged: set[str], tmp_path: Path) -> None:
+    assert set(systems(Run(load(RunConfig, TINY, given), tmp_path / "run", Path(TINY), quiet=True))) == judged

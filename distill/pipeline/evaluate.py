@@ -24,6 +24,7 @@ from distill.prompts import PROMPTS
 from distill.records import Judgement, Pair, make_pair
 from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, as_json
 from distill.tables import counted_phrase
+from sft.targets import pair_target
 
 if TYPE_CHECKING:
     from distill.evaluation.first_stage import FirstStage
@@ -111,18 +112,22 @@ def _served_inputs(run: Run) -> Counts:
 def systems(run: Run) -> dict[str, tuple[str, str]]:
     """{system: (model, mode)} of all that `evaluation.systems` does not leave out, the untrained one first.
 
-    The untrained model answers directly: what it would write before an answer says nothing, at great length.
+    The untrained model answers directly: what it would write before an answer says nothing, at great length. With
+    students that write nothing alone it says nothing at all, and is judged only where it is named.
     """
-    base, only = base_of(run), run.config.evaluation.systems
+    base, only, students = base_of(run), run.config.evaluation.systems, run.config.sft.students
+    trained = {
+        system: (str(run.students / student.name), mode)
+        for student in students
+        for system, mode in modes.modes_of(run, student).items()
+    }
+    compared = not trained or any(pair_target(student.target) is None for student in students)
     found = {}
-    if only is None or "untrained" in only:
+    if compared if only is None else "untrained" in only:
         found["untrained"] = (str(run.students / "untrained") if base == "scratch" else base, "direct")
     if before := refresh.earlier(run):
         found[refresh.SERVED] = refresh.served(run, before)[1:]
-    for student in run.config.sft.students:
-        folder = str(run.students / student.name)
-        found |= {system: (folder, mode) for system, mode in modes.modes_of(run, student).items()}
-    return found
+    return found | trained
 
 
 def _make(run: Run) -> Counts:
