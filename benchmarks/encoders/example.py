@@ -11,7 +11,6 @@ query's value is its mean over the seeds; intervals and tests are paired over qu
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -68,7 +67,7 @@ def run(stage: str, config: str, out: Path, seed: int, **settings: Any) -> Path:
     given = [f"{key.replace('__', '.')}={yaml.safe_dump(value, default_flow_style=True, width=100_000).strip()}"
              for key, value in settings.items()]  # fmt: skip
     command = [sys.executable, "-m", "distill.cli", stage, str(ROOT / "configs" / config), f"sft.seed={seed}", *given]
-    status = subprocess.run([*command, "--out", str(out)], cwd=ROOT, env={**os.environ}).returncode
+    status = subprocess.run([*command, "--out", str(out)], cwd=ROOT).returncode
     if status:
         sys.exit(status)
     return out

@@ -132,8 +132,8 @@ class RunConfig(Settings):
         asks = self.teacher.asks and not is_external(self.teacher.source) and not self.teacher.logprobs
         for student in self.sft.targets:
             if student.labels == "p_relevant" and (asks or self.teacher.source in ("none", "labels")):
-                raise ValueError(f"sft.targets: {student.name}: labels: p_relevant needs teacher.logprobs: true, or "
-                                 "imported traces that have it")  # fmt: skip
+                raise ValueError(f"sft.targets: {student.name}: labels: p_relevant needs a teacher with "
+                                 "logprobs: true, or imported traces that have it")  # fmt: skip
         return self
 
     @model_validator(mode="after")

@@ -94,7 +94,7 @@ def test_a_teacher_that_gives_no_probability_is_refused_before_it_is_asked(
     if possible:
         RunConfig.model_validate(values)
         return
-    with pytest.raises(ValidationError, match="encoder: labels: p_relevant needs teacher.logprobs: true"):
+    with pytest.raises(ValidationError, match="encoder: labels: p_relevant needs a teacher with logprobs: true"):
         RunConfig.model_validate(values)
 
 
