@@ -227,7 +227,8 @@ ROLLOUTS, AFTER = "rollouts", "after.json"  # of a student that was trained afte
 @dataclass(frozen=True, slots=True)
 class AfterSft:
     """after.json: how a student was trained on its own answers, its loss by step, and how many of the first and of the
-    last answers have a P(true) in each tenth of 0 to 1. `curve` has a step's means."""
+    last answers have a P(true) in each tenth of 0 to 1. `curve` has a step's means; `kl` by step, the divergence from
+    the SFT student, is empty where it was not measured."""
 
     method: str = ""
     rewards: dict[str, float] = field(default_factory=dict)
@@ -235,6 +236,7 @@ class AfterSft:
     loss: list[list[float]] = field(default_factory=list)
     p_true_first: list[int] = field(default_factory=list)
     p_true_last: list[int] = field(default_factory=list)
+    kl: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

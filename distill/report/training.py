@@ -24,6 +24,7 @@ CURVES = (
     ("well_formed", "After SFT: share of well-formed answers"),
     ("right", "After SFT: share of right verdicts"),
     ("answer_tokens", "After SFT: tokens an answer"),
+    ("kl", "After SFT: KL divergence from the SFT student"),
 )
 SHOWN = 3  # of a training's last answers
 REWARD = "reward_"  # begins the name of a reward in log.jsonl; one's own have a curve too

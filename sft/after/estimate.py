@@ -59,7 +59,8 @@ def _estimate(
     if then.select == "disagree" and (sft.examples is not None or then.pairs == "labelled"):
         there = math.inf if then.pairs == "labelled" else sft.examples or 0
         generated += min(there, then.steps * then.prompts * 2) * SAMPLES * trace
-    teachers = {"grpo": 1, "self_distil": 2, "on_policy": 2}[then.method]  # forward passes without a gradient
+    reference = then.method != "grpo" or then.beta > 0  # another model reads the answers, or the SFT student again
+    teachers = 2 if reference else 1  # forward passes without a gradient; the first gives P(true)
     passes = 3 + teachers
     hours = None
     if device.tflops:
@@ -67,7 +68,7 @@ def _estimate(
         reading = flop * answers * (prompt + trace) * passes / (device.tflops * 1e12 * settings.assume.utilisation)
         writing = flop * generated / (device.tflops * 1e12 * WRITING)
         hours = (reading + writing + then.steps * STEP_S.get(device.name, 0.0)) / 3600
-    copies = 1 if then.method == "grpo" or settings.lora is not None else 2
+    copies = 2 if reference and settings.lora is None else 1
     gib = sft.peak_gib + (copies - 1) * 4.0 * shape.parameters / GIB
     rewards = then.reward if then.method == "grpo" else {}
     return AfterEstimate(name, then.method, rewards, then.steps, generated, hours, gib)

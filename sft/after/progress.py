@@ -64,6 +64,7 @@ class AfterProgress(TrainerCallback):
         self.before = 0.0  # seconds of the training that this one goes on from
         self.point: StepMeans | None = None
         self.losses: list[tuple[int, float]] = []
+        self.kl: list[tuple[int, float]] = []  # from the SFT student, where the method measures it
         self.warnings: list[str] = []
 
     def answers(self, rows: list[Rollout]) -> None:
@@ -75,10 +76,11 @@ class AfterProgress(TrainerCallback):
         """What was trained before a checkpoint comes with it."""
         self.started = self.at = time.monotonic()
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / TIME
-        self.before, self.losses = 0.0, []
+        self.before, self.losses, self.kl = 0.0, [], []
         if state.global_step and (saved := read_json(path)):
             self.before = saved["seconds"]
             self.losses = [(step, loss) for step, loss in saved["losses"]]
+            self.kl = [(step, kl) for step, kl in saved.get("kl", [])]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """End a training whose answers have lost their form."""
@@ -94,7 +96,7 @@ class AfterProgress(TrainerCallback):
         """The answers up to here are written, and then the mark of a whole checkpoint."""
         self.kept.flush(state.global_step)
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(checkpoint / TIME, {"seconds": self.seconds(), "losses": self.losses})
+        write_json(checkpoint / TIME, {"seconds": self.seconds(), "losses": self.losses, "kl": self.kl})
         (checkpoint / COMPLETE).write_text(uuid.uuid4().hex, encoding="ascii")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
@@ -118,6 +120,9 @@ class AfterProgress(TrainerCallback):
             "answer_tokens": round(self.point.tokens, 1),
             **{f"reward_{name}": round(value, 4) for name, value in self.point.rewards.items()},
         }
+        if (kl := logs.get("kl")) is not None:
+            self.kl.append((state.global_step, float(kl)))
+            line["kl"] = float(kl)
         self.at = now
         self.say({**self.head, "step": state.global_step, "steps": state.max_steps, **line})
 

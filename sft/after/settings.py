@@ -18,8 +18,8 @@ from sft.after.privileged import TEMPLATES
 
 GENERATIONS = {"self_distil": 1, "on_policy": 1, "grpo": 8}  # answers to a prompt in one step, where nothing is said
 ONLY = {  # what only one method reads
-    "reward": "grpo", "length_budget": "grpo", "privileged": "self_distil", "privileged_share": "self_distil",
-    "self_teacher": "self_distil", "teacher": "on_policy",
+    "reward": "grpo", "length_budget": "grpo", "beta": "grpo", "privileged": "self_distil",
+    "privileged_share": "self_distil", "self_teacher": "self_distil", "teacher": "on_policy",
 }  # fmt: skip
 
 
@@ -67,6 +67,13 @@ class ThenSettings(Settings):
     length_budget: int | None = Field(
         None, ge=1, description="tokens of an answer beyond which the reward `length` falls; default: SFT's mean"
     )
+    beta: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="for grpo, weight of the KL divergence from the SFT student, which holds the new one near it; "
+        "above 0 the report shows its curve, and without LoRA the SFT student's weights are in memory too",
+    )
     privileged: Literal["label_and_trace", "trace", "label"] = Field(
         "label_and_trace", description="for self_distil, what the teaching side reads before the prompt"
     )
@@ -98,7 +105,7 @@ class ThenSettings(Settings):
             return {**value, **given}
         return value
 
-    @field_validator("learning_rate", mode="before")
+    @field_validator("learning_rate", "beta", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
         try:
@@ -160,6 +167,8 @@ class ThenSettings(Settings):
         values = self.model_dump(
             mode="json", exclude={"name", "batch", "pairs"} | {k for k, m in ONLY.items() if m != self.method}
         )
+        if self.method == "grpo" and not self.beta:
+            del values["beta"]  # a later key: students from before it stay as they are
         if self.method == "self_distil":
             values["privileged_hash"] = TEMPLATES[self.privileged].hash
         if self.method == "grpo":

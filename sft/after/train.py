@@ -106,6 +106,7 @@ def train_after(job: TrainingJob) -> dict[str, Any]:
         [list(point) for point in progress.losses],
         histogram([row for step in by_step[:few] for row in step]),
         histogram([row for step in by_step[-few:] for row in step]),
+        [list(point) for point in progress.kl],
     )
     write_json(out / AFTER, as_json(summary))
     write_json(
@@ -214,7 +215,7 @@ def _trainer(
         from trl import GRPOConfig
 
         config = GRPOConfig(
-            **arguments, num_generations=then.generations, reward_weights=[*then.reward.values()], beta=0.0
+            **arguments, num_generations=then.generations, reward_weights=[*then.reward.values()], beta=then.beta
         )
         functions: list[Any] = [reward_function(name) for name in then.reward]
         trainer = trainers.GrpoStudentTrainer(args=config, reward_funcs=functions, **given)

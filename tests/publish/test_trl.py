@@ -53,6 +53,7 @@ def test_the_exports_for_after_sft_train_as_they_are(run: Path, model: str) -> N
     folder = Path(export(run, "trl-grpo", run / "grpo")["folder"])
     short = f"--model_name_or_path {model} --max_completion_length 8"
     said = train(folder, f"--config grpo.yaml {short} --num_generations 2", "grpo")
+    assert "beta: 0.0" in (folder / "grpo.yaml").read_text()
     assert "rewards/verdict/mean" in said and (folder / "student" / "model.safetensors").exists()
     folder = Path(export(run, "trl-distillation", run / "distillation")["folder"])
     train(folder, f"--config distillation.yaml {short} --teacher_model_name_or_path {model}", "distillation")

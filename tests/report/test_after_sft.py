@@ -44,6 +44,18 @@ def test_a_reward_of_ones_own_has_a_curve_and_the_losses_are_kept_apart(tmp_path
     assert drawn["reward_mine"] == {"think_grpo": [(1.0, 0.1), (2.0, 0.2)]}
 
 
+def test_the_divergence_has_a_chart_where_it_was_measured(tmp_path: Path) -> None:
+    run, title = made(tmp_path), "After SFT: KL divergence from the SFT student"
+    shown = section(RunFiles(run))
+    assert shown is not None and title not in dict(shown["charts"])
+    line = {"stage": "sft", "student": "think_grpo", "loss": 0.1, "well_formed": 1.0}
+    with open(run / "log.jsonl", "a", encoding="utf-8") as log:
+        log.writelines(json.dumps({**line, "step": step, "kl": kl}) + "\n" for step, kl in ((1, 0.0), (2, 0.3)))
+    assert curves(RunFiles(run))["kl"] == {"think_grpo": [(1.0, 0.0), (2.0, 0.3)]}
+    shown = section(RunFiles(run))
+    assert shown is not None and title in dict(shown["charts"])
+
+
 def test_the_last_answers_and_p_true_at_both_ends_are_shown(tmp_path: Path) -> None:
     shown = section(RunFiles(made(tmp_path)))
     assert shown is not None

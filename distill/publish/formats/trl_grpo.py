@@ -23,6 +23,7 @@ reward_funcs: [rewards.verdict, rewards.length, rewards.form]
 reward_weights: [1.0, 0.1, 0.1]
 learning_rate: 1.0e-6
 max_steps: 200
+beta: 0.0  # above 0: weight of the KL divergence from the model that training starts from
 per_device_train_batch_size: 8
 num_generations: 8
 gradient_accumulation_steps: 8

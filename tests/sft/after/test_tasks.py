@@ -13,9 +13,12 @@ from pydantic import ValidationError
 
 from distill import store
 from distill.records import Example, Pair
+from sft.after.estimate import after_estimates
 from sft.after.privileged import TEMPLATES
 from sft.after.settings import ThenSettings
 from sft.after.tasks import Task, in_order, tasks
+from sft.estimate.estimate import TrainingData, estimates
+from sft.estimate.shapes import device_of, shape_of
 from sft.examples import write_examples
 from sft.settings import SftSettings
 from tests.sft.kept import rows_of
@@ -74,6 +77,8 @@ def test_each_method_makes_one_more_student() -> None:
         ({"method": "on_policy", "teacher": "x", "generations": 4}, "think", "one answer to a prompt"),
         ({"method": "grpo", "generations": 1}, "think", "set generations to 2 or more"),
         ({"method": "self_distil", "reward": {"verdict": 2}}, "think", "reward is read by method grpo alone"),
+        ({"method": "on_policy", "teacher": "x", "beta": 0.1}, "think", "beta is read by method grpo alone"),
+        ({"method": "grpo", "beta": -1}, "think", "greater than or equal to 0"),
         ({"method": "grpo", "reward": {"verdit": 1}}, "think", "no reward; known: verdict, brier"),
         ({"method": "grpo", "reward": {"verdict": 0}}, "think", "weights are all 0"),
         ({"method": "grpo", "batch": 7}, "think", "does not divide a step's 64 answers"),
@@ -142,3 +147,24 @@ def test_what_a_method_does_not_read_decides_nothing() -> None:
     one = ThenSettings.model_validate({"method": "self_distil"}).decides()
     assert "reward" not in one and "teacher" not in one and one["privileged_hash"]
     assert "verdict" in ThenSettings.model_validate("grpo").decides()["reward_source"]
+
+
+def test_beta_decides_a_student_and_its_default_leaves_earlier_ones_as_they_are() -> None:
+    without, with_it = (ThenSettings.model_validate({"method": "grpo", "beta": beta}) for beta in (0, "1e-3"))
+    assert "beta" not in without.decides() and with_it.decides()["beta"] == 0.001
+
+
+def test_the_estimate_counts_the_weights_of_the_sft_student_that_beta_reads() -> None:
+    shape, device = shape_of("Qwen/Qwen2.5-1.5B"), device_of("H100-80GB")
+    assert shape is not None
+
+    def gib(beta: float, **more: Any) -> tuple[float, float]:
+        made = settings({"method": "grpo", "beta": beta}, base="Qwen/Qwen2.5-1.5B", **more)
+        of_sft = estimates(made, TrainingData(100, {}, "given"), shape, device)
+        (after,) = after_estimates(made, of_sft, shape, device, (200.0, 100.0))
+        assert after.hours is not None
+        return after.gib, after.hours
+
+    (plain, quick), (held, slow) = gib(0.0), gib(0.1)
+    assert held - plain == pytest.approx(4 * shape.parameters / 2**30) and slow > quick
+    assert gib(0.1, lora={})[0] == gib(0.0, lora={})[0]  # the adapter is switched off

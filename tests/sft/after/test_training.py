@@ -193,6 +193,37 @@ def test_the_student_reads_its_own_prompt_and_the_teaching_side_all_of_its_own(
     assert all("SECRET" not in row.prompt for row in rollouts(job["out"]))
 
 
+@pytest.mark.parametrize("lora", [None, {"r": 8, "alpha": 16}])
+def test_beta_measures_the_divergence_from_the_sft_student_also_over_a_kill(
+    tmp_path: Path, base: Path, lora: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sft.after.progress import AfterProgress
+
+    jobs = [job_of(tmp_path / name, base, "grpo", beta=0.5, learning_rate=1e-2) for name in ("whole", "killed")]
+    for job in jobs:
+        job["settings"] = SftSettings(base=str(base), lora=lora).model_dump(mode="json")  # type: ignore[arg-type]
+    train_after(jobs[0])  # type: ignore[arg-type]
+    given = AfterProgress.answers
+
+    def killing(self: AfterProgress, rows: list[Rollout]) -> None:
+        if rows[0].step == 3:
+            raise KeyboardInterrupt
+        given(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AfterProgress, "answers", killing)
+        with pytest.raises(KeyboardInterrupt):
+            train_after(jobs[1])  # type: ignore[arg-type]
+    assert train_after(jobs[1])["resumed"]  # type: ignore[arg-type]
+    one, other = (weights(Path(job["out"])) for job in jobs)
+    assert all(bool((one[name] == other[name]).all()) for name in one)
+    whole, killed = (json.loads((Path(job["out"]) / "after.json").read_text())["kl"] for job in jobs)
+    assert whole == killed and [step for step, _ in whole] == [1, 2, 3, 4]
+    assert whole[0][1] == pytest.approx(0, abs=1e-6) and whole[-1][1] > 1e-4
+    log = [json.loads(line) for line in (tmp_path / "whole" / "events.jsonl").read_text().splitlines()]
+    assert [line["kl"] for line in log] == [kl for _, kl in whole]
+
+
 def test_pairs_that_do_not_fit_the_context_are_left_out_and_never_cut(tmp_path: Path, base: Path) -> None:
     job = job_of(tmp_path, base, "self_distil", steps=1)
     rows = list(store.read_rows(tmp_path / "tasks", Task))
