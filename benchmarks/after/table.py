@@ -31,13 +31,24 @@ CONFIG = ROOT / "configs" / "then-grpo.yaml"
 QUERIES = "pairs.example.queries={train: 1800, dev: 10, test: 100}"
 STEPS = 900  # of SFT
 STUDENT, SIZES = "t600", {"t600": 600, "t1200": 1200, "t2400": 2400}
-GRPO = {"method": "grpo", "steps": 40, "prompts": 8, "generations": 8, "learning_rate": 3e-4, "select": "disagree"}
+LABELLED = {"pairs": "labelled"}
+VERDICT = {"verdict": 1, "form": 0.1}
+GRPO = {
+    **LABELLED, "method": "grpo", "steps": 40, "prompts": 8, "generations": 8, "learning_rate": 3e-4,
+    "select": "disagree", "reward": VERDICT,
+}  # fmt: skip
+SELF = {
+    **LABELLED, "method": "self_distil", "steps": 60, "prompts": 16, "learning_rate": 3e-4, "privileged": "label",
+}  # fmt: skip
 THEN: list[dict[str, Any]] = [
-    {"method": "on_policy", "steps": 60, "prompts": 64, "learning_rate": 1e-3},
-    {**GRPO, "name": "grpo_verdict", "reward": {"verdict": 1, "form": 0.1}},
-    {**GRPO, "name": "grpo_brier", "reward": {"verdict": 1, "brier": 1, "form": 0.1}},
-    {"method": "self_distil", "steps": 60, "prompts": 16, "learning_rate": 3e-4, "privileged": "label"},
+    {**LABELLED, "method": "on_policy", "steps": 120, "prompts": 64, "learning_rate": 1e-3},
+    {**GRPO, "name": "grpo_verdict"},
+    {**GRPO, "name": "grpo_random", "select": "random"},
+    {**GRPO, "name": "grpo_brier", "reward": {**VERDICT, "brier": 1}},
+    {**GRPO, "name": "grpo_length", "reward": {**VERDICT, "length": 0.5}, "length_budget": 30},
+    SELF,
 ]
+PRIVILEGED = {**SELF, "privileged_share": 0.15}  # of a student of its own, since it changes SFT too
 CONTROL = "SFT continued"
 MEASURES = {"nDCG@10": "nDCG@10", "ECE": "ECE", "tokens a pair": "tokens_per_pair"}
 Row = dict[str, float]
@@ -59,8 +70,9 @@ def make(one: Path, control: Path, seed: int, instructed: Path) -> None:
     if not (one / "students" / "t2400" / "model.safetensors").exists():
         run(one, seed, sizes, instructed, steps)
     teacher = {"teacher": str((one / "students" / "t2400").resolve())}
-    then = [{**entry, "pairs": "labelled", **(teacher if entry["method"] == "on_policy" else {})} for entry in THEN]
-    run(one, seed, [{**sizes[0], "then": then}, *sizes[1:]], instructed, steps)
+    then = [{**entry, **(teacher if entry["method"] == "on_policy" else {})} for entry in THEN]
+    privileged = {**sizes[0], "name": "t600_privileged", "then": [PRIVILEGED]}
+    run(one, seed, [{**sizes[0], "then": then}, privileged, *sizes[1:]], instructed, steps)
     if not control.exists():
         shutil.copytree(one, control, ignore=shutil.ignore_patterns("students", "evaluation", "report*"))
     base = f"sft.base={(one / 'students' / STUDENT).resolve()}"
