@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # What the trainer does where the configuration says nothing: TRL's own defaults, except where a reason is given.
 DEFAULTS: dict[str, Any] = {
     "logging_steps": 10,
+    "logging_first_step": True,  # a sign of life, and of the speed, where ten steps take a quarter of an hour
     "report_to": "none",
     "save_strategy": "steps",
     "save_steps": 0.2,  # five checkpoints a run: a killed run loses at most a fifth
