@@ -24,6 +24,19 @@ VERDICTS = ("relevant", "not relevant", "no verdict")
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """A filter, in their order: what it rejected, and the right verdicts among that and among all that is left.
+
+    Both as (right, of): right agrees with the label, of the readable verdicts about pairs with one.
+    """
+
+    name: str
+    rejected: int
+    among_rejected: tuple[int, int]
+    among_left: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """How many traces, as text, their share of all, and whether teacher and label agree (None: not comparable)."""
 
@@ -38,8 +51,7 @@ def section(files: RunFiles) -> dict[str, Any] | None:
     if not counted:
         return None
     total = sum(counted.values())
-    comparable = [key for key in counted if key[0] in LABELS[:2] and key[1] in VERDICTS[:2]]
-    alike, compared = sum(counted[key] for key in comparable if key[0] == key[1]), sum(counted[k] for k in comparable)
+    alike, compared = _right(counted)
     labels = [label for label in LABELS if any(counted[label, verdict] for verdict in VERDICTS)]
     verdicts = [verdict for verdict in VERDICTS if any(counted[label, verdict] for label in LABELS)]
     return {
@@ -50,7 +62,36 @@ def section(files: RunFiles) -> dict[str, Any] | None:
         else "",
         "lengths": histogram(lengths(files), "tokens a trace", "traces"),
         "sure": sureness(files),
+        "worth": worth(files, counted),
     }
+
+
+def worth(files: RunFiles, of_traces: Counter[tuple[str, str]]) -> list[Worth]:
+    """What each filter was worth by the labels, after a first row of no filter; [] before the filters, or where no
+    rejected trace can be compared."""
+    import pyarrow.compute as pc
+
+    by_filter = files.counts("filter").by_filter
+    rejected = {name: Counter[tuple[str, str]]() for name in by_filter}
+    for joined in _joined(files, ["verdict", "teacher", "filter"], "rejected"):
+        for name in joined["filter"].unique().to_pylist():
+            rejected.setdefault(name, Counter()).update(_counted(joined.filter(pc.field("filter") == name)))
+    if not any(_right(counted)[1] for counted in rejected.values()):
+        return []
+    right, of = _right(of_traces)
+    found = [Worth("", 0, (0, 0), (right, of))]
+    for name, counted in rejected.items():
+        if counted:
+            gone = _right(counted)
+            right, of = right - gone[0], of - gone[1]
+            found.append(Worth(name, counted.total(), gone, (right, of)))
+    return found
+
+
+def _right(counted: Counter[tuple[str, str]]) -> tuple[int, int]:
+    """(Right, comparable) of these traces."""
+    comparable = [key for key in counted if key[0] in LABELS[:2] and key[1] in VERDICTS[:2]]
+    return sum(counted[key] for key in comparable if key[0] == key[1]), sum(counted[key] for key in comparable)
 
 
 def sureness(files: RunFiles) -> dict[str, Any]:
@@ -89,22 +130,29 @@ def matrix(files: RunFiles) -> Counter[tuple[str, str]]:
     A shard of traces is held at a time, and of the pairs, which are sorted, those between its first and last.
     """
     counted: Counter[tuple[str, str]] = Counter()
-    columns = ["label", "relevant_from", "verdict", "teacher"]
     for joined in _joined(files, ["verdict", "teacher"]):
-        for row in joined.group_by(columns).aggregate([([], "count_all")]).to_pylist():
-            label, least, verdict = row["label"], row["relevant_from"] or 1, row["verdict"]
-            says = None if verdict is None else is_relevant(verdict, prompt_of(row["teacher"]))
-            of_label = LABELS[2] if label is None else LABELS[label < least]
-            counted[of_label, VERDICTS[2] if says is None else VERDICTS[not says]] += row["count_all"]
+        counted.update(_counted(joined))
     return counted
 
 
-def _joined(files: RunFiles, columns: list[str]) -> Iterator[pa.Table]:
+def _counted(joined: pa.Table) -> Counter[tuple[str, str]]:
+    """{(label, verdict): rows}."""
+    counted: Counter[tuple[str, str]] = Counter()
+    columns = ["label", "relevant_from", "verdict", "teacher"]
+    for row in joined.group_by(columns).aggregate([([], "count_all")]).to_pylist():
+        label, least, verdict = row["label"], row["relevant_from"] or 1, row["verdict"]
+        says = None if verdict is None else is_relevant(verdict, prompt_of(row["teacher"]))
+        of_label = LABELS[2] if label is None else LABELS[label < least]
+        counted[of_label, VERDICTS[2] if says is None else VERDICTS[not says]] += row["count_all"]
+    return counted
+
+
+def _joined(files: RunFiles, columns: list[str], folder: str = "traces") -> Iterator[pa.Table]:
     """These columns of the answered traces, a shard at a time, with their pairs' `label` and `relevant_from`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for asked in files.tables("traces", ["pair_id", *columns], pc.field("error").is_null()):
+    for asked in files.tables(folder, ["pair_id", *columns], pc.field("error").is_null()):
         if not asked.num_rows:
             continue
         ends = pc.min_max(asked["pair_id"]).as_py()

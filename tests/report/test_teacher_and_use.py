@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from distill.report.deploy import section, served
 from distill.report.evaluated import evaluation_sets
 from distill.report.files import RunFiles
 from distill.report.reasons import ReasonCounts
-from distill.report.verdicts import lengths, matrix, sureness
+from distill.report.verdicts import lengths, matrix, sureness, worth
 
 
 def test_the_matrix_counts_every_answered_trace_against_its_label(tmp_path: Path) -> None:
@@ -34,6 +35,25 @@ def test_the_matrix_counts_every_answered_trace_against_its_label(tmp_path: Path
     assert {verdict for _, verdict in matrix(RunFiles(run))} == {"not relevant"}
     text = page_of(run).text
     assert "Teacher against labels" in text and "tokens a trace" in text
+
+
+def test_what_each_filter_is_worth_is_counted_by_the_labels(tmp_path: Path) -> None:
+    run = fabricate(tmp_path, upto="filter")
+    files = RunFiles(run)
+    rows = worth(files, matrix(files))
+    labels = {pair.pair_id: pair.label for pair in store.read_rows(run / "pairs", Pair)}
+    kept = list(store.read_rows(run / "kept", Trace))
+    right = sum(trace.verdict == labels[trace.pair_id] for trace in kept)
+    assert rows[0].name == "" and rows[-1].among_left == (right, len(kept))
+    by_filter = files.counts("filter").by_filter
+    assert [row.name for row in rows[1:]] == [name for name, counts in by_filter.items() if counts.rejected]
+    for before, row in pairwise(rows):
+        assert [was - now for was, now in zip(before.among_left, row.among_left, strict=True)] == list(
+            row.among_rejected
+        )
+    assert f"of {len(kept)}" in (text := page_of(run).text) and "What the filters are worth" in text
+    store.write_rows(run / "pairs", [replace(p, label=None) for p in store.read_rows(run / "pairs", Pair)], Pair)
+    assert worth(files, matrix(files)) == [] and "What the filters are worth" not in page_of(run).text
 
 
 def test_how_sure_the_teacher_is_is_shown_where_it_says_so(tmp_path: Path) -> None:
