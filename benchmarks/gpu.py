@@ -9,7 +9,7 @@
 
 Nothing is fetched, and neither Ray nor vLLM is needed. What has to be carried: the sets that `real/convert.py` made,
 and the model, whole or in pieces (`split --bytes 60M models/qwen-0.5b.gguf PARTS/qwen-0.5b.gguf.`). What a step did not
-reach is in OUT/gpu.json with the reason.
+reach is in OUT/gpu.json with the reason. What comes after SFT has a call of its own, `after/gpu.py`.
 """
 
 from __future__ import annotations

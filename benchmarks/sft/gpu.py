@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout need not be installed
 
-from measure import assumed_rows, dataset, tokens_per_second
+from measure import assumed_rows, dataset, found_by, tokens_per_second
 
 BOUND_TFLOPS = 790.0
 SHAPES: dict[str, dict[str, Any]] = {
@@ -60,12 +59,26 @@ LEVERS: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
 ]
 
 
+def random_model(shape: str, dtype: Any, attention: str | None = None, **more: Any) -> Any:
+    """A Qwen2 of a shape (`more` says what else is in its configuration) with random weights, made on the device."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(**{**SHAPES[shape], "max_position_embeddings": 32768, **more})
+    if attention:
+        config._attn_implementation = attention
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        torch.set_default_dtype(dtype)
+        model = Qwen2ForCausalLM(config)
+        torch.set_default_dtype(torch.float32)
+    return model
+
+
 def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Train for `seconds` after two warm-up steps; tokens a second, share of the bound, peak and estimated memory."""
     import torch
     from datasets import disable_progress_bars
     from peft import LoraConfig
-    from transformers import Qwen2Config, Qwen2ForCausalLM
     from trl import SFTConfig, SFTTrainer
 
     from sft.scratch import train_tokenizer
@@ -79,13 +92,8 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
     full, own = bool(given.get("full")), not given.get("trl")
     torch.manual_seed(0)
     dtype = torch.float32 if full or given.get("fp32") or not cuda else torch.bfloat16
-    config = Qwen2Config(**SHAPES[shape], max_position_embeddings=32768, use_cache=False)
-    if given.get("attention"):
-        config._attn_implementation = given["attention"]
-    with torch.device("cuda" if cuda else "cpu"):
-        torch.set_default_dtype(dtype)
-        model = Qwen2ForCausalLM(config)
-        torch.set_default_dtype(torch.float32)
+    model = random_model(shape, dtype, given.get("attention"), use_cache=False)
+    config = model.config
     tokenizer = train_tokenizer([f"some words {i * 7919}" for i in range(500)], 600)
     rows = assumed_rows(400 if shape == "tiny" else 6000, 600)
     lengths = [len(ids) for ids, _ in rows]
@@ -119,7 +127,7 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
     rate = tokens_per_second(trainer, seconds, torch.cuda.synchronize if cuda else lambda: None)
-    n = _shape(config).matrices + _shape(config).embedding
+    n = shape_of_config(config).matrices + shape_of_config(config).embedding
     bound = BOUND_TFLOPS * 1e12 / ((6 if full else 4) * n)
     found = {"tokens_per_s": round(rate), "of_bound": round(rate / bound, 3), "bound": round(bound)}
     if cuda:
@@ -128,7 +136,8 @@ def one(shape: str, levers: dict[str, Any], seconds: float) -> dict[str, Any]:
     return found
 
 
-def _shape(config: Any) -> Any:
+def shape_of_config(config: Any) -> Any:
+    """The shape of a Qwen2's configuration, as the estimates take it."""
     from sft.estimate.shapes import Shape
 
     heads = config.num_attention_heads
@@ -149,8 +158,8 @@ def _estimated(config: Any, given: dict[str, Any], full: bool, rows: list[tuple[
     row = int(given.get("row", 1024)) if packing else max(len(ids) for ids, _ in rows)
     scored = 1 - sum(prompt for _, prompt in rows) / sum(len(ids) for ids, _ in rows)
     plan = TrainingPlan(
-        shape=_shape(config), kind="full" if full else "lora", r=32, tags_added=not given.get("trl"), four_bit=False,
-        tokens=batch * row, row=batch * row, scored=scored,
+        shape=shape_of_config(config), kind="full" if full else "lora", r=32,
+        tags_added=not given.get("trl"), four_bit=False, tokens=batch * row, row=batch * row, scored=scored,
         checkpointing=bool(given.get("gradient_checkpointing", True)), packed=packing, gpu=torch.cuda.is_available(),
     )  # fmt: skip
     return sum(memory_by_part(plan).values())
@@ -182,14 +191,7 @@ def main() -> None:
             left = parsed.seconds - (time.monotonic() - began)
             found: dict[str, Any] = {"failed": "not reached in the time"}
             if left > 20:
-                command = [sys.executable, __file__, "--one", f"{number}:{shape}", "--each", str(parsed.each)]
-                try:
-                    done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
-                    said = [line[6:] for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-                    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-                    found = json.loads(said[0]) if said else {"failed": last[:160]}
-                except subprocess.TimeoutExpired:
-                    found = {"failed": "ran past the time"}
+                found = found_by([__file__, "--one", f"{number}:{shape}", "--each", str(parsed.each)], left)
             table.append({"shape": shape, "way": name, **found})
             cells = [found.get("failed") or f"{found['tokens_per_s']:,}"]
             cells += [str(found.get(key, "")) for key in ("of_bound", "peak_gib", "estimated_gib")]

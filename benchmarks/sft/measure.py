@@ -1,8 +1,11 @@
-"""What the training benchmarks share: rows as long as Rank1's, and the pace of a trainer."""
+"""What the training benchmarks share: rows as long as Rank1's, a line in a process of its own, a trainer's pace."""
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +28,17 @@ def dataset(rows: list[tuple[list[int], int]]) -> Any:
 
     labels = [[-100] * prompt + ids[prompt:] for ids, prompt in rows]
     return Dataset.from_dict({"input_ids": [ids for ids, _ in rows], "labels": labels})
+
+
+def found_by(command: list[str], seconds: float) -> dict[str, Any]:
+    """What a script in a process of its own prints after `FOUND ` as JSON; {"failed": why} where it does not."""
+    try:
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return {"failed": "ran past the time"}
+    said = [line[6:] for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+    return dict(json.loads(said[0])) if said else {"failed": last[:160]}
 
 
 def tokens_per_second(trainer: Any, seconds: float, synchronize: Callable[[], None] = lambda: None) -> float:

@@ -85,7 +85,8 @@ def train_after(job: TrainingJob) -> dict[str, Any]:
     for step in _by_step(kept):
         watch.see(means(step))
     progress = AfterProgress(head, say, kept, watch, then)
-    trainer = _trainer(then, settings, job, model, tokenizer, ordered, bound, progress)
+    teacher = same_vocabulary(then.teacher, model, tokenizer, settings) if then.teacher else None
+    trainer = trainer_of(then, settings, job, model, tokenizer, ordered, bound, progress, teacher)
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not math.isfinite(outcome.training_loss):
         raise DistillError(f"{job['name']}: the loss is {outcome.training_loss}; lower then.learning_rate")
@@ -187,7 +188,7 @@ def _data(tokenizer: Any, rows: Sequence[Task], then: ThenSettings, prompt: str)
     return Dataset.from_dict(columns)
 
 
-def _trainer(
+def trainer_of(
     then: ThenSettings,
     settings: SftSettings,
     job: TrainingJob,
@@ -196,7 +197,10 @@ def _trainer(
     rows: Sequence[Task],
     bound: int,
     progress: AfterProgress,
+    teacher: Any,
 ) -> Any:
+    """The trainer of a method, TRL's as `sft.after.trainers` has it: it answers `rows` in their order, each answer at
+    most `bound` tokens long, and writes into `job["out"]`. `teacher` is the model of on_policy, else None."""
     from transformers import PrinterCallback
 
     from sft.after import trainers
@@ -237,7 +241,6 @@ def _trainer(
     else:
         from trl import DistillationConfig
 
-        teacher = same_vocabulary(str(then.teacher), model, tokenizer, settings)
         trainer = trainers.OnPolicyTrainer(args=DistillationConfig(**arguments), teacher_model=teacher, **given)
     trainer.observer = trainers.Observer(tokenizer, settings.prompt, then.batch or then.answers, progress.answers)
     trainer.remove_callback(PrinterCallback)
