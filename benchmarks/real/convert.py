@@ -89,6 +89,16 @@ def folds(folder: Path, labels: Iterable[Judged], queries: dict[str, str], teste
                     write_labels(folder / f"qrels/{name}-{number}of{count}.tsv", kept)
 
 
+def few(folder: Path, relevant_from: int, each: int) -> None:
+    """qrels/few-0of2.tsv: of each query outside fold 0 of 2, `each` relevant and as many other judged passages."""
+    sides: dict[tuple[str, bool], list[Judged]] = defaultdict(list)
+    for row in sorted(labels_of(folder / "qrels/rest-0of2.tsv"), key=lambda row: drawn_order(row[1])):
+        sides[row[0], row[2] >= relevant_from].append(row)
+    both = [query for query, relevant in sides if relevant and (query, False) in sides]
+    kept = [row for query in both for side in (True, False) for row in sides[query, side][:each]]
+    write_labels(folder / "qrels/few-0of2.tsv", sorted(kept))
+
+
 def own_lists(folder: Path, labels: Iterable[Judged]) -> None:
     """Let every query be reranked over its judged passages alone."""
     judged: dict[str, list[str]] = defaultdict(list)
@@ -181,6 +191,8 @@ def main() -> None:
         if folder.is_dir():
             texts = {key: str(row["text"]) for key, row in texts_of(folder / "queries.jsonl").items()}
             folds(folder, labels_of(folder / "qrels/test.tsv"), texts)
+    if (given.out / "dl19-passage").is_dir():
+        few(given.out / "dl19-passage", 2, 4)
     report = given.out / "diras-chatreport"
     if report.is_dir():
         own_lists(report, labels_of(report / "qrels/test.tsv"))

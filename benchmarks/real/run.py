@@ -110,7 +110,7 @@ UNFILTERED = "[finished, parses]"  # what cannot be trained on without: an answe
 ROWS_C = {
     "filters without labels": (),
     "and labels": ("filters=[finished, parses, has_reasoning, degenerate, language, leak, self_contradiction, "
-                   "verdict_matches_label]",),
+                   "verdict_matches_label, {consensus: {agreement: 0.75}}]",),
     "unfiltered": (f"filters={UNFILTERED}",),
     "labels alone": ("teacher={source: labels}", f"filters={UNFILTERED}"),
 }  # fmt: skip
