@@ -13,7 +13,8 @@ entry an answer, a prompt's answers one after another, a query's prompts too) an
     p_true                    the expected grade, 0 to 1, by the model's own probabilities of the verdicts right after
                               `</think>`; None for an answer without it
 
-A reward of one's own has the same form, and is named `FILE.py:function` in `then.reward`.
+A reward of one's own has the same form, and is named `FILE.py:function` in `then.reward`; None instead of a number
+says that it does not apply to an answer.
 """
 
 from __future__ import annotations

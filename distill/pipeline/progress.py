@@ -55,7 +55,10 @@ class Progress:
 def _pace(event: Counts) -> str:
     step, steps = number(event["step"]), number(event.get("steps"))
     left = number(event["seconds"]) / max(step, 1) * (steps - step)
-    return f"loss {number(event['loss']):.3f}  {number(event['tokens_per_s']):,.0f} tokens/s  {left:.0f} s left"
+    paid = f"reward {number(event['reward']):.3f}  " if "reward" in event else ""
+    right = f"right {number(event['right']):.0%}  " if "right" in event else ""
+    pace = f"{number(event['tokens_per_s']):,.0f} tokens/s  {left:.0f} s left"
+    return f"loss {number(event['loss']):.3f}  {paid}{right}{pace}"
 
 
 def number(value: Json) -> float:

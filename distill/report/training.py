@@ -81,7 +81,12 @@ def _after(files: RunFiles, name: str) -> dict[str, Any] | None:
         "method": made.method,
         "histogram": list(zip(spans, made.p_true_first, made.p_true_last, strict=True)),
         "answers": [
-            (row.step, row.prompt, row.answer, ", ".join(f"{k} {v:g}" for k, v in json.loads(row.rewards).items()))
+            (
+                row.step,
+                row.prompt,
+                row.answer,
+                ", ".join(f"{k} {v:g}" for k, v in json.loads(row.rewards).items() if v is not None),
+            )
             for row in last
         ],
         "href": files.link("students", name, ROLLOUTS),

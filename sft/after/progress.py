@@ -20,6 +20,7 @@ from sft.together import COMPLETE
 
 FLOOR = 0.9  # share of well-formed answers below which a training has collapsed
 WINDOW = 5  # steps whose shares are averaged
+FLAT = 0.9  # share of steps without a difference in reward from which on a training has learnt nothing
 TIME = "seconds.json"  # in the checkpoint: what was trained before it
 
 
@@ -64,6 +65,7 @@ class AfterProgress(TrainerCallback):
         self.before = 0.0  # seconds of the training that this one goes on from
         self.point: StepMeans | None = None
         self.losses: list[tuple[int, float]] = []
+        self.flat: list[int] = []  # steps in which the answers to each prompt had the same reward
         self.kl: list[tuple[int, float]] = []  # from the SFT student, where the method measures it
         self.warnings: list[str] = []
 
@@ -76,11 +78,12 @@ class AfterProgress(TrainerCallback):
         """What was trained before a checkpoint comes with it."""
         self.started = self.at = time.monotonic()
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / TIME
-        self.before, self.losses, self.kl = 0.0, [], []
+        self.before, self.losses, self.kl, self.flat = 0.0, [], [], []
         if state.global_step and (saved := read_json(path)):
             self.before = saved["seconds"]
             self.losses = [(step, loss) for step, loss in saved["losses"]]
             self.kl = [(step, kl) for step, kl in saved.get("kl", [])]
+            self.flat = list(saved.get("flat", []))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """End a training whose answers have lost their form."""
@@ -96,7 +99,9 @@ class AfterProgress(TrainerCallback):
         """The answers up to here are written, and then the mark of a whole checkpoint."""
         self.kept.flush(state.global_step)
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(checkpoint / TIME, {"seconds": self.seconds(), "losses": self.losses, "kl": self.kl})
+        write_json(
+            checkpoint / TIME, {"seconds": self.seconds(), "losses": self.losses, "kl": self.kl, "flat": self.flat}
+        )
         (checkpoint / COMPLETE).write_text(uuid.uuid4().hex, encoding="ascii")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
@@ -123,8 +128,27 @@ class AfterProgress(TrainerCallback):
         if (kl := logs.get("kl")) is not None:
             self.kl.append((state.global_step, float(kl)))
             line["kl"] = float(kl)
+        if (reward := logs.get("reward")) is not None:
+            line["reward"] = round(float(reward), 4)
         self.at = now
         self.say({**self.head, "step": state.global_step, "steps": state.max_steps, **line})
+        self._see_differences(state, logs)
+
+    def _see_differences(self, state: Any, logs: dict[str, Any]) -> None:
+        """Say where grpo learns nothing, since no answer to a prompt was better than another."""
+        step, steps = state.global_step, state.max_steps
+        if logs.get("frac_reward_zero_std") == 1:
+            self.flat.append(step)
+        if len(self.flat) < max(1, FLAT * step) or step not in (WINDOW, steps):
+            return
+        remedy = "set select: disagree or pairs: labelled, or raise then.temperature"
+        if not self.point or not self.point.well_formed:
+            remedy = "no answer is well-formed: train the SFT student for longer"
+        same = f"in {len(self.flat)} of {step} steps all answers to a prompt had the same reward, and taught nothing"
+        text = f"{same}; {remedy}"
+        if step == steps:
+            self.warnings.append(text)
+        self.say({**self.head, "step": step, "steps": steps, "warning": text})
 
     def seconds(self) -> float:
         """How long this training has taken, with what came before a kill."""

@@ -19,7 +19,7 @@ BINS = 10  # of the histogram of P(true)
 
 
 class StepMeans(NamedTuple):
-    """One step's answers in the mean; `rewards` by name, before their weights."""
+    """One step's answers in the mean; `rewards` by name, before their weights, over the answers that have one."""
 
     step: int
     well_formed: float
@@ -69,13 +69,17 @@ class Rollouts:
 def means(rows: list[Rollout]) -> StepMeans:
     """The means of one step's answers."""
     count = len(rows)
-    rewards = [json.loads(row.rewards) for row in rows]
+    rewards: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in json.loads(row.rewards).items():
+            if value is not None:
+                rewards.setdefault(name, []).append(value)
     return StepMeans(
         rows[0].step,
         sum(row.verdict is not None for row in rows) / count,
         sum(row.verdict == row.grade for row in rows) / count,
         sum(row.tokens for row in rows) / count,
-        {name: sum(each[name] for each in rewards) / count for name in rewards[0]},
+        {name: sum(values) / len(values) for name, values in rewards.items()},
     )
 
 

@@ -119,8 +119,11 @@ class ThenSettings(Settings):
         base = (info.context or {}).get("base")
         made = {}
         for name, weight in reward.items():
-            if not math.isfinite(weight):
-                raise ValueError(f"the weight of {name} is no number")
+            if not math.isfinite(weight) or weight <= 0:
+                raise ValueError(
+                    f"the weight of {name} is {weight:g}, and has to be above 0: leave the reward out, or let one of "
+                    "your own return numbers below 0"
+                )
             if is_external(name):
                 name = str(base / name) if base else name
                 if base is not None:
@@ -128,8 +131,6 @@ class ThenSettings(Settings):
             elif name not in rewards.BUILT_IN:
                 raise ValueError(f"{name!r} is no reward; known: {', '.join(rewards.BUILT_IN)}, or FILE.py:function")
             made[name] = weight
-        if not any(made.values()):
-            raise ValueError("the weights are all 0: nothing would be learnt")
         return made
 
     @field_validator("teacher")

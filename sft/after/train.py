@@ -81,6 +81,8 @@ def train_after(job: TrainingJob) -> dict[str, Any]:
     checkpoint = last_checkpoint(out / "checkpoints")
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     kept.resume(done)
+    if done:
+        say({**head, "step": done, "note": f"goes on from step {done} of {then.steps}"})
     watch = WellFormed()
     for step in _by_step(kept):
         watch.see(means(step))
@@ -117,6 +119,7 @@ def train_after(job: TrainingJob) -> dict[str, Any]:
             "target": job["target"],
             "mode": writing_target(job["target"]).mode,
             "longest_trace": longest,
+            "length_budget": _length_budget(tokenizer, rows, then),
             "after": then.method,
         },
     )
@@ -173,19 +176,23 @@ def _data(tokenizer: Any, rows: Sequence[Task], then: ThenSettings, prompt: str)
     from datasets import Dataset
 
     words = list(PROMPTS[prompt].verdicts)
-    traces = [row.reasoning for row in rows if row.reasoning] or [""]
-    budget = then.length_budget or round(statistics.fmean(len(ids) for ids in tokenizer(traces)["input_ids"]) + 4)
     columns: dict[str, list[Any]] = {
         name: [getattr(row, name) for row in rows]
         for name in ("prompt", "pair_id", "query_id", "query", "passage", "instruction", "grade")
     }
     columns["label"] = [row.grade / (len(words) - 1) for row in rows]
     columns["words"] = [words] * len(rows)
-    columns["length_budget"] = [budget] * len(rows)
+    columns["length_budget"] = [_length_budget(tokenizer, rows, then)] * len(rows)
     if then.method == "self_distil":
         template = TEMPLATES[then.privileged]
         columns["privileged_context"] = [template.fill(row.grade, row.reasoning, prompt) for row in rows]
     return Dataset.from_dict(columns)
+
+
+def _length_budget(tokenizer: Any, rows: Sequence[Task], then: ThenSettings) -> int:
+    """Tokens of an answer beyond which the reward `length` falls: as set, else the mean of the kept traces."""
+    traces = [row.reasoning for row in rows if row.reasoning] or [""]
+    return then.length_budget or round(statistics.fmean(len(ids) for ids in tokenizer(traces)["input_ids"]) + 4)
 
 
 def trainer_of(
@@ -225,7 +232,8 @@ def trainer_of(
         trainer = trainers.GrpoStudentTrainer(args=config, reward_funcs=functions, **given)
         names = [name.rpartition(":")[2] for name in then.reward]
         trainer.encode_rewards = lambda values: [
-            json.dumps({name: round(value, 5) for name, value in zip(names, row, strict=True)}) for row in values
+            json.dumps({n: None if math.isnan(v) else round(v, 5) for n, v in zip(names, row, strict=True)})
+            for row in values
         ]
     elif then.method == "self_distil":
         from trl.experimental.sdft import SDFTConfig
@@ -281,26 +289,34 @@ def _arguments(then: ThenSettings, settings: SftSettings, job: TrainingJob, boun
     return renamed(arguments, TrainingArguments)
 
 
-def reward_function(name: str) -> Callable[..., list[float]]:
-    """The reward function of a name; of one's own, what it raises or returns wrongly becomes a PluginError."""
+def reward_function(name: str) -> Callable[..., list[float | None]]:
+    """The reward function of a name; of one's own, what it raises or returns wrongly becomes a PluginError.
+
+    None for an answer means, as in TRL, that the reward does not apply to it.
+    """
     from distill.errors import PluginError
 
     if not is_external(name):
-        function: Callable[..., list[float]] = getattr(rewards, name)
+        function: Callable[..., list[float | None]] = getattr(rewards, name)
         return function
     own = load_function("reward", name)
 
     @wraps(own)
-    def checked(**columns: Any) -> list[float]:
+    def checked(**columns: Any) -> list[float | None]:
         try:
             values = own(**columns)
         except Exception as error:
             raise raised(error, name) or error from None
         wanted = len(columns["completions"])
-        numbers = isinstance(values, list) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+        numbers = isinstance(values, list) and all(
+            v is None or (isinstance(v, int | float) and math.isfinite(v)) for v in values
+        )
         if not numbers or len(values) != wanted:
-            raise PluginError(f"{name}: returned {values!r:.80}; return a list of {wanted} numbers, one an answer")
-        return [float(value) for value in values]
+            raise PluginError(
+                f"{name}: returned {values!r:.80}; return a list of {wanted} numbers, one an answer "
+                "(None where the reward does not apply to it)"
+            )
+        return [None if value is None else float(value) for value in values]
 
     return checked
 

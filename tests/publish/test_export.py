@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 from made_run import make_pairs, make_trace, write_run
 
 from distill import store
@@ -85,7 +86,23 @@ def test_the_dataset_loads_by_split_with_every_column(run: Path) -> None:
     [
         ("trl", "plain", {"prompt", "completion"}, 10),
         ("trl", "chat", {"prompt", "completion"}, 10),
-        ("trl-grpo", "prompts", {"prompt", "grade", "label", "words", "length_budget", "query_id"}, 10),
+        (
+            "trl-grpo",
+            "prompts",
+            {
+                "prompt",
+                "grade",
+                "label",
+                "words",
+                "length_budget",
+                "query_id",
+                "pair_id",
+                "query",
+                "passage",
+                "instruction",
+            },
+            10,
+        ),
         ("trl-distillation", "prompts", {"prompt"}, 10),
         ("llama-factory", None, {"conversations"}, 10),
         ("messages", None, {"messages", "pair_id", "label"}, 10),
@@ -133,7 +150,26 @@ def test_the_rewards_of_an_export_run_without_this_project(run: Path) -> None:
     verdict, length, form = json.loads(done.stdout)
     assert set(verdict) == set(form) == {1.0} and all(-1 < value < 0 for value in length)
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert "`brier`, `pairwise`, `group_rank` are not in `grpo.yaml`" in card
+    assert "Not in `grpo.yaml`: `brier` (reads `p_true`), `pairwise` (reads `p_true`), `group_rank`" in card
+
+
+def test_the_grpo_export_has_the_settings_and_own_rewards_of_the_runs_student(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def short(query, **c):\n    return [2.0] * len(query)\ndef sure(p_true, **c):\n    return p_true\n")
+    reward = {f"{own}:short": 1.0, f"{own}:sure": 1.0, "brier": 1.0, "form": 0.1}
+    then = {"method": "grpo", "steps": 5, "prompts": 4, "generations": 2, "learning_rate": 1e-4, "reward": reward}
+    (run / "students/think_grpo").mkdir(parents=True)
+    store.write_json(run / "students/think_grpo/job.json", {"base": "runs/x/students/think", "then": then})
+    store.write_json(run / "students/think_grpo/distill.json", {"length_budget": 31, "longest_trace": 99})
+    out = made(run, "trl-grpo")
+    given = yaml.safe_load((out / "grpo.yaml").read_text())
+    assert (given["reward_funcs"], given["reward_weights"]) == (["own.short", "rewards.form"], [1, 0.1])
+    assert (given["max_steps"], given["learning_rate"], given["num_generations"]) == (5, 1e-4, 2)
+    assert given["per_device_train_batch_size"] * given["gradient_accumulation_steps"] == 8
+    assert given["max_completion_length"] == 99 and lines(out / "prompts/train.jsonl")[0]["length_budget"] == 31
+    assert (out / "own.py").read_text() == own.read_text()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "`think_grpo`" in card and "`sure` (reads `p_true`)" in card and str(tmp_path) not in card
 
 
 def check_llama_factory(folder: Path) -> dict[str, list[tuple[str, str]]]:

@@ -88,9 +88,11 @@ def test_ones_own_reward_is_a_function_of_a_file(tmp_path: Path) -> None:
         "    return [2.0 if len(q.split()) < 3 else 1.0 for q in query]\n"
         "def wrong(completions, **columns):\n    return [1.0]\n"
         "def broken(completions, **columns):\n    return completions[0].nothing\n"
+        "def some(completions, **columns):\n    return [None, 1]\n"
     )
     given = {"completions": ["x", "y"], "query": ["red hat", "a very long red hat"]}
     assert reward_function(f"{path}:short_queries")(**given) == [2.0, 1.0]
+    assert reward_function(f"{path}:some")(**given) == [None, 1.0]  # as in TRL: it does not apply to the first
     with pytest.raises(PluginError, match="return a list of 2 numbers"):
         reward_function(f"{path}:wrong")(**given)
     with pytest.raises(PluginError, match=r"own\.py, line 6 raised AttributeError"):

@@ -224,6 +224,18 @@ def test_beta_measures_the_divergence_from_the_sft_student_also_over_a_kill(
     assert [line["kl"] for line in log] == [kl for _, kl in whole]
 
 
+def test_a_reward_that_tells_no_answers_apart_is_said_and_none_counts_for_nothing(tmp_path: Path, base: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def first(completions, **c):\n    return [1.0, *[None] * (len(completions) - 1)]\n")
+    counts = train_after(job_of(tmp_path, base, "grpo", reward={"verdict": 1.0, "form": 0.1}))  # type: ignore[arg-type]
+    said = "in 4 of 4 steps all answers to a prompt had the same reward, and taught nothing; no answer is well-formed"
+    assert [text.partition(":")[0] for text in counts["warnings"]] == [said]
+    told = job_of(tmp_path / "some", base, "grpo", reward={f"{own}:first": 1.0, "form": 0.1}, steps=1)
+    assert train_after(told)["warnings"] == []  # type: ignore[arg-type]
+    made = json.loads((Path(told["out"]) / "after.json").read_text())
+    assert made["curve"][0]["rewards"] == {"first": 1.0, "form": 0.0}
+
+
 def test_pairs_that_do_not_fit_the_context_are_left_out_and_never_cut(tmp_path: Path, base: Path) -> None:
     job = job_of(tmp_path, base, "self_distil", steps=1)
     rows = list(store.read_rows(tmp_path / "tasks", Task))
