@@ -15,7 +15,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -49,7 +49,7 @@ THEN: list[dict[str, Any]] = [
     SELF,
 ]
 PRIVILEGED = {**SELF, "privileged_share": 0.15}  # of a student of its own, since it changes SFT too
-CONTROL = "SFT continued"
+CONTROL, TWICE = "SFT continued", "SFT continued twice"
 MEASURES = {"nDCG@10": "nDCG@10", "ECE": "ECE", "tokens a pair": "tokens_per_pair"}
 Row = dict[str, float]
 
@@ -58,13 +58,20 @@ def run(folder: Path, seed: int, targets: list[dict[str, Any]], instructed: Path
     """Make one run, or bring it up to date."""
     of_set = {"name": "instructed", "source": "beir", "kind": "followir", "path": str(instructed), "split": "test"}
     of_test = {"name": "test", "source": "example", "split": "test", "first_stage": "bm25", "depth": 20}
-    told = [f"seed={seed}", QUERIES, f"sft.targets={json.dumps(targets)}"]
-    told += [f"evaluation.sets={json.dumps([of_test, of_set])}", *changes]
-    subprocess.run([sys.executable, "-m", "distill.cli", "run", str(CONFIG), *told, "--out", str(folder)], check=True)
+    given = [f"seed={seed}", QUERIES, f"sft.targets={json.dumps(targets)}"]
+    given += [f"evaluation.sets={json.dumps([of_test, of_set])}", *changes]
+    subprocess.run([sys.executable, "-m", "distill.cli", "run", str(CONFIG), *given, "--out", str(folder)], check=True)
 
 
-def make(one: Path, control: Path, seed: int, instructed: Path) -> None:
-    """The runs of a seed: the students of SFT, what comes after them, and the control."""
+def folders(out: Path, seed: int) -> list[Path]:
+    """A seed's runs: the students and what comes after them; SFT continued, and on_policy after it; SFT continued
+    from there once more."""
+    return [out / f"seed{seed}{end}" for end in ("", "-continued", "-twice")]
+
+
+def make(out: Path, seed: int, instructed: Path) -> None:
+    """Make the runs of a seed that are missing."""
+    one, control, twice = folders(out, seed)
     sizes = [{"target": "think", "name": name, "train_size": size} for name, size in SIZES.items()]
     steps = f"sft.training.max_steps={STEPS}"
     if not (one / "students" / "t2400" / "model.safetensors").exists():
@@ -73,10 +80,11 @@ def make(one: Path, control: Path, seed: int, instructed: Path) -> None:
     then = [{**entry, **(teacher if entry["method"] == "on_policy" else {})} for entry in THEN]
     privileged = {**sizes[0], "name": "t600_privileged", "then": [PRIVILEGED]}
     run(one, seed, [{**sizes[0], "then": then}, privileged, *sizes[1:]], instructed, steps)
-    if not control.exists():
-        shutil.copytree(one, control, ignore=shutil.ignore_patterns("students", "evaluation", "report*"))
-    base = f"sft.base={(one / 'students' / STUDENT).resolve()}"
-    run(control, seed, sizes[:1], instructed, base, f"sft.training.max_steps={longer(one)}")
+    for folder, before, more in ((control, one, {"then": then[:1]}), (twice, control, {})):
+        if not folder.exists():
+            shutil.copytree(one, folder, ignore=shutil.ignore_patterns("students", "evaluation", "report*"))
+        base = f"sft.base={(before / 'students' / STUDENT).resolve()}"
+        run(folder, seed, [{**sizes[0], **more}], instructed, base, f"sft.training.max_steps={longer(before)}")
 
 
 def longer(folder: Path) -> int:
@@ -102,15 +110,20 @@ def rows(folder: Path) -> Iterator[tuple[str, Row]]:
         )
 
 
-def of_queries(one: Path, control: Path) -> dict[str, dict[str, float]]:
-    """{student: {query: nDCG@10}} of one seed."""
-    found = {name: dict(by["nDCG@10"]) for name, by in details(one)["test"].items() if "nDCG@10" in by}
-    if control.exists():
-        found[CONTROL] = dict(details(control)["test"][STUDENT]["nDCG@10"])
-    return found
+def read(out: Path, seed: int) -> tuple[dict[str, Row], dict[str, dict[str, float]]]:
+    """({student: measures}, {student: {query: nDCG@10}}) of a seed's runs that are there."""
+    found: dict[str, Row] = {}
+    queries: dict[str, dict[str, float]] = {}
+    for folder, title in zip(folders(out, seed), ("", CONTROL, TWICE), strict=True):
+        if (folder / "evaluation" / "manifest.json").exists():
+            names = {name: name.replace(STUDENT, title) if title else name for name, _ in rows(folder)}
+            found |= {names[name]: row for name, row in rows(folder)}
+            of_test = details(folder)["test"]
+            queries |= {names[name]: dict(of_test[name]["nDCG@10"]) for name in names}
+    return found, queries
 
 
-def table(seeds: list[dict[str, Row]], queries: list[dict[str, dict[str, float]]]) -> str:
+def table(seeds: Sequence[dict[str, Row]], queries: Sequence[dict[str, dict[str, float]]]) -> str:
     """Means over the seeds; the difference to the control with its interval, paired over the queries of all seeds."""
     titles = ["nDCG@10", "p-MRR", "ECE", "tokens a pair", "tokens written", "minutes"]
     against = CONTROL if CONTROL in queries[0] else STUDENT
@@ -135,14 +148,10 @@ def main() -> None:
     instructed = (given.out / "instructed").resolve()
     if not instructed.exists():
         write_instructed(instructed)
-    found, queries = [], []
-    for seed in range(given.seeds):
-        one, control = given.out / f"seed{seed}", given.out / f"seed{seed}-continued"
-        if not given.read:
-            make(one, control, seed, instructed)
-        continued = [(CONTROL, row) for _, row in rows(control)] if control.exists() else []
-        found.append(dict([*rows(one), *continued]))
-        queries.append(of_queries(one, control))
+    if not given.read:
+        for seed in range(given.seeds):
+            make(given.out, seed, instructed)
+    found, queries = zip(*(read(given.out, seed) for seed in range(given.seeds)), strict=True)
     print(table(found, queries))
 
 
