@@ -127,7 +127,7 @@ def _functions(weights: Mapping[str, float], out: Path) -> tuple[dict[str, float
 def _why(left_out: Mapping[str, str]) -> str:
     """The card's sentences on rewards that are not in the configuration."""
     never = [name for name in rewards.BUILT_IN if name not in rewards.ALONE and name not in left_out]
-    reasons = left_out | dict.fromkeys(never, "reads `p_true`")
+    reasons = {**left_out, **dict.fromkeys(never, "reads `p_true`")}
     named = ", ".join(f"`{name}` ({why})" for name, why in reasons.items())
     return (
         f"Not in `grpo.yaml`: {named}. `p_true` is the model's own probability at the verdict, which TRL alone does "
