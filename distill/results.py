@@ -204,8 +204,11 @@ class FilterCounts:
 
 @dataclass(frozen=True, slots=True)
 class StudentCounts:
-    """How one student was trained; what was not counted is None. Bytes, seconds and tokens as their names say."""
+    """How one student was trained; what was not counted is None. Bytes, seconds and tokens as their names say. `method`
+    is that of a training after SFT."""
 
+    target: str = ""
+    method: str = ""
     steps: float | None = None
     seconds: float | None = None
     tokens: float | None = None

@@ -5,7 +5,8 @@
 Every seed is a world of its own, 1,800 queries. The student's SFT has 600 of its 15,000 traces, what comes after
 SFT has every labelled pair. SFT on 1,200 and on 2,400 traces shows what more traces would buy; the last is also the
 teacher of `on_policy`. SFT continued starts from the SFT student, on the same 600 traces, and takes as many steps as
-the slowest method took time. What is done is not made again; `--read` makes no run, and takes what is there.
+the slowest method took time; `on_policy` then starts from there as well, against SFT that is continued once more for
+as long. What is done is not made again; `--read` makes no run, and takes what is there.
 """
 
 from __future__ import annotations
@@ -124,17 +125,21 @@ def read(out: Path, seed: int) -> tuple[dict[str, Row], dict[str, dict[str, floa
 
 
 def table(seeds: Sequence[dict[str, Row]], queries: Sequence[dict[str, dict[str, float]]]) -> str:
-    """Means over the seeds; the difference to the control with its interval, paired over the queries of all seeds."""
+    """Means over the seeds; the difference to SFT that was continued for as long from the same student (to the SFT
+    student where that is not made), with its interval, paired over the queries of all seeds."""
     titles = ["nDCG@10", "p-MRR", "ECE", "tokens a pair", "tokens written", "minutes"]
-    against = CONTROL if CONTROL in queries[0] else STUDENT
-    lines = [f"| student | {' | '.join(titles)} | nDCG@10 less that of {against} |", "|---" * (len(titles) + 2) + "|"]
+    lines = [f"| student | {' | '.join(titles)} | nDCG@10 less | that of |", "|---" * (len(titles) + 3) + "|"]
     for name in seeds[0]:
         means = [fmean(seed[name][title] for seed in seeds) for title in titles]
         shown = " | ".join(f"{value:,.0f}" if value >= 100 else f"{value:.3f}" for value in means)
-        apart = [seed[name][unit] - seed[against][unit] for seed in queries for unit in seed[against]]
-        low, high = interval(resampled_means(np.array(apart)[:, None], 0)[:, 0])
-        less = f"{fmean(apart):+.3f} [{low:+.3f}, {high:+.3f}]" if name != against else ""
-        lines.append(f"| {name} | {shown} | {less} |")
+        wanted = [TWICE if name.startswith(CONTROL) and name != CONTROL else CONTROL, STUDENT]
+        against = next(each for each in wanted if all(each in seed for seed in queries))
+        less = ""
+        if name not in (against, TWICE):
+            apart = [seed[name][unit] - seed[against][unit] for seed in queries for unit in seed[against]]
+            low, high = interval(resampled_means(np.array(apart)[:, None], 0)[:, 0])
+            less = f"{fmean(apart):+.3f} [{low:+.3f}, {high:+.3f}]"
+        lines.append(f"| {name} | {shown} | {less} | {against if less else ''} |")
     return "\n".join(lines)
 
 

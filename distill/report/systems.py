@@ -18,6 +18,7 @@ from distill.report.words import (
     interval_text,
     measure_label,
     safe_name,
+    system_label,
     usd,
 )
 from distill.results import SetCounts
@@ -88,8 +89,13 @@ def _drawn(each: EvaluationSet, names: list[str]) -> list[str]:
 
 def _meaning(files: RunFiles, each: EvaluationSet, system: str) -> str:
     if system != "first_stage":
-        fused = "fused with the first stage, by the weight in the column “fusion weight”"
-        return fused if system.endswith(".fused") else MEANINGS.get(system, "")
+        if system.endswith(".fused"):
+            return "fused with the first stage, by the weight in the column “fusion weight”"
+        students = files.counts("sft").students
+        if system in students and (method := students[system].method):
+            start = max((name for name in students if system.startswith(f"{name}_")), key=len, default=system)
+            return f"“{system_label(start)}”, trained further on its own answers by {method}"
+        return MEANINGS.get(system) or MEANINGS.get(students[system].target if system in students else "", "")
     for one in files.setting("evaluation", "sets") or []:
         if isinstance(one, dict) and one.get("name") == each.name:
             depth = f", the top {one['depth']} of each query" if "depth" in one else ""

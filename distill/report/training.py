@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,7 @@ CURVES = (
     ("answer_tokens", "After SFT: tokens an answer"),
     ("kl", "After SFT: KL divergence from the SFT student"),
 )
-SHOWN = 3  # of a training's last answers
+SHOWN = 3  # answers of a training's first step, and of its last
 REWARD = "reward_"  # begins the name of a reward in log.jsonl; one's own have a curve too
 COLUMNS: tuple[tuple[str, Callable[[StudentCounts], float | None], Callable[[float | None], str]], ...] = (
     ("rows left out", lambda student: student.rejected, count),
@@ -69,28 +68,39 @@ def section(files: RunFiles) -> dict[str, Any] | None:
 
 
 def _after(files: RunFiles, name: str) -> dict[str, Any] | None:
-    """P(true) at the verdict at the start and at the end of a training after SFT, and some of its last answers."""
+    """P(true) at the verdict at the start and at the end of a training after SFT, and some of its answers."""
     made = read_as(AfterSft, store.read_json(files.run / "students" / name / AFTER))
     if not made.method:
         return None
     bins = len(made.p_true_first)
     spans = [f"{number / bins:.1f} to {(number + 1) / bins:.1f}" for number in range(bins)]
-    last = deque(files.rows(f"students/{name}/{ROLLOUTS}", Rollout), SHOWN)
     return {
         "name": name,
         "method": made.method,
-        "histogram": list(zip(spans, made.p_true_first, made.p_true_last, strict=True)),
-        "answers": [
-            (
-                row.step,
-                row.prompt,
-                row.answer,
-                ", ".join(f"{k} {v:g}" for k, v in json.loads(row.rewards).items() if v is not None),
-            )
-            for row in last
-        ],
+        "histogram": list(zip(spans, made.p_true_first, made.p_true_last, strict=True))
+        if any(made.p_true_first + made.p_true_last)
+        else [],
+        "answers": [(row.step, row.prompt, row.answer, _paid(row)) for row in _some(files, name)],
         "href": files.link("students", name, ROLLOUTS),
     }
+
+
+def _some(files: RunFiles, name: str) -> list[Rollout]:
+    """An answer each to some pairs of the first step, and of the last."""
+    first: dict[str, Rollout] = {}
+    last: dict[str, Rollout] = {}
+    start = step = None
+    for row in files.rows(f"students/{name}/{ROLLOUTS}", Rollout):
+        if step != row.step:
+            start, step, last = start or row.step, row.step, {}
+        for found in (first,) if step == start else (last,):
+            if len(found) < SHOWN:
+                found.setdefault(row.pair_id, row)
+    return [*first.values(), *last.values()]
+
+
+def _paid(row: Rollout) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in json.loads(row.rewards).items() if value is not None)
 
 
 def curves(files: RunFiles) -> dict[str, dict[str, list[tuple[float, float]]]]:

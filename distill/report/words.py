@@ -125,9 +125,10 @@ def measure_label(name: str) -> str:
 
 
 def colours(names: list[str]) -> dict[str, int]:
-    """A colour number (0 to 9) for each system or student: known ones always the same, others in order."""
+    """A colour number (0 to 9) for each system or student: known ones always the same, other students by their names
+    and then their modes, so that a student has one colour in all charts."""
     found = {name: _COLOURS[name] for name in names if name in _COLOURS}
-    rest = [name for name in names if name not in found]
+    rest = sorted((name for name in names if name not in found), key=lambda name: ("." in name, name))
     return found | {name: 4 + at % 6 for at, name in enumerate(rest)}
 
 
