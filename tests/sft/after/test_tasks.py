@@ -169,3 +169,23 @@ def test_the_estimate_counts_the_weights_of_the_sft_student_that_beta_reads() ->
     (plain, quick), (held, slow) = gib(0.0), gib(0.1)
     assert held - plain == pytest.approx(4 * shape.parameters / 2**30) and slow > quick
     assert gib(0.1, lora={})[0] == gib(0.0, lora={})[0]  # the adapter is switched off
+
+
+def test_the_estimate_counts_the_batch_the_teacher_and_the_logits(tmp_path: Path) -> None:
+    shape, device = shape_of("Qwen/Qwen2.5-1.5B"), device_of("H100-80GB")
+    assert shape is not None
+    larger = {"model_type": "qwen2", "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
+              "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064}  # fmt: skip
+    store.write_json(tmp_path / "config.json", larger)
+
+    def gib(**then: Any) -> float:
+        made = settings(then, base="Qwen/Qwen2.5-1.5B", lora={})
+        of_sft = estimates(made, TrainingData(100, {}, "given"), shape, device)
+        return after_estimates(made, of_sft, shape, device, (200.0, 250.0))[0].gib
+
+    whole, parts = gib(method="grpo"), gib(method="grpo", batch=8)
+    assert whole > 1.5 * parts
+    taught = gib(method="on_policy", teacher=str(tmp_path))
+    alone = gib(method="self_distil")
+    assert 7.6e9 * 2 / 2**30 - 1 < taught - alone < 7.7e9 * 2 / 2**30 + 1
+    assert alone - parts == pytest.approx(2 * 4 * shape.vocab * 8 * 250 / 2**30)  # the teaching side's logits
