@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
     from distill.pairs.pair_map import Pairs
     from sft.estimate.estimate import TrainingData, TrainingEstimate
+    from sft.estimate.shapes import Device, Shape
     from sft.settings import SftSettings
     from teacher.estimate import Estimate
 
@@ -240,10 +241,10 @@ class DryRun:
     def _sft(self, name: str, due: bool, within: Run | None = None) -> list[StagePlan]:
         from sft.estimate.estimate import estimates, side_by_side, together
         from sft.estimate.fit import nearest_fit
-        from sft.estimate.shapes import device_of, known_models, shape_of
+        from sft.estimate.shapes import known_models
 
         settings, data = self.training if within is None else self._training_of(within)
-        device, shape = device_of(settings.assume.device), shape_of(settings.base, settings.scratch)
+        device, shape = _device_and_shape(settings, settings.training.get("bf16"))
         if shape is None:
             known = f"is in no table here (known: {', '.join(known_models())})"
             why = "is not known before the file is converted" if is_gguf(settings.base) else known
@@ -284,9 +285,8 @@ class DryRun:
     ) -> list[StagePlan]:
         """The trainings on the students' own answers, after SFT."""
         from sft.after.estimate import after_estimates
-        from sft.estimate.shapes import device_of, shape_of
 
-        device, shape = device_of(settings.assume.device), shape_of(settings.base, settings.scratch)
+        device, shape = _device_and_shape(settings)
         if shape is None:
             return []
         price = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
@@ -308,8 +308,6 @@ class DryRun:
 
     def _evaluate(self, name: str, due: bool) -> list[StagePlan]:
         """Time by the FLOP of reading and writing, at shares of the device's peak that are assumed."""
-        from sft.estimate.shapes import device_of, shape_of
-
         run, (settings, _) = self.run, self.training
         sets = run.config.evaluation.sets
         if not sets:
@@ -321,7 +319,7 @@ class DryRun:
                 StagePlan(name, due, counted(len(sets), "set"), note="queries are not known before the data are there")
             ]
         pairs = sum((count or 0) * entry.depth for count, entry in zip(queries, sets, strict=True))
-        shape, device = shape_of(settings.base, settings.scratch), device_of(settings.assume.device)
+        device, shape = _device_and_shape(settings)
         work = f"{counted(pairs, 'pair')} x {counted(len(modes), 'system')}"
         if shape is None or not device.tflops:
             return [StagePlan(name, due, work)]
@@ -332,6 +330,15 @@ class DryRun:
         rent = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
         note = f"assumed: {READING:.0%} of the device's peak FLOP/s in reading, {WRITING:.0%} in writing"
         return [StagePlan(name, due, work, STARTING["evaluate"] + seconds, seconds / 3600 * rent, note=note)]
+
+
+def _device_and_shape(settings: SftSettings, bf16: bool | None = None) -> tuple[Device, Shape | None]:
+    """What the run computes on, a CPU with its speed timed, and the shape of the base, where it is known."""
+    from sft.estimate.cpu import timed
+    from sft.estimate.shapes import device_of, shape_of
+
+    shape = shape_of(settings.base, settings.scratch)
+    return timed(device_of(settings.assume.device), shape, bf16), shape
 
 
 def mean_tokens(run: Run) -> tuple[float, float]:

@@ -7,15 +7,18 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from distill.cli import main
+from sft.estimate import cpu
 from sft.estimate.estimate import TrainingData, estimate
 from sft.estimate.lengths import RowLengths, assumed, packed, padded
-from sft.estimate.shapes import Shape, device_of, known_models, shape_of
+from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
 from sft.estimate.training_memory import TrainingPlan, layer_bytes, memory_by_part, trainable
 from sft.settings import SftSettings
 
@@ -234,13 +237,27 @@ def test_an_unknown_base_and_an_unknown_device_are_said(capsys: pytest.CaptureFi
     assert "'H1000' is not in the table" in capsys.readouterr().err
 
 
-def test_a_dry_run_imports_no_torch() -> None:
+def test_a_dry_run_for_a_gpu_imports_no_torch() -> None:
     code = (
         "import sys; from distill.cli import main\n"
-        f"main(['sft', {str(ROOT / 'configs' / 'laptop.yaml')!r}, '--out', '/nonexistent/run', '--dry-run'])\n"
+        f"main(['sft', {str(ROOT / 'configs' / 'rank1-1.5b.yaml')!r}, '--out', '/nonexistent/run', '--dry-run'])\n"
         "sys.exit(bool({'torch', 'transformers', 'trl'} & set(sys.modules)))"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode == 0
     )
+
+
+def test_a_cpus_speed_is_that_of_the_type_that_it_would_train_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "layer_seconds", lambda dtype: 0.02 if dtype == torch.bfloat16 else 0.01)
+    monkeypatch.setattr(cpu, "cores", lambda: 3)
+    cpu._seconds.cache_clear()
+    wide, narrow = shape_of("Qwen/Qwen2.5-1.5B"), shape_of("scratch")
+    one, gpu = Device("cpu", 16, 0.3, 0, "no GPU found"), device_of("H100-80GB")
+    assert cpu.timed(one, wide, bf16=False).tflops == pytest.approx(3 * 2 * 512 * 384 * 1536 / 0.01 / 1e12)
+    assert cpu.timed(one, wide, bf16=True).tflops == pytest.approx(cpu.timed(one, wide, bf16=None).tflops / 2)
+    assert "GFLOP/s" in cpu.timed(one, wide, bf16=None).how
+    there = replace(one, how="of the cluster, without GPUs")
+    assert [cpu.timed(one, narrow, None), cpu.timed(gpu, wide, None), cpu.timed(there, wide, None)] == [one, gpu, there]
+    cpu._seconds.cache_clear()
