@@ -118,6 +118,7 @@ def test_the_best_checkpoint_is_kept_and_the_curve_is_told(
     curve = [(event["step"], event["dev_auc"]) for event in events if "dev_auc" in event]
     assert curve == [(3, 0.1), (6, 0.9), (9, 0.1), (12, 0.1)]
     assert ("unfinished" in looks[0]) == (target == "think")
+    assert [event["step"] for event in events if "loss" in event] == [1]  # before logging_steps: a sign of life
 
 
 def test_a_direct_student_that_learns_is_seen_to_learn(base: Path, tmp_path: Path) -> None:
