@@ -169,6 +169,7 @@ def test_the_grpo_export_has_the_settings_and_own_rewards_of_the_runs_student(ru
     assert given["max_completion_length"] == 99 and lines(out / "prompts/train.jsonl")[0]["length_budget"] == 31
     assert (out / "own.py").read_text() == own.read_text()
     card = (out / "README.md").read_text(encoding="utf-8")
+    assert "`own.py`: one's own; what it imports has to be installed" in card
     assert "`think_grpo`" in card and "`sure` (reads `p_true`)" in card and str(tmp_path) not in card
 
 

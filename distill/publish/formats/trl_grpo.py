@@ -81,6 +81,8 @@ def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     (out / "grpo.yaml").write_text(text, encoding="utf-8")
     (out / "rewards.py").write_text(inspect.getsource(rewards), encoding="utf-8")
     said = f"Its settings are those of the run's student `{trained.name}`." if trained else "Its settings are a start."
+    if own := sorted({name.partition(".")[0] for name in functions if not name.startswith("rewards.")}):
+        said += f" {', '.join(f'`{module}.py`' for module in own)}: one's own; what it imports has to be installed."
     use = USE.format(student=student, settings=said, left_out=_why(left_out))
     return ExportCounts(rows, [config("prompts", rows, "prompts/{split}.jsonl")], use)
 
