@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import jsonschema
@@ -28,6 +30,19 @@ def schema() -> jsonschema.Draft202012Validator:
 def test_every_recipe_fits(schema: jsonschema.Draft202012Validator, name: str) -> None:
     raw = config.read_yaml(CONFIGS / name)
     assert [error.message for error in schema.iter_errors(raw)] == []
+
+
+COMMAND = re.compile(r"^#.*?distill run (configs/\S+\.yaml)(.*)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_command_in_a_recipes_head_is_accepted(name: str) -> None:
+    """Its settings, whatever data they name: the quoted command is what a user types first."""
+    text = (CONFIGS / name).read_text(encoding="utf-8").replace("\\\n#", " ")
+    for path, rest in COMMAND.findall(text):
+        words = shlex.split(rest, comments=True)
+        overrides = [word for word in words if "=" in word and not word.startswith("-")]
+        config.load(RunConfig, CONFIGS.parent / path, overrides)
 
 
 @pytest.mark.parametrize(
