@@ -119,8 +119,8 @@ def train_after(job: TrainingJob) -> dict[str, Any]:
             "target": job["target"],
             "mode": writing_target(job["target"]).mode,
             "longest_trace": longest,
-            "length_budget": _length_budget(tokenizer, rows, then),
             "after": then.method,
+            **({"length_budget": trainer.train_dataset[0]["length_budget"]} if then.method == "grpo" else {}),
         },
     )
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -182,17 +182,14 @@ def _data(tokenizer: Any, rows: Sequence[Task], then: ThenSettings, prompt: str)
     }
     columns["label"] = [row.grade / (len(words) - 1) for row in rows]
     columns["words"] = [words] * len(rows)
-    columns["length_budget"] = [_length_budget(tokenizer, rows, then)] * len(rows)
+    if then.method == "grpo":
+        traces = [row.reasoning for row in rows if row.reasoning] or [""]
+        mean = statistics.fmean(len(ids) for ids in tokenizer(traces)["input_ids"])
+        columns["length_budget"] = [then.length_budget or round(mean + 4)] * len(rows)
     if then.method == "self_distil":
         template = TEMPLATES[then.privileged]
         columns["privileged_context"] = [template.fill(row.grade, row.reasoning, prompt) for row in rows]
     return Dataset.from_dict(columns)
-
-
-def _length_budget(tokenizer: Any, rows: Sequence[Task], then: ThenSettings) -> int:
-    """Tokens of an answer beyond which the reward `length` falls: as set, else the mean of the kept traces."""
-    traces = [row.reasoning for row in rows if row.reasoning] or [""]
-    return then.length_budget or round(statistics.fmean(len(ids) for ids in tokenizer(traces)["input_ids"]) + 4)
 
 
 def trainer_of(

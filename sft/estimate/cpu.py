@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from distill.processes import cores
+from distill.ray_cluster import on_cluster
 from distill.weights import LAYER_FLOP, WIDE, layer_seconds
 from sft.estimate.shapes import Device, Shape
 
@@ -16,7 +17,7 @@ def timed(device: Device, shape: Shape | None, bf16: bool | None) -> Device:
     `bf16` None: in the faster type, which is taken where nothing is said. A model too narrow to keep a CPU busy keeps
     the table's figure, and so does a cluster's CPU, which is another machine's.
     """
-    if device.name != "cpu" or shape is None or shape.hidden < WIDE or "cluster" in device.how:
+    if device.name != "cpu" or shape is None or shape.hidden < WIDE or on_cluster():
         return device
     tflops = LAYER_FLOP / _seconds(bf16) * cores() / 1e12
     return replace(device, tflops=tflops, how=f"{device.how}; timed, {1000 * tflops:.0f} GFLOP/s")

@@ -170,6 +170,9 @@ def test_the_grpo_export_has_the_settings_and_own_rewards_of_the_runs_student(ru
     assert (out / "own.py").read_text() == own.read_text()
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "`own.py`: one's own; what it imports has to be installed" in card
+    own.unlink()
+    gone = (made(run, "trl-grpo") / "README.md").read_text(encoding="utf-8")
+    assert "`short` (own.py is gone or does not run)" in gone and str(tmp_path) not in gone
     assert "`think_grpo`" in card and "`sure` (reads `p_true`)" in card and str(tmp_path) not in card
 
 
@@ -316,3 +319,12 @@ def test_what_cannot_be_exported_is_one_clear_line(run: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match="not among the pairs"):
         export(mixed, "trl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_grpo_export_without_a_reward_that_runs_alone_starts_with_the_usual_ones(run: Path) -> None:
+    (run / "students/think_grpo").mkdir(parents=True)
+    then = {"method": "grpo", "reward": {"brier": 1.0}, "learning_rate": 1e-6}
+    store.write_json(run / "students/think_grpo/job.json", {"base": "students/think", "then": then})
+    given = yaml.safe_load((made(run, "trl-grpo") / "grpo.yaml").read_text())
+    assert given["reward_funcs"] == ["rewards.verdict", "rewards.length", "rewards.form"]
+    assert given["learning_rate"] == 1e-6 and len(given["reward_weights"]) == 3

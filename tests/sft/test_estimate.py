@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +257,7 @@ def test_a_cpus_speed_is_that_of_the_type_that_it_would_train_in(monkeypatch: py
     assert cpu.timed(one, wide, bf16=False).tflops == pytest.approx(3 * 2 * 512 * 384 * 1536 / 0.01 / 1e12)
     assert cpu.timed(one, wide, bf16=True).tflops == pytest.approx(cpu.timed(one, wide, bf16=None).tflops / 2)
     assert "GFLOP/s" in cpu.timed(one, wide, bf16=None).how
-    there = replace(one, how="of the cluster, without GPUs")
-    assert [cpu.timed(one, narrow, None), cpu.timed(gpu, wide, None), cpu.timed(there, wide, None)] == [one, gpu, there]
+    assert [cpu.timed(one, narrow, None), cpu.timed(gpu, wide, None)] == [one, gpu]
+    monkeypatch.setattr(cpu, "on_cluster", lambda: True)  # where other machines train
+    assert cpu.timed(one, wide, None) == one
     cpu._seconds.cache_clear()

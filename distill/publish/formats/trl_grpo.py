@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from distill import rewards
 from distill.errors import PluginError
 from distill.plugins import external_file, is_external, load_function
@@ -68,6 +70,8 @@ def write(kept: Kept, out: Path, name: str) -> ExportCounts:
     then = DEFAULTS | dict(trained.then if trained else {})
     made = trained.made if trained else {}
     functions, left_out = _functions(then["reward"], out)
+    if not functions:  # all need what TRL alone has not
+        functions, _ = _functions(DEFAULTS["reward"], out)
     budget = then.get("length_budget") or made.get("length_budget") or BUDGET
     rows = by_split(kept, out / "prompts", lambda row: _row(row, budget))
     student = f"RUN/students/{trained.start}" if trained else "path/to/an/SFT/student"  # RUN: the run's folder
@@ -76,7 +80,8 @@ def write(kept: Kept, out: Path, name: str) -> ExportCounts:
         functions=", ".join(functions),
         weights=", ".join(f"{weight:g}" for weight in functions.values()),
         longest=then["max_new_tokens"] or made.get("longest_trace") or 512,
-        **{key: then[key] for key in ("learning_rate", "steps", "beta", "temperature", "generations", "prompts")},
+        learning_rate=yaml.safe_dump(float(then["learning_rate"])).split()[0],  # 1.0e-06: YAML reads 1e-06 as text
+        **{key: then[key] for key in ("steps", "beta", "temperature", "generations", "prompts")},
     )
     (out / "grpo.yaml").write_text(text, encoding="utf-8")
     (out / "rewards.py").write_text(inspect.getsource(rewards), encoding="utf-8")
@@ -113,11 +118,13 @@ def _functions(weights: Mapping[str, float], out: Path) -> tuple[dict[str, float
         file = external_file(name, Path())
         try:
             reads = inspect.signature(load_function("reward", name)).parameters
-        except PluginError as error:
-            left_out[short] = str(error)
+        except PluginError:  # whose words name a folder of this machine, and the card is published
+            left_out[short] = f"{file.name} is gone or does not run"
             continue
         if "p_true" in reads:
             left_out[short] = "reads `p_true`"
+        elif (copy := out / file.name).exists() and copy.read_bytes() != file.read_bytes():
+            left_out[short] = f"another file is called {file.name} too"
         elif not file.stem.isidentifier() or file.stem == "rewards":
             left_out[short] = f"{file.name} cannot be imported by that name"
         else:
