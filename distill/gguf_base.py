@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,18 @@ if TYPE_CHECKING:
 
 ENDING = ".gguf"
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
-VERSION = 1  # of the conversion: another one converts again
+VERSION = 2  # of the conversion: another one converts again
 SAME = 0.97  # cosine from which embedding and head are one matrix that was quantised twice
 # How words are split before the merges, by `tokenizer.ggml.pre`, as llama.cpp has it; transformers does not read it.
 _LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-SPLITS = {"qwen2": rf"{_LETTERS}\p{{N}}{_REST}", "llama-bpe": rf"{_LETTERS}\p{{N}}{{1,3}}{_REST}"}
+_QWEN2, _LLAMA3 = rf"{_LETTERS}\p{{N}}{_REST}", rf"{_LETTERS}\p{{N}}{{1,3}}{_REST}"
+SPLITS = {"qwen2": _QWEN2, "llama-bpe": _LLAMA3, "deepseek-r1-qwen": _QWEN2, "llama3": _LLAMA3, "llama-v3": _LLAMA3}
+# Rotary positions: the tensor of what each frequency is divided by, and the only such scaling that is read.
+FREQUENCIES = "rope_freqs.weight"
+LLAMA3 = {
+    "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192
+}  # fmt: skip
 DIGITS = ("smollm",)  # each digit by itself, then as gpt-2
 PLAIN = ("gpt-2", "gpt2")
 # What tokenizers differ in: white space, digits, contractions, other scripts, emoji, control tokens as texts.
@@ -152,7 +158,7 @@ def describe(reader: GGUFReader) -> GgufModel:
             f"{file}: its tokenizer ({kind}, splitting words as {split}) is none that is read here; take the model's "
             "original from a hub"
         )
-    sizes = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
+    sizes = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors if tensor.name != FREQUENCIES}
     file_type = _field(reader, "general.file_type")
     return GgufModel(
         name=str(_field(reader, "general.name") or file.stem),
@@ -170,16 +176,24 @@ def convert(file: Path, folder: Path, reader: GGUFReader | None = None, words: S
 
     Raises InputError where transformers does not load it, or the tokenizer does not encode as the file demands.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     reader = reader or read(file)
     logging.disable_progress_bar()
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+        config: Any = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+        _mend_shape(file, config, reader)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, config=config, dtype="float32", output_loading_info=True
+        )
+    except InputError:
+        raise
     except Exception as error:  # transformers' reader has no errors of its own
         raise InputError(f"{file}: transformers cannot convert it ({first_line(error)}); take the original") from None
+    model, told = loaded
+    _check_tensors(file, model, told["missing_keys"], reader)
     _mend_splitting(tokenizer, _field(reader, "tokenizer.ggml.pre"))
     check_tokenizer(file, tokenizer, reader, words)
     if _is_tied(reader):  # a GGUF may hold the matrix twice, the head's copy with more bits: that one is taken
@@ -189,6 +203,61 @@ def convert(file: Path, folder: Path, reader: GGUFReader | None = None, words: S
     _forget_quantisation(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _mend_shape(file: Path, config: Any, reader: GGUFReader) -> None:
+    """What transformers leaves at its defaults: the width of a head, gemma3's scale of attention, and rotary positions
+    that are scaled.
+
+    Raises InputError for a scaling that is not read here.
+    """
+    named = f"{config.get_text_config().model_type.removesuffix('_text')}."
+    if width := _field(reader, f"{named}attention.key_length"):
+        config.head_dim = width
+    if named == "gemma3.":  # the published 27B alone has this many layers
+        heads = config.num_attention_heads
+        config.query_pre_attn_scalar = (
+            config.hidden_size // heads if config.num_hidden_layers == 62 else config.head_dim
+        )
+    kind = str(_field(reader, f"{named}rope.scaling.type") or "none")
+    factors = next((tensor.data for tensor in reader.tensors if tensor.name == FREQUENCIES), None)
+    if kind == "linear" and factors is None:
+        scaled = {"rope_type": "linear", "factor": float(_field(reader, f"{named}rope.scaling.factor"))}
+        rope = config.rope_parameters
+        rope.get("full_attention", rope).update(scaled)  # gemma3's layers of a window are never scaled
+    elif factors is not None and _is_llama3(config, factors):
+        pass
+    elif kind != "none" or factors is not None:
+        raise InputError(
+            f"{file}: its rotary positions are scaled ({kind if factors is None else FREQUENCIES}) in a way that is "
+            "not read here; take the model's original from a hub"
+        )
+
+
+def _is_llama3(config: Any, factors: Any) -> bool:
+    """Give the configuration Llama 3's scaling, of which a file has only what each frequency is divided by; whether
+    these numbers are its own."""
+    import numpy as np
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    plain = dict(config.rope_parameters)
+    width = vars(config).get("head_dim") or config.hidden_size // config.num_attention_heads
+    frequencies = plain["rope_theta"] ** -(np.arange(0, width, 2) / width)
+    config.rope_parameters = {**plain, **LLAMA3, "factor": float(factors.max())}
+    scaled = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")[0].numpy()
+    return scaled.shape == factors.shape and bool(np.allclose(frequencies / scaled, factors, rtol=1e-3))
+
+
+def _check_tensors(file: Path, model: PreTrainedModel, missing: Iterable[str], reader: GGUFReader) -> None:
+    """Raises InputError unless each of the model's weights came from the file, and each of the file's is in the model:
+    transformers draws the first at random and leaves the second out."""
+    tied = model.config.get_text_config().tie_word_embeddings
+    drawn = sorted(key for key in missing if not (tied and key == "lm_head.weight"))
+    held = sum(int(tensor.n_elements) for tensor in reader.tensors if tensor.name != FREQUENCIES)
+    taken = sum(parameter.numel() for parameter in model.parameters())
+    if drawn or held != taken:
+        what = f"{drawn[0]} is not in it" if drawn else f"it holds {held:,} weights and the model takes {taken:,}"
+        raise InputError(f"{file}: transformers cannot convert it ({what}); take the model's original from a hub")
 
 
 def check_tokenizer(
