@@ -127,11 +127,18 @@ def _smart(text: str, wanted: str) -> list[tuple[str, dict[str, str]]]:
 
 
 _DIRAS = ("EdisonNi-hku/DIRAS", "795ef8d20fe2")
+ANSWERED = {  # three models as they are, and distilled from GPT-4: what each wrote about every pair of ChatReport
+    "zero-shot": {"Llama-3-8B-Instruct": "llama_rgc", "Phi-3-mini": "phi3_rgc", "Gemma-2b-it": "gemma_rgc"},
+    "distilled": {"Llama-3-8B": "rgc_llama_2e", "Phi-3-mini": "rgc_phi3_2e", "Gemma-2b": "rgc_gemma_2e"},
+}
+_ASSISTANT = re.compile(r"<\|start_header_id\|>assistant<\|end_header_id\|>|<\|assistant\|>|<start_of_turn>model")
+_ENDED = re.compile(r"(?:<\|(?:endoftext|end_of_text|eot_id|end)\|>|<pad>|<eos>|<end_of_turn>|\[PAD\])+\s*$")
 
 
 def chatreport(clones: Path, out: Path) -> None:
-    """DIRAS' ChatReport: 11 questions with an instruction each, 660 pairs graded by people."""
-    table = list(_csv(Clone(clones, *_DIRAS), "data/chatreport_test.csv"))
+    """DIRAS' ChatReport: 11 questions with an instruction each, 660 pairs graded by people, and six models' answers."""
+    clone = Clone(clones, *_DIRAS)
+    table = list(_csv(clone, "data/chatreport_test.csv"))
     queries: dict[str, str] = {}
     passages: dict[str, str] = {}
     instructions: dict[str, str] = {}
@@ -145,6 +152,14 @@ def chatreport(clones: Path, out: Path) -> None:
     write_rows(out / "queries.jsonl", (
         {**query(key, text), "instruction": instructions[text]} for text, key in queries.items()))  # fmt: skip
     write_labels(out / "qrels/test.tsv", ((*pair, grade) for pair, grade in labels.items()))
+    for kind, models in ANSWERED.items():
+        answers: list[JsonRow] = []
+        for model, file in models.items():
+            for row, written in zip(table, _csv(clone, f"small_llm_results/{file}.csv"), strict=True):
+                ids: JsonRow = {"query_id": queries[row["Questions"]], "doc_id": passages[row["Paragraphs"]]}
+                answer = _ENDED.sub("", _ASSISTANT.split(written["output"], maxsplit=1)[1]).strip()
+                answers.append(ids | {"content": answer, "model": f"{model}, {kind}"})
+        write_rows(out / f"answers-{kind}.jsonl", answers)
 
 
 def gpt4_traces(clones: Path) -> list[dict[str, str]]:

@@ -86,13 +86,16 @@ def table_a(given: argparse.Namespace) -> Iterator[Part]:
 
 
 def table_b(given: argparse.Namespace) -> Iterator[Part]:
-    """Bases of so many varied queries, measured on DL19 as they are; the largest fine-tuned on each fold."""
+    """Bases of so many varied queries, measured on DL19 as they are; the largest, or without one --base itself,
+    fine-tuned on each fold."""
     for size in given.sizes:
         yield Part(f"real-base-{size}", "real-base.yaml", (
             f"pairs.path={given.data / 'varied'}", f"pairs.queries={size}", f"sft.base={given.base}",
             f"evaluation.sets=[{entry(given.data, 'dl19-passage', 'test', 'dl19', given.depth)}]",
         ), f"{size:,} varied queries")  # fmt: skip
-    base = (given.runs / f"real-base-{max(given.sizes)}" / "students/direct").resolve()
+    base = given.base
+    if given.sizes:
+        base = (given.runs / f"real-base-{max(given.sizes)}" / "students/direct").resolve()
     for name in given.sets:
         judged = JUDGED[name]
         for fold in given.folds:
@@ -167,7 +170,14 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="key.path=value", help="of every part's configuration")
     parser.add_argument("--of", type=int, default=5, metavar="N", help="folds that there are: 2 or 5 (default)")
     parser.add_argument("--folds", type=int, nargs="+", metavar="K", help="only these, from 0 on (default: all)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="B: training queries")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="*",
+        default=SIZES,
+        metavar="N",
+        help="B: training queries; none: --base is fine-tuned",
+    )
     parser.add_argument(
         "--sets", nargs="*", default=list(JUDGED), choices=JUDGED, help="B: fine-tuned on (default: all)"
     )

@@ -25,15 +25,18 @@ VERDICTS = ("relevant", "not relevant", "no verdict")
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """A filter, in their order: what it rejected, and the right verdicts among that and among all that is left.
+    """A filter, in their order: what it rejected, and the right verdicts among that and among all that is left, there
+    also about pairs of each label: where few are relevant, losing these alone raises the share of all.
 
-    Both as (right, of): right agrees with the label, of the readable verdicts about pairs with one.
+    Each as (right, of): right agrees with the label, of the readable verdicts about pairs with one.
     """
 
     name: str
     rejected: int
     among_rejected: tuple[int, int]
     among_left: tuple[int, int]
+    left_relevant: tuple[int, int]
+    left_others: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,18 @@ def worth(files: RunFiles, of_traces: Counter[tuple[str, str]]) -> list[Worth]:
             rejected.setdefault(name, Counter()).update(_counted(joined.filter(pc.field("filter") == name)))
     if not any(_right(counted)[1] for counted in rejected.values()):
         return []
-    right, of = _right(of_traces)
-    found = [Worth("", 0, (0, 0), (right, of))]
+    left = Counter(of_traces)
+    found = [_worth("", Counter(), left)]
     for name, counted in rejected.items():
         if counted:
-            gone = _right(counted)
-            right, of = right - gone[0], of - gone[1]
-            found.append(Worth(name, counted.total(), gone, (right, of)))
+            left -= counted
+            found.append(_worth(name, counted, left))
     return found
+
+
+def _worth(name: str, rejected: Counter[tuple[str, str]], left: Counter[tuple[str, str]]) -> Worth:
+    sides = (_right(Counter({key: left[key] for key in left if key[0] == label})) for label in LABELS[:2])
+    return Worth(name, rejected.total(), _right(rejected), _right(left), *sides)
 
 
 def _right(counted: Counter[tuple[str, str]]) -> tuple[int, int]:

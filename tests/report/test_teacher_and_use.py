@@ -45,6 +45,9 @@ def test_what_each_filter_is_worth_is_counted_by_the_labels(tmp_path: Path) -> N
     kept = list(store.read_rows(run / "kept", Trace))
     right = sum(trace.verdict == labels[trace.pair_id] for trace in kept)
     assert rows[0].name == "" and rows[-1].among_left == (right, len(kept))
+    for of, side in ((1, rows[-1].left_relevant), (0, rows[-1].left_others)):
+        about = [trace for trace in kept if labels[trace.pair_id] == of]
+        assert side == (sum(trace.verdict == of for trace in about), len(about))
     by_filter = files.counts("filter").by_filter
     assert [row.name for row in rows[1:]] == [name for name, counts in by_filter.items() if counts.rejected]
     for before, row in pairwise(rows):
