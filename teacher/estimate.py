@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypedDict
 
+from distill.config import is_local
 from distill.prompts import teacher_prompt
 from distill.records import Pair
 from distill.tables import counted
@@ -109,6 +110,9 @@ def _estimate(
 ) -> Estimate:
     output, seconds = (mean["completion_tokens"], mean["latency_s"]) if mean else (TRACE_TOKENS, None)
     output = min(output, settings.max_tokens)
+    time = "mean of the journal" if mean else f"assumed {TOKENS_PER_S:g} tokens/s a stream"
+    if not mean and any(is_local(endpoint.base_url) for endpoint in settings.endpoints):
+        time += "; a server without a GPU takes several times as long"
     seconds = seconds or output / TOKENS_PER_S
     ask = due - known - reused
     source, asked_at = settings.made_source(), settings.asked_at(settings.endpoints)
@@ -135,9 +139,9 @@ def _estimate(
         "masked": masked.counts() if masked else {},
         "basis": {
             "prompt_tokens": basis,
-            "completion_tokens": "mean of the journal" if mean else f"assumed {TRACE_TOKENS} a trace",
+            "completion_tokens": "mean of the journal" if mean else f"assumed {output:.0f} a trace",
             "cost_usd": _cost_basis(settings, unpriced),
-            "seconds": "mean of the journal" if mean else f"assumed {TOKENS_PER_S:g} tokens/s a stream",
+            "seconds": time,
         },
     }
 

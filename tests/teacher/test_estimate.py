@@ -25,6 +25,9 @@ def test_before_and_after_some_answers(serve: Callable[..., Server], ray_here: N
     assert (before["samples_due"], before["to_ask"], before["no_room"]) == (40, 40, 1)
     assert before["completion_tokens"] == 40 * 350
     assert before["cost_usd"] == pytest.approx((before["prompt_tokens"] * 1 + 40 * 350 * 2) / 1e6, abs=1e-4)
+    assert "40 tokens/s a stream; a server without a GPU takes several times as long" in "\n".join(describe(before))
+    short = estimate(make_pairs(20), settings.model_copy(update={"max_tokens": 300}), tmp_path)
+    assert short["completion_tokens"] == 40 * 300 and "assumed 300 a trace" in "\n".join(describe(short))
     trace(make_pairs(10), settings, tmp_path, quiet=True)
     after = estimate([*make_pairs(20), long], settings, tmp_path)
     assert (after["in_journal"], after["to_ask"], after["completion_tokens"]) == (20, 20, 20 * 40)
