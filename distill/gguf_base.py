@@ -20,7 +20,9 @@ from distill.prompts import FALSE, TRUE, word_ids
 from distill.store import file_hash, read_json, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
     from gguf import GGUFReader
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
     from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
@@ -234,18 +236,30 @@ def _mend_shape(file: Path, config: Any, reader: GGUFReader) -> None:
         )
 
 
-def _is_llama3(config: Any, factors: Any) -> bool:
+def _is_llama3(config: Any, factors: NDArray[np.float32]) -> bool:
     """Give the configuration Llama 3's scaling, of which a file has only what each frequency is divided by; whether
     these numbers are its own."""
     import numpy as np
+
+    config.rope_parameters = {**config.rope_parameters, **LLAMA3, "factor": float(factors.max())}
+    own = llama3_factors(config)
+    return own.shape == factors.shape and bool(np.allclose(own, factors, rtol=1e-3))
+
+
+def llama3_factors(config: Any) -> NDArray[np.float32]:
+    """What Llama 3's scaling divides each frequency by, of shape (half a head's width,), by transformers."""
+    import numpy as np
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    plain = dict(config.rope_parameters)
-    width = vars(config).get("head_dim") or config.hidden_size // config.num_attention_heads
-    frequencies = plain["rope_theta"] ** -(np.arange(0, width, 2) / width)
-    config.rope_parameters = {**plain, **LLAMA3, "factor": float(factors.max())}
+    width = head_width(config)
+    frequencies = config.rope_parameters["rope_theta"] ** -(np.arange(0, width, 2) / width)
     scaled = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")[0].numpy()
-    return scaled.shape == factors.shape and bool(np.allclose(frequencies / scaled, factors, rtol=1e-3))
+    return (frequencies / scaled).astype(np.float32)
+
+
+def head_width(config: Any) -> int:
+    """Of an attention head, as the configuration names it or as the width divides."""
+    return int(vars(config).get("head_dim") or config.hidden_size // config.num_attention_heads)
 
 
 def _check_tensors(file: Path, model: PreTrainedModel, missing: Iterable[str], reader: GGUFReader) -> None:

@@ -98,6 +98,8 @@ def test_a_cross_encoder_ranks_as_the_student_does(students: Make, tmp_path: Pat
         ("gguf", "llama", True, 0, "rank1", "think"),
         ("gguf", "qwen2", False, 7, "graded_4", "direct"),
         ("gguf", "qwen3", True, 0, "delimited", "mixed"),
+        ("gguf", "llama3", True, 0, "rank1", "direct"),
+        ("gguf", "linear", False, 0, "rank1", "direct"),
         ("gguf-q8_0", "llama", False, 0, "rank1", "direct"),
     ],
 )

@@ -11,6 +11,13 @@ from distill.prompts import PROMPTS, control_tokens, student_prompt
 from sft.scratch import train_tokenizer
 
 ROPE = {"rope_type": "default", "rope_theta": 5e3}
+SCALED: dict[str, tuple[str, dict[str, Any]]] = {  # an architecture whose rotary positions are scaled
+    "llama3": ("llama", {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }),
+    "linear": ("qwen2", {"rope_type": "linear", "factor": 4.0}),
+}  # fmt: skip
 TEXTS = ["the red fox runs. it is quick! yes", "a lazy dog sleeps. is it old? no", "only this"]
 
 
@@ -38,14 +45,16 @@ def make_student(
 
 
 def tiny_model(kind: str, tokenizer: Any) -> Any:
-    """A random model of an architecture; four heads share two keys. Qwen3 has heads of 128, the others of 32."""
+    """A random model of an architecture or of SCALED; four heads share two keys. Qwen3 has heads of 128, the others
+    of 32."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    kind, scaling = SCALED.get(kind, (kind, {}))
     config = AutoConfig.for_model(
         kind, vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=128 if kind == "qwen3" else 32, intermediate_size=96, tie_word_embeddings=True,
-        max_position_embeddings=1024, initializer_range=0.1, rope_parameters=ROPE,
+        max_position_embeddings=1024, initializer_range=0.1, rope_parameters=ROPE | scaling,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distill.errors import ConfigError, InputError
-from distill.gguf_base import DIGITS, SPLITS, convert
+from distill.gguf_base import DIGITS, FREQUENCIES, SPLITS, convert, head_width, llama3_factors
 from distill.prompts import PROMPTS
 from distill.records import Pair
 from distill.rerank.exports.base import ExportedStudent, Format, own_margins
@@ -116,11 +116,19 @@ such a student a score near 1e-20 for every passage."""
 
 
 def _add_settings(writer: GGUFWriter, student: ExportedStudent, config: Any) -> None:
-    """The shape of the model. Raises InputError for rotary scaling, which is not written."""
+    """The shape of the model. Raises InputError for rotary scaling that is neither linear nor Llama 3's."""
+    from gguf import RopeScalingType
+
     rope = config.rope_parameters or {}
-    if rope.get("rope_type", "default") != "default":
+    kind = rope.get("rope_type", "default")
+    if kind == "linear":
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(float(rope["factor"]))
+    elif kind == "llama3":
+        writer.add_tensor(FREQUENCIES, llama3_factors(config))
+    elif kind != "default":
         raise InputError(
-            f"{student.folder}: its rotary embedding is scaled ({rope['rope_type']}), which is not written; use "
+            f"{student.folder}: its rotary embedding is scaled ({kind}), which is not written; use "
             "llama.cpp's convert_hf_to_gguf.py on the student's folder"
         )
     width = head_width(config)
@@ -135,11 +143,6 @@ def _add_settings(writer: GGUFWriter, student: ExportedStudent, config: Any) -> 
     writer.add_rope_dimension_count(width)
     writer.add_rope_freq_base(float(rope["rope_theta"]))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-
-
-def head_width(config: Any) -> int:
-    """Of an attention head, as the configuration names it or as the width divides."""
-    return int(vars(config).get("head_dim") or config.hidden_size // config.num_attention_heads)
 
 
 def _add_vocabulary(writer: GGUFWriter, student: ExportedStudent, rows: int) -> int:
