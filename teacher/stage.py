@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 from distill.answers import JsonObject
@@ -142,12 +143,20 @@ class SamplePlan:
         self.pairs = 0
 
     def requests(self, pairs: Iterable[Pair]) -> Iterator[Request | None]:
-        """The requests of all pairs, follow-ups between them; None while a follow-up may still come."""
-        for pair in pairs:
-            self.pairs += 1
-            yield from self._ask(pair, range(self._samples.first))
-            while self._more:
-                yield self._more.popleft()
+        """The requests of all pairs, follow-ups between them; None while a follow-up may still come.
+
+        As many pairs as are in flight are asked for their first sample, then for their second: a server that keeps the
+        prompts it has read (llama.cpp's slots, a provider's cache) has read each when it comes again.
+        """
+        rest, together = iter(pairs), self._settings.concurrency if self._samples.first > 1 else 1
+        while block := list(islice(rest, together)):
+            self.pairs += len(block)
+            asked = [self._ask(pair, range(self._samples.first)) for pair in block]
+            for request in chain.from_iterable(zip_longest(*asked)):
+                if request is not None:  # of a pair that is not asked
+                    yield request
+                while self._more:
+                    yield self._more.popleft()
         while self._open or self._more:
             yield self._more.popleft() if self._more else None
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,8 @@ from distill.errors import ConfigError, EndpointError, RunFolderError, Stopped
 from distill.records import Pair, Request, Trace, make_request
 from distill.store import read_rows
 from teacher.session import PULL, Session
-from teacher.stage import trace
+from teacher.settings import TeacherSettings
+from teacher.stage import SamplePlan, trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
 from tests.teacher.http_servers import answering, completion
 
@@ -44,6 +46,22 @@ def test_every_pair_becomes_a_row_in_order_with_the_teachers_verdict(serve: Serv
     assert counts["cost_usd"] == pytest.approx(241 * EACH_USD) and counts["completion_tokens"] == 240 * 40
     said = json.loads(found[1].teacher)
     assert said["model"] == "bench" and said["sampling"] == {"temperature": 0.6, "max_tokens": 512, "seed": 8}
+
+
+def test_as_many_pairs_as_are_in_flight_are_asked_again_when_all_were_asked_once() -> None:
+    """So a server that keeps the prompts it has read has read each when its next sample comes."""
+    index = SimpleNamespace(expect=list, note_masked=lambda *_: None)
+    settings = TeacherSettings.model_validate(
+        {"endpoints": [{"base_url": "http://127.0.0.1:1/v1", "model": "m"}], "samples": 2, "seed": 7, "concurrency": 3}
+    )
+    plan = SamplePlan(settings, SimpleNamespace(index=index, say=print))
+    pairs = make_pairs(5)
+    order = [
+        (next(n for n, pair in enumerate(pairs) if pair.passage in request.messages[0]["content"]), request.sample)
+        for request in plan.requests(pairs)
+    ]
+    assert order == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (3, 0), (4, 0), (3, 1), (4, 1)]
+    assert plan.pairs == 5
 
 
 def test_again_asks_nothing_and_writes_the_same_rows(serve: Serve, tmp_path: Path) -> None:
