@@ -68,6 +68,8 @@ def trace(
         requests = plan.requests(pairs)
         for request_id in session.finished(requests, reasoning=settings.elicit == "native"):
             plan.finished(request_id)
+        if text := plan.agreement.at_the_end():
+            session.say(text)
         rows = TraceCounts(settings)
         written = write_rows(folder, rows.traces(session.index.expected()), Trace, presorted=True)
         if text := rows.unsaid():
@@ -138,7 +140,7 @@ class SamplePlan:
         self._open: dict[str, tuple[Pair, set[str]]] = {}
         self._pairs_of: dict[str, list[str]] = {}
         self._more: deque[Request] = deque()
-        self._agreement = LabelAgreement(settings)
+        self.agreement = LabelAgreement(settings)
         self.masked = MaskCounts(settings.redact)
         self.pairs = 0
 
@@ -162,8 +164,8 @@ class SamplePlan:
 
     def finished(self, request_id: str) -> None:
         """Take note of an answer; the last of a pair's first samples decides whether more are asked."""
-        if self._agreement.awaits(request_id):
-            text = self._agreement.see(request_id, self._session.index.answer(request_id))
+        if self.agreement.awaits(request_id):
+            text = self.agreement.see(request_id, self._session.index.answer(request_id))
             if text:
                 self._session.say(text)
         for pair_id in self._pairs_of.pop(request_id, ()):
@@ -187,7 +189,7 @@ class SamplePlan:
         if note:
             return []
         if follow:
-            self._agreement.expect(requests[0].request_id, pair)
+            self.agreement.expect(requests[0].request_id, pair)
         if follow and self._samples.then:
             self._open[pair.pair_id] = pair, {r.request_id for r in requests}
             for request in requests:
