@@ -126,6 +126,24 @@ def test_a_dry_run_of_labels_keeps_all_pairs(tmp_path: Path, capsys: pytest.Capt
     assert "nobody is asked: the pairs' labels are the answers" in shown
 
 
+def test_a_dry_run_counts_the_systems_that_are_judged_and_at_most_the_tokens_that_they_may_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beir(tmp_path / "set")
+    place = tmp_path / "own.yaml"
+    place.write_text(yaml.safe_dump({**CONFIG, "sft": {"base": "scratch", "targets": ["direct", "think"]}}))
+    sets = f"evaluation.sets=[{{name: t, path: {tmp_path / 'set'}, first_stage: bm25, depth: 500}}]"
+
+    def planned(*words: str) -> dict[str, Any]:
+        main(["run", str(place), "--out", str(tmp_path / "run"), "--dry-run", "--json", sets, *words])
+        return next(s for s in json.loads(capsys.readouterr().out)["stages"] if s["stage"] == "evaluate")
+
+    assert planned()["work"].endswith("3 systems"), "direct, think, and the untrained base"
+    assert planned("evaluation.systems=[think]")["work"].endswith("1 system")
+    long, short = (planned(f"evaluation.max_new_tokens={most}")["seconds"] for most in (300, 10))
+    assert long > short
+
+
 def test_a_dry_run_of_the_examples_pairs_and_a_teacher_with_a_price_does_not_say_that_it_is_free(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

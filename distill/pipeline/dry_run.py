@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.errors import InputError
 from distill.gguf_base import is_gguf
-from distill.pipeline.modes import modes_of
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
@@ -308,11 +307,13 @@ class DryRun:
 
     def _evaluate(self, name: str, due: bool) -> list[StagePlan]:
         """Time by the FLOP of reading and writing, at shares of the device's peak that are assumed."""
+        from distill.pipeline.evaluate import systems
+
         run, (settings, _) = self.run, self.training
         sets = run.config.evaluation.sets
         if not sets:
             return [StagePlan(name, due, "nothing", 0.0, 0.0, note="evaluation.sets is empty: nothing is measured")]
-        modes = [mode for student in run.config.sft.students for mode in modes_of(run, student).values()]
+        modes = [mode for _, mode in systems(run).values()]
         queries = [evaluated_queries(run, entry) for entry in sets]
         if any(count is None for count in queries):
             return [
@@ -324,6 +325,7 @@ class DryRun:
         if shape is None or not device.tflops:
             return [StagePlan(name, due, work)]
         prompt, trace = mean_tokens(run)
+        trace = min(trace, run.config.evaluation.max_new_tokens or trace)
         written = sum(trace for mode in modes if mode not in ("direct", "verdict_first"))
         per_token = 2 * shape.parameters / (device.tflops * 1e12)
         seconds = pairs * per_token * (len(modes) * prompt / READING + written / WRITING)
