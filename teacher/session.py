@@ -311,6 +311,7 @@ class Session:
 
     def _check(self, actors: ActorPool, reasoning: bool) -> None:
         states = [state for number, state in self._states.items() if number in actors.ready]
+        self._look_at_verdicts()
         if self._stopped and self._stopped >= actors.ready:
             self.journal.tick(force=True)
             raise self._stop or self.budgets.reached()
@@ -336,12 +337,17 @@ class Session:
                 "nothing is lost, run again when it is back"
             )
         self._check_refusals()
-        if self.verdicts is not None:
-            self._stop = self.verdicts.reason_to_stop()
         if reasoning:
             demand_reasoning(
                 self.settings, sum(state.answered for state in states), sum(state.reasoned for state in states)
             )
+
+    def _look_at_verdicts(self) -> None:
+        """Let the workers stop where the answers are of no use, and go on where one in flight then was."""
+        before, self._stop = self._stop, self.verdicts.reason_to_stop() if self.verdicts is not None else None
+        if before is not None and self._stop is None:
+            self._stopping.clear()
+            self._stopped.clear()
 
     def _assemble(self) -> ActorPool:
         if min(self.budgets.left()) <= 0:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from distill.written import as_traced, split_written
 from teacher.settings import TeacherSettings
 from teacher.stage import trace
 from tests.teacher.helpers import Server, make_pairs, settings_for
-from tests.teacher.http_servers import answering, completion
+from tests.teacher.http_servers import Reply, answering, completion
 
 SERVER = Server("http://127.0.0.1:9/v1")
 FOX = "The query asks for a fox. The passage is about a dog."
@@ -113,6 +116,25 @@ def test_a_native_teacher_without_reasoning_is_refused_and_the_remedy_helps(ray_
     bare = completion("true", "")
     with answering(lambda _: bare) as (url, _), pytest.raises(EndpointError, match="set teacher.elicit: written"):
         trace(make_pairs(200), settings_for(Server(url), concurrency=4), tmp_path, quiet=True)
+
+
+def test_answers_in_flight_that_explain_after_all_let_the_run_go_on(ray_here: None, tmp_path: Path) -> None:
+    """The first fifty explain nothing, which ends a run; what was in flight then shows that the teacher can."""
+    lock, numbers = threading.Lock(), itertools.count()
+
+    def respond(_: dict[str, Any]) -> Reply:
+        with lock:
+            number = next(numbers)
+        if number <= 50:  # the preflight first
+            return completion("Verdict: true", "")
+        if number < 54:
+            time.sleep(1.5)
+        return completion("It says so.\nVerdict: true", "")
+
+    with answering(respond) as (url, _):
+        settings = settings_for(Server(url), elicit="written", concurrency=4, deadline_s=10)
+        counts = trace(make_pairs(70), settings, tmp_path, quiet=True)
+    assert counts["answered"] == 70 and counts["asked_now"] == 70
 
 
 def test_a_teacher_that_explains_nothing_though_asked_stops_the_run(ray_here: None, tmp_path: Path) -> None:
