@@ -213,7 +213,7 @@ def _mend_shape(file: Path, config: Any, reader: GGUFReader) -> None:
 
     Raises InputError for a scaling that is not read here.
     """
-    named = f"{config.get_text_config().model_type.removesuffix('_text')}."
+    named = f"{_field(reader, 'general.architecture')}."
     if width := _field(reader, f"{named}attention.key_length"):
         config.head_dim = width
     if named == "gemma3.":  # the published 27B alone has this many layers
