@@ -21,16 +21,20 @@ FILES = {
 }
 
 
+def clone(folder: Path, files: dict[str, str], commit: str) -> None:
+    """A repository of these files, its commit tagged as the one that is read."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "x"], ["tag", commit]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+
+
 @pytest.fixture
 def clones(tmp_path: Path) -> Path:
-    """A folder of clones with one repository, its commit tagged as the one that is read."""
-    repository = tmp_path / "clones/xyxxyyxy/cranvectors"
-    repository.mkdir(parents=True)
-    for name, text in FILES.items():
-        (repository / name).write_text(text)
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "x"], ["tag", "78c84cb834df"]):
-        subprocess.run(["git", *command], cwd=repository, check=True)
+    """A folder of clones with one repository."""
+    clone(tmp_path / "clones/xyxxyyxy/cranvectors", FILES, "78c84cb834df")
     return tmp_path / "clones"
 
 
@@ -40,6 +44,23 @@ def test_cranfield_turns_the_codes_round_and_numbers_queries_by_place(clones: Pa
     corpus = convert.texts_of(tmp_path / "out/corpus.jsonl")
     assert corpus["1"] == {"_id": "1", "title": "wings", "text": "lift grows with speed ."}  # the title is there once
     assert list(convert.texts_of(tmp_path / "out/queries.jsonl")) == ["1", "2"]
+
+
+def test_chatreport_has_what_each_model_wrote_after_the_prompt(tmp_path: Path) -> None:
+    ends = {"llama_rgc": "<|start_header_id|>assistant<|end_header_id|>", "phi3_rgc": "<|assistant|>"}
+    table = "Questions,Background,Paragraphs,gold\nq?,why,p one,yes\nq?,why,p two,partially\n"
+    files = {"data/chatreport_test.csv": table}
+    for kind, models in judged.ANSWERED.items():
+        for file in models.values():
+            marker = ends.get(file, "<start_of_turn>model")
+            answers = (f'"prompt {marker}\n{kind} {file}, {row}\nGuess: Yes <eos><pad><pad>"' for row in (1, 2))
+            files[f"small_llm_results/{file}.csv"] = "output\n" + "\n".join(answers) + "\n"
+    clone(tmp_path / "clones/EdisonNi-hku/DIRAS", files, "795ef8d20fe2")
+    judged.chatreport(tmp_path / "clones", tmp_path / "out")
+    rows = [row for _, row in convert.rows(tmp_path / "out/answers-zero-shot.jsonl")]
+    assert [(row["query_id"], row["doc_id"]) for row in rows] == 3 * [("q1", "p1"), ("q1", "p2")]
+    assert (rows[3]["content"], rows[3]["model"]) == ("zero-shot phi3_rgc, 2\nGuess: Yes", "Phi-3-mini, zero-shot")
+    assert len(list(convert.rows(tmp_path / "out/answers-distilled.jsonl"))) == 6
 
 
 def test_a_set_of_another_content_is_not_used(clones: Path, tmp_path: Path) -> None:
