@@ -91,17 +91,32 @@ def _check_encoder_base(base: str, name: str, folder: Path, download: bool, enco
     local = (folder / base).is_dir()
     path = str(folder / base) if local else base
     key = f"sft.targets: base of {name}"
-    if not local and base.startswith(("/", "./", "../", "~")):
-        raise InputError(f"{key}: {base}: no such folder; name one, or a model of the hub")
+    if not local:
+        _refuse_folder(key, base)
     check_files(path)
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=not (download or local))
     except (OSError, ValueError, KeyError) as error:
+        if not local:
+            _refuse_folder(key, base, has_parent=True)
         if not (download or local):
             return
         raise InputError(f"{key}: the configuration of {base!r} does not load ({first_line(error)})") from None
     if encoder and config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         raise InputError(f"{key}: {base} is a {config.model_type}, of which transformers makes no cross-encoder")
+
+
+def _refuse_folder(key: str, base: str, has_parent: bool = False) -> None:
+    """Raises InputError where `base`, which is no folder here, cannot be a hub's name; with `has_parent` also where
+    what it would lie in is a folder here, as of `models/typo`."""
+    if base.startswith(("/", "./", "../", "~")) or base.count("/") > 1:
+        raise InputError(f"{key}: {base}: no such folder; name one, or a model of the hub")
+    parent = Path(base).parent
+    if has_parent and parent != Path() and parent.is_dir():
+        raise InputError(
+            f"{key}: {base}: no such folder, though {parent}/ is here, and no model of the hub that can be had; "
+            "correct the name"
+        )
 
 
 def check_trackers(settings: SftSettings) -> None:
@@ -162,14 +177,16 @@ def check_base(settings: SftSettings, download: bool = True) -> None:
     from sft.student import load_tokenizer
 
     local = Path(settings.base).is_dir()
-    if not local and settings.base.startswith(("/", "./", "../", "~")):
-        raise InputError(f"sft.base: {settings.base}: no such folder; name one, or a model of the hub")
+    if not local:
+        _refuse_folder("sft.base", settings.base)
     check_files(settings.base)
     try:
         config = AutoConfig.from_pretrained(
             settings.base, revision=settings.revision or "main", local_files_only=not (download or local)
         )
     except (OSError, ValueError, KeyError) as error:
+        if not local:
+            _refuse_folder("sft.base", settings.base, has_parent=True)
         if not (download or local):
             return
         raise InputError(

@@ -99,6 +99,18 @@ def test_evaluation_sets(start: Start, tmp_path: Path, entry: dict[str, str], me
     refused(start, message, f"evaluation.sets=[{json.dumps({'name': 't', **entry})}]")
 
 
+@pytest.mark.parametrize("base", ["/no/such", "./nowhere", "runs/one/students/think", "models/typo"])
+def test_a_base_that_was_to_be_a_folder(
+    start: Start, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is missing, and not a hub that cannot be reached; the dry run warns of it."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    refused(start, f"sft.base: {base}: no such folder", f"sft.base={base}")
+    status, printed = start(f"sft.base={base}", "--dry-run")
+    assert status == 0 and f"sft.base: {base}: no such folder" in printed
+
+
 def test_imported_traces(start: Start, tmp_path: Path) -> None:
     place = tmp_path / "traces.jsonl"
     words = (f"teacher={{source: import, import: {{path: {place}}}}}",)
