@@ -223,13 +223,15 @@ def _mend_shape(file: Path, config: Any, reader: GGUFReader) -> None:
         )
     kind = str(_field(reader, f"{named}rope.scaling.type") or "none")
     factors = next((tensor.data for tensor in reader.tensors if tensor.name == FREQUENCIES), None)
-    if kind == "linear" and factors is None:
-        scaled = {"rope_type": "linear", "factor": float(_field(reader, f"{named}rope.scaling.factor"))}
+    read_here = kind == "none"
+    if factors is not None:
+        read_here = _is_llama3(config, factors)
+    elif kind == "linear":
+        read_here = True
         rope = config.rope_parameters
+        scaled = {"rope_type": "linear", "factor": float(_field(reader, f"{named}rope.scaling.factor"))}
         rope.get("full_attention", rope).update(scaled)  # gemma3's layers of a window are never scaled
-    elif factors is not None and _is_llama3(config, factors):
-        pass
-    elif kind != "none" or factors is not None:
+    if not read_here:
         raise InputError(
             f"{file}: its rotary positions are scaled ({kind if factors is None else FREQUENCIES}) in a way that is "
             "not read here; take the model's original from a hub"
