@@ -221,16 +221,18 @@ def _mend_shape(file: Path, config: Any, reader: GGUFReader) -> None:
         config.query_pre_attn_scalar = (
             config.hidden_size // heads if config.num_hidden_layers == 62 else config.head_dim
         )
-    kind = str(_field(reader, f"{named}rope.scaling.type") or "none")
+    # As llama.cpp reads them: older files have another name for the factor, and a factor alone is a linear one.
+    factor = _field(reader, f"{named}rope.scaling.factor") or _field(reader, f"{named}rope.scale_linear") or 1.0
+    kind = str(_field(reader, f"{named}rope.scaling.type") or "linear")
+    kind = "none" if kind == "linear" and factor == 1.0 else kind
     factors = next((tensor.data for tensor in reader.tensors if tensor.name == FREQUENCIES), None)
     read_here = kind == "none"
     if factors is not None:
-        read_here = _is_llama3(config, factors)
+        read_here = read_here and _is_llama3(config, factors)
     elif kind == "linear":
         read_here = True
         rope = config.rope_parameters
-        scaled = {"rope_type": "linear", "factor": float(_field(reader, f"{named}rope.scaling.factor"))}
-        rope.get("full_attention", rope).update(scaled)  # gemma3's layers of a window are never scaled
+        rope.get("full_attention", rope).update({"rope_type": "linear", "factor": float(factor)})  # no window's layers
     if not read_here:
         raise InputError(
             f"{file}: its rotary positions are scaled ({kind if factors is None else FREQUENCIES}) in a way that is "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from distill import store
 from distill.errors import InputError
 from distill.gguf_base import is_gguf
+from distill.pipeline.modes import judges_untrained, modes_of
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.run import Run
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
@@ -307,13 +308,12 @@ class DryRun:
 
     def _evaluate(self, name: str, due: bool) -> list[StagePlan]:
         """Time by the FLOP of reading and writing, at shares of the device's peak that are assumed."""
-        from distill.pipeline.evaluate import systems
-
         run, (settings, _) = self.run, self.training
         sets = run.config.evaluation.sets
         if not sets:
             return [StagePlan(name, due, "nothing", 0.0, 0.0, note="evaluation.sets is empty: nothing is measured")]
-        modes = [mode for _, mode in systems(run).values()]
+        modes = [mode for student in run.config.sft.students for mode in modes_of(run, student).values()]
+        modes += ["direct"] if judges_untrained(run) else []
         queries = [evaluated_queries(run, entry) for entry in sets]
         if any(count is None for count in queries):
             return [

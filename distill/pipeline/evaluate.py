@@ -24,7 +24,6 @@ from distill.prompts import PROMPTS
 from distill.records import Judgement, Pair, make_pair
 from distill.results import Counts, EvaluationResult, Json, Listed, SetDetail, as_json
 from distill.tables import counted_phrase
-from sft.targets import pair_target
 
 if TYPE_CHECKING:
     from distill.evaluation.first_stage import FirstStage
@@ -115,15 +114,14 @@ def systems(run: Run) -> dict[str, tuple[str, str]]:
     The untrained model answers directly: what it would write before an answer says nothing, at great length. With
     students that write nothing alone it says nothing at all, and is judged only where it is named.
     """
-    base, only, students = base_of(run), run.config.evaluation.systems, run.config.sft.students
     trained = {
         system: (str(run.students / student.name), mode)
-        for student in students
+        for student in run.config.sft.students
         for system, mode in modes.modes_of(run, student).items()
     }
-    compared = not trained or any(pair_target(student.target) is None for student in students)
     found = {}
-    if compared if only is None else "untrained" in only:
+    if modes.judges_untrained(run):
+        base = base_of(run)
         found["untrained"] = (str(run.students / "untrained") if base == "scratch" else base, "direct")
     if before := refresh.earlier(run):
         found[refresh.SERVED] = refresh.served(run, before)[1:]

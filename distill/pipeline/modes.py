@@ -19,6 +19,7 @@ from distill.pipeline import scoring
 from distill.pipeline.run import Run
 from distill.records import Judgement, Pair
 from sft.student_settings import StudentSettings
+from sft.targets import pair_target
 
 if TYPE_CHECKING:
     from distill.rerank.fusion import Fusion
@@ -31,6 +32,14 @@ def modes_of(run: Run, student: StudentSettings) -> dict[str, str]:
     """{system: mode} of one student that are judged: those of the configuration, else its target's."""
     only = run.config.evaluation.systems
     return {system: mode for system, mode in all_modes(run, student).items() if only is None or system in only}
+
+
+def judges_untrained(run: Run) -> bool:
+    """Whether the untrained base is judged: where it is named, else next to students that write."""
+    only, students = run.config.evaluation.systems, run.config.sft.students
+    if only is not None:
+        return "untrained" in only
+    return not students or any(pair_target(student.target) is None for student in students)
 
 
 def all_modes(run: Run, student: StudentSettings) -> dict[str, str]:

@@ -166,6 +166,13 @@ def test_a_damaged_base_stops_the_run_before_anything_is_asked(tmp_path: Path, c
     assert not (out / "traces").exists()
 
 
+def test_a_dry_run_converts_nothing(tmp_path: Path, capsys: Any) -> None:
+    file = write(tmp_path / "tiny.gguf")
+    assert main(["run", TINY, f"sft.base={file}", "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    assert "systems" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.gguf"]
+
+
 def test_a_path_is_relative_to_the_configuration_and_the_fingerprint_is_the_contents(tmp_path: Path) -> None:
     from distill.config import load
     from distill.pipeline import sft

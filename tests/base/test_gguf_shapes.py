@@ -6,6 +6,7 @@ slow test asks llama.cpp itself.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,17 @@ def test_llama_cpp_gives_the_same_probabilities(kind: str, tmp_path: Path) -> No
     own = log_probabilities(model, row)
     assert len(theirs) > words / 2
     assert [theirs[key] for key in theirs] == pytest.approx([own[key] for key in theirs], abs=0.05)
+
+
+@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
+def test_a_factor_alone_is_linear_as_in_llama_cpp(key: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(gguf.GGUFWriter, "add_rope_scaling_type", lambda *_: None)
+    monkeypatch.setattr(
+        gguf.GGUFWriter, "add_rope_scaling_factor", lambda self, factor: self.add_float32(f"{self.arch}.{key}", factor)
+    )
+    file = write(tmp_path / "tiny.gguf", model_of("llama, scaled linearly"))
+    rope = json.loads((converted(file) / "config.json").read_text())["rope_parameters"]
+    assert (rope["rope_type"], rope["factor"]) == ("linear", 4.0)
 
 
 @pytest.mark.parametrize(("dropped", "said"), [("attn_q_norm", "q_norm"), ("ffn_up", "up_proj")])
