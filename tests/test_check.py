@@ -138,6 +138,17 @@ def test_a_dry_run_of_labels_keeps_all_pairs(tmp_path: Path, capsys: pytest.Capt
     assert "nobody is asked: the pairs' labels are the answers" in shown
 
 
+def test_a_dry_run_says_what_the_time_of_asking_rests_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beir(tmp_path / "data")
+    endpoint = {"base_url": "http://127.0.0.1:9/v1", "model": "r1", "price": {"input": 0, "output": 0}}
+    values = {**CONFIG, "pairs": {"source": "beir", "path": "data", "split": "test"}}
+    place = tmp_path / "local.yaml"
+    place.write_text(yaml.safe_dump({**values, "teacher": {"source": "endpoints", "endpoints": [endpoint]}}))
+    assert main(["run", str(place), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "40 tokens/s a stream; a server without a GPU takes several times as long" in shown
+
+
 def test_a_dry_run_counts_the_systems_that_are_judged_and_at_most_the_tokens_that_they_may_write(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -203,6 +203,7 @@ class DryRun:
         basis = asking["basis"]
         price = f"; {basis['cost_usd']}" if basis["cost_usd"] else ""
         note = f"prompts: {basis['prompt_tokens']}, answers: {basis['completion_tokens']}{more}{price}"
+        note += f"; time: {basis['seconds']}"
         if asking["masked"]:
             note += f"; {masked_text(asking['masked'])}"
         work = f"{counted(asking['to_ask'], 'answer')}{known}"
