@@ -35,11 +35,12 @@ def modes_of(run: Run, student: StudentSettings) -> dict[str, str]:
 
 
 def judges_untrained(run: Run) -> bool:
-    """Whether the untrained base is judged: where it is named, else next to students that write."""
+    """Whether the untrained base is judged: where it is named, else next to students that write or if none reranks."""
     only, students = run.config.evaluation.systems, run.config.sft.students
     if only is not None:
         return "untrained" in only
-    return not students or any(pair_target(student.target) is None for student in students)
+    writes = any(pair_target(student.target) is None for student in students)
+    return writes or not any(all_modes(run, student) for student in students)
 
 
 def all_modes(run: Run, student: StudentSettings) -> dict[str, str]:
