@@ -118,10 +118,7 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
         "left_out": left_out,
         "warnings": progress.warnings,
     }
-    counts |= dev_counts(settings.dev, trainer.state)
-    if torch.cuda.is_available():
-        counts["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-    return counts
+    return counts | dev_counts(settings.dev, trainer.state)
 
 
 def note_left_out(

@@ -6,6 +6,8 @@ A dictionary, since it goes from process to process as JSON.
 from __future__ import annotations
 
 import importlib
+import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -52,6 +54,17 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     if "then" in job:
         from sft.after.train import train_after
 
-        return train_after(job)
-    result: dict[str, Any] = importlib.import_module(target_of(job["target"]).trainer).train(job, keep)
-    return result
+        result: dict[str, Any] = train_after(job)
+    else:
+        result = importlib.import_module(target_of(job["target"]).trainer).train(job, keep)
+    return {**result, "peak_gib": round(peak_gib(), 2)}
+
+
+def peak_gib() -> float:
+    """GiB that this process had at its peak: of the GPU's memory where it has a GPU, else of the machine's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2 ** (30 if sys.platform == "darwin" else 20)  # bytes there, KiB elsewhere

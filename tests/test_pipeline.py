@@ -68,6 +68,8 @@ def test_python_reads_a_finished_run_and_does_nothing_again(finished: Path) -> N
     run = distill.run(TINY, out=finished, quiet=True)
     assert stamps(finished) == before
     assert set(run.students) == {"direct", "think"} and (run.students["think"].folder / "config.json").exists()
+    trained = run.metrics.counts("sft").students
+    assert all(0.1 < (student.peak_gib or 0) < 4 for student in trained.values()), "without a GPU its process' memory"
     examples = run.students["think"].examples
     assert [row.completion for row in examples] == list(examples.to_pandas()["completion"]) and len(examples) > 100
     assert (

@@ -11,8 +11,9 @@ import math
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -23,8 +24,12 @@ from distill.example.world import WorldSettings, build
 from distill.prompts import teacher_prompt
 from distill.records import Example, Pair, Trace, make_pair
 from distill.written import split_written
+from sft import training_job
+from sft.estimate.shapes import shape_of
+from sft.estimate.training_memory import TrainingPlan, memory_by_part
 from sft.settings import SftSettings
 from sft.train import train
+from sft.training_job import TrainingJob
 from tests.sft.kept import examples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,3 +162,32 @@ def test_ten_steps_on_smollm2(lora: dict[str, int] | None, smollm2: Path, tmp_pa
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")
     assert exported.num_parameters() == result["parameters"]
     assert offline == [], "no hub was asked"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_a_cpu_training_takes_the_memory_of_its_estimate(
+    lora: dict[str, int] | None, smollm2: Path, tmp_path: Path
+) -> None:
+    """Of rows of different lengths: the heap keeps gaps between what is saved of them."""
+    lengths = [40, 120, 70, 200, 90, 180]
+    pairs = [make_pair(str(n), "d", f"question {n}", "word " * lengths[n % 6], label=n % 2) for n in range(48)]
+    traces = [Trace(pair.pair_id, 0, "r", "", "true", 1, "stop", 1, 1, 0.0, 0.0, "{}") for pair in pairs]
+    rows = examples({pair.pair_id: pair for pair in pairs}, traces, "direct")
+    store.write_rows(tmp_path / "rows", rows, Example)
+    training = {**TRAINING, "per_device_train_batch_size": 8, "max_steps": 6, "bf16": False}
+    values = {"base": str(smollm2), "training": training, "think_tokens": "text", **({"lora": lora} if lora else {})}
+    settings = SftSettings.model_validate(values)
+    job: TrainingJob = {
+        "name": "direct", "target": "direct", "base": str(smollm2), "examples": str(tmp_path / "rows"),
+        "dev": "", "out": str(tmp_path / "out"), "seed": 0, "threads": 1, "settings": settings.model_dump(mode="json"),
+    }  # fmt: skip
+    (tmp_path / "out").mkdir()
+    with get_context("spawn").Pool(1) as process:
+        took = process.apply(training_job.train, (job,))["peak_gib"]
+    shape = shape_of(str(smollm2))
+    assert shape is not None
+    whole = 200 + 60  # tokens of the longest row, the prompt's own ones included
+    kind: Literal["lora", "full"] = "lora" if lora else "full"
+    plan = TrainingPlan(shape, kind, 16, False, False, 8 * whole, whole, 0.01, False, False, gpu=False)
+    assert sum(memory_by_part(plan).values()) == pytest.approx(took, rel=0.25)
