@@ -13,7 +13,7 @@ from distill.store import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/real"))
 import page
-from measured import Row, Table, auc
+from measured import How, Row, Table, auc, merged
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("real_run", ROOT / "benchmarks/real/run.py")
@@ -54,13 +54,29 @@ def test_the_page_shows_what_is_there_and_says_what_is_not(tmp_path: Path) -> No
     row = Row(
         system="first_stage", measures={"AUC": 0.5}, intervals={"AUC": [0.4, 0.6]}, p_first_stage={}, p_untrained={}
     )
-    table = Table(row="x", set="test", runs=["r"], queries=3, pairs=9, peak_gib=1.5, hours=0.2, systems=[row])
-    write_json(tmp_path / "A.json", {"parts": 5, "whole": 1, "settings": ["seed=1"], "tables": [table]})
+    how = How(base="b", depth=20, settings=["seed=1"], of=5)
+    table = Table(row="x", set="test", how=how, runs=["r"], queries=3, pairs=9, peak_gib=1.5, hours=0.2, systems=[row])
+    whole = Table(**{**table, "row": "y", "how": {**how, "of": 1}})
+    other = Table(**{**table, "how": {**how, "base": "c"}})
+    write_json(tmp_path / "A.json", {"tables": [table, whole, other]})
     written = tmp_path / "real.md"
     written.write_text("# Head\n<!-- A -->\nold\n<!-- end -->\nkept\n<!-- B -->\n<!-- end -->\n")
     for _ in range(2):  # written again, it is the same
         page.render(written, tmp_path)
         text = written.read_text()
-        assert "1 of 5 runs are whole; settings `seed=1`" in text and "| BM25 | 0.500 [0.400, 0.600] |" in text
+        assert text.count("Base `b`, 20 passages a query; settings `seed=1`.") == 1 and "Base `c`" in text
+        assert "**x, tested on test**: 1 of 5 runs, 3 queries" in text and "| BM25 | 0.500 [0.400, 0.600] |" in text
+        assert "**y, tested on test**: 3 queries, 9 pairs; 0.2 hours, at most 1.5 GiB." in text
         assert "old" not in text and "\nkept\n" in text
         assert "<!-- B -->\nNot made yet: no run is whole.\n<!-- end -->" in text
+
+
+def test_a_row_replaces_its_own_figures_alone() -> None:
+    def table(row: str, base: str, queries: int) -> Table:
+        how = How(base=base, depth=20, settings=[], of=1)
+        return Table(row=row, set="test", how=how, runs=[], queries=queries, pairs=0, peak_gib=0, hours=0, systems=[])
+
+    old = [table("x", "b", 1), table("x", "c", 2), table("y", "b", 3)]
+    assert merged(old, [table("x", "c", 4), table("z", "b", 5)]) == [
+        old[0], table("x", "c", 4), old[2], table("z", "b", 5)
+    ]  # fmt: skip

@@ -35,11 +35,22 @@ class Row(TypedDict, total=False):
     rows: int
 
 
+class How(TypedDict):
+    """What decides a table's figures next to the configuration: the base's name, passages a query (0: the set's own
+    lists), the settings that were given; `of` is how many runs it would take to be whole."""
+
+    base: str
+    depth: int
+    settings: list[str]
+    of: int
+
+
 class Table(TypedDict):
     """One set of one row's runs."""
 
     row: str
     set: str
+    how: How
     runs: list[str]
     queries: int
     pairs: int
@@ -57,13 +68,19 @@ def auc(scores: Mapping[str, float], labels: Mapping[str, float], relevant_from:
     return fmean((a > b) + (a == b) / 2 for a in right for b in wrong)
 
 
-def measured(row: str, folders: Sequence[Path]) -> list[Table]:
+def measured(row: str, folders: Sequence[Path], how: How) -> list[Table]:
     """The tables of all sets but development sets, from runs whose queries differ or are the same run's."""
     names = sorted(set.intersection(*(set(details(folder)) for folder in folders)) - {"dev"})
-    return [_table(row, name, folders) for name in names]
+    return [_table(row, name, folders, how) for name in names]
 
 
-def _table(row: str, name: str, folders: Sequence[Path]) -> Table:
+def merged(old: Sequence[Table], new: Sequence[Table]) -> list[Table]:
+    """The old tables with the new ones in place of those of the same row, set and base, or behind them."""
+    tables = {(table["row"], table["set"], table["how"]["base"]): table for table in [*old, *new]}
+    return list(tables.values())
+
+
+def _table(row: str, name: str, folders: Sequence[Path], how: How) -> Table:
     values: Values = {}
     judged: dict[str, list[Judgement]] = {}
     qrels: dict[str, dict[str, float]] = {}
@@ -93,6 +110,7 @@ def _table(row: str, name: str, folders: Sequence[Path]) -> Table:
     return Table(
         row=row,
         set=name,
+        how=how,
         runs=[folder.name for folder in folders],
         queries=len(next(iter(values["first_stage"].values()))),
         pairs=len(judged.get("untrained", ())),

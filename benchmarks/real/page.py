@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from pathlib import Path
 
-from measured import Row, Table
+from measured import How, Row, Table
 
 from distill.store import read_json
 from distill.tables import cell, markdown
@@ -19,23 +20,34 @@ def render(page: Path, folder: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"<!-- ([A-Z]) -->", text):
         made = read_json(folder / f"{name}.json")
-        body = "Not made yet: no run is whole." if made is None else _tables(made["tables"], made)
+        body = "Not made yet: no run is whole." if made is None else _tables(made["tables"])
         before, mark, rest = text.partition(f"<!-- {name} -->\n")
         text = before + mark + f"{body}\n" + rest[rest.index("<!-- end -->") :]
     page.write_text(text, encoding="utf-8")
 
 
-def _tables(tables: list[Table], made: dict[str, object]) -> str:
-    settings = ", ".join(f"`{setting}`" for setting in made["settings"]) if isinstance(made["settings"], list) else ""
-    head = f"{made['whole']} of {made['parts']} runs are whole" + (f"; settings {settings}" if settings else "") + "."
-    return "\n\n".join([head, *map(_table, tables)])
+def _tables(tables: list[Table]) -> str:
+    """Tables that were made in the same way have one line on it."""
+    texts = []
+    for line, same in groupby(tables, lambda table: _made(table["how"])):
+        texts += [line, *map(_table, same)]
+    return "\n\n".join(texts)
+
+
+def _made(how: How) -> str:
+    depth = f", {how['depth']} passages a query" if how["depth"] else ""
+    settings = ", ".join(f"`{setting}`" for setting in how["settings"])
+    return f"Base `{how['base']}`{depth}" + (f"; settings {settings}." if settings else ".")
 
 
 def _table(table: Table) -> str:
     head = ["system", *SHOWN, "p against BM25", "p against untrained", "ECE", "tokens, s a pair", "training"]
+    there, of = len(table["runs"]), table["how"]["of"]
     title = (
-        f"**{table['row']}, tested on {table['set']}**: {table['queries']} queries, {table['pairs']:,} pairs; "
-        f"{table['hours']:g} hours" + (f", at most {table['peak_gib']:g} GiB." if table["peak_gib"] else ".")
+        f"**{table['row']}, tested on {table['set']}**: "
+        + (f"{there} of {of} runs, " if there < of else f"{of} runs, " if of > 1 else "")
+        + f"{table['queries']} queries, {table['pairs']:,} pairs; {table['hours']:g} hours"
+        + (f", at most {table['peak_gib']:g} GiB." if table["peak_gib"] else ".")
     )
     return f"{title}\n\n{markdown(head, map(_cells, table['systems']))}"
 

@@ -7,8 +7,9 @@
     python benchmarks/real/run.py --render             # the page, from what is there
 
 Each part is one `distill run` with a folder below --runs: stopped at any moment, the same command goes on from there.
-After each part `benchmarks/real/TABLE.json` and the page are written anew, of the parts that are whole; folds of one
-name are pooled by query. Settings that are given are written next to the figures.
+After each part the row's figures in `benchmarks/real/TABLE.json` and the page are written anew, of the parts that are
+whole; folds of one name are pooled by query. Rows of other parts and of other bases stay. The base, the depth and the
+settings that are given are written next to the figures.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from measured import Table, measured
+from measured import How, Table, measured, merged
 from page import render
 
-from distill.store import read_manifest, write_json
+from distill.store import read_json, read_manifest, write_json
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
@@ -33,12 +34,14 @@ PAGE = ROOT / "docs/benchmarks/real.md"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One run: its folder's name, configuration and settings; `row` names the figures that it is pooled into."""
+    """One run: its folder's name, configuration and settings; `row` names the figures that it is pooled into with the
+    others of `of` runs."""
 
     name: str
     config: str
     settings: tuple[str, ...]
     row: str = ""
+    of: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def table_a(given: argparse.Namespace) -> Iterator[Part]:
         yield Part(f"real-a-{cut}", "real-a.yaml", (
             f"pairs.path={data}", f"pairs.split=rest-{cut}", f"teacher.import.path={data / 'traces.jsonl'}",
             f"sft.base={given.base}", f"evaluation.sets={json.dumps(sets)}",
-        ), "GPT-4's traces")  # fmt: skip
+        ), "GPT-4's traces", given.of)  # fmt: skip
 
 
 def table_b(given: argparse.Namespace) -> Iterator[Part]:
@@ -106,7 +109,7 @@ def table_b(given: argparse.Namespace) -> Iterator[Part]:
                 f"pairs.path={given.data / name}", f"pairs.split=train-{cut}",
                 f"pairs.relevant_from={judged.relevant_from}", f"pairs.negatives={judged.negatives}",
                 f"sft.base={base}", f"evaluation.sets=[{', '.join(sets)}]",
-            ), f"fine-tuned, {name}")  # fmt: skip
+            ), f"fine-tuned, {name}", given.of)  # fmt: skip
 
 
 UNFILTERED = "[finished, parses]"  # what cannot be trained on without: an answer that ended, and a verdict
@@ -148,19 +151,24 @@ def run(part: Part, runs: Path, more: Sequence[str]) -> bool:
     return status == 0
 
 
-def write(name: str, parts: Sequence[Part], runs: Path, more: Sequence[str], out: Path | None) -> None:
+def write(parts: Sequence[Part], given: argparse.Namespace) -> None:
     """TABLE.json of the parts that are whole, and, where it is the committed one, the page."""
-    whole: dict[str, list[Path]] = {}
-    for part in parts:
-        if read_manifest(runs / part.name / "evaluation") is not None:
-            whole.setdefault(part.row, []).append(runs / part.name)
-    tables: list[Table] = [table for row, folders in whole.items() for table in measured(row, folders)]
-    if tables:
-        of = {"parts": len(parts), "whole": sum(map(len, whole.values())), "settings": list(more)}
-        (out or FOLDER).mkdir(parents=True, exist_ok=True)
-        write_json((out or FOLDER) / f"{name}.json", {**of, "tables": tables})
-        if out is None:
-            render(PAGE, FOLDER)
+    tables: list[Table] = []
+    for row in dict.fromkeys(part.row for part in parts):
+        own = [part for part in parts if part.row == row]
+        folders = [given.runs / part.name for part in own]
+        whole = [folder for folder in folders if read_manifest(folder / "evaluation") is not None]
+        depth = 0 if given.table == "A" else given.depth
+        how = How(base=Path(given.base).name, depth=depth, settings=given.settings, of=own[0].of)
+        tables += measured(row, whole, how) if whole else []
+    if not tables:
+        return
+    file = (given.out or FOLDER) / f"{given.table}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    old = read_json(file)
+    write_json(file, {"tables": merged(old["tables"] if old else [], tables)})
+    if given.out is None:
+        render(PAGE, FOLDER)
 
 
 def main() -> None:
@@ -199,7 +207,7 @@ def main() -> None:
     for part in parts:
         if not run(part, given.runs, given.settings):
             sys.exit(3)
-        write(given.table, parts, given.runs, given.settings, given.out)
+        write(parts, given)
 
 
 if __name__ == "__main__":
