@@ -55,11 +55,11 @@ class JudgedSet:
 
 
 BM25_RUN = "runs/BM25.top100.trec"
-MINED = "{miner: bm25, per_query: 2, first: 5, last: 50}"
+MINED = "{{miner: bm25, per_query: {}, first: 5, last: 50}}"  # nobody judged a passage of theirs as not relevant
 JUDGED = {
     "dl19-passage": JudgedSet("dl19", 2, "none", BM25_RUN),
-    "scifact": JudgedSet("beir", 1, MINED, "bm25"),
-    "cranfield": JudgedSet("beir", 1, MINED, "bm25"),
+    "scifact": JudgedSet("beir", 1, MINED.format(2), "bm25"),  # 1.1 relevant ones a query
+    "cranfield": JudgedSet("beir", 1, MINED.format(8), "bm25"),  # 8
 }
 SIZES = (250, 1000, 4000)
 
