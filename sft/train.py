@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from distill.errors import ConfigError, DataError, DistillError
 from distill.records import Pair
 from distill.store import read_json, read_rows, write_json
-from distill.weights import bf16_pays
+from distill.weights import bf16_pays, is_wide
 from sft.encoded import EncodedRows, encoded_rows, labelled_rows, remove
 from sft.examples import lengths_of
 from sft.settings import DevSettings, SftSettings
@@ -73,6 +73,9 @@ def train(job: TrainingJob, keep: Callable[[Path], None] | None = None) -> dict[
     left_out = note_left_out(job, say, rejected, encoded.total, settings.max_length)
     bf16 = bf16_pays(model.config)
     config = training_arguments(settings, out, job["name"], job["seed"], job.get("training"), bf16)
+    if config.bf16 and config.use_cpu and not bf16 and is_wide(model.config):
+        note = "sft.training.bf16 is true, and this CPU computes faster in float32; leave it out"
+        say({"stage": "sft", "student": job["name"], "target": job["target"], "step": 0, "note": note})
     progress = ProgressCallback(job, say, encoded.relevant_share, keep)
     trainer = _trainer(job, settings, config, model, tokenizer, encoded, progress)
     if settings.ray is not None and settings.ray.shard and not trainer.is_fsdp_enabled:

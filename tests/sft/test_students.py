@@ -277,3 +277,13 @@ def test_on_a_cpu_a_wide_base_is_trained_in_bf16_where_that_is_fast(
     assert chosen.bf16 is expected
     own = SftSettings(training={"bf16": not expected})
     assert training_arguments(own, tmp_path, "think", 0, bf16=pays).bf16 is not expected
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_that_slows_a_cpu_is_said(
+    tmp_path: Path, scratch: Path, fast: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sft.train.is_wide", lambda config: True)
+    monkeypatch.setattr("sft.train.bf16_pays", lambda config: fast)
+    train_here(tmp_path, scratch, training={**TRAINING, "max_steps": 1, "bf16": True})
+    assert ("this CPU computes faster in float32; leave it out" in capsys.readouterr().out) is not fast
