@@ -143,6 +143,14 @@ def says_relevant(trace: Trace) -> bool | None:
     return None if trace.verdict is None else trace.verdict >= PROMPTS[prompt_of(trace.teacher)].relevant_from
 
 
+def sure_of(trace: Trace) -> float | None:
+    """The probability of the trace's own verdict, from 0 to 1; None where there is no verdict or it is not known."""
+    says = says_relevant(trace)
+    if says is None or trace.p_relevant is None:
+        return None
+    return trace.p_relevant if says else 1 - trace.p_relevant
+
+
 def verdict_word(trace: Trace) -> str:
     """The verdict as the teacher said it: true, false, or the grade."""
     return "nothing" if trace.verdict is None else word_of(trace.verdict, prompt_of(trace.teacher))

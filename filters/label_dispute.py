@@ -13,7 +13,7 @@ from pydantic import Field
 from distill.errors import ConfigError
 from distill.inputs import input_path
 from distill.records import Pair, Trace
-from filters.base import Filter, GroupFilter, Key, Row, Tools, says_relevant
+from filters.base import Filter, GroupFilter, Key, Row, Tools, says_relevant, sure_of
 from filters.engine.review_sheet import read_decisions, write_review_sheet
 
 
@@ -87,9 +87,8 @@ class LabelDispute(GroupFilter):
         return against >= self.samples and against == len(readable)
 
     def _sure(self, trace: Trace) -> bool:
-        if trace.p_relevant is None:
-            return True
-        return (trace.p_relevant if says_relevant(trace) else 1 - trace.p_relevant) >= self.sure
+        sure = sure_of(trace)
+        return sure is None or sure >= self.sure
 
     def _outcome(self, pair: Pair, trace: Trace, decision: str, samples: int) -> str | Pair | None:
         label = "relevant" if pair.relevant else "not relevant"

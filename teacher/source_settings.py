@@ -57,13 +57,13 @@ class BatchSettings(Settings):
 class ImportSettings(Settings):
     """`source: import`: traces that exist. `columns` names them where they are not found by themselves.
 
-    Found by themselves: `query`, `passage`, `title`, `instruction`, `reasoning`, `content`, `verdict`; or Rank1's
-    `prompt` and `completion`, with the prompt's frame around query and passage; or `messages`.
+    Found by themselves: `query`, `passage`, `title`, `instruction`, `reasoning`, `content`, `verdict`, `p_relevant`; or
+    Rank1's `prompt` and `completion`, with the prompt's frame around query and passage; or `messages`.
     """
 
     path: PathBeside = Field(description="a file of JSON, JSON lines, CSV, TSV or Parquet, or a folder of them")
     columns: dict[str, str] = Field(
         {},
-        description="what the files call query, passage, title, instruction, reasoning, content, verdict, where they "
-        "have other names",
+        description="what the files call query, passage, title, instruction, reasoning, content, verdict, p_relevant, "
+        "where they have other names",
     )

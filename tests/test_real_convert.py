@@ -53,14 +53,16 @@ def test_chatreport_has_what_each_model_wrote_after_the_prompt(tmp_path: Path) -
     for kind, models in judged.ANSWERED.items():
         for file in models.values():
             marker = ends.get(file, "<start_of_turn>model")
-            answers = (f'"prompt {marker}\n{kind} {file}, {row}\nGuess: Yes <eos><pad><pad>"' for row in (1, 2))
+            answers = (f'"prompt {marker}\n{kind} {file}, {row}\n[Guess]: {guess}\n[Confidence]: 0.8 <eos><pad>"'
+                       for row, guess in ((1, "Yes"), (2, "No")))  # fmt: skip
             files[f"small_llm_results/{file}.csv"] = "output\n" + "\n".join(answers) + "\n"
     clone(tmp_path / "clones/EdisonNi-hku/DIRAS", files, "795ef8d20fe2")
     judged.chatreport(tmp_path / "clones", tmp_path / "out")
-    rows = [row for _, row in convert.rows(tmp_path / "out/answers-zero-shot.jsonl")]
+    rows = [row for _, row in convert.rows(tmp_path / "out/answers/zero-shot.jsonl")]
     assert [(row["query_id"], row["doc_id"]) for row in rows] == 3 * [("q1", "p1"), ("q1", "p2")]
-    assert (rows[3]["content"], rows[3]["model"]) == ("zero-shot phi3_rgc, 2\nGuess: Yes", "Phi-3-mini, zero-shot")
-    assert len(list(convert.rows(tmp_path / "out/answers-distilled.jsonl"))) == 6
+    assert rows[3]["content"] == "zero-shot phi3_rgc, 2\n[Guess]: No\n[Confidence]: 0.8"
+    assert (rows[2]["p_relevant"], rows[3]["p_relevant"], rows[3]["model"]) == (0.8, 0.2, "Phi-3-mini, zero-shot")
+    assert len(list(convert.rows(tmp_path / "out/answers/distilled.jsonl"))) == 6
 
 
 def test_a_set_of_another_content_is_not_used(clones: Path, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from clones import Clone, JsonRow, passage, query, repaired, write_labels, write_rows
 
+from distill.verdicts import parse_verdict
+from distill.written import split_written
+
 csv.field_size_limit(10**9)
 FIRST_STAGES = {  # folder in rank_llm's history -> the commit that still has it
     **dict.fromkeys(
@@ -132,6 +135,7 @@ ANSWERED = {  # three models as they are, and distilled from GPT-4: what each wr
     "distilled": {"Llama-3-8B": "rgc_llama_2e", "Phi-3-mini": "rgc_phi3_2e", "Gemma-2b": "rgc_gemma_2e"},
 }
 _ASSISTANT = re.compile(r"<\|start_header_id\|>assistant<\|end_header_id\|>|<\|assistant\|>|<start_of_turn>model")
+_CONFIDENCE = re.compile(r"Confidence\]?\W{0,6}(1(?:\.0+)?|0(?:\.\d+)?)\b")
 _ENDED = re.compile(r"(?:<\|(?:endoftext|end_of_text|eot_id|end)\|>|<pad>|<eos>|<end_of_turn>|\[PAD\])+\s*$")
 
 
@@ -158,8 +162,17 @@ def chatreport(clones: Path, out: Path) -> None:
             for row, written in zip(table, _csv(clone, f"small_llm_results/{file}.csv"), strict=True):
                 ids: JsonRow = {"query_id": queries[row["Questions"]], "doc_id": passages[row["Paragraphs"]]}
                 answer = _ENDED.sub("", _ASSISTANT.split(written["output"], maxsplit=1)[1]).strip()
-                answers.append(ids | {"content": answer, "model": f"{model}, {kind}"})
-        write_rows(out / f"answers-{kind}.jsonl", answers)
+                answers.append(ids | {"content": answer, "model": f"{model}, {kind}", **_stated(answer)})
+        write_rows(out / f"answers/{kind}.jsonl", answers)
+
+
+def _stated(answer: str) -> JsonRow:
+    """What the answer says of its own verdict, which the models were asked for: "[Confidence]: 0.9" of a "No" is a
+    `p_relevant` of 0.1. {} where it does not say it."""
+    verdict, stated = parse_verdict(split_written(answer)[1]), _CONFIDENCE.search(answer)
+    if verdict is None or stated is None:
+        return {}
+    return {"p_relevant": round(float(stated[1]) if verdict else 1 - float(stated[1]), 4)}
 
 
 def gpt4_traces(clones: Path) -> list[dict[str, str]]:

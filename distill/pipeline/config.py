@@ -113,6 +113,10 @@ class RunConfig(Settings):
         if named.get("length", {}).get("max_length") and self.sft.base == "scratch":
             raise ValueError("filters.length.max_length needs the student's tokenizer, and base: scratch makes it "
                              "from what the filters keep; use max_tokens")  # fmt: skip
+        confidence = named.get("confidence")
+        if confidence is not None and confidence.get("unknown") != "keep" and self._knows_no_probability():
+            raise ValueError("filters.confidence would drop every trace: it needs a teacher with logprobs: true, or "
+                             "imported traces that have a p_relevant")  # fmt: skip
         beyond = any(then.pairs == "labelled" for student in self.sft.targets for then in student.then)
         if beyond and "decontaminate" in named:
             raise ValueError("filters.decontaminate sees traces alone, and then.pairs: labelled also takes pairs "
@@ -129,12 +133,16 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _who_is_sure(self) -> RunConfig:
-        asks = self.teacher.asks and not is_external(self.teacher.source) and not self.teacher.logprobs
         for student in self.sft.targets:
-            if student.labels == "p_relevant" and (asks or self.teacher.source in ("none", "labels")):
+            if student.labels == "p_relevant" and self._knows_no_probability():
                 raise ValueError(f"sft.targets: {student.name}: labels: p_relevant needs a teacher with "
                                  "logprobs: true, or imported traces that have it")  # fmt: skip
         return self
+
+    def _knows_no_probability(self) -> bool:
+        """Whether no trace of this teacher has a p_relevant."""
+        asks = self.teacher.asks and not is_external(self.teacher.source) and not self.teacher.logprobs
+        return asks or self.teacher.source in ("none", "labels")
 
     @model_validator(mode="after")
     def _one_student_to_serve(self) -> RunConfig:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from distill.pipeline.config import RunConfig
 from distill.records import Pair, Trace, make_pair
 from filters.base import Tools
 from filters.engine.build import build
@@ -55,6 +56,53 @@ def put_out(pair: Pair, given: Trace, filters: list[Any]) -> tuple[str, str] | N
 )
 def test_each_fault_is_caught_with_its_reason(values: dict[str, Any], expected: tuple[str, str] | None) -> None:
     assert put_out(PAIR, trace(**values), [*DEFAULT, {"length": {"max_tokens": 50}}]) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "reason"),
+    [
+        ({"p_relevant": 0.9}, {}, None),
+        ({"p_relevant": 0.89}, {}, "unsure of its own verdict: 0.89"),
+        ({"p_relevant": 0.1, "verdict": 0}, {}, None),
+        ({"p_relevant": 0.1}, {}, "unsure of its own verdict: 0.10"),  # drawn against the odds
+        ({"p_relevant": 0.7}, {"at_least": 0.6}, None),
+        ({}, {}, "nothing says how likely the verdict is"),
+        ({}, {"unknown": "keep"}, None),
+        ({"verdict": None}, {}, None),
+    ],
+)
+def test_confidence_is_that_of_the_verdicts_own_side(
+    values: dict[str, Any], given: dict[str, Any], reason: str | None
+) -> None:
+    expected = ("confidence", reason) if reason else None
+    assert put_out(PAIR, trace(**values), [{"confidence": given}]) == expected
+
+
+@pytest.mark.parametrize(
+    ("teacher", "given", "refused"),
+    [
+        ({"endpoints": [{"base_url": "http://127.0.0.1:1/v1", "model": "m"}]}, {}, True),
+        ({"endpoints": [{"base_url": "http://127.0.0.1:1/v1", "model": "m"}]}, {"unknown": "keep"}, False),
+        ({"endpoints": [{"base_url": "http://127.0.0.1:1/v1", "model": "m"}], "logprobs": True}, {}, False),
+        ({"source": "labels"}, {}, True),
+        ({"source": "import", "import": {"path": "a.jsonl"}}, {}, False),
+    ],
+)
+def test_confidence_needs_a_teacher_that_says_how_sure_it_is(
+    teacher: dict[str, Any], given: dict[str, Any], refused: bool
+) -> None:
+    values = {"name": "x", "pairs": {"source": "example"}, "teacher": teacher, "filters": [{"confidence": given}]}
+    if not refused:
+        RunConfig.model_validate(values)
+        return
+    with pytest.raises(ValidationError, match="filters.confidence would drop every trace"):
+        RunConfig.model_validate(values)
+
+
+def test_a_grade_is_sure_by_the_side_that_it_counts_for() -> None:
+    graded = {"teacher": '{"prompt": "graded_4"}', "p_relevant": 0.95}
+    assert put_out(PAIR, trace(verdict=2, **graded), ["confidence"]) is None
+    assert put_out(PAIR, trace(verdict=1, **graded), ["confidence"]) is not None
 
 
 def test_unlabelled_pairs_are_kept_or_dropped_as_said() -> None:
