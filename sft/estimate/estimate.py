@@ -16,6 +16,7 @@ from distill.processes import cores
 from distill.ray_cluster import nodes, on_cluster
 from distill.tables import counted
 from sft.estimate import training_memory
+from sft.estimate.cpu import timed
 from sft.estimate.lengths import SIMULATED, RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, encoder_shape, known_models, shape_of
 from sft.placement import on_nodes
@@ -193,10 +194,10 @@ def _steps(given: dict[str, Any], rows: int | None, a_step: int) -> int | None:
 
 def describe(settings: SftSettings, data: TrainingData) -> list[str]:
     """The estimates of every student as lines for a person."""
-    device = device_of(settings.assume.device)
+    shape = shape_of(settings.base, settings.scratch)
+    device = timed(device_of(settings.assume.device), shape, settings.training.get("bf16"))
     several = f"{devices_of(settings)} x " if devices_of(settings) > 1 else ""
     lines = [f"on {several}{device.name} ({device.how}), {device.memory_gib:.0f} GiB each; rows: {data.basis}"]
-    shape = shape_of(settings.base, settings.scratch)
     if shape is None:
         known = ", ".join(known_models())
         return [*lines, f"no estimate: the shape of {settings.base!r} is in no table here (known: {known})"]

@@ -15,7 +15,7 @@ import torch
 
 from distill.cli import main
 from sft.estimate import cpu
-from sft.estimate.estimate import TrainingData, estimate
+from sft.estimate.estimate import TrainingData, assumed_data, describe, estimate, estimates
 from sft.estimate.lengths import RowLengths, assumed, packed, padded
 from sft.estimate.shapes import Device, Shape, device_of, known_models, shape_of
 from sft.estimate.training_memory import TrainingPlan, layer_bytes, memory_by_part, trainable
@@ -261,3 +261,13 @@ def test_a_cpus_speed_is_that_of_the_type_that_it_would_train_in(monkeypatch: py
     monkeypatch.setattr(cpu, "on_cluster", lambda: True)  # where other machines train
     assert cpu.timed(one, wide, None) == one
     cpu._seconds.cache_clear()
+
+
+def test_the_lines_say_the_speed_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU is timed for both."""
+    monkeypatch.setattr(cpu, "_seconds", lambda bf16: 0.01)
+    settings = SftSettings.model_validate({"base": "Qwen/Qwen2.5-0.5B", "assume": {"device": "cpu"}})
+    data = assumed_data(settings, 100, "a test")
+    shape = shape_of(settings.base)
+    wanted = estimates(settings, data, shape, cpu.timed(device_of("cpu"), shape, None))[0].tokens_per_s
+    assert any(f"at {wanted:,.0f} tokens/s" in line for line in describe(settings, data))
