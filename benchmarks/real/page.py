@@ -59,7 +59,9 @@ def _cells(row: Row) -> list[str]:
     ece = f"{row['ece']:.3f}" if "ece" in row else "–"
     cost = f"{row['tokens_per_pair']:.0f}, {row['seconds_per_pair']:.2f}" if "tokens_per_pair" in row else "–"
     trained = f"{row['rows']:,} rows, {row['training_minutes']:g} min" if "training_minutes" in row else "–"
-    return [cell(NAMES.get(row["system"], row["system"])), *values, *tests, ece, cost, trained]
+    system = row["system"].removesuffix(".fused")
+    shown = NAMES.get(system, system) + (", fused" if system != row["system"] else "")
+    return [cell(shown), *values, *tests, ece, cost, trained]
 
 
 def _value(row: Row, name: str) -> str:
