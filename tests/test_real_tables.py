@@ -55,7 +55,8 @@ def test_the_page_shows_what_is_there_and_says_what_is_not(tmp_path: Path) -> No
         system="first_stage", measures={"AUC": 0.5}, intervals={"AUC": [0.4, 0.6]}, p_first_stage={}, p_untrained={}
     )
     how = How(base="b", depth=20, settings=["seed=1"], of=5)
-    table = Table(row="x", set="test", how=how, runs=["r"], queries=3, pairs=9, peak_gib=1.5, hours=0.2, systems=[row])
+    table = Table(row="x", set="test", how=how, runs=["r"], queries=3, pairs=9, peak_gib=1.5, hours=0.2, systems=[
+        row, Row(**{**row, "system": "untrained.fused"})])  # fmt: skip
     whole = Table(**{**table, "row": "y", "how": {**how, "of": 1}})
     other = Table(**{**table, "how": {**how, "base": "c"}})
     write_json(tmp_path / "A.json", {"tables": [table, whole, other]})
@@ -66,6 +67,7 @@ def test_the_page_shows_what_is_there_and_says_what_is_not(tmp_path: Path) -> No
         text = written.read_text()
         assert text.count("Base `b`, 20 passages a query; settings `seed=1`.") == 1 and "Base `c`" in text
         assert "**x, tested on test**: 1 of 5 runs, 3 queries" in text and "| BM25 | 0.500 [0.400, 0.600] |" in text
+        assert "| the base, untrained, fused | 0.500" in text
         assert "**y, tested on test**: 3 queries, 9 pairs; 0.2 hours, at most 1.5 GiB." in text
         assert "old" not in text and "\nkept\n" in text
         assert "<!-- B -->\nNot made yet: no run is whole.\n<!-- end -->" in text
