@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import yaml
 from distill import config
 from distill.cli import main
 from distill.errors import ConfigError, DiskFull
+from distill.pipeline.dry_run import DryRun
+from distill.pipeline.execute import configured
 from sft.check import check_disk, check_memory, check_trackers, fitting
 from sft.estimate.estimate import assumed_data, describe, estimates
 from sft.estimate.shapes import Device, shape_of
@@ -136,6 +139,34 @@ def test_a_dry_run_of_labels_keeps_all_pairs(tmp_path: Path, capsys: pytest.Capt
     shown = " ".join(capsys.readouterr().out.split())
     assert re.search(r"rows: all of [\d,]+ pairs, whose labels are the answers", shown) and "75%" not in shown
     assert "nobody is asked: the pairs' labels are the answers" in shown
+
+
+@pytest.mark.parametrize("target", ["direct", "encoder", "mixed"])
+def test_a_dry_run_knows_its_rows_lengths_before_the_dataset_is_written(tmp_path: Path, target: str) -> None:
+    rng = random.Random(0)
+    rows = [
+        {"query": f"q{i}", "passage": " ".join(f"word{rng.random()}" for _ in range(20 + i)), "label": i % 2}
+        for i in range(40)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "traces.jsonl").write_text(
+        "".join(json.dumps({**row, "reasoning": "why " * i, "answer": "true"}) + "\n" for i, row in enumerate(rows))
+    )
+    teacher = {"source": "import", "import": {"path": "traces.jsonl"}} if target == "mixed" else {"source": "labels"}
+    values = {**CONFIG, "pairs": {"source": "table", "path": "pairs.jsonl"},
+              "teacher": teacher, "sft": {"targets": [target]}}  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
+    lengths: list[list[Any]] = []
+    prompts = []
+    for stages in ((), ("pairs", "trace", "filter"), ("dataset",)):
+        for stage in stages:
+            assert main([stage, str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]) == 0
+        run = configured(tmp_path / "own.yaml", (), tmp_path / "run")
+        settings, data = DryRun(run).training
+        lengths.append(sorted(data.rows[target], key=repr))
+        prompts.append([row.prompt for row in lengths[-1]])
+        assert data.pairs == (30 if target == "mixed" and not stages else 40) and settings.targets[0].target == target
+    assert lengths[1] == lengths[2] and prompts[0] == prompts[2]
 
 
 def test_a_dry_run_says_what_the_time_of_asking_rests_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

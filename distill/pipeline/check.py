@@ -189,7 +189,7 @@ def _in_a_process(function: Callable[..., None], *arguments: object) -> None:
 
 def _check_memory(run: Run) -> None:
     """By the dataset's lengths where it is made, else by assumed ones: memory hangs on lengths and not on counts."""
-    from distill.pipeline.dry_run import assumed_lengths, training_data
+    from distill.pipeline.row_lengths import assumed_lengths, training_data
     from sft.check import check_memory
     from sft.estimate.estimate import assumed_data
 

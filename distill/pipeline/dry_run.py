@@ -1,9 +1,9 @@
-"""What `--dry-run` says of each stage: work, time, dollars, memory. Called by the cli; `check` asks for the lengths."""
+"""What `--dry-run` says of each stage: work, time, dollars, memory. Called by the cli."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -14,10 +14,11 @@ from distill.errors import InputError
 from distill.gguf_base import is_gguf
 from distill.pipeline.modes import judges_untrained, modes_of
 from distill.pipeline.pairs import pairs_without_teacher
+from distill.pipeline.row_lengths import KEPT_SHARE, assumed_lengths, mean_tokens, training_data
 from distill.pipeline.run import Run
 from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
 from distill.pipeline.trace import asking_estimate
-from distill.records import Example, LabelledPair, Pair, Trace
+from distill.records import Pair
 from distill.tables import counted
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from teacher.estimate import Estimate
 
 REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
-EXAMPLE = (86, 45)  # tokens of the embedded example's prompts and traces, in the mean
 READING, WRITING = 0.45, 0.05  # shares of the peak: as sft.assume.utilisation, and what decoding in batches leaves
 # Seconds that a stage takes to start Ray or torch, as the quickstart's stages took on two cores with next to nothing
 # to do (trace 8 to 12, sft 11 to 14, evaluate 7 to 20), and those of the checks before the first stage.
@@ -39,7 +39,6 @@ STEP_S = 0.12  # of a step on a CPU, whatever the model's size: the quickstart's
 EXAMPLE_S = 5e-4  # an answer of the embedded teacher
 FILTERED_S, ROW_S = 1e-4, 1e-4  # a trace through the filters, a row of a dataset: docs/scale.md, rounded up
 MASKED_PASSAGES = 10_000  # that are looked through for what would be masked, where there are no pairs yet
-KEPT_SHARE = 0.75  # of pairs whose trace passes the filters: Rank1 kept 85 % and then 90 % of what was left
 
 
 def has_data(run: Run) -> bool:
@@ -138,7 +137,15 @@ class DryRun:
 
     def _training_of(self, run: Run) -> tuple[SftSettings, TrainingData]:
         settings = assumed_lengths(run, sft_of(run, made_alone=True))
-        return settings, training_data(run, settings, lambda: self.pair_count)
+        return settings, training_data(run, settings, self._train_pairs)
+
+    def _train_pairs(self) -> tuple[int | None, list[Pair]]:
+        """How many pairs are in split train, and the first of them; none where their texts are not there."""
+        from sft.estimate.lengths import SIMULATED
+
+        made = store.read_manifest(self.run.pairs) is not None
+        pairs = store.read_rows(self.run.pairs, Pair) if made else self.pairs or ()
+        return self.pair_count, list(islice((pair for pair in pairs if pair.split == "train"), SIMULATED))
 
     def teacher_lines(self) -> list[str]:
         """What asking would take, and what each figure rests on."""
@@ -309,7 +316,7 @@ class DryRun:
 
     def _evaluate(self, name: str, due: bool) -> list[StagePlan]:
         """Time by the FLOP of reading and writing, at shares of the device's peak that are assumed."""
-        run, (settings, _) = self.run, self.training
+        run, (settings, data) = self.run, self.training
         sets = run.config.evaluation.sets
         if not sets:
             return [StagePlan(name, due, "nothing", 0.0, 0.0, note="evaluation.sets is empty: nothing is measured")]
@@ -326,6 +333,7 @@ class DryRun:
         if shape is None or not device.tflops:
             return [StagePlan(name, due, work)]
         prompt, trace = mean_tokens(run)
+        prompt = data.mean_prompt or prompt  # the sets' passages are taken to be as long as those of the pairs
         trace = min(trace, run.config.evaluation.max_new_tokens or trace)
         written = sum(trace for mode in modes if mode not in ("direct", "verdict_first"))
         per_token = 2 * shape.parameters / (device.tflops * 1e12)
@@ -342,15 +350,6 @@ def _device_and_shape(settings: SftSettings, bf16: bool | None = None) -> tuple[
 
     shape = shape_of(settings.base, settings.scratch)
     return timed(device_of(settings.assume.device), shape, bf16), shape
-
-
-def mean_tokens(run: Run) -> tuple[float, float]:
-    """Tokens of a prompt and of a trace in the mean, as `sft.assume` or the histogram of real lengths has them."""
-    from sft.estimate.lengths import assumed
-
-    settings = assumed_lengths(run, run.config.sft).assume
-    rows = assumed(2000, "think", settings.prompt_tokens, settings.trace_tokens)
-    return sum(row.prompt for row in rows) / len(rows), sum(row.completion for row in rows) / len(rows)
 
 
 def evaluated_queries(run: Run, entry: SetSettings) -> int | None:
@@ -371,42 +370,6 @@ def evaluated_queries(run: Run, entry: SetSettings) -> int | None:
     except (InputError, OSError):
         return entry.queries
     return count if entry.queries is None else min(count, entry.queries)
-
-
-def assumed_lengths(run: Run, settings: SftSettings) -> SftSettings:
-    """The settings; with the embedded example those that assume the lengths of its texts."""
-    if run.config.pairs.source != "example" or settings.assume.prompt_tokens is not None:
-        return settings
-    lengths = {"prompt_tokens": EXAMPLE[0], "trace_tokens": EXAMPLE[1]}
-    return settings.model_copy(update={"assume": settings.assume.model_copy(update=lengths)})
-
-
-def training_data(run: Run, settings: SftSettings, pairs: Callable[[], int | None] = lambda: None) -> TrainingData:
-    """What is known of the rows to train on: of the dataset, else of the kept traces, else of `pairs()`."""
-    from sft.estimate.estimate import assumed_data, dataset_data
-    from sft.estimate.lengths import estimated, estimated_pairs
-    from sft.targets import pair_target, target_of
-
-    if store.read_manifest(run.dataset) is not None:
-        folder = run.dataset
-        names = [student.name for student in settings.targets if (folder / student.name).is_dir()]
-        pairs_of = {student.name for student in settings.targets if pair_target(student.target) is not None}
-        rows = {
-            name: estimated_pairs(store.read_rows(folder / name, LabelledPair))
-            if name in pairs_of
-            else estimated(store.read_rows(folder / name, Example))
-            for name in names
-        }
-        each = {student.name: len(target_of(student.target).rows_with_reasoning()) for student in settings.targets}
-        return dataset_data(rows, [len(found) // each[name] for name, found in rows.items()])
-    if store.read_manifest(run.kept) is not None:
-        return assumed_data(settings, sum(1 for _ in store.read_rows(run.kept, Trace)), "the run's traces")
-    count = pairs()
-    if count is None:
-        return assumed_data(settings, None, "no data here, sft.assume")
-    if run.config.teacher.source == "labels":
-        return assumed_data(settings, count, f"all of {counted(count, 'pair')}, whose labels are the answers")
-    return assumed_data(settings, round(count * KEPT_SHARE), f"{KEPT_SHARE:.0%} of {counted(count, 'pair')}")
 
 
 def pairs_of_example(run: Run) -> int:

@@ -30,11 +30,17 @@ TRL = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is known of the pairs: how many, and their rows' lengths where there is a dataset; `basis` says whence."""
+    """What is known of the pairs: how many, and their rows' lengths where there are texts; `basis` says whence."""
 
     pairs: int | None
     rows: dict[str, list[RowLengths]]
     basis: str
+
+    @property
+    def mean_prompt(self) -> float | None:
+        """Tokens of a prompt in the mean over all students' rows; None where there are none."""
+        prompts = [row.prompt for rows in self.rows.values() for row in rows]
+        return sum(prompts) / len(prompts) if prompts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +284,6 @@ def assumed_data(settings: SftSettings, pairs: int | None, basis: str) -> Traini
     return TrainingData(count, {}, f"{basis}, lengths assumed (estimated)")
 
 
-def dataset_data(rows: dict[str, list[RowLengths]], pairs: Sequence[int]) -> TrainingData:
-    """Data that lies there: each student's rows, by their characters."""
-    return TrainingData(max(pairs, default=0), rows, "the run's dataset, tokens by characters (estimated)")
+def known_data(rows: dict[str, list[RowLengths]], pairs: int, basis: str) -> TrainingData:
+    """Data whose texts are there: each student's rows, by their characters."""
+    return TrainingData(pairs, rows, f"{basis}, tokens by characters (estimated)")

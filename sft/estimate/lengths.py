@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distill.prompts import query_text
-from distill.records import Example, LabelledPair
-from sft.targets import target_of
+from distill.prompts import query_text, student_prompt
+from distill.records import Example, LabelledPair, Pair, Trace
+from sft.examples import examples, labelled_pairs
+from sft.settings import SftSettings
+from sft.targets import pair_target, target_of
 
 CHARACTERS = 4.3  # of English text a token, as the histogram was made
 SIMULATED = 20_000  # rows; more changes the efficiency by less than a thousandth
@@ -59,17 +61,46 @@ def assumed(count: int, target: str, prompt: float | None = None, trace: float |
 
 def estimated(rows: Iterable[Example]) -> list[RowLengths]:
     """Rows of a dataset by their characters."""
-    return [
-        RowLengths(math.ceil(len(r.prompt) / CHARACTERS), math.ceil(len(r.completion) / CHARACTERS) + 1) for r in rows
-    ]
+    return [RowLengths(_tokens(row.prompt), _tokens(row.completion) + 1) for row in rows]
 
 
 def estimated_pairs(rows: Iterable[LabelledPair]) -> list[RowLengths]:
-    """Rows of a student that writes nothing, by their characters; three tokens frame a pair."""
-    return [
-        RowLengths(math.ceil((len(query_text(r.query, r.instruction)) + len(r.passage)) / CHARACTERS) + 3, 0)
-        for r in rows
-    ]
+    """Rows of a student that writes nothing, by their characters."""
+    return [_pair(row) for row in rows]
+
+
+def _pair(row: Pair | LabelledPair) -> RowLengths:
+    """Query and passage, which three tokens frame."""
+    return RowLengths(_tokens(query_text(row.query, row.instruction) + row.passage) + 3, 0)
+
+
+def _tokens(text: str) -> int:
+    return math.ceil(len(text) / CHARACTERS)
+
+
+def of_traces(kept: Sequence[tuple[Pair, Trace]], settings: SftSettings) -> dict[str, list[RowLengths]]:
+    """{student: its rows of kept traces, by their characters}, before the dataset is written."""
+    return {
+        student.name: estimated(examples(kept, student.target, settings.prompt))
+        if pair_target(student.target) is None
+        else estimated_pairs(labelled_pairs(kept, settings.prompt))
+        for student in settings.targets
+    }
+
+
+def of_pairs(pairs: Sequence[Pair], settings: SftSettings) -> dict[str, list[RowLengths]]:
+    """{student: its rows of pairs that no teacher has answered yet}: the texts by their characters, what will be
+    written drawn from the histogram of real lengths."""
+    rows = {}
+    for student in settings.targets:
+        if pair_target(student.target) is not None:
+            rows[student.name] = [_pair(p) for p in pairs]
+            continue
+        written = assumed(len(pairs), student.target, trace=settings.assume.trace_tokens)
+        each = len(target_of(student.target).rows_with_reasoning())
+        prompts = [_tokens(student_prompt(p.query, p.passage, p.instruction, settings.prompt)) for p in pairs]
+        rows[student.name] = [RowLengths(prompts[i // each], row.completion) for i, row in enumerate(written)]
+    return rows
 
 
 def packed(lengths: Sequence[int], limit: int) -> list[int]:

@@ -147,10 +147,14 @@ def encoder_shape(base: str, scratch: ScratchSettings) -> Shape:
 
 
 def device_of(told: str | None) -> Device:
-    """The device that was named, else one of the cluster, else the GPU that nvidia-smi shows, else a CPU."""
+    """The device that was named, else one of the cluster, else the GPU that nvidia-smi shows, else a CPU.
+
+    A CPU has this machine's memory, unless the run is on a cluster.
+    """
     devices = _table()["devices"]
     if told is not None:
-        return Device(told, how="given", **devices[told])
+        own = {"memory_gib": _machine_gib()} if told == "cpu" and not on_cluster() else {}
+        return Device(told, how="given", **{**devices[told], **own})
     if on_cluster():
         return _of_nodes(nodes())
     try:
