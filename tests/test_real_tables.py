@@ -71,6 +71,29 @@ def test_the_page_shows_what_is_there_and_says_what_is_not(tmp_path: Path) -> No
         assert "**y, tested on test**: 3 queries, 9 pairs; 0.2 hours, at most 1.5 GiB." in text
         assert "old" not in text and "\nkept\n" in text
         assert "<!-- B -->\nNot made yet: no run is whole.\n<!-- end -->" in text
+    assert not list(tmp_path.glob("*.svg"))
+
+
+def test_quality_over_the_size_of_the_varied_set_is_drawn_from_the_untrained_base_on(tmp_path: Path) -> None:
+    def system(name: str, value: float) -> Row:
+        measures, intervals = dict.fromkeys(page.SHOWN, value), {key: [value - 0.1, value + 0.1] for key in page.SHOWN}
+        return Row(system=name, measures=measures, intervals=intervals, p_first_stage={}, p_untrained={})
+
+    tables = [
+        Table(row=f"{size:,} varied queries", set="dl19", how=How(base="b", depth=20, settings=[], of=1), runs=["r"],
+              queries=3, pairs=9, peak_gib=0, hours=0,
+              systems=[system("first_stage", 0.5), system("untrained", 0.3), system("direct", quality)])
+        for size, quality in ((250, 0.4), (4000, 0.6))
+    ]  # fmt: skip
+    write_json(tmp_path / "B.json", {"tables": tables})
+    (tmp_path / "real.md").write_text("<!-- B -->\n<!-- end -->\n")
+    drawn = []
+    for _ in range(2):
+        page.render(tmp_path / "real.md", tmp_path)
+        drawn.append((tmp_path / "real-B.svg").read_text())
+    assert drawn[0] == drawn[1] and all(
+        text in drawn[0] for text in ("Base b, first 20", "BM25", "4000", "AUC on DL19")
+    )
 
 
 def test_a_row_replaces_its_own_figures_alone() -> None:

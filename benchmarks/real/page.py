@@ -1,18 +1,21 @@
-"""The tables of docs/benchmarks/real.md, from TABLE.json next to this file; its text is written by hand."""
+"""The tables of docs/benchmarks/real.md and its plot, from TABLE.json next to this file; its text is by hand."""
 
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 from measured import How, Row, Table
 
+from distill.report.plots import Panels, Point, panels_figure
+from distill.report.svg import STYLE
 from distill.store import read_json
 from distill.tables import cell, markdown
 
 NAMES = {"first_stage": "BM25", "untrained": "the base, untrained"}
 SHOWN = ("AUC", "nDCG@10")
+SIZE = re.compile(r"([\d,]+) varied queries")
 
 
 def render(page: Path, folder: Path) -> None:
@@ -23,7 +26,33 @@ def render(page: Path, folder: Path) -> None:
         body = "Not made yet: no run is whole." if made is None else _tables(made["tables"])
         before, mark, rest = text.partition(f"<!-- {name} -->\n")
         text = before + mark + f"{body}\n" + rest[rest.index("<!-- end -->") :]
+        if made is not None:
+            draw(made["tables"], page.with_name(f"{page.stem}-{name}.svg"))
     page.write_text(text, encoding="utf-8")
+
+
+def draw(tables: list[Table], file: Path) -> None:
+    """Quality over the size of the varied set: a line a base, which is untrained at 0, and BM25's; no file without."""
+    from matplotlib import rc_context
+
+    panels: Panels = {}
+    for table in tables:
+        if not (size := SIZE.fullmatch(table["row"])):
+            continue
+        trained, depth = int(size[1].replace(",", "")), f"first {table['how']['depth']}"
+        lines = {f"BM25's {depth}": ("first_stage",) * 2}
+        lines[f"base {table['how']['base']}, {depth}"] = ("untrained", "direct")
+        for measure, (name, ends) in product(SHOWN, lines.items()):
+            points = panels.setdefault(f"{measure} on DL19", {}).setdefault(name, [])
+            points += [_point(table, end, measure, x) for end, x in zip(ends, (0, trained), strict=True)]
+    with rc_context(STYLE):
+        if figure := panels_figure(panels, "varied training queries", "o-"):
+            figure.savefig(file, metadata={"Date": None, "Creator": None})
+
+
+def _point(table: Table, system: str, measure: str, x: int) -> Point:
+    row = next(row for row in table["systems"] if row["system"] == system)
+    return Point(x, row["measures"][measure], *row["intervals"][measure])
 
 
 def _tables(tables: list[Table]) -> str:
