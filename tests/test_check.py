@@ -163,10 +163,34 @@ def test_a_dry_run_knows_its_rows_lengths_before_the_dataset_is_written(tmp_path
             assert main([stage, str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]) == 0
         run = configured(tmp_path / "own.yaml", (), tmp_path / "run")
         settings, data = DryRun(run).training
-        lengths.append(sorted(data.rows[target], key=repr))
+        lengths.append(sorted(data.rows[target], key=lambda row: (row.prompt, row.completion)))
         prompts.append([row.prompt for row in lengths[-1]])
         assert data.pairs == (30 if target == "mixed" and not stages else 40) and settings.targets[0].target == target
     assert lengths[1] == lengths[2] and prompts[0] == prompts[2]
+    assert all(abs(a.whole - b.whole) <= 4 for a, b in zip(lengths[0], lengths[2], strict=True))
+
+
+def test_a_dry_run_counts_the_imported_traces_that_are_of_a_pair(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"query": f"q{i}", "passage": f"text {i}", "label": i % 2} for i in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {**CONFIG, "pairs": {"source": "table", "path": "pairs.jsonl"},
+              "teacher": {"source": "import", "import": {"path": "traces.jsonl"}}}  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
+
+    def dry(*traces: dict[str, Any]) -> int:
+        (tmp_path / "traces.jsonl").write_text(
+            "".join(json.dumps({**t, "reasoning": "so it is", "answer": "true"}) + "\n" for t in traces)
+        )
+        return main(["run", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run"), "--dry-run", "--json"])
+
+    assert dry(*rows[:8], {"query": "other", "passage": "text"}) == 0
+    stages = {stage["stage"]: stage for stage in json.loads(capsys.readouterr().out)["stages"]}
+    assert stages["trace"]["work"] == "8 traces" and "traces.jsonl:9 matches no pair" in stages["trace"]["note"]
+    assert stages["sft think"]["work"].startswith("6 rows") and "75% of 8 traces" in stages["sft think"]["note"]
+    assert dry({"query": "other", "passage": "text"}) == 2
+    assert "none of its 1 row matches a pair" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_a_dry_run_says_what_the_time_of_asking_rests_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

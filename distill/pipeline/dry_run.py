@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
 
 from distill import store
 from distill.errors import InputError
@@ -69,6 +71,14 @@ class StagePlan:
     note: str = ""
     at_least: bool = False
     at_a_time: int = 1
+
+
+class FoundTraces(NamedTuple):
+    """Traces that nobody is asked for: how many, the first ones with their pairs, and notes on the rows."""
+
+    number: int
+    first: list[tuple[Pair, str | None]]
+    notes: list[str]
 
 
 class DryRun:
@@ -139,13 +149,37 @@ class DryRun:
         settings = assumed_lengths(run, sft_of(run, made_alone=True))
         return settings, training_data(run, settings, self._train_pairs)
 
-    def _train_pairs(self) -> tuple[int | None, list[Pair]]:
-        """How many pairs are in split train, and the first of them; none where their texts are not there."""
+    def _train_pairs(self) -> tuple[int | None, list[tuple[Pair, str | None]]]:
+        """How many pairs of split train there are to train on, and the first of them with their reasoning, None where
+        it is to be asked for; no pair where the texts are not there. Raises DataError as `_found` does."""
         from sft.estimate.lengths import SIMULATED
 
+        if self._found is not None:
+            return self._found.number, self._found.first
+        return self.pair_count, [(pair, None) for pair in islice(self._of_train(), SIMULATED)]
+
+    def _of_train(self) -> Iterator[Pair]:
         made = store.read_manifest(self.run.pairs) is not None
         pairs = store.read_rows(self.run.pairs, Pair) if made else self.pairs or ()
-        return self.pair_count, list(islice((pair for pair in pairs if pair.split == "train"), SIMULATED))
+        return (pair for pair in pairs if pair.split == "train")
+
+    @cached_property
+    def _found(self) -> FoundTraces | None:
+        """The traces that are there, of a teacher that is not asked; None without one or its pairs. Raises DataError
+        where no trace is of a pair."""
+        from sft.estimate.lengths import SIMULATED
+
+        teacher = self.run.config.teacher
+        if teacher.asks or teacher.source == "none" or next(self._of_train(), None) is None:
+            return None
+        source, first, count = teacher.made_source(), list[tuple[Pair, str | None]](), 0
+        with TemporaryDirectory() as folder:
+            for pair, _, answer in source.imported(self._of_train(), Path(folder, "import.sqlite")):
+                if answer is not None:
+                    count += 1
+                    if count <= SIMULATED:
+                        first.append((pair, answer.reasoning))
+        return FoundTraces(count, first, source.notes)
 
     def teacher_lines(self) -> list[str]:
         """What asking would take, and what each figure rests on."""
@@ -198,7 +232,9 @@ class DryRun:
             teacher, count = self.run.config.teacher, self.pair_count
             note = f"{asking}; {self.masked_passages}" if self.masked_passages else asking
             if not teacher.asks:
-                return [StagePlan(name, due, usd=0.0, note=note)]
+                found = self._found if due else None
+                work = "" if found is None else counted(found.number, "trace")
+                return [StagePlan(name, due, work, usd=0.0, note="; ".join([note, *(found.notes if found else ())]))]
             if not teacher.embedded:
                 return [StagePlan(name, due, sent_to=self._hosts, note=note)]
             work = "" if count is None else counted(count, "answer")

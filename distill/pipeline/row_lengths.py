@@ -37,9 +37,12 @@ def assumed_lengths(run: Run, settings: SftSettings) -> SftSettings:
 
 
 def training_data(
-    run: Run, settings: SftSettings, pairs: Callable[[], tuple[int | None, list[Pair]]] = lambda: (None, [])
+    run: Run,
+    settings: SftSettings,
+    pairs: Callable[[], tuple[int | None, list[tuple[Pair, str | None]]]] = lambda: (None, []),
 ) -> TrainingData:
-    """What is known of the rows to train on: of the dataset, else of the kept traces, else of `pairs()`."""
+    """What is known of the rows to train on: of the dataset, else of the kept traces, else of `pairs()`, which are how
+    many and the first with their reasoning, None where it is not there yet."""
     from sft.estimate.estimate import assumed_data, known_data
     from sft.estimate.lengths import SIMULATED, estimated, estimated_pairs, of_pairs, of_traces
     from sft.targets import pair_target, target_of
@@ -60,15 +63,14 @@ def training_data(
     if store.read_manifest(run.kept) is not None:
         changed = {pair.pair_id: pair for pair in store.read_rows(run.changed, Pair)}
         kept = (row for row in store.read_joined(run.pairs, run.kept, changed) if row[0].split == "train")
-        first = list(islice(kept, SIMULATED))
-        return known_data(of_traces(first, settings), len(first) + sum(1 for _ in kept), "the run's traces")
-    there, first_pairs = pairs()
+        known = list(islice(kept, SIMULATED))
+        return known_data(of_traces(known, settings), len(known) + sum(1 for _ in kept), "the run's traces")
+    there, first = pairs()
     if there is None:
         return assumed_data(settings, None, "no data here, sft.assume")
-    labels = run.config.teacher.source == "labels"
+    teacher = run.config.teacher
+    labels = teacher.source == "labels"
     count = there if labels else round(there * KEPT_SHARE)
-    share = "all" if labels else f"{KEPT_SHARE:.0%}"
-    basis = f"{share} of {counted(there, 'pair')}{', whose labels are the answers' if labels else ''}"
-    if not first_pairs:
-        return assumed_data(settings, count, basis)
-    return known_data(of_pairs(first_pairs, settings), count, basis)
+    what = counted(there, "pair" if labels or teacher.asks or not first else "trace")
+    basis = f"all of {what}, whose labels are the answers" if labels else f"{KEPT_SHARE:.0%} of {what}"
+    return known_data(of_pairs(first, settings), count, basis) if first else assumed_data(settings, count, basis)

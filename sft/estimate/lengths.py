@@ -54,9 +54,13 @@ def assumed(count: int, target: str, prompt: float | None = None, trace: float |
         subsample[part] = [max(1, round((edge + rng.uniform(0, 2 * half)) * scale)) for edge in picked]
     rows = []
     for p, t in zip(subsample["prompt"], subsample["trace"], strict=True):
-        # around the trace: newlines, `</think>`, the verdict and end-of-text
-        rows += [RowLengths(p, t + 5 if reasoned else 4) for reasoned in reasons]
+        rows += [RowLengths(p, _answer(t, reasoned)) for reasoned in reasons]
     return rows
+
+
+def _answer(trace: int, reasoned: bool) -> int:
+    """Tokens of an answer: around the trace come newlines, `</think>`, the verdict and end-of-text."""
+    return trace + 5 if reasoned else 4
 
 
 def estimated(rows: Iterable[Example]) -> list[RowLengths]:
@@ -88,18 +92,22 @@ def of_traces(kept: Sequence[tuple[Pair, Trace]], settings: SftSettings) -> dict
     }
 
 
-def of_pairs(pairs: Sequence[Pair], settings: SftSettings) -> dict[str, list[RowLengths]]:
-    """{student: its rows of pairs that no teacher has answered yet}: the texts by their characters, what will be
-    written drawn from the histogram of real lengths."""
+def of_pairs(pairs: Sequence[tuple[Pair, str | None]], settings: SftSettings) -> dict[str, list[RowLengths]]:
+    """{student: its rows of pairs and their reasoning, by their characters}; the length of one that is not there yet is
+    drawn from the histogram of real lengths."""
     rows = {}
     for student in settings.targets:
         if pair_target(student.target) is not None:
-            rows[student.name] = [_pair(p) for p in pairs]
+            rows[student.name] = [_pair(pair) for pair, _ in pairs]
             continue
-        written = assumed(len(pairs), student.target, trace=settings.assume.trace_tokens)
-        each = len(target_of(student.target).rows_with_reasoning())
-        prompts = [_tokens(student_prompt(p.query, p.passage, p.instruction, settings.prompt)) for p in pairs]
-        rows[student.name] = [RowLengths(prompts[i // each], row.completion) for i, row in enumerate(written)]
+        reasons = target_of(student.target).rows_with_reasoning()
+        drawn = assumed(len(pairs), student.target, trace=settings.assume.trace_tokens)
+        made = rows[student.name] = []
+        for number, (pair, reasoning) in enumerate(pairs):
+            prompt = _tokens(student_prompt(pair.query, pair.passage, pair.instruction, settings.prompt))
+            for at, reasoned in enumerate(reasons, number * len(reasons)):
+                known = None if reasoning is None else _answer(_tokens(reasoning), reasoned)
+                made.append(RowLengths(prompt, drawn[at].completion if known is None else known))
     return rows
 
 
