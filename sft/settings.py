@@ -30,7 +30,9 @@ class AssumeSettings(Settings):
         None, gt=0, description="mean; default: the texts, else the histogram in sft/estimate/lengths.json"
     )
     trace_tokens: float | None = Field(None, gt=0, description="mean; default: the traces, else 270, Rank1's")
-    utilisation: float = Field(0.45, gt=0, le=1, description="share of the device's peak, recomputation counted")
+    utilisation: float | None = Field(
+        None, gt=0, le=1, description="share of the device's peak, recomputation counted; default: 0.45, a CPU 0.55"
+    )
 
     @field_validator("device")
     @classmethod

@@ -66,7 +66,8 @@ def _estimate(
     hours = None
     if device.tflops:
         flop = 2.0 * shape.parameters
-        reading = flop * answers * (prompt + trace) * passes / (device.tflops * 1e12 * settings.assume.utilisation)
+        reached = device.tflops * 1e12 * (settings.assume.utilisation or device.utilisation)
+        reading = flop * answers * (prompt + trace) * passes / reached
         writing = flop * generated / (device.tflops * 1e12 * WRITING)
         hours = (reading + writing + then.steps * STEP_S.get(device.name, 0.0)) / 3600
     gib = _memory(then, settings, shape, device.name != "cpu", lengths) + _other_model(then, settings, shape, device)

@@ -151,8 +151,8 @@ def estimate(
     attended = mean if packing else longest
     per_token = shape.flop_per_token(attended, scored, kind, checkpointing)
     flop = None if tokens is None else tokens * per_token
-    speed = device.tflops * 1e12 * settings.assume.utilisation * devices_of(settings) / per_token
-    speed *= 1.0 if packing else efficiency
+    reached = device.tflops * 1e12 * (settings.assume.utilisation or device.utilisation)
+    speed = reached * devices_of(settings) / per_token * (1.0 if packing else efficiency)
     hours = tokens / speed / 3600 if tokens is not None and speed else None
     price = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
     plan = training_memory.TrainingPlan(
@@ -243,7 +243,7 @@ def _lines(student: TrainingEstimate, settings: SftSettings, device: Device, mea
         hours = student.hours
         lines.append(
             f"about {_time(hours)} at {student.tokens_per_s:,.0f} tokens/s "
-            f"({settings.assume.utilisation:.0%} of peak), "
+            f"({settings.assume.utilisation or device.utilisation:.0%} of peak), "
             f"{student.usd:,.2f} USD (estimated){_rent(settings, device)}"
         )
     total = student.peak_gib

@@ -79,13 +79,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What training runs on: memory in GiB, peak dense bf16 TFLOP/s, dollars an hour; `given` or `found` says how."""
+    """What training runs on: memory in GiB, peak dense bf16 TFLOP/s, dollars an hour; `given` or `found` says how.
+
+    `utilisation` is the share of the peak that a training reaches.
+    """
 
     name: str
     memory_gib: float
     tflops: float
     usd_per_hour: float
     how: str
+    utilisation: float = 0.45
 
 
 @cache

@@ -16,11 +16,12 @@ from sft.estimate.shapes import Shape
 
 GIB = 2**30
 CONTEXT_GIB = 0.8  # CUDA's own, and what the libraries load
+PROCESS_GIB = 1.2  # on a CPU: the libraries, their workspaces, and a heap that grows over the first steps
 SLACK = 0.06  # of the sum: fragments and workspaces
 # On a CPU activations are float32, twice the bytes. Its allocator (glibc's) keeps gaps between those of rows of
 # different lengths, which are memory of the process too: with LoRA 1.8 bytes were resident for each that autograd kept
-# (Qwen2.5 0.5B, SmolLM2). In full training 1.2 were, and twice the count above is a third too much: that is enough.
-ON_CPU = {"lora": 3.0, "full": 2.0}
+# (Qwen2.5 0.5B, SmolLM2), part of which is in PROCESS_GIB. In full training 1.2 were, and the count above is too much.
+ON_CPU = {"lora": 2.6, "full": 1.7}
 FOUR_BIT = 4.127 / 8  # bytes a weight of NF4 with double quantisation: 4 bits, and the blocks' constants
 
 Kind = Literal["lora", "full"]
@@ -73,7 +74,12 @@ def memory_by_part(plan: TrainingPlan) -> dict[str, float]:
         copies = (2.0 if plan.gpu else 4.0) * _embeddings(plan) / plan.shards
         lora = 4.0 * shape.lora(plan.r) / plan.shards  # PEFT keeps them in fp32 over a bf16 base
         adapters = copies + lora
-        gradients, optimiser = adapters, 2 * adapters
+        optimiser = 2 * adapters
+        # Until an embedding that is also the head has its gradient, those of both uses and their sum lie next to the
+        # one of the batches before; of an embedding alone only the new one.
+        gradients = adapters + copies * (3 if shape.tied else 0.5)
+        if not plan.gpu:  # the base's own embedding stays in memory next to the longer one with the tags
+            weights += 4.0 * _embeddings(plan)
     activations, logits = _activations(plan), _logits(plan)
     parts = {
         "weights": weights,
@@ -84,7 +90,7 @@ def memory_by_part(plan: TrainingPlan) -> dict[str, float]:
         "logits": logits,
     }
     parts = {name: value / GIB for name, value in parts.items()}
-    parts["other"] = (CONTEXT_GIB if plan.gpu else 0.6) + SLACK * sum(parts.values())
+    parts["other"] = (CONTEXT_GIB if plan.gpu else PROCESS_GIB) + SLACK * sum(parts.values())
     return parts
 
 

@@ -165,9 +165,11 @@ def test_ten_steps_on_smollm2(lora: dict[str, int] | None, smollm2: Path, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("lora", "tags"), [(None, "text"), (LORA, "text"), (LORA, "added")], ids=["full", "lora", "lora, tags added"]
+)
 def test_a_cpu_training_takes_the_memory_of_its_estimate(
-    lora: dict[str, int] | None, smollm2: Path, tmp_path: Path
+    lora: dict[str, int] | None, tags: str, smollm2: Path, tmp_path: Path
 ) -> None:
     """Of rows of different lengths: the heap keeps gaps between what is saved of them."""
     lengths = [40, 120, 70, 200, 90, 180]
@@ -175,8 +177,10 @@ def test_a_cpu_training_takes_the_memory_of_its_estimate(
     traces = [Trace(pair.pair_id, 0, "r", "", "true", 1, "stop", 1, 1, 0.0, 0.0, "{}") for pair in pairs]
     rows = examples({pair.pair_id: pair for pair in pairs}, traces, "direct")
     store.write_rows(tmp_path / "rows", rows, Example)
-    training = {**TRAINING, "per_device_train_batch_size": 8, "max_steps": 6, "bf16": False}
-    values = {"base": str(smollm2), "training": training, "think_tokens": "text", **({"lora": lora} if lora else {})}
+    added = tags == "added"  # checkpointing as well, else what the embedding takes is little next to the activations
+    training = {**TRAINING, "per_device_train_batch_size": 8, "max_steps": 6, "bf16": False,
+                "gradient_checkpointing": added}  # fmt: skip
+    values = {"base": str(smollm2), "training": training, "think_tokens": tags, **({"lora": lora} if lora else {})}
     settings = SftSettings.model_validate(values)
     job: TrainingJob = {
         "name": "direct", "target": "direct", "base": str(smollm2), "examples": str(tmp_path / "rows"),
@@ -189,5 +193,5 @@ def test_a_cpu_training_takes_the_memory_of_its_estimate(
     assert shape is not None
     whole = 200 + 60  # tokens of the longest row, the prompt's own ones included
     kind: Literal["lora", "full"] = "lora" if lora else "full"
-    plan = TrainingPlan(shape, kind, 16, False, False, 8 * whole, whole, 0.01, False, False, gpu=False)
+    plan = TrainingPlan(shape, kind, 16, added, False, 8 * whole, whole, 0.01, added, False, gpu=False)
     assert sum(memory_by_part(plan).values()) == pytest.approx(took, rel=0.25)
