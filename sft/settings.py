@@ -27,9 +27,9 @@ class AssumeSettings(Settings):
         None, ge=1, description="pairs to train on, where there is no data yet; default: none can be counted"
     )
     prompt_tokens: float | None = Field(
-        None, gt=0, description="mean; default: the texts, else the histogram in sft/estimate/lengths.json"
+        None, gt=0, description="mean, where there are no texts; default: the histogram in sft/estimate/lengths.json"
     )
-    trace_tokens: float | None = Field(None, gt=0, description="mean; default: the traces, else 270, Rank1's")
+    trace_tokens: float | None = Field(None, gt=0, description="mean, where there are no traces; default: 270, Rank1's")
     utilisation: float | None = Field(
         None, gt=0, le=1, description="share of the device's peak, recomputation counted; default: 0.45, a CPU 0.55"
     )
