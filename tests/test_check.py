@@ -187,7 +187,10 @@ def test_a_dry_run_counts_the_imported_traces_that_are_of_a_pair(
 
     assert dry(*rows[:8], {"query": "other", "passage": "text"}) == 0
     stages = {stage["stage"]: stage for stage in json.loads(capsys.readouterr().out)["stages"]}
-    assert stages["trace"]["work"] == "8 traces" and "traces.jsonl:9 matches no pair" in stages["trace"]["note"]
+    assert (
+        stages["trace"]["work"] == stages["filter"]["work"] == "8 traces"
+        and "traces.jsonl:9 matches no pair" in stages["trace"]["note"]
+    )
     assert stages["sft think"]["work"].startswith("6 rows") and "75% of 8 traces" in stages["sft think"]["note"]
     assert dry({"query": "other", "passage": "text"}) == 2
     assert "none of its 1 row matches a pair" in capsys.readouterr().err and not (tmp_path / "run").exists()

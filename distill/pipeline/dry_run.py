@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -35,7 +35,7 @@ REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked 
 # Shares of the peak: on a GPU as sft.assume.utilisation, and what decoding in batches leaves, by assumption. On a core
 # of a CPU Qwen2.5 0.5B and 1.5B read at 1.5 times the timed layer's speed (their prompts share a head, read only once),
 # and the latter wrote at 0.29 of it, 39 answers of 107 tokens at a time, prompts included.
-WRITING, ON_CPU = 0.05, (1.0, 0.25)
+WRITING, READING_ON_CPU, WRITING_ON_CPU = 0.05, 1.0, 0.25
 # Seconds that a stage takes to start Ray or torch, as the quickstart's stages took on two cores with next to nothing
 # to do (trace 8 to 12, sft 11 to 14, evaluate 7 to 20), and those of the checks before the first stage.
 STARTING = {"trace": 12, "sft": 12, "evaluate": 12}
@@ -77,9 +77,10 @@ class StagePlan:
 
 
 class FoundTraces(NamedTuple):
-    """Traces that nobody is asked for: how many, the first ones with their pairs, and notes on the rows."""
+    """Traces that nobody is asked for: how many, how many in split train, the first of these, notes on the rows."""
 
-    number: int
+    traces: int
+    of_train: int
     first: list[tuple[Pair, str | None]]
     notes: list[str]
 
@@ -158,13 +159,14 @@ class DryRun:
         from sft.estimate.lengths import SIMULATED
 
         if self._found is not None:
-            return self._found.number, self._found.first
-        return self.pair_count, [(pair, None) for pair in islice(self._of_train(), SIMULATED)]
+            return self._found.of_train, self._found.first
+        return self.pair_count, [(pair, None) for pair in islice(self._in(["train"]), SIMULATED)]
 
-    def _of_train(self) -> Iterator[Pair]:
+    def _in(self, splits: Sequence[str]) -> Iterator[Pair]:
+        """The pairs of these splits, as they were made or would be; none where that is not known."""
         made = store.read_manifest(self.run.pairs) is not None
         pairs = store.read_rows(self.run.pairs, Pair) if made else self.pairs or ()
-        return (pair for pair in pairs if pair.split == "train")
+        return (pair for pair in pairs if pair.split in splits)
 
     @cached_property
     def _found(self) -> FoundTraces | None:
@@ -172,17 +174,18 @@ class DryRun:
         where no trace is of a pair."""
         from sft.estimate.lengths import SIMULATED
 
-        teacher = self.run.config.teacher
-        if teacher.asks or teacher.source == "none" or next(self._of_train(), None) is None:
+        teacher, asked = self.run.config.teacher, self.run.config.pairs.ask
+        if teacher.asks or teacher.source == "none" or next(self._in(asked), None) is None:
             return None
-        source, first, count = teacher.made_source(), list[tuple[Pair, str | None]](), 0
+        source, first, traces, of_train = teacher.made_source(), list[tuple[Pair, str | None]](), 0, 0
         with TemporaryDirectory() as folder:
-            for pair, _, answer in source.imported(self._of_train(), Path(folder, "import.sqlite")):
-                if answer is not None:
-                    count += 1
-                    if count <= SIMULATED:
+            for pair, _, answer in source.imported(self._in(asked), Path(folder, "import.sqlite")):
+                traces += answer is not None
+                if answer is not None and pair.split == "train":
+                    of_train += 1
+                    if of_train <= SIMULATED:
                         first.append((pair, answer.reasoning))
-        return FoundTraces(count, first, source.notes)
+        return FoundTraces(traces, of_train, first, source.notes)
 
     def teacher_lines(self) -> list[str]:
         """What asking would take, and what each figure rests on."""
@@ -236,7 +239,7 @@ class DryRun:
             note = f"{asking}; {self.masked_passages}" if self.masked_passages else asking
             if not teacher.asks:
                 found = self._found if due else None
-                work = "" if found is None else counted(found.number, "trace")
+                work = "" if found is None else counted(found.traces, "trace")
                 return [StagePlan(name, due, work, usd=0.0, note="; ".join([note, *(found.notes if found else ())]))]
             if not teacher.embedded:
                 return [StagePlan(name, due, sent_to=self._hosts, note=note)]
@@ -263,7 +266,8 @@ class DryRun:
         """Time of filters that read; of one that asks the teacher or a student nothing is known."""
         from filters.engine.cache_keys import used
 
-        needed, count = used(self.run.config.filters, self.run.base), self.pair_count
+        needed, found = used(self.run.config.filters, self.run.base), self._found if due else None
+        count = self.pair_count if found is None else found.traces
         asks, open_ended = "ask" in needed, bool({"ask", "score"} & needed)
         note = "a filter asks the teacher; its cost is not known before" if asks else ""
         seconds = None if count is None or open_ended else count * FILTERED_S
@@ -377,7 +381,7 @@ class DryRun:
         written = sum(trace for mode in modes if mode not in ("direct", "verdict_first"))
         per_token = 2 * shape.parameters / (device.tflops * 1e12)
         on_gpu = settings.assume.utilisation or device.utilisation, WRITING
-        reading, writing = ON_CPU if device.name == "cpu" else on_gpu
+        reading, writing = (READING_ON_CPU, WRITING_ON_CPU) if device.name == "cpu" else on_gpu
         seconds = pairs * per_token * (len(modes) * prompt / reading + written / writing)
         rent = settings.assume.usd_per_hour if settings.assume.usd_per_hour is not None else device.usd_per_hour
         note = f"assumed: {reading:.0%} of the device's FLOP/s in reading, {writing:.0%} in writing"

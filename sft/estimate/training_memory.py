@@ -75,8 +75,8 @@ def memory_by_part(plan: TrainingPlan) -> dict[str, float]:
         lora = 4.0 * shape.lora(plan.r) / plan.shards  # PEFT keeps them in fp32 over a bf16 base
         adapters = copies + lora
         optimiser = 2 * adapters
-        # Until an embedding that is also the head has its gradient, those of both uses and their sum lie next to the
-        # one of the batches before; of an embedding alone only the new one.
+        # A tied embedding is used twice: the gradients of both uses and their sum are there for a moment, next to the
+        # one of earlier batches. Of two matrices that are not tied only one new gradient is there at a time.
         gradients = adapters + copies * (3 if shape.tied else 0.5)
         if not plan.gpu:  # the base's own embedding stays in memory next to the longer one with the tags
             weights += 4.0 * _embeddings(plan)
