@@ -6,6 +6,7 @@ A dictionary, since it goes from process to process as JSON.
 from __future__ import annotations
 
 import importlib
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -66,5 +67,7 @@ def peak_gib() -> float:
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2 ** (30 if sys.platform == "darwin" else 20)  # bytes there, KiB elsewhere
+    status = Path("/proc/self/status")
+    if status.exists() and (peak := re.search(r"^VmHWM:\s+(\d+)", status.read_text(), re.MULTILINE)):
+        return int(peak[1]) / 2**20  # getrusage's would begin, on Linux, with that of the process that started this one
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20)
