@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
+import re
+import shlex
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -78,6 +82,37 @@ def resolved(run: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+# In the config.yaml of a run, which lies elsewhere than the file it was made from:
+RELATIVE_TO = "# Paths are relative to "
+
+
+def folder_of(path: str | Path) -> Path:
+    """The folder that a configuration's paths are relative to: the file's own, or what a run's config.yaml says."""
+    return _made_in(Path(path)) or Path(path).resolve().parent
+
+
+def is_of_run(path: Path) -> bool:
+    """Whether a configuration is the config.yaml that a run wrote into its folder."""
+    return _made_in(path) is not None
+
+
+def _made_in(path: Path) -> Path | None:
+    if path.name != "config.yaml" or not path.is_file():
+        return None
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        found = [line.removeprefix(RELATIVE_TO) for line in islice(lines, 2) if line.startswith(RELATIVE_TO)]
+    return Path(json.loads(found[0])) if found else None
+
+
+def made_of(run: Path) -> list[str]:
+    """The words of the command that a run's config.yaml was made of: the file, and the settings on top of it."""
+    path = run / "config.yaml"
+    found = re.match(r"# Resolved from (.+); keys are", path.read_text("utf-8", "replace")) if path.is_file() else None
+    name, *settings = shlex.split(found[1]) if found else ["CONFIG"]
+    file = folder_of(path) / name
+    return [os.path.relpath(file) if file.is_file() else name, *settings]
+
+
 def apply_overrides(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """`key.path=value` on top of a mapping; the value is YAML, list items are addressed by number."""
     for text in overrides:
@@ -113,7 +148,7 @@ def apply_overrides(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, 
 def validate(model: type[Model], raw: dict[str, Any], origin: str | Path) -> Model:
     """The checked configuration. Raises ConfigError that lists every fault, one a line, nearest valid name included."""
     try:
-        return model.model_validate(raw, context={"base": Path(origin).resolve().parent})
+        return model.model_validate(raw, context={"base": folder_of(origin)})
     except ValidationError as error:
         lines = [f"{origin}: {_explain(model, fault)}" for fault in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None

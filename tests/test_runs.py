@@ -16,7 +16,9 @@ from distill.cli import commands, main
 from distill.cli.finish import finish
 from distill.cli.runs import _flat
 from distill.commands import EXAMPLES
+from distill.pipeline import refresh
 from distill.pipeline.config import RunConfig
+from distill.pipeline.execute import configured
 from distill.pipeline.run import Run
 from distill.report.files import RunFiles
 from distill.results import Counts
@@ -53,6 +55,28 @@ def a_run(folder: Path, gain: float = 0.0, first_query: int = 0, **settings: obj
             folder / stage.folder, stage.name, {}, {}, {"data_hash": stage.name, **counts.get(stage.name, {})}
         )
     return folder
+
+
+def test_a_run_goes_on_from_its_own_configuration_whose_paths_stay_where_they_were(tmp_path: Path) -> None:
+    """As `distill run RUN/config.yaml` reads it, and what refreshes a run reads of the earlier one."""
+    config, folder = tmp_path / "mine" / "my.yaml", tmp_path / "runs" / "of mine"
+    config.parent.mkdir()
+    (config.parent / "own.py").write_text(
+        "from filters.base import RowFilter\n\n\nclass Own(RowFilter):\n"
+        "    def __call__(self, pair, trace):\n        return\n"
+    )
+    config.write_text(
+        "{name: my, pairs: {source: table, path: mine.csv}, filters: [finished, 'own.py:Own'], teacher: {source: none}}"
+    )
+    made = configured(config, ["seed=3"], folder)
+    folder.mkdir(parents=True)
+    made.write_config()
+    again = configured(folder / "config.yaml", [], None)
+    assert (again.folder, again.base, again.config.seed) == (folder, config.parent, 3)
+    assert again.config == made.config
+    since = configured(config, [f"refresh={{since: {json.dumps(str(folder))}}}"], tmp_path / "next")
+    before = refresh.earlier(since)
+    assert before is not None and (before.base, before.config) == (config.parent, made.config)
 
 
 def test_runs_lists_every_run_below_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,9 @@ def stage_options(required: bool = True) -> Decorator:
             help="a YAML file; its paths are relative to it",
         ),
         click.argument("overrides", nargs=-1, metavar="[key.path=value]...", help="settings on top"),
-        click.option("--out", type=PLACE, metavar="DIR", help="the run folder, or a URL (default: runs/NAME)"),
+        click.option(
+            "--out", type=PLACE, metavar="DIR", help="the run folder, or a URL (default: runs/NAME, or CONFIG's run)"
+        ),
         click.option("--dry-run", is_flag=True, help="check the configuration and say what would be done"),
         *([as_json] if required else []),
     )

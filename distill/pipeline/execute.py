@@ -19,7 +19,8 @@ from distill.ray_cluster import on_cluster
 
 
 def configured(config: Path, overrides: Sequence[str], out: Path | str | None, quiet: bool = False) -> Run:
-    """The run of a configuration's file, the overrides, and a folder (default: runs/NAME) or, as text, a URL.
+    """The run of a configuration's file, the overrides, and a folder (default: runs/NAME, or of a run's own
+    config.yaml the folder that it lies in) or, as text, a URL.
 
     Raises ConfigError for what cannot be right.
     """
@@ -28,7 +29,7 @@ def configured(config: Path, overrides: Sequence[str], out: Path | str | None, q
         run = _on_url(settings, out, config, quiet)
         run.overrides = tuple(overrides)
         return run
-    folder = out or Path("runs") / settings.name
+    folder = out or (config.parent if configuration.is_of_run(config) else Path("runs") / settings.name)
     run = Run(settings, writes_to(folder.absolute() if on_cluster() else folder), config, quiet)
     run.overrides = tuple(overrides)
     return run

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel
 
 from distill import store
-from distill.config import resolved
+from distill.config import RELATIVE_TO, folder_of, made_of, resolved
 from distill.errors import DistillError, RunFolderError
 from distill.files.gaps import MISSING
 from distill.inputs import named
@@ -68,7 +68,7 @@ class Run:
 
     def __init__(self, config: RunConfig, folder: Path, origin: Path, quiet: bool = False) -> None:
         self.config, self.folder, self.origin, self.quiet = config, folder, origin, quiet
-        self.base = origin.resolve().parent
+        self.base = folder_of(origin)
         self.overrides: tuple[str, ...] = ()
         self.retry_failed = False
         self.mirror: Mirror | None = None  # where --out is a URL; `folder` then is the copy on this machine
@@ -113,9 +113,11 @@ class Run:
     def write_config(self) -> None:
         """Write the resolved configuration, as it is used."""
         values = self.config.model_dump(mode="json", exclude_none=True)
-        made_of = shlex.join(" ".join(word.split()) for word in (self.origin.name, *self.overrides))
-        text = f"# Resolved from {made_of}; {SECRETS}.\n" + yaml.safe_dump(values, sort_keys=False)
         path = self.folder / "config.yaml"
+        before = made_of(self.folder) if self.origin.resolve() == path.resolve() else [self.origin.name]
+        words = shlex.join(" ".join(word.split()) for word in (Path(before[0]).name, *before[1:], *self.overrides))
+        head = f"# Resolved from {words}; {SECRETS}.\n{RELATIVE_TO}{json.dumps(str(self.base))}\n"
+        text = head + yaml.safe_dump(values, sort_keys=False)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 

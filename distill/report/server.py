@@ -11,7 +11,6 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import re
 import secrets
 import shlex
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from distill.config import made_of
 from distill.errors import DataError, InputError
 from distill.report.adjudication import Adjudications, agreement
 from distill.report.traces import Traces
@@ -175,10 +175,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def command(run: Path) -> str:
-    """What `distill filter` and `distill run` get to carry decisions out: the file that the run was made from, known by
-    its name alone, and the settings that its command added."""
-    made_of = re.match(r"# Resolved from (.+); keys are", (run / "config.yaml").read_text("utf-8", errors="replace"))
-    return f"{made_of[1] if made_of else 'CONFIG'} --out {shlex.quote(str(run))}"
+    """What `distill filter` and `distill run` get to carry decisions out: the file that the run was made from, and the
+    settings that its command added."""
+    return f"{shlex.join(made_of(run))} --out {shlex.quote(str(run))}"
 
 
 def _secret(run: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -273,7 +274,12 @@ def test_the_command_after_a_review_repeats_the_settings_that_the_run_was_made_w
     run = configured(config, ["name=other", "pairs.path=my; data"], tmp_path / "a run")
     run.folder.mkdir()
     run.write_config()
-    assert command(run.folder) == f"my.yaml name=other 'pairs.path=my; data' --out '{tmp_path}/a run'"
-    assert configured(run.folder / "config.yaml", [], None).config.name == "other"
+    made = f"{os.path.relpath(config)} name=other 'pairs.path=my; data'"  # the file, from where one is
+    assert command(run.folder) == f"{made} --out '{tmp_path}/a run'"
+    again = configured(run.folder / "config.yaml", ["seed=1"], None)
+    again.write_config()
+    assert command(run.folder) == f"{made} seed=1 --out '{tmp_path}/a run'"
+    config.unlink()
+    assert command(run.folder).startswith("my.yaml name=other")
     (run.folder / "config.yaml").write_text("name: other\n", encoding="utf-8")
     assert command(run.folder) == f"CONFIG --out '{tmp_path}/a run'"

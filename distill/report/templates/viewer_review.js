@@ -64,7 +64,7 @@ async function finish() {
       ? "The next filter does what you decided, before all other filters; undecided disputes stay as they are. Start it where the configuration is:"
       : "Download the decisions, put the file into the run folder as adjudication.jsonl, and start:" }),
     command("filter"),
-    index.copy ? make("p", { textContent: `Where that file is not at hand, ${index.copy} is the run's own copy; relative paths in it are as they were written.` }) : null,
+    index.copy ? make("p", { textContent: `Where that file is not at hand, take ${index.copy}, the run's own copy with these settings.` }) : null,
     make("p", { textContent: "Then dataset, students and report are made anew by:" }), command("run"),
     ...pairs.map(([a, b, n, alike, kappa]) => make("p", { textContent:
       `${name(a)} and ${name(b)} decided ${n} of the same traces, ${alike} of them alike: Cohen's kappa ${kappa.toFixed(2)} ` +
