@@ -199,7 +199,7 @@ def _check_memory(run: Run) -> None:
 
 
 def _check_pairs(run: Run) -> None:
-    from distill.pipeline.dry_run import has_data
+    from distill.pipeline.amounts import has_data
 
     if not has_data(run):
         raise DataError(f"pairs.path: {run.config.pairs.path}: no such folder or file")
@@ -256,7 +256,7 @@ def read_pairs(run: Run) -> tuple[str, list[str]]:
     """
     _check_pairs(run)
     if run.config.pairs.source == "example":
-        from distill.pipeline.dry_run import pairs_of_example
+        from distill.pipeline.amounts import pairs_of_example
 
         return f"{counted(pairs_of_example(run), 'pair')} of the embedded example", []
     notes: list[str] = []

@@ -12,26 +12,24 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from distill import store
-from distill.errors import InputError
 from distill.gguf_base import is_gguf
+from distill.pipeline.amounts import REMOTE, evaluated_pairs, has_data, pairs_of_example
 from distill.pipeline.modes import judges_untrained, modes_of
 from distill.pipeline.pairs import pairs_without_teacher
 from distill.pipeline.row_lengths import KEPT_SHARE, assumed_lengths, mean_tokens, training_data
 from distill.pipeline.run import Run
-from distill.pipeline.sources import data_folder, settings_of, sft_of, source_of
+from distill.pipeline.sources import data_folder, sft_of
 from distill.pipeline.trace import asking_estimate
 from distill.records import Pair
 from distill.tables import counted
 
 if TYPE_CHECKING:
-    from distill.evaluation.settings import SetSettings
     from distill.pairs.pair_map import Pairs
     from sft.estimate.estimate import TrainingData, TrainingEstimate
     from sft.estimate.shapes import Device, Shape
     from sft.settings import SftSettings
     from teacher.estimate import Estimate
 
-REMOTE = ("huggingface", "ir_datasets")  # sources of pairs that are not looked at for the training's estimate
 # Shares of the peak: on a GPU as sft.assume.utilisation, and what decoding in batches leaves, by assumption. On a core
 # of a CPU Qwen2.5 0.5B and 1.5B read at 1.5 times the timed layer's speed (their prompts share a head, read only once),
 # and the latter wrote at 0.29 of it, 39 answers of 107 tokens at a time, prompts included.
@@ -44,14 +42,6 @@ STEP_S = 0.12  # of a step on a CPU, whatever the model's size: the quickstart's
 EXAMPLE_S = 5e-4  # an answer of the embedded teacher
 FILTERED_S, ROW_S = 1e-4, 1e-4  # a trace through the filters, a row of a dataset: docs/scale.md, rounded up
 MASKED_PASSAGES = 10_000  # that are looked through for what would be masked, where there are no pairs yet
-
-
-def has_data(run: Run) -> bool:
-    """Whether pairs can be counted: they were made, or their source lies there (one on a hub is taken to be there)."""
-    pairs = run.config.pairs
-    if pairs.source in ("example", *REMOTE) or store.read_manifest(run.pairs) is not None:
-        return True
-    return data_folder(run, pairs).exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,12 +355,12 @@ class DryRun:
             return [StagePlan(name, due, "nothing", 0.0, 0.0, note="evaluation.sets is empty: nothing is measured")]
         modes = [mode for student in run.config.sft.students for mode in modes_of(run, student).values()]
         modes += ["direct"] if judges_untrained(run) else []
-        queries = [evaluated_queries(run, entry) for entry in sets]
-        if any(count is None for count in queries):
+        of_sets = [evaluated_pairs(run, entry) for entry in sets]
+        if None in of_sets:
             return [
                 StagePlan(name, due, counted(len(sets), "set"), note="queries are not known before the data are there")
             ]
-        pairs = sum((count or 0) * entry.depth for count, entry in zip(queries, sets, strict=True))
+        pairs = sum(count or 0 for count in of_sets)
         device, shape = _device_and_shape(settings)
         work = f"{counted(pairs, 'pair')} x {counted(len(modes), 'system')}"
         if shape is None or not device.tflops:
@@ -395,31 +385,3 @@ def _device_and_shape(settings: SftSettings, bf16: bool | None = None) -> tuple[
 
     shape = shape_of(settings.base, settings.scratch)
     return timed(device_of(settings.assume.device), shape, bf16), shape
-
-
-def evaluated_queries(run: Run, entry: SetSettings) -> int | None:
-    """How many queries an evaluation set has; None where that is not known before its data are there."""
-    try:
-        if entry.source == "example":
-            from distill.example.world import WorldSettings
-
-            count = WorldSettings(**run.config.pairs.example).queries.get(entry.split, 0)
-        elif entry.source in ("pairs", "mteb", *REMOTE) or entry.kind not in ("beir", "dl19"):
-            return entry.queries
-        else:
-            settings = settings_of(run, entry)
-            split = settings.split if isinstance(settings.split, str) else settings.qrels
-            whole = len({query for _, query, _, _ in source_of(run, entry).labels(split)})
-            share = settings.split.get(entry.split, 1.0) if isinstance(settings.split, dict) else 1.0
-            count = round(whole * share)
-    except (InputError, OSError):
-        return entry.queries
-    return count if entry.queries is None else min(count, entry.queries)
-
-
-def pairs_of_example(run: Run) -> int:
-    """How many pairs to train on the embedded example has, without making them."""
-    from distill.example.world import WorldSettings
-
-    world = WorldSettings(**run.config.pairs.example)
-    return world.queries["train"] * (world.relevant + world.near_misses + world.same_place + world.plain)
