@@ -14,7 +14,6 @@ MANY_UNJUDGED, SOME_UNJUDGED = 0.2, 0.05  # shares of a top ten
 FEW_QUERIES, ENOUGH_QUERIES = 30, 100
 CHEAPER = 1.5  # a system that is not clearly behind is shipped in place of the best if that costs so many times as much
 SEEDS = ("seed", "sft.seed")
-GRADE = "`distill evaluate CONFIG --judge-unjudged` has the teacher grade it."
 NO_TEACHER = "This run has no teacher that could grade it: have people judge it, and add their labels to the qrels."
 Level = Literal["good", "warn", "bad"]
 
@@ -44,7 +43,8 @@ def most_unjudged(each: EvaluationSet) -> tuple[str, float]:
 
 def grade(files: RunFiles) -> str:
     """How the unjudged passages get grades: from the teacher, where there is one that can be asked."""
-    return GRADE if files.can_ask else NO_TEACHER
+    asks = f"`distill evaluate {files.as_config} --judge-unjudged` has the teacher grade it."
+    return asks if files.can_ask else NO_TEACHER
 
 
 def undecided(files: RunFiles, each: EvaluationSet) -> bool:

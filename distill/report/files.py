@@ -5,6 +5,7 @@ stopped half-way gets a report of what is there.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,11 @@ class RunFiles:
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
         return resolved(self.run) or {}
+
+    @property
+    def as_config(self) -> str:
+        """The run's own configuration as the CONFIG of a command, which goes on in the run's folder."""
+        return shlex.quote(str(self.run / "config.yaml"))
 
     @cached_property
     def metrics(self) -> RunMetrics:

@@ -36,6 +36,7 @@ def section(files: RunFiles, sets: list[EvaluationSet]) -> dict[str, Any]:
     written = [m.get("written", "") for m in files.manifests.values()]
     return {
         "name": files.name,
+        "config": files.as_config,
         "written": max(written, default=""),
         "title": title,
         "sentences": [*sentences, *_what_was_run(files, counts)],

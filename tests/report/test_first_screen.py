@@ -79,7 +79,10 @@ def test_from_a_fifth_unjudged_on_the_headline_says_so(judged: float, said: bool
     assert (headline in text) == said and ("Decide nothing from these figures yet" in text) == said
     assert ("thinking first has 0.846 against 0.652 of the first stage" in text) == said
     if said:
-        assert "distill evaluate CONFIG --judge-unjudged" in text and "No student beats the first stage" in text
+        assert (
+            f"distill evaluate {run}/config.yaml --judge-unjudged" in text
+            and "No student beats the first stage" in text
+        )
         metrics = store.read_json(run / "metrics.json")
         metrics["holes"] = {"test": {"graded": 9}}
         store.write_json(run / "metrics.json", metrics)
