@@ -92,6 +92,7 @@ def test_every_query_is_tested_once_and_never_trained_on_in_its_fold(tmp_path: P
         train, dev, rest = (asked(f"{name}-{fold}") for name in ("train", "dev", "rest"))
         assert not train & (dev | tested[fold])
         assert rest == set(queries) - tested[fold] == train | dev
+        assert asked(f"unseen-{fold}") == set(queries) - dev
 
 
 def test_the_hashes_name_every_set() -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from distill.config import load
 from distill.pipeline.config import RunConfig
+from distill.results import RunMetrics, read_as
 from distill.store import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/real"))
 import page
-from measured import How, Row, Table, auc, merged
+from measured import How, Row, Table, auc, merged, seconds_of
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("real_run", ROOT / "benchmarks/real/run.py")
@@ -26,7 +27,7 @@ SPEC.loader.exec_module(real_run)
 def given(folder: Path) -> argparse.Namespace:
     return argparse.Namespace(
         data=folder / "data", runs=folder / "runs", base="b", of=5, folds=range(5), sizes=(250, 1000), depth=50,
-        sets=list(real_run.JUDGED), chatreport=True,
+        sets=list(real_run.JUDGED), zero_shot=list(real_run.JUDGED), chatreport=True,
     )  # fmt: skip
 
 
@@ -37,7 +38,10 @@ def test_every_part_is_a_configuration_that_holds(table: str, tmp_path: Path) ->
     for part in parts:
         config = load(RunConfig, ROOT / "configs" / part.config, [f"name={part.name}", *part.settings])
         trained_on, tested = config.pairs.split, {entry.name: entry.split for entry in config.evaluation.sets}
-        if config.evaluation.fuse:
+        if part.judges:
+            assert part.judges in {earlier.name for earlier in parts[: parts.index(part)]}
+            assert tested.pop("dev") == "dev-0of5" and set(tested.values()) <= {"unseen-0of5", "test"}
+        elif config.evaluation.fuse:
             fold = part.name.rpartition("-")[2]
             assert trained_on == f"train-{fold}" and tested.pop("dev") == f"dev-{fold}"
             assert set(tested.values()) == {f"test-{fold}"}
@@ -94,6 +98,17 @@ def test_quality_over_the_size_of_the_varied_set_is_drawn_from_the_untrained_bas
     assert drawn[0] == drawn[1] and all(
         text in drawn[0] for text in ("Base b, first 20", "BM25", "4000", "AUC on DL19")
     )
+
+
+def test_the_hours_of_a_table_are_of_all_that_was_judged_and_of_training_where_it_was_this_runs() -> None:
+    metrics = read_as(RunMetrics, {
+        "stages": {"pairs": {"seconds": 10}, "sft": {"seconds": 1, "students": {"direct": {"seconds": 600}}},
+                   "evaluate": {"seconds": 3, "sets": {"dev": {"pairs": 100}, "test": {"pairs": 300}}}},
+        "evaluation": {"dev": {"first_stage": {}, "direct": {"pairs_per_s": 2.0}},
+                       "test": {"direct": {"pairs_per_s": 1.0}}},
+    })  # fmt: skip
+    assert seconds_of(metrics, trained=True) == 10 + 600 + 50 + 300  # evaluate's 3 are of its last call, from the cache
+    assert seconds_of(metrics, trained=False) == 50 + 300
 
 
 def test_a_row_replaces_its_own_figures_alone() -> None:

@@ -69,7 +69,7 @@ def texts_of(path: Path) -> dict[str, JsonRow]:
 
 
 def folds(folder: Path, labels: Iterable[Judged], queries: dict[str, str], tested: Iterable[str] | None = None) -> None:
-    """qrels/{train,dev,test}-KofN.tsv of every fold: fold K is tested on, K + 1 is the development set, by query.
+    """qrels/{train,dev,test,rest,unseen}-KofN.tsv of every fold, by query: K is tested on, K + 1 the development set.
 
     Queries of the same words are in one fold. Only `tested` ones are in test and dev (default: all).
     """
@@ -81,9 +81,10 @@ def folds(folder: Path, labels: Iterable[Judged], queries: dict[str, str], teste
             test, dev = str(number), str((number + 1) % count)
             named = {"test": {test}, "dev": {dev}, "train": set(map(str, range(count))) - {test, dev}}
             named["rest"] = named["train"] | {dev}  # where no development set is needed
+            named["unseen"] = named["train"] | {test}  # all but dev, for a student that was trained elsewhere
             for name, parts in named.items():
                 kept = [
-                    row for row in labels if part[row[0]] in parts and (name in ("train", "rest") or row[0] in tested)
+                    row for row in labels if part[row[0]] in parts and (name not in ("test", "dev") or row[0] in tested)
                 ]
                 if kept:
                     write_labels(folder / f"qrels/{name}-{number}of{count}.tsv", kept)

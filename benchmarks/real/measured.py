@@ -68,10 +68,11 @@ def auc(scores: Mapping[str, float], labels: Mapping[str, float], relevant_from:
     return fmean((a > b) + (a == b) / 2 for a in right for b in wrong)
 
 
-def measured(row: str, folders: Sequence[Path], how: How) -> list[Table]:
-    """The tables of all sets but development sets, from runs whose queries differ or are the same run's."""
+def measured(row: str, folders: Sequence[Path], how: How, trained: bool = True) -> list[Table]:
+    """The tables of all sets but development sets, from runs whose queries differ or are the same run's; `trained` says
+    whether the students were trained in them."""
     names = sorted(set.intersection(*(set(details(folder)) for folder in folders)) - {"dev"})
-    return [_table(row, name, folders, how) for name in names]
+    return [_table(row, name, folders, how, trained) for name in names]
 
 
 def merged(old: Sequence[Table], new: Sequence[Table]) -> list[Table]:
@@ -80,7 +81,7 @@ def merged(old: Sequence[Table], new: Sequence[Table]) -> list[Table]:
     return list(tables.values())
 
 
-def _table(row: str, name: str, folders: Sequence[Path], how: How) -> Table:
+def _table(row: str, name: str, folders: Sequence[Path], how: How, trained: bool) -> Table:
     values: Values = {}
     judged: dict[str, list[Judgement]] = {}
     qrels: dict[str, dict[str, float]] = {}
@@ -102,10 +103,9 @@ def _table(row: str, name: str, folders: Sequence[Path], how: How) -> Table:
                 rows = read_rows(folder / f"evaluation/{name}.{system}", Judgement)
                 judged.setdefault(system, []).extend(rows)
     metrics = [read_as(RunMetrics, read_json(folder / "metrics.json")) for folder in folders]
-    first, plain = (summarise(values, 0, against) for against in ("first_stage", "untrained"))
+    first = summarise(values, 0, "first_stage")
+    plain = summarise(values, 0, "untrained") if "untrained" in values else None
     systems = [_row(system, name, first, plain, judged.get(system), qrels, relevant_from, metrics) for system in values]
-    # A stopped stage counts the seconds of its last call alone; students count all of theirs, one after another.
-    stages = [float(stage.get("seconds", 0)) for m in metrics for name, stage in m.stages.items() if name != "sft"]
     students = [student for metric in metrics for student in metric.counts("sft").students.values()]
     return Table(
         row=row,
@@ -113,18 +113,32 @@ def _table(row: str, name: str, folders: Sequence[Path], how: How) -> Table:
         how=how,
         runs=[folder.name for folder in folders],
         queries=len(next(iter(values["first_stage"].values()))),
-        pairs=len(judged.get("untrained", ())),
+        pairs=max(map(len, judged.values()), default=0),
         peak_gib=max((student.peak_gib or 0 for student in students), default=0),
-        hours=round((sum(stages) + sum(student.seconds or 0 for student in students)) / 3600, 2),
+        hours=round(sum(seconds_of(metric, trained) for metric in metrics) / 3600, 2),
         systems=systems,
     )
+
+
+def seconds_of(metrics: RunMetrics, trained: bool) -> float:
+    """Of judging each set and, where that was this run's, of all before; evaluate's own count is of its last call."""
+    counts, pairs_s = metrics.counts("evaluate"), 0.0
+    for name, entry in counts.sets.items():
+        paces = [system.get("pairs_per_s") for system in metrics.evaluation[name].values()]
+        pairs_s += sum((entry.pairs or 0) / pace for pace in paces if pace)
+    if not trained:
+        return pairs_s
+    stages = [
+        float(stage.get("seconds", 0)) for name, stage in metrics.stages.items() if name not in ("sft", "evaluate")
+    ]
+    return pairs_s + sum(stages) + sum(student.seconds or 0 for student in metrics.counts("sft").students.values())
 
 
 def _row(
     system: str,
     name: str,
     first: EvaluationResult,
-    plain: EvaluationResult,
+    plain: EvaluationResult | None,
     judgements: Sequence[Judgement] | None,
     qrels: dict[str, dict[str, float]],
     relevant_from: int,
@@ -132,7 +146,7 @@ def _row(
 ) -> Row:
     made = Row(system=system, measures=first.measures[system], intervals=first.intervals[system])
     for key, result in (("p_first_stage", first), ("p_untrained", plain)):
-        tests = result.tests.get(system, {})
+        tests = result.tests.get(system, {}) if result else {}
         made[key] = {measure: test.p_holm for measure, test in tests.items()}  # type: ignore[literal-required]
     if judgements:
         own = student_measures(judgements, qrels, relevant_from)

@@ -37,7 +37,7 @@ def draw(tables: list[Table], file: Path) -> None:
 
     panels: Panels = {}
     for table in tables:
-        if not (size := SIZE.fullmatch(table["row"])):
+        if table["set"] != "dl19" or not (size := SIZE.fullmatch(table["row"])):
             continue
         trained, depth = int(size[1].replace(",", "")), f"first {table['how']['depth']}"
         lines = {f"BM25's {depth}": ("first_stage",) * 2}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,13 +36,14 @@ PAGE = ROOT / "docs/benchmarks/real.md"
 @dataclass(frozen=True, slots=True)
 class Part:
     """One run: its folder's name, configuration and settings; `row` names the figures that it is pooled into with the
-    others of `of` runs."""
+    others of `of` runs. With `judges` it is a copy of the run of that name, whose student it judges on other sets."""
 
     name: str
     config: str
     settings: tuple[str, ...]
     row: str = ""
     of: int = 1
+    judges: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,21 @@ def table_a(given: argparse.Namespace) -> Iterator[Part]:
 
 
 def table_b(given: argparse.Namespace) -> Iterator[Part]:
-    """Bases of so many varied queries, measured on DL19 as they are; the largest, or without one --base itself,
-    fine-tuned on each fold."""
+    """Bases of so many varied queries, measured on DL19 as they are, and fused on the sets of --zero-shot; the largest,
+    or without one --base itself, fine-tuned on each fold."""
     for size in given.sizes:
         yield Part(f"real-base-{size}", "real-base.yaml", (
             f"pairs.path={given.data / 'varied'}", f"pairs.queries={size}", f"sft.base={given.base}",
             f"evaluation.sets=[{entry(given.data, 'dl19-passage', 'test', 'dl19', given.depth)}]",
         ), f"{size:,} varied queries")  # fmt: skip
+        for name in given.zero_shot:
+            dev, part = ("cranfield", "test") if name == "dl19-passage" else (name, "unseen-0of5")
+            sets = [entry(given.data, dev, "dev-0of5", "dev", given.depth),
+                    entry(given.data, name, part, name, given.depth)]  # fmt: skip
+            yield Part(f"real-base-{size}-{name}", "real-base.yaml", (
+                f"evaluation.sets=[{', '.join(sets)}]", "evaluation.fuse=true", "evaluation.calibrate_on=dev",
+                "evaluation.systems=[direct]",
+            ), f"{size:,} varied queries", judges=f"real-base-{size}")  # fmt: skip
     base = given.base
     if given.sizes:
         base = (given.runs / f"real-base-{max(given.sizes)}" / "students/direct").resolve()
@@ -141,7 +151,12 @@ def run(part: Part, runs: Path, more: Sequence[str]) -> bool:
     """Run or go on with a part; whether it is whole. What it prints is at the end of NAME.log next to its folder."""
     folder = runs / part.name
     runs.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "distill.cli", "run", str(ROOT / "configs" / part.config), f"name={part.name}",
+    config = ROOT / "configs" / part.config
+    if part.judges:
+        if not folder.exists():
+            shutil.copytree(runs / part.judges, folder)
+        config = folder / "config.yaml"
+    command = [sys.executable, "-m", "distill.cli", "run", str(config), f"name={part.judges or part.name}",
                *part.settings, *more, "--out", str(folder)]  # fmt: skip
     with open(runs / f"{part.name}.log", "a", encoding="utf-8") as log:
         print(f"{part.name}: running, see {log.name}", flush=True)
@@ -156,11 +171,12 @@ def write(parts: Sequence[Part], given: argparse.Namespace) -> None:
     tables: list[Table] = []
     for row in dict.fromkeys(part.row for part in parts):
         own = [part for part in parts if part.row == row]
-        folders = [given.runs / part.name for part in own]
-        whole = [folder for folder in folders if read_manifest(folder / "evaluation") is not None]
         depth = 0 if given.table == "A" else given.depth
         how = How(base=Path(given.base).name, depth=depth, settings=given.settings, of=own[0].of)
-        tables += measured(row, whole, how) if whole else []
+        for pooled in [own] if own[0].of > 1 else [[part] for part in own]:
+            folders = [given.runs / part.name for part in pooled]
+            whole = [folder for folder in folders if read_manifest(folder / "evaluation") is not None]
+            tables += measured(row, whole, how, not pooled[0].judges) if whole else []
     if not tables:
         return
     file = (given.out or FOLDER) / f"{given.table}.json"
@@ -188,6 +204,13 @@ def main() -> None:
     )
     parser.add_argument(
         "--sets", nargs="*", default=list(JUDGED), choices=JUDGED, help="B: fine-tuned on (default: all)"
+    )
+    parser.add_argument(
+        "--zero-shot",
+        nargs="*",
+        default=[],
+        choices=JUDGED,
+        help="B: judge each base there as it is, and fused (2 GB each)",
     )
     parser.add_argument("--depth", type=int, default=50, metavar="N", help="B, C: passages a query (default: 50)")
     parser.add_argument("--chatreport", action="store_true", help="A: tested on DIRAS' ChatReport as well")
