@@ -109,6 +109,14 @@ def test_systems_are_left_out(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert set(measures(run)) == {"first_stage", "untrained"}
 
 
+def test_sets_that_are_not_evaluated_any_more_leave_nothing_that_a_comparison_would_read(run: Path) -> None:
+    sets = "evaluation.sets=[{name: other, source: example, split: test, first_stage: bm25, depth: 5}]"
+    assert main(["run", TINY, "--out", str(run), sets]) == 0
+    left = {path.name.partition(".")[0] for path in (run / "evaluation").iterdir()} - {""}
+    assert left == {"journal", "manifest", "other"}
+    assert list(json.loads((run / "metrics.json").read_text())["evaluation"]) == ["other"]
+
+
 def test_a_system_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", TINY, "--out", str(tmp_path / "run"), "evaluation.systems=[thinking]"]) == 2
     assert "evaluation.systems: 'thinking' is none of untrained, direct, think" in capsys.readouterr().err

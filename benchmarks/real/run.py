@@ -155,6 +155,7 @@ def run(part: Part, runs: Path, more: Sequence[str]) -> bool:
     if part.judges:
         if not folder.exists():
             shutil.copytree(runs / part.judges, folder)
+            (folder / "evaluation" / "manifest.json").unlink()  # on other sets nothing is judged yet
         config = folder / "config.yaml"
     command = [sys.executable, "-m", "distill.cli", "run", str(config), f"name={part.judges or part.name}",
                *part.settings, *more, "--out", str(folder)]  # fmt: skip

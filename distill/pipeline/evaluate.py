@@ -138,6 +138,7 @@ def _make(run: Run) -> Counts:
             result, counts[entry.name] = _evaluate_set(run, entry, scorer, fusion)
             metrics.evaluation[entry.name] = result.measures
             metrics.intervals[entry.name] = result.intervals
+    _remove_sets(run, metrics.evaluation)
     run.write_metrics(metrics)
     metrics.refresh = refresh.verdict(run)
     run.write_metrics(metrics)
@@ -298,7 +299,14 @@ def _remove_left_out(run: Run, entry: SetSettings, wanted: Collection[str]) -> N
         name = path.name.removeprefix(f"{entry.name}.")
         if path.is_dir() and name not in wanted:
             shutil.rmtree(path)
-            (run.evaluation / f"{path.name}.trec").unlink(missing_ok=True)
+
+
+def _remove_sets(run: Run, evaluated: Collection[str]) -> None:
+    """Delete what an earlier evaluation left of sets that are not evaluated any more; the journal keeps it."""
+    first = ".first_stage.trec"  # which every set has
+    for name in {path.name.removesuffix(first) for path in run.evaluation.glob(f"*{first}")} - {*evaluated}:
+        for path in run.evaluation.glob(f"{name}.*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _too_long(system: str, queries: list[str]) -> str:
@@ -314,6 +322,9 @@ def _write_files(run: Run, entry: SetSettings, result: EvaluationResult, ranking
 
     (run.evaluation / f"{entry.name}.md").write_text(tables.markdown_table(result), encoding="utf-8")
     (run.evaluation / f"{entry.name}.tex").write_text(tables.latex_table(result), encoding="utf-8")
+    for path in run.evaluation.glob(f"{entry.name}.*.trec"):  # a system's that is not judged, or not fused, any more
+        if path.name not in {f"{entry.name}.{name}.trec" for name in rankings}:
+            path.unlink()
     for name, ranking in rankings.items():
         write_run(run.evaluation / f"{entry.name}.{name}.trec", ranking, name)
 

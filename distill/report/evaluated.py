@@ -187,7 +187,8 @@ def _named(configured: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def evaluation_sets(files: RunFiles) -> list[EvaluationSet]:
-    """The sets of metrics.json, `test` first."""
+    """The sets of metrics.json, `test` first, and last the one that something was chosen on."""
     measured, intervals = files.metrics.evaluation, files.metrics.intervals
-    names = sorted(measured, key=lambda name: name != "test")
+    chosen_on = files.setting("evaluation", "calibrate_on")
+    names = sorted(measured, key=lambda name: (name == chosen_on, name != "test"))
     return [EvaluationSet(files, name, measured[name], intervals.get(name, {})) for name in names if measured[name]]

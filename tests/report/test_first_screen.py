@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def same(run: Path, left: str, right: str) -> None:
 def main_of(run: Path) -> tuple[RunFiles, EvaluationSet]:
     files = RunFiles(run)
     return files, evaluation_sets(files)[0]
+
+
+def test_the_headline_is_not_of_the_set_that_something_was_chosen_on(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    metrics, config = store.read_json(run / "metrics.json"), yaml.safe_load((run / "config.yaml").read_text())
+    for key in ("evaluation", "intervals"):  # the development set is evaluated first
+        metrics[key] = {"chosen": metrics[key]["test"], "abroad": metrics[key]["test"]}
+    config["evaluation"]["calibrate_on"] = "chosen"
+    for name in metrics["evaluation"]:
+        shutil.copy(run / "evaluation" / "test.json", run / "evaluation" / f"{name}.json")
+    store.write_json(run / "metrics.json", metrics)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert [each.name for each in evaluation_sets(RunFiles(run))] == ["abroad", "chosen"]
+    assert " on abroad from " in page_of(run).text
 
 
 def test_the_cheapest_within_the_interval_is_shipped_and_the_price_said(tmp_path: Path) -> None:
