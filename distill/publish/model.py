@@ -117,7 +117,7 @@ def card(folder: Path, use: str | None = None, library: str = "transformers") ->
         config = {**config, "sft": sft}
     base = str(sft.get("base", "unknown"))
     name = f"{config.get('name', run.name)}-{student}" if config else student
-    results = _results(run, student)
+    results = _results(run, student, (config.get("evaluation") or {}).get("calibrate_on"))
     origin = markdown(
         ("what", "value"), [(key, words(value)) for key, value in _origin(config, run, base, target, made).items()]
     )
@@ -271,14 +271,16 @@ def _method(lora: dict[str, Any] | None) -> str:
     return f"QLoRA r {lora['r']}, alpha {lora['alpha']}, on a base in 4 bits, merged into the base before its rounding"
 
 
-def _results(run: Path, student: str) -> Results:
-    """The measures of the student's systems and of what they are compared with."""
+def _results(run: Path, student: str, chosen_on: str | None) -> Results:
+    """The measures of the student's systems and of what they are compared with, less the set that something was chosen
+    on, where there is another."""
     metrics = read_as(RunMetrics, store.read_json(run / "metrics.json"))
+    chosen = {chosen_on} if len(metrics.evaluation) > 1 else set()
     return {
         (set_name, system): {name: values[name] for name in MEASURES if name in values}
         for set_name, measured in metrics.evaluation.items()
         for system, values in measured.items()
-        if system in BASELINES or system.split(".")[0] == student
+        if set_name not in chosen and (system in BASELINES or system.split(".")[0] == student)
     }
 
 

@@ -42,9 +42,11 @@ def _one(files: RunFiles, each: EvaluationSet) -> dict[str, Any]:
     counted = files.counts("evaluate").sets.get(each.name, SetCounts())
     panels = ((measure_label(name), chart) for name in _drawn(each, names) if (chart := whiskers(each, name)))
     sizes = ((counted.queries, "queries"), (counted.pairs, "pairs"))
+    chosen_on = each.name == files.setting("evaluation", "calibrate_on")
+    parts = [f"{count(n)} {what}" for n, what in sizes if n is not None]
     return {
         "name": each.name,
-        "size": ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None),
+        "size": ", ".join([*parts, *(["what calibration and fusion were chosen on"] if chosen_on else [])]),
         "panels": list(islice(panels, MAX_PANELS)),
         "tables": [_table(files, each, title, group, paint) for title, group in _tables(each, names)],
         "picked": len(each.students) > 1,

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from made_run import HOSTILE, make_pairs, make_trace, write_run
 
-from distill import config
+from distill import config, store
 from distill.errors import ConfigError
+from distill.publish import model
 from distill.publish.card import fenced, words
 from distill.publish.export import export
 from distill.publish.settings import DatasetSettings
@@ -118,3 +119,15 @@ def test_wrong_settings_are_named(raw: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as error:
         config.validate(DatasetSettings, raw, "c.yaml")
     assert says in str(error.value)
+
+
+def test_a_students_card_has_no_figure_of_the_set_that_something_was_chosen_on(tmp_path: Path) -> None:
+    measured = {"first_stage": {"nDCG@10": 0.5}, "think": {"nDCG@10": 0.625}}
+    store.write_json(tmp_path / "metrics.json", {"evaluation": {"dev": measured, "mine": measured}})
+    (tmp_path / "config.yaml").write_text("{name: my, evaluation: {calibrate_on: dev}}")
+    student = tmp_path / "students" / "think"
+    student.mkdir(parents=True)
+    text = model.card(student)
+    assert re.search(r"\| mine +\| think +\| 0\.625 ", text) and "dev" not in text
+    store.write_json(tmp_path / "metrics.json", {"evaluation": {"dev": measured}})
+    assert re.search(r"\| dev +\| think +\| 0\.625 ", model.card(student)), "there is no other"
