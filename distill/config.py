@@ -87,28 +87,36 @@ RELATIVE_TO = "# Paths are relative to "
 
 
 def folder_of(path: str | Path) -> Path:
-    """The folder that a configuration's paths are relative to: the file's own, or what a run's config.yaml says."""
+    """The folder that a configuration's paths are relative to: the file's own, or what a run's config.yaml, or a copy
+    of it, says. Raises ConfigError where that cannot be read."""
     return _made_in(Path(path)) or Path(path).resolve().parent
 
 
 def is_of_run(path: Path) -> bool:
     """Whether a configuration is the config.yaml that a run wrote into its folder."""
-    return _made_in(path) is not None
+    return path.name == "config.yaml" and _made_in(path) is not None
 
 
 def _made_in(path: Path) -> Path | None:
-    if path.name != "config.yaml" or not path.is_file():
+    if not path.is_file():
         return None
     with open(path, encoding="utf-8", errors="replace") as lines:
         found = [line.removeprefix(RELATIVE_TO) for line in islice(lines, 2) if line.startswith(RELATIVE_TO)]
-    return Path(json.loads(found[0])) if found else None
+    try:
+        return Path(json.loads(found[0])) if found else None
+    except (ValueError, TypeError):
+        kept = "without that line they are relative to the file's own"
+        raise ConfigError(f"{path}: {RELATIVE_TO[2:]}{found[0].strip()}: not a folder in quotes; {kept}") from None
 
 
 def made_of(run: Path) -> list[str]:
     """The words of the command that a run's config.yaml was made of: the file, and the settings on top of it."""
     path = run / "config.yaml"
     found = re.match(r"# Resolved from (.+); keys are", path.read_text("utf-8", "replace")) if path.is_file() else None
-    name, *settings = shlex.split(found[1]) if found else ["CONFIG"]
+    try:
+        name, *settings = shlex.split(found[1]) if found else ["CONFIG"]
+    except ValueError:  # written by hand
+        return ["CONFIG"]
     file = folder_of(path) / name
     return [os.path.relpath(file) if file.is_file() else name, *settings]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from distill.cli import commands, main
 from distill.cli.finish import finish
 from distill.cli.runs import _flat
 from distill.commands import EXAMPLES
+from distill.errors import ConfigError
 from distill.pipeline import refresh
 from distill.pipeline.config import RunConfig
 from distill.pipeline.execute import configured
@@ -74,6 +76,13 @@ def test_a_run_goes_on_from_its_own_configuration_whose_paths_stay_where_they_we
     again = configured(folder / "config.yaml", [], None)
     assert (again.folder, again.base, again.config.seed) == (folder, config.parent, 3)
     assert again.config == made.config
+    copy = tmp_path / "copy.yaml"
+    shutil.copy(folder / "config.yaml", copy)
+    of_copy = configured(copy, ["name=other"], None)
+    assert (of_copy.folder.name, of_copy.base) == ("other", config.parent), "a copy is another run's"
+    copy.write_text("# of mine\n# Paths are relative to somewhere\n" + config.read_text())
+    with pytest.raises(ConfigError, match="copy.yaml: Paths .* somewhere: not a folder in quotes; without"):
+        configured(copy, [], None)
     since = configured(config, [f"refresh={{since: {json.dumps(str(folder))}}}"], tmp_path / "next")
     before = refresh.earlier(since)
     assert before is not None and (before.base, before.config) == (config.parent, made.config)
