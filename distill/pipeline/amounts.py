@@ -34,30 +34,33 @@ def pairs_of_example(run: Run) -> int:
 
 def evaluated_pairs(run: Run, entry: SetSettings) -> int | None:
     """How many pairs of an evaluation set a system judges, by the set's own lists or as many a query as it says; None
-    where that is not known before its data are there."""
-    queries = _queries(run, entry)
-    if queries is None or entry.source != "beir":
-        return queries and queries * entry.depth
-    from distill.evaluation.suites.base import own_list_lengths
-
-    own = own_list_lengths(data_folder(run, entry, entry.split))
-    return round(queries * mean(own)) if own else queries * entry.depth
+    where that is not known before its data are there. What is wrong with them the checks say."""
+    try:
+        queries, own = _queries(run, entry), _own_lists(run, entry)
+    except (InputError, OSError):
+        queries, own = entry.queries, None
+    return queries and round(queries * (own or entry.depth))
 
 
 def _queries(run: Run, entry: SetSettings) -> int | None:
-    try:
-        if entry.source == "example":
-            from distill.example.world import WorldSettings
+    if entry.source == "example":
+        from distill.example.world import WorldSettings
 
-            count = WorldSettings(**run.config.pairs.example).queries.get(entry.split, 0)
-        elif entry.source in ("pairs", "mteb", *REMOTE) or entry.kind not in ("beir", "dl19"):
-            return entry.queries
-        else:
-            settings = settings_of(run, entry)
-            split = settings.split if isinstance(settings.split, str) else settings.qrels
-            whole = len({query for _, query, _, _ in source_of(run, entry).labels(split)})
-            share = settings.split.get(entry.split, 1.0) if isinstance(settings.split, dict) else 1.0
-            count = round(whole * share)
-    except (InputError, OSError):
+        count = WorldSettings(**run.config.pairs.example).queries.get(entry.split, 0)
+    elif entry.source in ("pairs", "mteb", *REMOTE) or entry.kind not in ("beir", "dl19"):
         return entry.queries
+    else:
+        settings = settings_of(run, entry)
+        split = settings.split if isinstance(settings.split, str) else settings.qrels
+        whole = len({query for _, query, _, _ in source_of(run, entry).labels(split)})
+        share = settings.split.get(entry.split, 1.0) if isinstance(settings.split, dict) else 1.0
+        count = round(whole * share)
     return count if entry.queries is None else min(count, entry.queries)
+
+
+def _own_lists(run: Run, entry: SetSettings) -> float | None:
+    """How many passages a list of the set's own has, in the mean; None where it has none."""
+    from distill.evaluation.suites.base import own_list_lengths
+
+    lengths = own_list_lengths(data_folder(run, entry, entry.split)) if entry.source == "beir" else []
+    return mean(lengths) if lengths else None
