@@ -222,6 +222,10 @@ def test_a_dry_run_counts_the_systems_that_are_judged_and_at_most_the_tokens_tha
     assert planned()["work"] == "500 pairs x 3 systems", "direct, think, and the untrained base"
     (tmp_path / "set" / "top_ranked.jsonl").write_text('{"query-id": "q", "corpus-ids": ["d", "e", "f"]}\n')
     assert planned()["work"] == "3 pairs x 3 systems", "a set's own lists are judged whole, and nothing else"
+    (tmp_path / "set" / "top_ranked.jsonl").write_text(
+        '{"query-id": "q", "corpus-ids": ["d"]}\n{"query-id": "of another split", "corpus-ids": ["d", "e", "f"]}\n'
+    )
+    assert planned()["work"] == "1 pair x 3 systems"
     assert planned("evaluation.systems=[think]")["work"].endswith("1 system")
     long, short = (planned(f"evaluation.max_new_tokens={most}")["seconds"] for most in (300, 10))
     assert long > short

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from statistics import mean
 from typing import TYPE_CHECKING
 
 from distill import store
 from distill.errors import InputError
 from distill.pipeline.run import Run
-from distill.pipeline.sources import data_folder, settings_of, source_of
+from distill.pipeline.sources import data_folder, drawn_queries, settings_of, source_of
 
 if TYPE_CHECKING:
     from distill.evaluation.settings import SetSettings
@@ -35,32 +34,29 @@ def pairs_of_example(run: Run) -> int:
 def evaluated_pairs(run: Run, entry: SetSettings) -> int | None:
     """How many pairs of an evaluation set a system judges, by the set's own lists or as many a query as it says; None
     where that is not known before its data are there. What is wrong with them the checks say."""
-    try:
-        queries, own = _queries(run, entry), _own_lists(run, entry)
-    except (InputError, OSError):
-        queries, own = entry.queries, None
-    return queries and round(queries * (own or entry.depth))
-
-
-def _queries(run: Run, entry: SetSettings) -> int | None:
+    most = entry.queries and entry.queries * entry.depth
     if entry.source == "example":
         from distill.example.world import WorldSettings
 
         count = WorldSettings(**run.config.pairs.example).queries.get(entry.split, 0)
-    elif entry.source in ("pairs", "mteb", *REMOTE) or entry.kind not in ("beir", "dl19"):
-        return entry.queries
-    else:
+        return min(count, entry.queries or count) * entry.depth
+    if entry.source in ("pairs", "mteb", *REMOTE) or entry.kind not in ("beir", "dl19"):
+        return most
+    try:
         settings = settings_of(run, entry)
-        split = settings.split if isinstance(settings.split, str) else settings.qrels
-        whole = len({query for _, query, _, _ in source_of(run, entry).labels(split)})
         share = settings.split.get(entry.split, 1.0) if isinstance(settings.split, dict) else 1.0
-        count = round(whole * share)
-    return count if entry.queries is None else min(count, entry.queries)
+        split = settings.split if isinstance(settings.split, str) else settings.qrels
+        queries = {query for _, query, _, _ in source_of(run, entry).labels(split)}
+        own = _own_lists(run, entry)
+    except (InputError, OSError):
+        return most
+    judged = drawn_queries(run, entry, queries) if share == 1 else queries
+    listed = sum(own.get(query, 0) for query in judged) if own else len(judged) * entry.depth
+    count = round(len(queries) * share)
+    return round(listed / len(judged) * min(count, entry.queries or count)) if judged else 0
 
 
-def _own_lists(run: Run, entry: SetSettings) -> float | None:
-    """How many passages a list of the set's own has, in the mean; None where it has none."""
+def _own_lists(run: Run, entry: SetSettings) -> dict[str, int]:
     from distill.evaluation.suites.base import own_list_lengths
 
-    lengths = own_list_lengths(data_folder(run, entry, entry.split)) if entry.source == "beir" else []
-    return mean(lengths) if lengths else None
+    return own_list_lengths(data_folder(run, entry, entry.split)) if entry.source == "beir" else {}

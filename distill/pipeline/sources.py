@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -183,9 +184,17 @@ def collection_of(run: Run, entry: SetSettings) -> Collection:
         data = collection(settings, folder, run.config.seed, entry.split, run.base, refresh.known_parts(run))
     if entry.queries is None or entry.queries >= len(data.queries):
         return data
-    drawn_queries = sorted(random.Random(f"queries:{run.config.seed}").sample(sorted(data.queries), entry.queries))
+    drawn = drawn_queries(run, entry, data.queries)
     return replace(
         data,
-        queries={q: data.queries[q] for q in drawn_queries},
-        qrels={q: data.qrels[q] for q in drawn_queries if q in data.qrels},
+        queries={q: data.queries[q] for q in drawn},
+        qrels={q: data.qrels[q] for q in drawn if q in data.qrels},
     )
+
+
+def drawn_queries(run: Run, entry: SetSettings, queries: Iterable[str]) -> list[str]:
+    """The queries of an evaluation set that are judged, by the run's seed: as many as it says, of these."""
+    names = sorted(queries)
+    if entry.queries is None or entry.queries >= len(names):
+        return names
+    return sorted(random.Random(f"queries:{run.config.seed}").sample(names, entry.queries))

@@ -163,10 +163,10 @@ def check_own_lists(folder: Path, queries: Iterable[str]) -> None:
         _check_listed(path, {query for _, query, _ in _lists(path)}, queries)
 
 
-def own_list_lengths(folder: Path) -> list[int]:
-    """How many passages each list of top_ranked.jsonl has; none without it. Raises DataError where it can't be read."""
+def own_list_lengths(folder: Path) -> dict[str, int]:
+    """{query: passages} of top_ranked.jsonl, empty without it. Raises DataError where it cannot be read."""
     path = folder / OWN_LISTS
-    return [len(ids) for _, _, ids in _lists(path)] if path.exists() else []
+    return {query: len(ids) for _, query, ids in _lists(path)} if path.exists() else {}
 
 
 def _check_listed(path: Path, lists: Container[str], queries: Iterable[str]) -> None:
