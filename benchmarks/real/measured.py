@@ -114,7 +114,7 @@ def _table(row: str, name: str, folders: Sequence[Path], how: How, trained: bool
         runs=[folder.name for folder in folders],
         queries=len(next(iter(values["first_stage"].values()))),
         pairs=max(map(len, judged.values()), default=0),
-        peak_gib=max((student.peak_gib or 0 for student in students), default=0),
+        peak_gib=max((student.peak_gib or 0 for student in students if trained), default=0),
         hours=round(sum(seconds_of(metric, trained) for metric in metrics) / 3600, 2),
         systems=systems,
     )

@@ -154,8 +154,11 @@ def run(part: Part, runs: Path, more: Sequence[str]) -> bool:
     config = ROOT / "configs" / part.config
     if part.judges:
         if not folder.exists():
-            shutil.copytree(runs / part.judges, folder)
-            (folder / "evaluation" / "manifest.json").unlink()  # on other sets nothing is judged yet
+            copy = folder.with_name(f"{folder.name}.copying")
+            shutil.rmtree(copy, ignore_errors=True)  # of a killed one
+            shutil.copytree(runs / part.judges, copy)
+            (copy / "evaluation" / "manifest.json").unlink()  # on other sets nothing is judged yet
+            copy.rename(folder)
         config = folder / "config.yaml"
     command = [sys.executable, "-m", "distill.cli", "run", str(config), f"name={part.judges or part.name}",
                *part.settings, *more, "--out", str(folder)]  # fmt: skip
